@@ -1,0 +1,1 @@
+"""Move a company's history into Customer.io, every row accounted for."""

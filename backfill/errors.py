@@ -1,0 +1,103 @@
+"""What stops a run, as a tree. Each class carries its exit code; each error its next step.
+
+A row's failure is a value (`backfill.rows.Rejection`); only a run's failure is an exception.
+
+    BackfillError            1   a bug of ours, when nothing below fits
+    ├── UsageError           2   pipeline file, header, empty file, glob without match
+    ├── CredentialsError     4   the workspace does not know the key, or it is in another region
+    ├── SourceChangedError   5   the bytes are not those that the journal speaks of
+    ├── StateError           6   state locked, corrupt, or disk full
+    ├── GuardError           7   refused for the user's protection; the message names the setting
+    ├── UnavailableError    75   the service cannot be reached, or the time is up
+    └── InterruptedRunError 130  Ctrl-C (143: SIGTERM)
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process says when it ends. Part of the contract with users."""
+
+    DELIVERED = 0
+    BUG = 1
+    USAGE = 2
+    REJECTIONS = 3
+    CREDENTIALS = 4
+    SOURCE_CHANGED = 5
+    STATE = 6
+    GUARD = 7
+    UNAVAILABLE = 75
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)
+
+
+def first_of(codes: "list[int]") -> ExitCode:
+    """The code that wins when a run ends with several reasons.
+
+    >>> first_of([3, 75]).name
+    'UNAVAILABLE'
+    """
+    return ExitCode(min(codes, key=_PRECEDENCE.index))
+
+
+class BackfillError(Exception):
+    """Something stopped the run.
+
+    Args:
+        what: What happened and where (file, row, column, key), without personal data.
+        next_step: What the user can do about it, as one sentence.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, what: str, *, next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.next_step = next_step
+
+
+class UsageError(BackfillError):
+    """The command, the pipeline file or a source cannot be used as it is."""
+
+    exit_code = ExitCode.USAGE
+
+
+class CredentialsError(BackfillError):
+    """The service does not accept the credentials, or the region is another one."""
+
+    exit_code = ExitCode.CREDENTIALS
+
+
+class SourceChangedError(BackfillError):
+    """A source is not the one that the journal's positions were taken from."""
+
+    exit_code = ExitCode.SOURCE_CHANGED
+
+
+class StateError(BackfillError):
+    """The job's state cannot be used: locked by another process, corrupt, or the disk is full."""
+
+    exit_code = ExitCode.STATE
+
+
+class GuardError(BackfillError):
+    """Sending was refused for the user's protection; `next_step` names the setting that answers."""
+
+    exit_code = ExitCode.GUARD
+
+
+class UnavailableError(BackfillError):
+    """The service did not answer for too long, or the time that was given is up."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class InterruptedRunError(BackfillError):
+    """The user or the system asked the run to stop; everything settled so far is kept."""
+
+    def __init__(self, what: str, *, next_step: str = "", terminated: bool = False) -> None:
+        super().__init__(what, next_step=next_step)
+        self.exit_code = ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
