@@ -1,0 +1,62 @@
+"""Files that are either as they were or as they should be, never in between.
+
+A file is written beside its target, forced to the disk and moved over it; then the directory is
+forced to the disk, since a rename alone may be forgotten in a power cut.
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+PRIVATE_FILE = 0o600
+PRIVATE_DIRECTORY = 0o700
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+    """Put a file in place, whole and durable, readable by its owner only.
+
+    A reader sees the old file or the new one. When this returns, the new one survives a power
+    cut; when it raises, the old one is untouched. A symbolic link at `path` is replaced, never
+    followed.
+
+    Args:
+        path: Where the file should be; its directory exists.
+        content: The bytes, or a function that writes them to a file open for writing.
+
+    Raises:
+        OSError: The disk is full, or the directory cannot be written to.
+    """
+    # The name is fresh each time, so that what a killed process left behind is in nobody's way.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, _NEW_FILE, PRIVATE_FILE), "wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory survive a power cut: what was created, renamed or removed.
+
+    Raises:
+        OSError: The directory cannot be read, or the disk reports an error.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
