@@ -1,0 +1,273 @@
+"""One exclusive connection to one SQLite file, on which every error is a `StateError`.
+
+Each row ends in a checksum of its other values, since SQLite would not notice a byte that changed
+on the disk inside of a value. After any error the connection refuses further use: a disk that
+failed to write once may forget what it was told before, and says so only once (Rebello et al.,
+USENIX ATC 2020), so nothing is tried again; the next start reads what is really there.
+"""
+
+import os
+import shutil
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import apsw
+
+from backfill.errors import StateError
+from backfill.files import sync_directory, write_atomically
+from backfill.journal.storage import Storage
+
+Value = int | str | None
+Row = tuple[Value, ...]
+
+_START_OVER = (
+    "Restore the state directory from a backup, or start over with --restart: events keep their"
+    " ids, so what was sent before counts once."
+)
+_COMPANIONS = ("-wal", "-journal", "-shm")
+_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW | apsw.SQLITE_OPEN_EXRESCODE
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Whose database it is, and which tables it has.
+
+    Args:
+        application_id: The number that marks our databases.
+        version: The number of this form of the tables.
+        schema: The statements that make them.
+    """
+
+    application_id: int
+    version: int
+    schema: str
+
+
+class DamageError(Exception):
+    """A row is not as it was written."""
+
+
+class Database:
+    """A file of sealed rows; transactions begin by themselves and end with `commit`.
+
+    Every method raises `StateError`: the file is in use, foreign, newer than this program,
+    corrupt, deleted or replaced; the disk is full or fails. Use it from one thread at a time, in
+    the process that opened it.
+
+    Args:
+        path: An existing database, without a symbolic link in any component.
+        storage: SQLite's settings for its file system.
+        form: The tables that it must have.
+    """
+
+    def __init__(self, path: Path, storage: Storage, form: Form) -> None:
+        self.path = path
+        self._pid = os.getpid()
+        self._broken: StateError | None = None
+        self._identity = _identity(path)
+        with self._guarded():
+            self._connection = apsw.Connection(str(path), flags=_FLAGS, vfs=storage.vfs)
+        try:
+            with self._guarded():
+                self._open(storage, form)
+        except StateError:
+            self._abandon()
+            raise
+        os.register_at_fork(after_in_child=partial(_disarm, weakref.ref(self._connection)))
+
+    @staticmethod
+    def create(path: Path, form: Form) -> None:
+        """Put an empty database in place, whole or not at all, so that any file there counts.
+
+        Raises:
+            StateError: The disk is full or cannot be written to.
+        """
+        memory = apsw.Connection(":memory:")
+        memory.execute(form.schema)
+        memory.pragma("application_id", form.application_id)
+        memory.pragma("user_version", form.version)
+        image = memory.serialize("main")
+        memory.close()
+        try:
+            # A log that outlived its database would be taken for the new one's.
+            for suffix in _COMPANIONS:
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            sync_directory(path.parent)
+            write_atomically(path, image)
+        except OSError as error:
+            raise _failed(path, str(error.strerror)) from error
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Delete a database that nobody has open; a crash on the way leaves it whole or gone.
+
+        Raises:
+            StateError: The directory cannot be written to.
+        """
+        try:
+            path.unlink(missing_ok=True)
+            sync_directory(path.parent)
+            for suffix in _COMPANIONS:
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed(path, str(error.strerror)) from error
+
+    def _open(self, storage: Storage, form: Form) -> None:
+        pragma = self._connection.pragma
+        # Before the first access: then no shared memory is made and nobody else gets in.
+        pragma("locking_mode", "EXCLUSIVE")
+        pragma("trusted_schema", "OFF")
+        pragma("foreign_keys", "ON")
+        pragma("cell_size_check", "ON")
+        if pragma("application_id") != form.application_id:
+            raise StateError(
+                f"{self.path}: this file is not a journal of backfill",
+                next_step="Move it away, or choose another directory with --state-dir.",
+            )
+        if (found := pragma("user_version")) != form.version:
+            raise StateError(
+                f"{self.path}: the journal has form {found}, we know form {form.version}",
+                next_step="Use the version of backfill that began this job.",
+            )
+        if pragma("journal_mode", storage.journal_mode) != storage.journal_mode:
+            raise _failed(self.path, f"no {storage.journal_mode} journal can be used here")
+        pragma("synchronous", storage.synchronous)
+        if (verdict := pragma("quick_check", 1)) != "ok":
+            raise corrupt(self.path, str(verdict))
+
+    def rows(self, query: str, bindings: Row = ()) -> list[tuple[Any, ...]]:
+        """Read rows whose last column is their checksum, and give the other columns."""
+        with self._guarded():
+            return [unseal(row) for row in self._connection.execute(query, bindings)]
+
+    def figures(self, query: str) -> list[tuple[Any, ...]]:
+        """Read what the database computes: rows without a checksum."""
+        with self._guarded():
+            return self._connection.execute(query).fetchall()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to commit."""
+        return self._connection.in_transaction
+
+    def put(self, statement: str, rows: Iterable[Row]) -> None:
+        """Run a statement for each row, with the row's checksum as the last binding."""
+        self.run(statement, map(seal, rows))
+
+    def run(self, statement: str, bindings: Iterable[Row]) -> None:
+        """Run a statement for each set of bindings, in the transaction that is open."""
+        with self._guarded():
+            self._begin()
+            self._connection.executemany(statement, bindings)
+
+    def commit(self) -> None:
+        """Make everything since the last commit durable, all of it or nothing."""
+        with self._guarded():
+            self._begin()
+            if _identity(self.path) != self._identity:
+                raise OSError(0, "the journal was deleted or replaced while it was in use")
+            self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Forget what was not committed and let go of the file; harmless when repeated."""
+        if os.getpid() != self._pid:
+            return
+        if self._broken:
+            self._abandon()
+            return
+        with self._guarded():
+            self._connection.close()
+
+    def _begin(self) -> None:
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def _abandon(self) -> None:
+        """Close without writing anything more."""
+        with suppress(apsw.Error):
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._connection.close(force=True)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        if os.getpid() != self._pid:
+            raise StateError(f"{self.path}: the journal belongs to the process that opened it")
+        if self._broken:
+            raise StateError(self._broken.what, next_step=self._broken.next_step)
+        try:
+            yield
+        except (apsw.Error, OSError, DamageError, UnicodeDecodeError) as error:
+            self._broken = _explained(self.path, error)
+            raise self._broken from error
+
+
+def seal(values: Row) -> Row:
+    """Append the checksum."""
+    return (*values, _checksum(values))
+
+
+def unseal(row: Row) -> Row:
+    """Check and remove the checksum.
+
+    Raises:
+        DamageError: The values are not those that were written.
+    """
+    *values, checksum = row
+    if _checksum(tuple(values)) != checksum:
+        raise DamageError("a row's checksum is wrong")
+    return tuple(values)
+
+
+def _checksum(values: Row) -> int:
+    return crc32("\0".join(map(str, values)).encode())
+
+
+def corrupt(path: Path, detail: str) -> StateError:
+    """The error for a file whose content contradicts itself."""
+    return StateError(f"{path}: the journal is damaged: {detail}", next_step=_START_OVER)
+
+
+def _explained(path: Path, error: Exception) -> StateError:
+    match error:
+        case apsw.BusyError() | apsw.LockedError():
+            return StateError(
+                f"{path}: the journal is in use by another process",
+                next_step="Wait until that process has finished, or stop it; then start again.",
+            )
+        case apsw.IOError() | apsw.FullError() | apsw.ReadOnlyError() | apsw.CantOpenError():
+            return _failed(path, str(error))
+        case OSError():
+            return _failed(path, str(error.strerror))
+        case _:
+            return corrupt(path, str(error))
+
+
+def _failed(path: Path, detail: str) -> StateError:
+    with suppress(OSError):
+        detail += f" ({shutil.disk_usage(path.parent).free / 1e6:,.1f} MB free)"
+    return StateError(
+        f"{path}: the journal cannot be written: {detail}",
+        next_step="Free some space or mend the disk, then start this command again: it goes on"
+        " from the last commit.",
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _disarm(reference: "weakref.ref[apsw.Connection]") -> None:
+    """In a forked child: the connection goes with the child, and must not write when it does."""
+    if (connection := reference()) is not None:
+        with suppress(apsw.Error):
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

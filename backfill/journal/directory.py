@@ -1,0 +1,69 @@
+"""The directory that holds a job's state: private, and no place for tricks with links."""
+
+import stat
+from pathlib import Path
+
+from backfill.errors import StateError
+from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE
+
+STATE_FILE = "state.db"
+
+
+def prepared(directory: Path, *, create: bool) -> Path:
+    """Make the directory if need be, and give its path without symbolic links.
+
+    Raises:
+        StateError: It is missing and shall not be made, cannot be made, or anyone may write to it.
+    """
+    try:
+        if create:
+            _make(directory)
+        resolved = directory.resolve(strict=True)
+        if not resolved.is_dir():
+            raise NotADirectoryError(0, "not a directory")
+        mode = resolved.stat().st_mode
+    except FileNotFoundError as error:
+        raise StateError(
+            f"{directory}: no job has left its state here",
+            next_step="Check --state-dir, or start the job with: backfill run PIPELINE.",
+        ) from error
+    except OSError as error:
+        raise StateError(
+            f"{directory}: the state directory cannot be used: {error.strerror}",
+            next_step="Make it a writable directory, or choose another with --state-dir.",
+        ) from error
+    if mode & stat.S_IWOTH:
+        raise StateError(
+            f"{directory}: any user of this machine can write here",
+            next_step=f"Make it private with: chmod 700 {directory}",
+        )
+    return resolved
+
+
+def state_file(directory: Path) -> Path | None:
+    """The journal's file, readable by its owner only; None where there is none.
+
+    Raises:
+        StateError: It is a link or no file at all, or has a second name.
+    """
+    path = directory / STATE_FILE
+    try:
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            if stat.S_IMODE(found.st_mode) != PRIVATE_FILE:
+                path.chmod(PRIVATE_FILE)
+            return path
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{path}: the journal cannot be used: {error.strerror}") from error
+    raise StateError(
+        f"{path}: the journal must be a file with one name, not a link to one",
+        next_step="Replace it by a copy of the file that it leads to.",
+    )
+
+
+def _make(directory: Path) -> None:
+    if not directory.exists():
+        _make(directory.parent)
+        directory.mkdir(PRIVATE_DIRECTORY, exist_ok=True)

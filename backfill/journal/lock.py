@@ -1,0 +1,99 @@
+"""One process at a time: a locked file that says who holds it.
+
+The lock is the kernel's (`flock`), so it goes with the process however that ends; the text in
+the file is for the reader of an error message only. It holds through symbolic links to the
+directory, since both names lead to the same file.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backfill.errors import StateError
+from backfill.files import PRIVATE_FILE
+
+_OPEN_OR_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_PAUSE_S = 0.2
+
+
+class JobLock:
+    """The right to use a job's state, held until `release` or the end of the process.
+
+    Args:
+        descriptor: The open and locked file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def take(
+        cls,
+        directory: Path,
+        *,
+        wait_s: float = 0.0,
+        sleep: Callable[[float], None] | None = None,
+    ) -> "JobLock":
+        """Lock `directory/lock`, waiting up to `wait_s` seconds if a `sleep` is given.
+
+        Raises:
+            StateError: Another process holds it (it is named), or the file cannot be used.
+        """
+        path = directory / "lock"
+        waited_s = 0.0
+        while (descriptor := _try(path)) is None:
+            if sleep is None or waited_s >= wait_s:
+                raise _held(path)
+            sleep(_PAUSE_S)
+            waited_s += _PAUSE_S
+        _introduce(descriptor)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let the next process in; harmless when repeated."""
+        if self._descriptor is not None:
+            # The file stays: removing it would let two processes lock two files of one name.
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _try(path: Path) -> int | None:
+    try:
+        descriptor = os.open(path, _OPEN_OR_CREATE, PRIVATE_FILE)
+    except OSError as error:
+        raise StateError(
+            f"{path}: the lock cannot be opened: {error.strerror}",
+            next_step="Make the directory writable, or choose another with --state-dir.",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _introduce(descriptor: int) -> None:
+    """Write down who we are, and the file system's own idea of now."""
+    holder: dict[str, str | int] = {"pid": os.getpid(), "host": socket.gethostname()}
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    since = datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC)
+    holder["since"] = since.isoformat(timespec="seconds")
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+
+def _held(path: Path) -> StateError:
+    try:
+        holder = json.loads(path.read_bytes())
+        who = "process {pid} on {host} since {since}".format_map(holder)
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another process"  # it is just starting and has not written its name yet
+    return StateError(
+        f"{path.parent}: the job is being run by {who}",
+        next_step="Wait until it has finished, or stop it; then start this command again.",
+    )
