@@ -12,6 +12,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 SCHEME = b"cio-event-v1"
@@ -61,6 +62,11 @@ def ulids(milliseconds: npt.NDArray[np.int64], entropy: Sequence[bytes]) -> pa.S
     data = pa.py_buffer(_ALPHABET[letters].tobytes())
     offsets = pa.py_buffer(np.arange(count + 1, dtype=np.int32) * ULID_LENGTH)
     return pa.StringArray.from_buffers(count, offsets, data)
+
+
+def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
+    """The form in which two rows are about the same person: e-mails in lower case."""
+    return pc.utf8_lower(person) if identifier_type == "email" else person
 
 
 def entropy(content: Iterable[bytes]) -> list[bytes]:

@@ -1,0 +1,254 @@
+"""Accepted rows -> operations as bytes, for v2 and for v1; still a column at a time.
+
+The same row always gives the same bytes: keys are sorted and every value has one form.
+
+v2 (Track OpenAPI, `/api/v2/batch`), the parts that change in angle brackets:
+
+    {"action":"event","attributes":{<…>},"id":"<ulid>","identifiers":{"id":"<person>"},
+     "name":"<name>","timestamp":<unix seconds>,"type":"person"}
+
+v1 (`PUT /api/v1/customers/{identifier}`, `POST …/events`, `DELETE`): one request for each row,
+with the person in the path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill import identity
+from backfill.instants import seconds
+from backfill.pipeline import CustomersSource, EventsSource, Source
+from backfill.rows import Rows
+from backfill.values import escaped
+
+V2_BYTES_MAX = 32_000
+"""A v2 operation may have 32 kb; kb read as 1000 (Track OpenAPI)."""
+
+V1_DATA_BYTES_MAX = 100_000
+"""The data of a v1 event may have 100 000 bytes (Track OpenAPI)."""
+
+Api = Literal["v1", "v2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """Whom the accepted rows of one source are about, and what they say; equal lengths.
+
+    Args:
+        rows: The row numbers.
+        person: The identifiers, as text.
+        attributes: The attributes as JSON members, without braces: `"a":1,"b":"x"`.
+        name: The events' names; None where the rows are no events.
+        micros: When the events happened, in unix microseconds.
+        key: What makes each event itself, as JSON; None: all that it says.
+    """
+
+    rows: Rows
+    person: pa.StringArray
+    attributes: pa.StringArray
+    name: pa.StringArray | None = None
+    micros: pa.Int64Array | None = None
+    key: pa.StringArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Subjects":
+        """Those at `places`, or where the mask is true."""
+        if places.dtype == np.bool_:
+            places = np.flatnonzero(places)
+        if len(places) == len(self):
+            return self
+        at = pa.array(places)
+        return Subjects(
+            self.rows[places],
+            *(
+                None if column is None else column.take(at)
+                for column in (self.person, self.attributes, self.name, self.micros, self.key)
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Changes that were not sent yet, as JSON, each followed by a comma.
+
+    Args:
+        rows: The row that each came from.
+        column: The JSON of each, with a comma behind it: neighbours are a batch's body as they
+            stand.
+        paths: Where each is sent by itself (v1), percent-encoded; None: they travel in batches.
+        method: The HTTP method of those that are sent by themselves.
+    """
+
+    rows: Rows
+    column: pa.StringArray
+    paths: pa.StringArray | None = None
+    method: str = "POST"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def _offsets(self) -> npt.NDArray[np.int64]:
+        offsets = np.frombuffer(self.column.buffers()[1], np.int32)
+        return offsets[self.column.offset :][: len(self.column) + 1].astype(np.int64)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The bytes of each, without the comma."""
+        return np.diff(self._offsets) - 1
+
+    def json(self, start: int, stop: int) -> memoryview:
+        """The bytes of those from `start` up to, not including, `stop`; commas between them."""
+        offsets = self._offsets
+        data = memoryview(self.column.buffers()[2])
+        return data[int(offsets[start]) : int(offsets[stop]) - 1]
+
+
+def encode(source: Source, api: Api, subjects: Subjects, ids: pa.StringArray | None) -> Operations:
+    """The operations of a source's accepted rows.
+
+    Args:
+        source: What the rows are.
+        api: Which API they are for.
+        subjects: The accepted rows.
+        ids: The events' ids; None where the rows are no events.
+    """
+    if api == "v1":
+        return _for_v1(source, subjects, ids)
+    return Operations(subjects.rows, _join(_v2_parts(source, subjects, ids)))
+
+
+def _v2_parts(
+    source: Source, subjects: Subjects, ids: pa.StringArray | None
+) -> list[str | pa.StringArray]:
+    person = [f'"identifiers":{{"{source.identifier.type}":"', escaped(subjects.person), '"}']
+    if isinstance(source, CustomersSource):
+        opening = '{"action":"identify","attributes":{'
+        return [opening, subjects.attributes, "},", *person, ',"type":"person"},']
+    if isinstance(source, EventsSource):
+        return [
+            f'{{"action":"{source.type}","attributes":{{',
+            subjects.attributes,
+            '},"id":"',
+            _required(ids),
+            '",',
+            *person,
+            ',"name":"',
+            escaped(_required(subjects.name)),
+            '","timestamp":',
+            _seconds_text(subjects),
+            ',"type":"person"},',
+        ]
+    return [f'{{"action":"{source.action}",', *person, ',"type":"person"},']
+
+
+def _for_v1(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Operations:
+    paths = _paths(source.identifier.type, subjects.person)
+    if isinstance(source, CustomersSource):
+        body = _join(["{", subjects.attributes, "},"])
+        return Operations(subjects.rows, body, paths, "PUT")
+    if isinstance(source, EventsSource):
+        parts: list[str | pa.StringArray] = [
+            '{"data":{',
+            subjects.attributes,
+            '},"id":"',
+            _required(ids),
+            '","name":"',
+            escaped(_required(subjects.name)),
+            '","timestamp":',
+            _seconds_text(subjects),
+            f',"type":"{source.type}"}},',
+        ]
+        events = pc.binary_join_element_wise(paths, "/events", "")
+        return Operations(subjects.rows, _join(parts), events, "POST")
+    nothing = pa.array([","] * len(subjects), pa.string())
+    if source.action == "suppress":
+        suppress = pc.binary_join_element_wise(paths, "/suppress", "")
+        return Operations(subjects.rows, nothing, suppress, "POST")
+    return Operations(subjects.rows, nothing, paths, "DELETE")
+
+
+def _paths(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
+    prefix = "cio_" if identifier_type == "cio_id" else ""
+    encoded = person.dictionary_encode()
+    paths = [
+        f"/api/v1/customers/{prefix}{quote(each, safe='')}"
+        for each in encoded.dictionary.to_pylist()
+    ]
+    return pa.array(paths, pa.string()).take(encoded.indices)
+
+
+def event_ids(
+    source: EventsSource,
+    namespace: str,
+    subjects: Subjects,
+    occurrences: npt.NDArray[np.int64] | None = None,
+) -> pa.StringArray:
+    """The events' ids.
+
+    Args:
+        source: The events' settings.
+        namespace: The pipeline's namespace.
+        subjects: The accepted rows.
+        occurrences: For each, how many identical ones come before it; None: no row repeats.
+    """
+    contents = event_contents(source, namespace, subjects)
+    if occurrences is not None:
+        for place in np.flatnonzero(occurrences):
+            contents[place] = identity.with_occurrence(contents[place], int(occurrences[place]))
+    milliseconds = np.floor_divide(_required(subjects.micros).to_numpy(), 1000)
+    return identity.ulids(milliseconds, identity.entropy(contents))
+
+
+def event_contents(source: EventsSource, namespace: str, subjects: Subjects) -> list[bytes]:
+    """What makes each event itself, as bytes: equal for the same event, however it was read.
+
+    JSON arrays, so that no two different events can be written alike.
+    """
+    person = escaped(identity.person_key(source.identifier.type, subjects.person))
+    head = orjson.dumps([namespace, source.identifier.type, source.type])[:-1].decode()
+    parts: list[str | pa.StringArray] = [
+        f'{head},"',
+        person,
+        '","',
+        escaped(_required(subjects.name)),
+        '",',
+        pc.cast(_required(subjects.micros), pa.string()),
+    ]
+    if subjects.key is not None:
+        parts += [',"key",', subjects.key, "]"]
+    else:
+        parts += [",{", subjects.attributes, "}]"]
+    return cast("list[bytes]", pc.cast(_join(parts), pa.binary()).to_pylist())
+
+
+def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]:
+    """The bytes that the operation of each row will have; an id counts before it is made."""
+    ids = None
+    if isinstance(source, EventsSource):
+        ids = pa.array(["0" * identity.ULID_LENGTH]).take(pa.array(np.zeros(len(subjects), int)))
+    return encode(source, api, subjects, ids).lengths
+
+
+def _seconds_text(subjects: Subjects) -> pa.StringArray:
+    return pc.cast(seconds(_required(subjects.micros)), pa.string())
+
+
+def _join(parts: Sequence[str | pa.StringArray]) -> pa.StringArray:
+    """The parts of each row behind one another, as one column of its own."""
+    return pc.binary_join_element_wise(*parts, "")
+
+
+def _required(column: pa.Array | None) -> pa.Array:
+    if column is None:
+        raise ValueError("these rows are no events")
+    return column

@@ -1,0 +1,418 @@
+"""The pipeline file: TOML -> frozen settings, with every mistake reported at once, by its key.
+
+Pipeline
+├── Destination       where to, how fast
+└── Source …          what is read: CustomersSource | EventsSource | DeletionsSource
+    └── Column …      one declared attribute
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from backfill.errors import UsageError
+from backfill.instants import Reading, validate_reading
+
+IdentifierType = Literal["id", "email", "cio_id"]
+ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "json"]
+Ambiguous = Literal["reject", "earlier", "later"]
+Nonexistent = Literal["reject", "forward", "backward"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_RELATIVE = re.compile(r"now(?:([+-])(\d+)([dhms]))?")
+_UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+
+
+class Settings(BaseModel):
+    """A table of the pipeline file: no unknown keys, never changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Allowance(Settings):
+    """So many, or such a share: `100` or `"1%"`."""
+
+    count: int | None = None
+    share: float | None = None
+
+    def reached_by(self, number: int, total: int) -> bool:
+        """Whether `number` of `total` is more than allowed."""
+        if self.count is not None:
+            return number > self.count
+        return number > total * (self.share or 0.0)
+
+
+def _allowance(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return value
+    if isinstance(value, int) and value >= 0:
+        return {"count": value}
+    if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
+        return {"share": float(match[1]) / 100}
+    raise ValueError('give a number such as 100, or a share such as "1%"')
+
+
+AllowanceSetting = Annotated[Allowance, BeforeValidator(_allowance)]
+
+
+class Moment(Settings):
+    """A fixed instant, or one that is told from the run's start: `"1990-01-01"`, `"now+1d"`."""
+
+    unix_s: int | None = None
+    after_now_s: int = 0
+
+    def at(self, now_s: float) -> int:
+        """The instant as unix seconds, for a run that starts at `now_s`."""
+        return self.unix_s if self.unix_s is not None else int(now_s) + self.after_now_s
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, str) and (match := _RELATIVE.fullmatch(value.strip())):
+        sign, amount, unit = match.groups()
+        after_s = int(amount or 0) * _UNIT_S.get(unit, 0)
+        return {"after_now_s": -after_s if sign == "-" else after_s}
+    try:
+        moment = datetime.fromisoformat(str(value)) if isinstance(value, str | date) else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ValueError('give a date such as "1990-01-01", or "now", "now+1d", "now-2h"')
+    return {"unix_s": int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())}
+
+
+MomentSetting = Annotated[Moment, BeforeValidator(_moment)]
+
+
+class Dated(Settings):
+    """How moments are written in a column; all left out: proved from the whole column."""
+
+    format: str | None = None
+    timezone: str | None = None
+    ambiguous: Ambiguous = "reject"
+    nonexistent: Nonexistent = "reject"
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if self.timezone == "TODO":
+            raise ValueError(
+                'timezone = "TODO": nothing in the data proves the zone; name it, for example'
+                ' "America/New_York" or "UTC"'
+            )
+        validate_reading(
+            Reading(
+                format=self.format or "iso8601",
+                timezone=self.timezone,
+                ambiguous=self.ambiguous,
+                nonexistent=self.nonexistent,
+            )
+        )
+        return self
+
+
+class Column(Dated):
+    """A declared attribute: its type, and the column it comes from when that has another name."""
+
+    from_: str | None = Field(default=None, alias="from")
+    type: ColumnType = "string"
+
+    @model_validator(mode="after")
+    def _dated_only_for_moments(self) -> Self:
+        if self.type not in ("timestamp", "date"):
+            for key in ("format", "timezone"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f'{key} is for type = "timestamp" or "date" only')
+        return self
+
+
+class FromColumn(Settings):
+    """A value that each row brings in one of its columns."""
+
+    from_: str = Field(alias="from", min_length=1)
+
+
+class EventTimestamp(Dated):
+    """When the event happened."""
+
+    from_: str = Field(alias="from", min_length=1)
+
+
+class Identifier(Settings):
+    """The column that says who a row is about: exactly one of id, email, cio_id."""
+
+    id: str | None = None
+    email: str | None = None
+    cio_id: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(each is not None for each in (self.id, self.email, self.cio_id)) != 1:
+            raise ValueError("give exactly one of id, email, cio_id, for example { id = … }")
+        return self
+
+    @property
+    def type(self) -> IdentifierType:
+        """The identifier's kind."""
+        return "id" if self.id is not None else "email" if self.email is not None else "cio_id"
+
+    @property
+    def column(self) -> str:
+        """The column that holds it."""
+        return self.id or self.email or self.cio_id or ""
+
+
+def _column(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+ColumnSetting = Annotated[Column, BeforeValidator(_column)]
+
+
+class SourceSettings(Settings):
+    """What every kind of source has."""
+
+    files: tuple[str, ...] = Field(min_length=1)
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    encoding: Literal["utf-8", "latin-1", "cp1252", "utf-16"] = "utf-8"
+    decimal: Literal[".", ","] = "."
+    null_values: tuple[str, ...] = ()
+    identifier: Identifier
+    transform: str | None = None
+    required: tuple[str, ...] = ()
+    other_columns: Literal["keep", "drop", "error"] = "keep"
+    columns: Mapping[str, ColumnSetting] = Field(default_factory=dict)
+    reserved: Literal["refuse", "drop", "send"] = "refuse"
+
+    @field_validator("delimiter")
+    @classmethod
+    def _no_quote(cls, value: str | None) -> str | None:
+        if value is not None and value in '"\r\n':
+            raise ValueError("a quote or a line end cannot be the delimiter")
+        return value
+
+    def declared(self) -> dict[str, Column]:
+        """The declared attributes, each with the column it comes from."""
+        return {
+            name: column.model_copy(update={"from_": column.from_ or name})
+            for name, column in self.columns.items()
+        }
+
+
+class CustomersSource(SourceSettings):
+    """People and their attributes."""
+
+    kind: Literal["customers"]
+    nulls: Literal["omit", "clear"] = "omit"
+    create: bool = True
+    shared_emails: Literal["refuse", "first", "send"] = "refuse"
+
+
+class EventsSource(SourceSettings):
+    """Events, each with the person it is about and the moment it happened."""
+
+    kind: Literal["events"]
+    type: Literal["event", "page", "screen"] = "event"
+    name: str | FromColumn
+    timestamp: EventTimestamp
+    key: tuple[str, ...] = ()
+    identical_rows: Literal["refuse", "keep", "collapse"] = "refuse"
+    repeated_keys: Literal["refuse", "first"] = "refuse"
+    recent_events: Literal["refuse", "send", "skip", "hold"] = "refuse"
+    unknown_people: Literal["refuse", "reject", "send"] | None = None
+    earliest: MomentSetting = Moment(unix_s=631_152_000)
+    latest: MomentSetting = Moment(after_now_s=86_400)
+
+
+class DeletionsSource(SourceSettings):
+    """People to be deleted, or suppressed for ever."""
+
+    kind: Literal["deletions"]
+    action: Literal["delete", "suppress"] = "delete"
+    deletes_max: AllowanceSetting = Allowance(count=100)
+    other_columns: Literal["keep", "drop", "error"] = "drop"
+
+
+Source = Annotated[CustomersSource | EventsSource | DeletionsSource, Discriminator("kind")]
+
+
+class Destination(Settings):
+    """Where requests go, and how fast."""
+
+    api: Literal["v1", "v2"] = "v2"
+    region: Literal["us", "eu"] | None = None
+    url: str | None = None
+    credentials: str | None = None
+    rate: float = Field(default=100, ge=0)
+    concurrency: int | None = Field(default=None, ge=1, le=1024)
+
+
+class Pipeline(Settings):
+    """A pipeline file, read and checked. Make one with `Pipeline.load`."""
+
+    name: str
+    namespace: str = ""
+    rejected_max: AllowanceSetting = Allowance(share=0.01)
+    destination: Destination = Destination()
+    sources: tuple[Source, ...] = Field(alias="source", min_length=1)
+    path: Path = Field(exclude=True)
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("use letters, digits, '.', '_' and '-': state is kept in this folder")
+        return value
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Pipeline":
+        """Read a pipeline file.
+
+        Raises:
+            UsageError: It cannot be read, or has mistakes; all of them are named, by key.
+        """
+        path = Path(path)
+        try:
+            document = tomllib.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise UsageError(
+                f"{path}: no such pipeline file", next_step=_other_files(path)
+            ) from None
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: is not TOML: {error}") from error
+        try:
+            return cls.model_validate({**document, "path": path.resolve()})
+        except ValidationError as error:
+            mistakes = "\n".join(f"  {each}" for each in _mistakes(error))
+            raise UsageError(
+                f"{path}: cannot be used:\n{mistakes}",
+                next_step="mend these keys of the pipeline file and start again",
+            ) from None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the file's own paths start from."""
+        return self.path.parent
+
+    @property
+    def has_customers(self) -> bool:
+        """Whether any source names the people."""
+        return any(source.kind == "customers" for source in self.sources)
+
+    def unknown_people(self, source: EventsSource) -> Literal["refuse", "reject", "send"]:
+        """What happens to events about people whom no customers source names."""
+        return source.unknown_people or ("refuse" if self.has_customers else "send")
+
+    def digest(self) -> str:
+        """What makes operations and ids, as a short text: it changes when they would.
+
+        Rate, concurrency, url and the guards are no part of it; the transforms' code is.
+        """
+        kept = {"namespace": self.namespace, "api": self.destination.api, "sources": []}
+        for source in self.sources:
+            settings = source.model_dump(mode="json", by_alias=True, exclude=set(_UNBOUND))
+            if source.transform:
+                code = (self.folder / source.transform.partition(":")[0]).read_bytes()
+                settings["transform_code"] = hashlib.sha256(code).hexdigest()
+            kept["sources"].append(settings)  # type: ignore[attr-defined]
+        text = json.dumps(kept, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def policies(self) -> str:
+        """The settings that bind nothing but change what a plan finds, as a short text."""
+        kept = [source.model_dump(mode="json", include=set(_UNBOUND)) for source in self.sources]
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_UNBOUND = (
+    "files",
+    "shared_emails",
+    "identical_rows",
+    "repeated_keys",
+    "recent_events",
+    "unknown_people",
+    "reserved",
+    "earliest",
+    "latest",
+    "deletes_max",
+)
+
+
+def _other_files(path: Path) -> str:
+    near = get_close_matches(path.name, [each.name for each in path.parent.glob("*.toml")], 3, 0.4)
+    return f"did you mean {', '.join(near)}?" if near else "name the pipeline file to use"
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    """Each mistake as one line: the key, what is wrong, and the nearest right key."""
+    return [f"{_key(each['loc'])}: {_sentence(each)}" for each in error.errors()]
+
+
+def _key(location: tuple[str | int, ...]) -> str:
+    text = ""
+    for part in location:
+        if part in _TAGS:
+            continue
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "the file"
+
+
+_TAGS = ("customers", "events", "deletions", "str", "FromColumn")
+
+
+def _sentence(each: Any) -> str:
+    kind, location = each["type"], each["loc"]
+    if kind == "extra_forbidden":
+        near = get_close_matches(str(location[-1]), _known_keys(location), 1, 0.6)
+        return "no such key" + (f"; did you mean {near[0]}?" if near else "")
+    if kind == "missing":
+        return "is missing"
+    if kind == "literal_error":
+        return f"must be one of {each['ctx']['expected']}"
+    if kind.startswith("union_tag"):
+        return 'kind must be one of "customers", "events", "deletions"'
+    if kind == "value_error":
+        return str(each["ctx"]["error"])
+    return str(each["msg"]).replace("Input should", "should")
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys of the table that a wrong key stands in."""
+    models: dict[str, type[Settings]] = {
+        "customers": CustomersSource,
+        "events": EventsSource,
+        "deletions": DeletionsSource,
+    }
+    table: type[Settings] = Pipeline
+    for part in location[:-1]:
+        nested = {
+            "destination": Destination,
+            "identifier": Identifier,
+            "timestamp": EventTimestamp,
+            "name": FromColumn,
+        }
+        if part in models:
+            table = models[str(part)]
+        elif part in nested and part != "columns":
+            table = nested[str(part)]
+        elif "columns" in location[:-1]:
+            table = Column
+    return [field.alias or name for name, field in table.model_fields.items() if name != "path"]
