@@ -1,0 +1,98 @@
+"""The key to a workspace: from the environment or a private file, never from the command line."""
+
+import stat
+import tomllib
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backfill.delivery.destination import is_loopback
+from backfill.errors import CredentialsError
+
+SITE_ID, API_KEY = "CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A site id and its API key. Neither is shown by `repr`.
+
+    Raises:
+        CredentialsError: One is empty or holds what an HTTP header cannot carry.
+    """
+
+    site_id: str = field(repr=False)
+    api_key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value in (("site id", self.site_id), ("API key", self.api_key)):
+            if not value or not value.isascii() or not value.isprintable() or " " in value:
+                raise CredentialsError(
+                    f"the {name} is empty or has characters that a key never has",
+                    next_step="Copy it again from the workspace's settings.",
+                )
+        if ":" in self.site_id:
+            raise CredentialsError(
+                "the site id contains a colon, which ends it in HTTP Basic authentication",
+                next_step="Copy it again from the workspace's settings.",
+            )
+
+    def basic(self) -> str:
+        """The value of the `Authorization` header."""
+        return "Basic " + b64encode(f"{self.site_id}:{self.api_key}".encode()).decode()
+
+
+SANDBOX = Credentials("sandbox", "sandbox")
+
+
+def find_credentials(env: Mapping[str, str], file: Path | None, url: str) -> Credentials:
+    """The credentials to use toward `url`.
+
+    The environment wins over the file; toward this machine, `sandbox` will do.
+
+    Raises:
+        CredentialsError: There are none, half of them, or the file is not private or not right.
+    """
+    site_id, api_key = env.get(SITE_ID, ""), env.get(API_KEY, "")
+    if site_id and api_key:
+        return Credentials(site_id, api_key)
+    if site_id or api_key:
+        missing = API_KEY if site_id else SITE_ID
+        raise CredentialsError(f"{missing} is not set", next_step=f"Set {missing} as well.")
+    if file is not None:
+        return _read(file)
+    if is_loopback(url):
+        return SANDBOX
+    raise CredentialsError(
+        "there are no credentials",
+        next_step=f"Set {SITE_ID} and {API_KEY}, or `credentials` in [destination].",
+    )
+
+
+def _read(file: Path) -> Credentials:
+    try:
+        with file.open("rb") as opened:
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & 0o077:
+                raise CredentialsError(
+                    f"{file} can be read by others (mode {mode:04o})",
+                    next_step=f"Run: chmod 600 {file}",
+                )
+            table = tomllib.load(opened)
+    except OSError as error:
+        raise CredentialsError(
+            f"{file} cannot be read: {error.strerror}", next_step="Check `credentials`."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        # The parser's message may quote the key.
+        raise _not_right(file) from None
+    site_id, api_key = table.get("site_id"), table.get("api_key")
+    if not isinstance(site_id, str) or not isinstance(api_key, str):
+        raise _not_right(file)
+    return Credentials(site_id, api_key)
+
+
+def _not_right(file: Path) -> CredentialsError:
+    return CredentialsError(
+        f"{file} does not hold credentials", next_step='Write site_id = "…" and api_key = "…".'
+    )

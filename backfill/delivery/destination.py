@@ -1,0 +1,90 @@
+"""Where requests may go: Customer.io over https, another https host by choice, or this machine."""
+
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from backfill.errors import UsageError
+
+HOSTS = {
+    "us": "https://track.customer.io",
+    "eu": "https://track-eu.customer.io",
+}
+
+
+def destination(*, region: str = "us", url: str | None = None) -> str:
+    """The base URL that requests go to, without a trailing slash; `url` wins over `region`.
+
+    Raises:
+        UsageError: The region is unknown, or the URL is neither https nor loopback, or carries
+            a user, a query, a fragment or control characters.
+
+    >>> destination(region="eu")
+    'https://track-eu.customer.io'
+    """
+    if url is not None:
+        return _checked(url)
+    if region not in HOSTS:
+        raise UsageError(f"region {region!r} is unknown", next_step='Use "us" or "eu".')
+    return HOSTS[region]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL leads to this machine, whatever a name server says.
+
+    >>> is_loopback("http://127.0.0.1:8025"), is_loopback("https://localhost.example.com")
+    (True, False)
+    """
+    host = _split(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_rate(rate: float, url: str) -> float:
+    """The rate in requests per second; 0, no limit, is for loopback only.
+
+    Raises:
+        UsageError: The rate is negative or not finite, or 0 toward another machine.
+    """
+    if not 0 <= rate < float("inf"):
+        raise UsageError(f"a rate of {rate} requests/s is impossible", next_step="Use 1 to 1000.")
+    if rate == 0 and not is_loopback(url):
+        raise UsageError(
+            "rate 0 (no limit) is allowed toward this machine only",
+            next_step="Set `rate` to 1000 requests/s, the API's own limit, or below.",
+        )
+    return rate
+
+
+def _checked(url: str) -> str:
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise _refused("has a space, a control character or a character outside ASCII")
+    split = _split(url)
+    if split.scheme not in ("https", "http") or not split.hostname:
+        raise _refused("is not of the form https://host")
+    if split.scheme == "http" and not is_loopback(url):
+        raise _refused("is not https, which only this machine may do without")
+    if "@" in split.netloc:
+        raise _refused("carries a user name or password")
+    if "?" in url or "#" in url or split.path not in ("", "/"):
+        raise _refused("carries a path, a query or a fragment")
+    return f"{split.scheme}://{split.netloc}"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        split = urlsplit(url)
+        _ = split.port
+    except ValueError:
+        raise _refused("cannot be read") from None
+    return split
+
+
+def _refused(why: str) -> UsageError:
+    return UsageError(
+        f"the destination's url {why}",
+        next_step='Use `region`, or a url such as "https://track.customer.io".',
+    )

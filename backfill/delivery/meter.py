@@ -1,0 +1,54 @@
+"""What a delivery does, as plain counters: bars and summaries read them, nothing here prints."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+PauseReason = Literal["throttled", "hint", "outage", "budget", "credentials"]
+NO_ANSWER = 0
+"""The place of attempts without an answer among the statuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing, or next to nothing, is sent until `until_s` of the delivery's clock, and why."""
+
+    reason: PauseReason
+    until_s: float
+
+
+def _nobody(_: Pause) -> None:
+    """Nobody listens."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """The counters of one delivery, from its opening.
+
+    Args:
+        on_pause: Called at the beginning of each pause.
+        attempts: Requests begun.
+        answers: Whole answers by status; attempts without one under `NO_ANSWER`.
+        bytes_sent: Bytes of request bodies, repeats included.
+        in_flight: Attempts under way.
+        rate: Requests per second allowed now; 0 for no limit.
+        concurrency: Attempts allowed at the same time now.
+        latency_s: The recent mean, in seconds.
+        pause: The latest pause.
+    """
+
+    on_pause: Callable[[Pause], None] = _nobody
+    attempts: int = 0
+    answers: Counter[int] = field(default_factory=Counter)
+    bytes_sent: int = 0
+    in_flight: int = 0
+    rate: float = 0.0
+    concurrency: int = 0
+    latency_s: float = 0.0
+    pause: Pause | None = None
+
+    def paused(self, reason: PauseReason, until_s: float) -> None:
+        """A pause begins."""
+        self.pause = Pause(reason, until_s)
+        self.on_pause(self.pause)

@@ -1,0 +1,142 @@
+"""How fast to send: turns, the pace that adapts, and how many attempts at once. No I/O, no clock.
+
+`now_s` is a monotonic clock's. A laptop that slept or a process that was stopped finds its missed
+turns lost: they are never made up for.
+"""
+
+from math import ceil, sqrt
+
+BURST_SHARE = 0.05
+TICK_S = 1e-6
+"""A wait that is shorter than this is over."""
+CUT, CUT_EVERY_S = 0.7, 1.0
+RECOVERY_PER_S = 0.02
+RATE_FLOOR_SHARE = 0.01
+WINDOW_S = 1.0
+DEVIATIONS = 2.5
+NOISE_S = 0.05
+"""A delay that is smaller than this says nothing about the service, however unusual."""
+CONCURRENCY_MIN, CONCURRENCY_MAX = 4, 64
+CONCURRENCY_UNPACED = 16
+
+
+class Pacer:
+    """Gives turns: never more in any second than the rate and a burst of 5 % of it.
+
+    The generic cell rate algorithm, in which a turn is taken when it is used, not reserved ahead:
+    whatever the sleeping in between did, the turns that were taken keep the bound.
+    """
+
+    def __init__(self) -> None:
+        self._next_s = float("-inf")
+        self._paused_until_s = float("-inf")
+
+    def take(self, now_s: float, rate: float) -> float:
+        """Take a turn: 0 where it was given, else the seconds after which to ask again.
+
+        Args:
+            now_s: The time.
+            rate: Turns per second; 0 for no limit.
+        """
+        step_s = 1.0 / rate if rate > 0 else 0.0
+        early_s = int(rate * BURST_SHARE) * step_s
+        wait_s = max(self._paused_until_s, self._next_s - early_s) - now_s
+        if wait_s > TICK_S:
+            return wait_s
+        self._next_s = max(self._next_s, now_s) + step_s
+        return 0.0
+
+    def pause(self, until_s: float) -> None:
+        """Give no turn before `until_s`; a longer pause stays."""
+        self._paused_until_s = max(self._paused_until_s, until_s)
+
+    def is_paused(self, now_s: float) -> bool:
+        """Whether a pause lasts."""
+        return self._paused_until_s - now_s > TICK_S
+
+
+class Usual:
+    """What is usual of a quantity: its mean and spread, both fading (Welford with a weight)."""
+
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
+        self.mean: float | None = None
+        self._variance = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one more value."""
+        if self.mean is None:
+            self.mean = value
+            return
+        away = value - self.mean
+        self.mean += self._weight * away
+        self._variance = (1 - self._weight) * (self._variance + self._weight * away * away)
+
+    def exceeded_by(self, value: float) -> bool:
+        """Whether the value is beyond the usual spread, and by more than noise."""
+        if self.mean is None:
+            return False
+        return value > self.mean + max(DEVIATIONS * sqrt(self._variance), NOISE_S)
+
+
+class Tempo:
+    """The rate that the service seems to bear: at most the one that was asked for.
+
+    A throttled answer or a second of unusual latency cuts it to 70 %, at most once a second; it
+    comes back by 2 % of the asked rate each second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._ceiling = rate
+        self._rate = rate
+        self._as_of_s: float | None = None
+        self._cut_at_s = float("-inf")
+        self._usual = Usual(weight=0.2)
+        self._window_ends_s = float("-inf")
+        self._window_sum_s, self._window_count = 0.0, 0
+        self.latency_s = 0.0
+
+    def rate(self, now_s: float) -> float:
+        """Requests per second, now; 0 for no limit."""
+        if self._as_of_s is not None and self._rate < self._ceiling:
+            back = RECOVERY_PER_S * self._ceiling * max(now_s - self._as_of_s, 0.0)
+            self._rate = min(self._ceiling, self._rate + back)
+        self._as_of_s = now_s
+        return self._rate
+
+    def throttled(self, now_s: float) -> None:
+        """The service asked for less."""
+        if now_s - self._cut_at_s < CUT_EVERY_S:
+            return
+        self._rate = max(self.rate(now_s) * CUT, self._ceiling * RATE_FLOOR_SHARE)
+        self._cut_at_s = now_s
+
+    def answered(self, now_s: float, latency_s: float) -> None:
+        """An answer came; a whole second of them is compared with what is usual."""
+        if self._window_count and now_s >= self._window_ends_s:
+            self._close_window(now_s)
+        if not self._window_count:
+            self._window_ends_s = now_s + WINDOW_S
+        self._window_sum_s += latency_s
+        self._window_count += 1
+        if self.latency_s == 0.0:
+            self.latency_s = latency_s
+
+    def _close_window(self, now_s: float) -> None:
+        mean_s = self._window_sum_s / self._window_count
+        if self._usual.exceeded_by(mean_s):
+            self.throttled(now_s)
+        self._usual.add(mean_s)
+        self.latency_s = mean_s
+        self._window_sum_s, self._window_count = 0.0, 0
+
+
+def concurrency(rate: float, latency_s: float) -> int:
+    """How many attempts at once keep up the rate, with as many again to spare.
+
+    >>> concurrency(rate=100, latency_s=0.1)
+    20
+    """
+    if rate <= 0:
+        return CONCURRENCY_UNPACED
+    return min(max(ceil(rate * latency_s * 2), CONCURRENCY_MIN), CONCURRENCY_MAX)

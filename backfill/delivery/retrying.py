@@ -1,0 +1,139 @@
+"""When to try again, and when to stop trying. Decisions only: no I/O, no clock, no dice.
+
+`jitter` is a random number from 0 up to, not including, 1; `now_s` a monotonic clock's.
+"""
+
+from backfill.delivery.verdicts import Halve, RetryKind, Settled, unknown_outcome
+
+BACKOFF_BASE_S, BACKOFF_MAX_S = 0.5, 30.0
+THROTTLE_BASE_S = 1.0
+PROBE_BASE_S, PROBE_MAX_S = 1.0, 30.0
+PROBING_AFTER_S = 30.0
+OUTAGE_MAX_S = 900.0
+TOKENS, TIMEOUT_COST, RETRY_COST = 500, 10, 5
+DOUBTS_MAX = 6
+_DOUBLINGS_MAX = 16
+
+
+def backoff_s(failures: int, jitter: float) -> float:
+    """How long to wait after so many failures: anything up to a doubling bound of 30 s.
+
+    >>> backoff_s(3, jitter=0.5)
+    1.0
+    """
+    return jitter * _doubled(BACKOFF_BASE_S, failures - 1, BACKOFF_MAX_S)
+
+
+def throttle_s(throttles: int, jitter: float) -> float:
+    """How long all wait after a 429 without a hint: 1 s and more, up to 30 s."""
+    return _doubled(THROTTLE_BASE_S, throttles - 1, BACKOFF_MAX_S / 2) * (1 + jitter)
+
+
+def _doubled(base_s: float, times: int, max_s: float) -> float:
+    return float(min(base_s * 2 ** min(times, _DOUBLINGS_MAX), max_s))
+
+
+def retry_cost(kind: RetryKind, *, timed_out: bool) -> int:
+    """What the retry takes from the budget; after a throttle nothing, as the pause was the price."""
+    if kind == "throttled":
+        return 0
+    return TIMEOUT_COST if timed_out else RETRY_COST
+
+
+class Budget:
+    """Tokens that retries cost and successes earn, so that retries never become the traffic.
+
+    The figures are those of the AWS SDKs. An RPC without tokens fails; ours can wait, so that it
+    goes on as a probe.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = TOKENS
+
+    def allows(self, cost: int) -> bool:
+        """Whether there are tokens for it."""
+        return self.tokens >= cost
+
+    def spend(self, cost: int) -> None:
+        """Pay for a retry."""
+        self.tokens = max(self.tokens - cost, 0)
+
+    def earn(self) -> None:
+        """A request had success."""
+        self.tokens = min(self.tokens + 1, TOKENS)
+
+
+class Health:
+    """Whether the service works, from what became of the attempts.
+
+    Failing since the first failure after the last success; after 30 s of it, one probe at a time.
+    """
+
+    def __init__(self) -> None:
+        self.successes = 0
+        self.throttles = 0
+        self._failing_since_s: float | None = None
+        self._succeeded_at_s = float("-inf")
+        self._probes = 0
+
+    def succeeded(self, now_s: float) -> None:
+        """The service took a request, or refused it with reasons."""
+        self.successes += 1
+        self.throttles = self._probes = 0
+        self._failing_since_s = None
+        self._succeeded_at_s = now_s
+
+    def failed(self, began_s: float) -> None:
+        """An attempt that began then had no success."""
+        if self._failing_since_s is None:
+            self._failing_since_s = max(began_s, self._succeeded_at_s)
+
+    def failing_for_s(self, now_s: float) -> float:
+        """How long nothing has had success, though it was tried."""
+        return 0.0 if self._failing_since_s is None else now_s - self._failing_since_s
+
+    def is_out(self, now_s: float) -> bool:
+        """Whether only single probes make sense."""
+        return self.failing_for_s(now_s) >= PROBING_AFTER_S
+
+    def probe_s(self, jitter: float) -> float:
+        """How long to wait before the next probe: 1 s to 30 s, longer from probe to probe."""
+        self._probes += 1
+        bound_s = _doubled(PROBE_BASE_S, self._probes, PROBE_MAX_S)
+        return max(PROBE_BASE_S, bound_s * jitter)
+
+
+class Patience:
+    """What the attempts of one batch have shown, and when they have shown enough.
+
+    An attempt that failed while others had success is a doubt about the batch itself. After
+    enough doubts it is halved, to find the operation that the service cannot take; a single one
+    is refused: at once where its answers cannot be read, after the length of an outage where the
+    service fails on it. Failures that everybody shares never count.
+    """
+
+    def __init__(self, count: int, *, outage_max_s: float) -> None:
+        self.count = count
+        self._outage_max_s = outage_max_s
+        self._doubts = 0
+        self._successes = 0
+        self._since_s: float | None = None
+        self.failures = 0
+
+    def failed(
+        self, kind: RetryKind, now_s: float, health_successes: int
+    ) -> Settled | Halve | None:
+        """Count a failure; the conclusion, once there is one."""
+        self.failures += 1
+        first = self._since_s is None
+        self._since_s = now_s if self._since_s is None else self._since_s
+        if kind != "throttled" and not first and health_successes > self._successes:
+            self._doubts += 1
+        self._successes = health_successes
+        if self._doubts < DOUBTS_MAX:
+            return None
+        if self.count > 1:
+            return Halve()
+        if kind == "unknown" or now_s - self._since_s >= self._outage_max_s:
+            return unknown_outcome("no attempt was answered clearly while others were accepted")
+        return None

@@ -1,0 +1,275 @@
+"""The delivery that the engine uses: retrying outside, pacing inside, the API at the core."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from math import ceil
+from typing import Protocol
+
+from backfill.batches import Batch
+from backfill.delivery.credentials import Credentials
+from backfill.delivery.destination import check_rate
+from backfill.delivery.interface import Outcome, Refusal
+from backfill.delivery.meter import Meter, PauseReason
+from backfill.delivery.pacing import CONCURRENCY_MAX
+from backfill.delivery.region import Region, judge_region, not_accepted
+from backfill.delivery.retrying import (
+    OUTAGE_MAX_S,
+    Budget,
+    Health,
+    Patience,
+    backoff_s,
+    retry_cost,
+    throttle_s,
+)
+from backfill.delivery.track_api import DEFAULT_TIMEOUTS, Timeouts, open_track_api
+from backfill.delivery.turns import Paced, Time
+from backfill.delivery.verdicts import (
+    Abort,
+    Answer,
+    Halve,
+    NoAnswer,
+    Retry,
+    Settled,
+    Unauthorized,
+    judge,
+)
+from backfill.errors import BackfillError, UnavailableError
+
+
+class LookUp(Protocol):
+    """Asks once which workspace the credentials open; like `Attempts`, it never raises."""
+
+    async def look_up(self) -> Answer | NoAnswer:
+        """Ask the region endpoint once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Time, and a die: a random number from 0 up to, not including, 1."""
+
+    time: Time
+    jitter: Callable[[], float]
+
+
+class TrackDelivery:
+    """Delivers batches, whatever the service does; see `Delivery` for the promise.
+
+    All batches share one view of the service: a pause, an outage, an empty retry budget or a
+    doubt about the key holds all of them.
+
+    Args:
+        paced: Attempts that take their turn.
+        keys: How to ask whether the key still opens the workspace.
+        chance: Time and randomness.
+        meter: What `paced` and the API count into; read it at any time.
+        outage_max_s: How long nothing may have had success before the run stops.
+    """
+
+    def __init__(
+        self, paced: Paced, keys: LookUp, chance: Chance, *, meter: Meter, outage_max_s: float
+    ) -> None:
+        self.meter = meter
+        self._paced, self._keys = paced, keys
+        self._time, self._jitter = chance.time, chance.jitter
+        self._outage_max_s = outage_max_s
+        self._health, self._budget = Health(), Budget()
+        self._probing, self._asking = asyncio.Lock(), asyncio.Lock()
+        self._key_confirmed = 0
+
+    async def deliver(self, batch: Batch) -> Outcome:
+        """Send a batch until all that can be accepted is.
+
+        A batch that is refused as a whole is halved until the poison stands alone.
+
+        Raises:
+            CredentialsError: The key is not accepted, or the destination redirects.
+            UnavailableError: Nothing had success for too long.
+            UsageError: The destination does not speak the Track API.
+        """
+        refusals: list[Refusal] = []
+        attempts = 0
+        parts = [(0, batch)]
+        while parts:
+            offset, part = parts.pop()
+            verdict, tries = await self._conclude(part)
+            attempts += tries
+            if isinstance(verdict, Halve):
+                left, right = part.halves()
+                parts += [(offset + left.count, right), (offset, left)]
+            else:
+                refusals += [replace(each, index=offset + each.index) for each in verdict.refusals]
+        return Outcome(tuple(refusals), attempts)
+
+    async def region(self) -> Region:
+        """Ask which workspace the credentials open; as patient as `deliver`.
+
+        Raises:
+            CredentialsError: None: the key is not accepted, or the destination redirects.
+            UnavailableError: Nothing had success for too long.
+            UsageError: The destination does not speak the Track API.
+        """
+        failures = 0
+        while True:
+            self._paced.raise_if_stopped()
+            began_s = self._time.now_s()
+            found = judge_region(await self._keys.look_up())
+            match found:
+                case Region():
+                    return found
+                case Unauthorized():
+                    raise self._stop(not_accepted())
+                case Abort(error):
+                    raise self._stop(error)
+                case Retry(_, after_s):
+                    failures += 1
+                    wait_s = max(after_s or 0.0, backoff_s(failures, self._jitter()))
+                    self._count_failure(began_s, wait_s)
+                    await self._time.sleep(wait_s)
+
+    async def _conclude(self, batch: Batch) -> tuple[Settled | Halve, int]:
+        """Send a batch again and again until its verdict is one about the batch itself."""
+        patience = Patience(batch.count, outage_max_s=self._outage_max_s)
+        tries, cost, fresh, doubted = 0, 0, False, False
+        while True:
+            known, began_s = self._key_confirmed, self._time.now_s()
+            answer = await self._attempt(batch, cost, fresh=fresh)
+            tries += 1
+            verdict = judge(answer, patience.count)
+            match verdict:
+                case Settled() | Halve():
+                    self._health.succeeded(self._time.now_s())
+                    self._budget.earn()
+                    return verdict, tries
+                case Abort(error):
+                    raise self._stop(error)
+                case Unauthorized():
+                    await self._doubt_key(known, again=doubted)
+                    doubted = True
+                case Retry(kind):
+                    now_s = self._time.now_s()
+                    conclusion = patience.failed(kind, now_s, self._health.successes)
+                    if conclusion:
+                        return conclusion, tries
+                    cost = retry_cost(kind, timed_out=answer == NoAnswer("timeout"))
+                    # A kept connection that the server had closed is nobody's fault: once, at once.
+                    fresh = not fresh and answer == NoAnswer("dropped")
+                    await self._wait(verdict, began_s, 0 if fresh else patience.failures)
+
+    async def _attempt(self, batch: Batch, cost: int, *, fresh: bool) -> Answer | NoAnswer:
+        """Attempt it with the others or, where that makes no sense, as the only probe."""
+        while self._must_probe(cost):
+            async with self._probing:
+                if not self._must_probe(cost):
+                    break
+                now_s, wait_s = self._time.now_s(), self._health.probe_s(self._jitter())
+                reason: PauseReason = "outage" if self._health.is_out(now_s) else "budget"
+                self.meter.paused(reason, now_s + wait_s)
+                await self._time.sleep(wait_s)
+                return await self._paced.attempt(batch, fresh=fresh)
+        self._budget.spend(cost)
+        return await self._paced.attempt(batch, fresh=fresh)
+
+    def _must_probe(self, cost: int) -> bool:
+        return self._health.is_out(self._time.now_s()) or not self._budget.allows(cost)
+
+    async def _wait(self, retry: Retry, began_s: float, failures: int) -> None:
+        """Wait before the next attempt; after a throttle or a hint, everybody waits."""
+        wait_s = backoff_s(failures, self._jitter()) if failures else 0.0
+        if retry.kind == "throttled":
+            self._paced.slow_down()
+            # Answers to what was already under way say nothing new.
+            if not self._paced.is_paused():
+                self._health.throttles += 1
+                wait_s = throttle_s(self._health.throttles, self._jitter())
+            else:
+                wait_s = 0.0
+        wait_s = max(wait_s, retry.after_s or 0.0)
+        self._count_failure(began_s, wait_s)
+        if retry.kind == "throttled" or retry.after_s is not None:
+            if wait_s > 0:
+                self._paced.pause("hint" if retry.after_s else "throttled", wait_s)
+        else:
+            await self._time.sleep(wait_s)
+
+    def _count_failure(self, began_s: float, wait_s: float) -> None:
+        """Note a failure; stop the run where the next attempt would come too late."""
+        self._health.failed(began_s)
+        failing_s = self._health.failing_for_s(self._time.now_s())
+        if failing_s + wait_s > self._outage_max_s:
+            raise self._stop(_unavailable(failing_s, wait_s))
+
+    async def _doubt_key(self, known: int, *, again: bool) -> None:
+        """Let nobody send until the region look-up has said whether the key still works.
+
+        Args:
+            known: How often it had been confirmed when the refused attempt began.
+            again: This very batch was refused before, and the key confirmed since.
+        """
+        if again:
+            raise self._stop(not_accepted())
+        with self._paced.held():
+            async with self._asking:
+                if known == self._key_confirmed:
+                    self.meter.paused("credentials", self._time.now_s())
+                    await self.region()
+                    self._key_confirmed += 1
+
+    def _stop(self, error: BackfillError) -> BackfillError:
+        """Stop all batches for this reason: whoever waits for a turn gets the same error."""
+        self._paced.stop(error)
+        return error
+
+
+def _unavailable(failing_s: float, wait_s: float) -> UnavailableError:
+    return UnavailableError(
+        f"the service did not accept a request for {failing_s:.0f} s",
+        next_step=f"Start the same command again in {max(ceil(wait_s / 60), 1)} min or later: "
+        "it goes on where it stopped.",
+    )
+
+
+@asynccontextmanager
+async def open_delivery(
+    url: str,
+    credentials: Credentials,
+    chance: Chance,
+    *,
+    rate: float,
+    concurrency: int | None = None,
+    outage_max_s: float = OUTAGE_MAX_S,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+) -> AsyncIterator[TrackDelivery]:
+    """Open a delivery to the Track API; its connections are closed at the end.
+
+    Args:
+        url: Where requests go, from `destination`.
+        credentials: Sent with every request.
+        chance: Time and randomness.
+        rate: Requests per second at most; 0, no limit, toward this machine only.
+        concurrency: Attempts at the same time; None for rate x latency x 2, from 4 to 64.
+        outage_max_s: How long nothing may have had success before the run stops.
+        timeouts: For each attempt.
+
+    Raises:
+        UsageError: The rate is impossible.
+    """
+    meter = Meter()
+    async with open_track_api(
+        url,
+        credentials,
+        user_agent=f"backfill/{version('backfill')}",
+        connections_max=max(concurrency or 0, CONCURRENCY_MAX),
+        timeouts=timeouts,
+        meter=meter,
+    ) as api:
+        paced = Paced(
+            api,
+            rate=check_rate(rate, url),
+            concurrency_max=concurrency,
+            time=chance.time,
+            meter=meter,
+        )
+        yield TrackDelivery(paced, api, chance, meter=meter, outage_max_s=outage_max_s)

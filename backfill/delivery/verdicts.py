@@ -1,0 +1,227 @@
+"""What an answer means. Total over every status and every body; no I/O.
+
+Sources: the official OpenAPI description and the answers recorded from the live service. In
+short: 200 is `{}`; 207 names the refused operations by `batch_index`; 400 refuses all of it, with
+`errors` (v2) or `meta.error` / `meta.errors` (v1); an error's body may be anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from backfill.delivery.interface import Refusal
+from backfill.delivery.retry_after import retry_after_s
+from backfill.errors import BackfillError, CredentialsError, UsageError
+
+_MALFORMED = frozenset({400, 422})
+_TOO_LARGE = frozenset({413, 414, 431})
+_UNAUTHORIZED = frozenset({401, 403})
+_NOT_OFFERED = frozenset({501, 505})
+_TRY_LATER = frozenset({408, 425})
+_THROTTLED = 429
+_SOME_REFUSED = 207
+_MESSAGE_CHARACTERS_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer. `headers` finds names in any case, or holds them in lower case."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NoAnswerKind = Literal["unreachable", "dropped", "timeout", "garbled", "untrusted"]
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """An attempt without a whole answer: whether it was applied is unknown.
+
+    unreachable: no connection · dropped: closed or reset half-way · timeout · garbled: not HTTP,
+    or without end · untrusted: the certificate does not prove the host.
+    """
+
+    kind: NoAnswerKind
+
+
+RetryKind = Literal["throttled", "server", "network", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing is left to do: every operation that is not refused was delivered."""
+
+    refusals: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Halve:
+    """The API refused the batch without naming the culprits: send each half by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send it again later; not before `after_s`, if the API gave a hint."""
+
+    kind: RetryKind
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """The key was not accepted this time: ask before believing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """No request can succeed: stop the run with this error."""
+
+    error: BackfillError
+
+
+Verdict = Settled | Halve | Retry | Unauthorized | Abort
+
+
+def judge(answer: Answer | NoAnswer, count: int) -> Verdict:
+    """Say what the answer to a request of `count` operations means for them."""
+    if isinstance(answer, NoAnswer):
+        return _silence(answer)
+    status = answer.status
+    if status == _SOME_REFUSED:
+        return _some_refused(answer, count)
+    if status // 100 == 2:  # noqa: PLR2004  # the class of success
+        return Settled() if is_empty_object(answer) else Retry("unknown")
+    if status in _MALFORMED or status in _TOO_LARGE:
+        return Halve() if count > 1 else Settled((_refusal_of_one(answer),))
+    if status in _UNAUTHORIZED:
+        return Unauthorized()
+    return _refused_as_a_whole(answer)
+
+
+def is_empty_object(answer: Answer) -> bool:
+    """Whether the body is what the API sends for success: nothing, or `{}`, and no page."""
+    if "html" in answer.headers.get("content-type", "").lower():
+        return False
+    body = answer.body.strip()
+    return body in (b"", b"{}") or _parsed(body) == {}
+
+
+def unknown_outcome(message: str) -> Settled:
+    """The verdict on a single operation of which no attempt ever became clear."""
+    return Settled((Refusal(0, "unknown_outcome", "", message),))
+
+
+def _silence(answer: NoAnswer) -> Verdict:
+    if answer.kind == "untrusted":
+        return Abort(
+            CredentialsError(
+                "the certificate of the destination is not trusted; nothing was sent to it",
+                next_step="Check `url`; for your own authority set SSL_CERT_FILE to its file.",
+            )
+        )
+    return Retry("network")
+
+
+def _refused_as_a_whole(answer: Answer) -> Verdict:
+    """Everything that is about the service or the settings, not about an operation."""
+    status = answer.status
+    if status == _THROTTLED:
+        return Retry("throttled", _hint_s(answer))
+    if status in _TRY_LATER or (status // 100 == 5 and status not in _NOT_OFFERED):  # noqa: PLR2004  # the class of server errors
+        return Retry("server", _hint_s(answer))
+    if status // 100 == 3:  # noqa: PLR2004  # the class of redirects
+        return Abort(_redirected(answer))
+    if status // 100 == 4 or status in _NOT_OFFERED:  # noqa: PLR2004  # the class of client errors
+        return Abort(
+            UsageError(
+                f"the destination answers HTTP {status}: it does not take this request",
+                next_step="Check `url`, `api` and any proxy in between.",
+            )
+        )
+    return Retry("unknown")
+
+
+def _redirected(answer: Answer) -> CredentialsError:
+    elsewhere = " (to the EU)" if "track-eu." in answer.headers.get("location", "") else ""
+    return CredentialsError(
+        f"the destination redirects (HTTP {answer.status}){elsewhere}; redirects are not followed",
+        next_step='The workspace may be in the other region: check `region` ("us" or "eu").',
+    )
+
+
+def _hint_s(answer: Answer) -> float | None:
+    headers = answer.headers
+    return retry_after_s(headers.get("retry-after", ""), headers.get("date", ""))
+
+
+def _some_refused(answer: Answer, count: int) -> Verdict:
+    errors = _errors(_parsed(answer.body))
+    if count == 1:
+        return Settled((_refusal_of_one(answer),)) if errors else Retry("unknown")
+    refusals = {
+        error["batch_index"]: _refusal(error["batch_index"], error)
+        for error in errors
+        if isinstance(error, dict) and _is_index(error.get("batch_index"), count)
+    }
+    # A list with a hole, a stranger or a repetition in it cannot be trusted for the others either.
+    if not errors or len(refusals) != len(errors):
+        return Halve()
+    return Settled(tuple(refusals[index] for index in sorted(refusals)))
+
+
+def _is_index(value: Any, count: int) -> bool:
+    return type(value) is int and 0 <= value < count
+
+
+def _refusal_of_one(answer: Answer) -> Refusal:
+    reason = "too_large" if answer.status in _TOO_LARGE else "invalid"
+    parsed = _parsed(answer.body)
+    errors = _errors(parsed) or _meta_errors(parsed)
+    if not errors:
+        return Refusal(0, reason, "", f"HTTP {answer.status} without an explanation")
+    refusals = [_refusal(0, error, reason) for error in errors]
+    message = _one_line("; ".join(refusal.message for refusal in refusals))
+    return Refusal(0, refusals[0].reason, refusals[0].field, message)
+
+
+def _refusal(index: int, error: Any, reason: str = "invalid") -> Refusal:
+    if not isinstance(error, dict):
+        return Refusal(index, reason, "", _one_line(error))
+    return Refusal(
+        index,
+        _one_line(error.get("reason")) or reason,
+        _one_line(error.get("field")),
+        _one_line(error.get("message")) or "no explanation",
+    )
+
+
+def _errors(parsed: Any) -> list[Any]:
+    errors = parsed.get("errors") if isinstance(parsed, dict) else None
+    return errors if isinstance(errors, list) else []
+
+
+def _meta_errors(parsed: Any) -> list[Any]:
+    meta = parsed.get("meta") if isinstance(parsed, dict) else None
+    if not isinstance(meta, dict):
+        return []
+    return _errors(meta) or ([meta["error"]] if meta.get("error") else [])
+
+
+def _parsed(body: bytes) -> Any:
+    """The body as JSON, or None: an error's body may be plain text, a page or cut off."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _one_line(value: Any) -> str:
+    """A text of theirs, fit for one cell of a report and one line of a terminal."""
+    if not isinstance(value, str):
+        return ""
+    printable = "".join(c if c.isprintable() else " " for c in value[:_MESSAGE_CHARACTERS_MAX])
+    return " ".join(printable.split())

@@ -1,0 +1,181 @@
+"""A scripted HTTP server for tests: real sockets, and any misbehaviour that bytes can express."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+Reply = Callable[[asyncio.StreamWriter], Awaitable[bool]]
+"""Writes something, or nothing; says whether the connection is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def operations(self) -> list[Any]:
+        """The operations of a v2 batch."""
+        return orjson.loads(self.body)["batch"]
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server: where it is, and what came."""
+
+    url: str
+    received: list[Received] = field(default_factory=list)
+    connections: int = 0
+
+
+Script = Callable[[Received], Reply]
+
+
+def message(
+    status: int = 200,
+    body: bytes = b"{}\n",
+    *,
+    content_type: str = "application/json; charset=utf-8",
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """A whole answer as bytes."""
+    lines = [f"HTTP/1.1 {status} {'OK' if status == 200 else 'Other'}"]
+    fields = {"Content-Type": content_type, "Content-Length": str(len(body)), **(headers or {})}
+    lines += [f"{name}: {value}" for name, value in fields.items() if value]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def answer(status: int = 200, body: bytes = b"{}\n", **more: Any) -> Reply:
+    """Answer and keep the connection."""
+    return raw(message(status, body, **more), keep=True)
+
+
+def raw(data: bytes, *, keep: bool = False) -> Reply:
+    """Write exactly these bytes; then close, unless `keep`."""
+
+    async def write(writer: asyncio.StreamWriter) -> bool:
+        writer.write(data)
+        await writer.drain()
+        return keep
+
+    return write
+
+
+def reset() -> Reply:
+    """Cut the connection with a TCP reset instead of an answer."""
+
+    async def cut(writer: asyncio.StreamWriter) -> bool:
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        return False
+
+    return cut
+
+
+def hang() -> Reply:
+    """Never answer."""
+    return drip(b"", pause_s=0)
+
+
+def drip(data: bytes, *, pause_s: float) -> Reply:
+    """Write a byte at a time, and never come to an end."""
+
+    async def write(writer: asyncio.StreamWriter) -> bool:
+        for byte in data:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+        await asyncio.Event().wait()
+        return False
+
+    return write
+
+
+def endless() -> Reply:
+    """Begin an answer whose body never ends."""
+
+    async def write(writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while True:
+            writer.write(b" " * 65536)
+            await writer.drain()
+
+    return write
+
+
+def slowly(reply: Reply, *, after_s: float) -> Reply:
+    """The same, some time later."""
+
+    async def write(writer: asyncio.StreamWriter) -> bool:
+        await asyncio.sleep(after_s)
+        return await reply(writer)
+
+    return write
+
+
+def in_turn(*replies: Reply, then: Reply | None = None) -> Script:
+    """The replies in this order, one a request; afterwards `then`, or `{}`."""
+    left = iter(replies)
+    rest = then or answer()
+    return lambda _: next(left, rest)
+
+
+def cuts(data: bytes) -> Iterable[bytes]:
+    """Every proper beginning of the bytes."""
+    return (data[:end] for end in range(len(data)))
+
+
+@asynccontextmanager
+async def serving(script: Script) -> AsyncIterator[Server]:
+    """Run a server on a free port of this machine; each request is answered by the script."""
+    tasks: set[asyncio.Task[None]] = set()
+    running = Server("")
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.connections += 1
+        task = asyncio.current_task()
+        tasks.add(task)
+        try:
+            while request := await _read(reader):
+                running.received.append(request)
+                if not await script(request)(writer):
+                    break
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            tasks.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    running.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield running
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def _read(reader: asyncio.StreamReader) -> Received | None:
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    first, *lines = head.rstrip().split("\r\n")
+    method, path, _ = first.split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Received(method, path, headers, body)
