@@ -1,0 +1,13 @@
+"""A Track API workspace on your own machine.
+
+It judges what the sender does, so it shares no code with it: it reads the API's published
+description and the facts known about the service on its own.
+
+    with running() as sandbox:
+        httpx.get(f"{sandbox.url}/sandbox/stats")
+"""
+
+from backfill.sandbox.server import Running, running, serve
+from backfill.sandbox.settings import Behaviour, Settings
+
+__all__ = ["Behaviour", "Running", "Settings", "running", "serve"]

@@ -1,0 +1,97 @@
+"""The door of the API: reads a request whole, checks the key, carries it out, answers."""
+
+import asyncio
+import base64
+import binascii
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from backfill.sandbox import answers, api_v1, api_v2, limits
+from backfill.sandbox.answers import Answer
+from backfill.sandbox.call import Call, query_of, segments_of
+from backfill.sandbox.workspace import Workspace
+
+BODY_TIMEOUT_S = 30.0
+
+
+class Gateway:
+    """The ASGI application behind `/api/` and `/unsubscribe/`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        ledger = self._workspace.ledger
+        ledger.requests += 1
+        number = ledger.requests
+        body = await _body(receive)
+        if isinstance(body, Answer):
+            await respond(send, body)
+            return
+        ledger.bytes += len(body)
+        await respond(send, self._answer(scope, number, body))
+
+    def _answer(self, scope: Scope, number: int, body: bytes) -> Answer:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        segments = segments_of(scope["raw_path"])
+        call = Call(
+            number,
+            scope["method"],
+            segments[2:],
+            query_of(scope["query_string"]),
+            body,
+            headers.get(b"content-type", b"").decode("latin-1"),
+        )
+        if segments[0] == "unsubscribe":
+            return api_v1.unsubscribe(call._replace(segments=segments[1:]), self._workspace)
+        if not self._may_enter(headers.get(b"authorization", b"")):
+            return answers.unauthorized(self._workspace.settings.behaviour)
+        if segments[1:2] == ("v2",):
+            return api_v2.answer(call, self._workspace)
+        if segments[1:2] == ("v1",):
+            return api_v1.answer(call, self._workspace)
+        return answers.meta_error(404, "not found")
+
+    def _may_enter(self, authorization: bytes) -> bool:
+        """Basic authentication, in both base64 alphabets: the Go client uses the other one."""
+        settings = self._workspace.settings
+        scheme, _, text = authorization.partition(b" ")
+        if scheme.lower() != b"basic":
+            return False
+        standard = text.strip().replace(b"-", b"+").replace(b"_", b"/")
+        try:
+            pair = base64.b64decode(standard + b"=" * (-len(standard) % 4), validate=True)
+        except binascii.Error:
+            return False
+        return pair == f"{settings.site_id}:{settings.api_key}".encode()
+
+
+async def _body(receive: Receive) -> bytes | Answer:
+    """The whole body, or the answer to one that is too large, too slow or cut off."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while True:
+                message: Any = await receive()
+                if message["type"] == "http.disconnect":
+                    return Answer(400)
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                if size > limits.V1_REQUEST_BYTES_MAX:
+                    return answers.meta_error(413, "request is too large")
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        return answers.meta_error(408, "request took too long")
+
+
+async def respond(send: Send, answer: Answer) -> None:
+    """Send an answer whole."""
+    length = (b"content-length", b"%d" % len(answer.body))
+    headers = [*answer.headers, *((length,) if answer.status != answers.NO_CONTENT.status else ())]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,110 @@
+"""`/sandbox/*`: the account of what arrived, and what the workspace makes of it.
+
+GET  /sandbox/stats                 nine running counters (`Ledger`)
+GET  /sandbox/breakdown             the same by kind and outcome, and bare people
+GET  /sandbox/people?limit=&after=  everyone, by number; `next` is the following `after`
+GET  /sandbox/people/{id}           one by id, e-mail or `cio_…`: attributes, devices, events
+GET  /sandbox/events?name=&person=&since=&until=&limit=&after=   what is kept, by arrival
+GET  /sandbox/arrivals?limit=&after=        every operation, by arrival
+POST /sandbox/reset                 forget everything but the environment id
+"""
+
+from typing import Any
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from backfill.sandbox import reports
+from backfill.sandbox.workspace import Workspace
+
+LIMIT_MAX = 10_000
+
+
+def routes(workspace: Workspace) -> list[Route]:
+    """The paths under `/sandbox`."""
+    inspection = _Inspection(workspace)
+    return [
+        Route("/sandbox/stats", inspection.stats),
+        Route("/sandbox/breakdown", inspection.breakdown),
+        Route("/sandbox/people", inspection.people),
+        Route("/sandbox/people/{name:path}", inspection.person),
+        Route("/sandbox/events", inspection.events),
+        Route("/sandbox/arrivals", inspection.arrivals),
+        Route("/sandbox/reset", inspection.reset, methods=["POST"]),
+    ]
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """Any JSON; integers beyond 53 bits are already texts."""
+    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(body, status, media_type="application/json")
+
+
+class BadQueryError(Exception):
+    """A parameter cannot be understood; the text says which."""
+
+
+def number(request: Request, name: str, default: int) -> int:
+    """A whole number among the query's parameters."""
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise BadQueryError(f"{name} must be a whole number") from None
+
+
+class _Inspection:
+    """The handlers; each brings the store up to date and asks it on a thread."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    async def stats(self, _request: Request) -> Response:
+        return as_json(self._workspace.ledger.stats())
+
+    async def breakdown(self, _request: Request) -> Response:
+        return as_json(self._workspace.ledger.breakdown())
+
+    async def people(self, request: Request) -> Response:
+        return await self._page(request, reports.people)
+
+    async def person(self, request: Request) -> Response:
+        self._workspace.flush()
+        person = self._workspace.person(request.path_params["name"])
+        if person is None:
+            return as_json({"error": "no such person"}, 404)
+        store = self._workspace.store
+        return as_json(await run_in_threadpool(reports.person, store, person.number))
+
+    async def events(self, request: Request) -> Response:
+        query = request.query_params
+        person = query.get("person")
+        known = self._workspace.person(person) if person else None
+        if person and known is None:
+            return as_json({"events": [], "next": None})
+        chosen = reports.Chosen(
+            name=query.get("name"),
+            person=known.number if known else None,
+            since_s=number(request, "since", 0) if "since" in query else None,
+            until_s=number(request, "until", 0) if "until" in query else None,
+        )
+        return await self._page(request, reports.events, chosen)
+
+    async def arrivals(self, request: Request) -> Response:
+        return await self._page(request, reports.arrivals)
+
+    async def reset(self, _request: Request) -> Response:
+        self._workspace.reset()
+        return as_json({})
+
+    async def _page(self, request: Request, report: reports.Report, *choice: Any) -> Response:
+        limit = max(1, min(number(request, "limit", 100), LIMIT_MAX))
+        after = number(request, "after", 0)
+        self._workspace.flush()
+        store = self._workspace.store
+        return as_json(await run_in_threadpool(report, store, limit, after, *choice))

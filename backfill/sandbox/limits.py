@@ -1,0 +1,103 @@
+"""The Track API's limits (`facts` of its documentation): bytes, never characters."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from backfill.sandbox.operation import Problem
+from backfill.sandbox.settings import Behaviour
+
+ID_BYTES_MAX = 150
+ATTRIBUTE_NAME_BYTES_MAX = 150
+ATTRIBUTE_VALUE_BYTES_MAX = 1_000
+ATTRIBUTES_MAX = 300
+EVENT_NAME_BYTES_MAX = 100
+V1_EVENT_DATA_BYTES_MAX = 100_000
+V2_ITEM_BYTES_MAX = 32_000
+V2_REQUEST_BYTES_LIMIT = 500_000
+V1_REQUEST_BYTES_MAX = 1_000_000
+SEGMENT_IDS_MAX = 1_000
+OBJECT_BYTES_MAX = 100_000
+TIMESTAMP_LIMIT_S = 100_000_000_000
+IDENTIFIER_BYTES_MAX = {
+    "id": ID_BYTES_MAX,
+    "cio_id": ID_BYTES_MAX,
+    "anonymous_id": ID_BYTES_MAX,
+    "email": ATTRIBUTE_VALUE_BYTES_MAX,
+    "phone": ATTRIBUTE_VALUE_BYTES_MAX,
+}
+
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE)
+
+
+def bytes_of(text: str) -> int:
+    """The length of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def attribute_problems(attributes: dict[str, Any], at: str = "attributes") -> Iterator[Problem]:
+    """Names and values that are too long, and too many of them."""
+    if len(attributes) > ATTRIBUTES_MAX:
+        yield Problem(at, f"cannot have more than {ATTRIBUTES_MAX} attributes")
+    for name, value in attributes.items():
+        if bytes_of(name) > ATTRIBUTE_NAME_BYTES_MAX:
+            yield Problem(
+                at,
+                f"property name cannot be longer than {ATTRIBUTE_NAME_BYTES_MAX} bytes",
+                sentence=f"attribute name cannot be longer than {ATTRIBUTE_NAME_BYTES_MAX} bytes",
+            )
+        elif _value_bytes(value) > ATTRIBUTE_VALUE_BYTES_MAX:
+            rule = f"cannot be longer than {ATTRIBUTE_VALUE_BYTES_MAX} bytes"
+            yield Problem(
+                f"{at}.{name}",
+                f"property value {rule}",
+                sentence=f"value for attribute '{name}' {rule}",
+            )
+
+
+def _value_bytes(value: Any) -> int:
+    """A text counts as its bytes, anything nested as its JSON."""
+    if isinstance(value, str):
+        return bytes_of(value)
+    return len(orjson.dumps(value)) if isinstance(value, list | dict) else 0
+
+
+def event_name(value: Any) -> str | Problem:
+    """An event's name, trimmed as the service does."""
+    if value is None or value == "":
+        return Problem("name", "cannot be blank", "required", "name cannot be blank")
+    if not isinstance(value, str):
+        return Problem("name", "must be a string")
+    name = value.strip()
+    if not name:
+        return Problem("name", "cannot be blank", "required", "name cannot be blank")
+    if bytes_of(name) > EVENT_NAME_BYTES_MAX:
+        return Problem("name", f"cannot be longer than {EVENT_NAME_BYTES_MAX} bytes")
+    return name
+
+
+def event_id(value: Any, behaviour: Behaviour) -> str | Problem | None:
+    """An event's id in upper case, None where it has none."""
+    if value is None:
+        return None
+    if isinstance(value, str) and _ULID.fullmatch(value):
+        return value.upper()
+    return None if behaviour.bad_event_id == "ignore" else Problem("id", "must be a valid ULID")
+
+
+def moment(body: dict[str, Any], key: str, behaviour: Behaviour) -> tuple[float | None, bool]:
+    """The unix seconds under `key`, and whether something stands there that is none.
+
+    A moment that is not valid is never refused: the service puts "now" in its place, without a
+    word. That is what a backfill must not fall into, so it is counted.
+    """
+    if key not in body:
+        return None, False
+    value = body[key]
+    if type(value) is not int and type(value) is not float:
+        return None, True
+    if 0 <= value < TIMESTAMP_LIMIT_S or (value > 0 and behaviour.milliseconds == "keep"):
+        return value, False
+    return None, True

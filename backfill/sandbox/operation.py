@@ -1,0 +1,66 @@
+"""What a request asks for, once it has been read: operations, each valid or with its problems."""
+
+from typing import Any, NamedTuple
+
+import orjson
+import xxhash
+
+EVENT_KINDS = frozenset({"event", "page", "screen"})
+
+
+class Problem(NamedTuple):
+    """Why an operation is refused.
+
+    Args:
+        field: Where, as a path with dots (`attributes.plan`).
+        message: What is wrong, in v2's words.
+        reason: `invalid` or `required`.
+        sentence: The same in v1's words; empty where v1 says `field message`.
+    """
+
+    field: str
+    message: str
+    reason: str = "invalid"
+    sentence: str = ""
+
+
+class Operation(NamedTuple):
+    """One change, as it was asked for.
+
+    Args:
+        kind: `identify`, `event`, `page`, `screen`, `delete`, …: v2's action, with the type
+            before it where that is not a person (`object_identify`, `delivery_event`).
+        body_hash: 64 bits of the operation's own JSON, to tell equal bodies from different ones.
+        identifier: What names the person: `id`, `email`, `phone`, `cio_id`, `anonymous_id`,
+            or nothing.
+        named: The name itself.
+        event_id: An event's ULID in upper case.
+        name: An event's name, a device's token, an object's type and id, a form, a delivery.
+        occurred_s: The moment given with it, in unix seconds; None means now.
+        replaced: Whether a moment was given that is none.
+        payload: Attributes (identify, events) or everything else that came (the others).
+        extra: What only this kind needs: the other person of a merge, people of a segment.
+        problems: Why it is refused; a valid operation has none.
+    """
+
+    kind: str
+    body_hash: int
+    identifier: str = ""
+    named: str = ""
+    event_id: str | None = None
+    name: str | None = None
+    occurred_s: float | None = None
+    replaced: bool = False
+    payload: dict[str, Any] | None = None
+    extra: Any = None
+    problems: tuple[Problem, ...] = ()
+
+
+def hash_of(body: bytes) -> int:
+    """64 bits that tell bodies apart."""
+    return xxhash.xxh3_64_intdigest(body)
+
+
+def refused(kind: str, body: Any, *problems: Problem) -> Operation:
+    """An operation of which only the refusal is worth keeping."""
+    return Operation(kind, hash_of(orjson.dumps(body)), problems=problems)

@@ -1,0 +1,276 @@
+"""JSON of `/api/v1` -> operations. A v1 answer knows sentences only, so problems carry both."""
+
+from typing import Any
+
+import orjson
+
+from backfill.sandbox import limits
+from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem, hash_of
+from backfill.sandbox.people import guess_identifier
+from backfill.sandbox.settings import Behaviour
+
+MERGE_IDENTIFIERS = ("id", "email", "cio_id")
+METRICS = frozenset(
+    {
+        "bounced",
+        "clicked",
+        "converted",
+        "deferred",
+        "delivered",
+        "dropped",
+        "opened",
+        "spammed",
+    }
+)
+PUSH_METRICS = frozenset({"opened", "converted", "delivered"})
+DEVICE_PLATFORMS = frozenset({"ios", "android"})
+
+Body = dict[str, Any]
+
+
+def identify(text: str, body: Body, behaviour: Behaviour) -> Operation:
+    """`PUT /customers/{identifier}`: attributes, and a few keys that are none."""
+    identifier, named = guess_identifier(text)
+    problems = [*_identifier_problems(identifier, named)]
+    attributes = {key: value for key, value in body.items() if key != "_timestamp"}
+    problems.extend(limits.attribute_problems(attributes))
+    if identifier == "id" and attributes.get("id", "") not in ("", None, named):
+        problems.append(
+            Problem("id", "differs", sentence="id attribute and identifier are not the same value")
+        )
+    occurred_s, _ = limits.moment(body, "_timestamp", behaviour)
+    return Operation(
+        "identify",
+        _hash(body),
+        identifier,
+        named,
+        occurred_s=occurred_s,
+        payload=attributes,
+        problems=tuple(problems),
+    )
+
+
+def track(text: str | None, body: Body, behaviour: Behaviour) -> Operation:
+    """`POST /customers/{identifier}/events`, and `POST /events` where `text` is None."""
+    problems: list[Problem] = []
+    if text is not None:
+        identifier, named = guess_identifier(text)
+        problems.extend(_identifier_problems(identifier, named))
+    else:
+        identifier, named = _anonymous(body, problems)
+    name = limits.event_name(body.get("name"))
+    event_id = limits.event_id(body.get("id"), behaviour)
+    problems.extend(value for value in (name, event_id) if isinstance(value, Problem))
+    kind = body.get("type", "event")
+    if kind not in EVENT_KINDS:
+        problems.append(Problem("type", "must be event, page or screen"))
+        kind = "event"
+    data = body.get("data")
+    if data is not None and not isinstance(data, dict):
+        problems.append(Problem("data", "must be an object"))
+        data = None
+    elif data and len(orjson.dumps(data)) > limits.V1_EVENT_DATA_BYTES_MAX:
+        rule = f"cannot be larger than {limits.V1_EVENT_DATA_BYTES_MAX} bytes"
+        problems.append(Problem("data", rule))
+    occurred_s, replaced = limits.moment(body, "timestamp", behaviour)
+    return Operation(
+        kind,
+        _hash(body),
+        identifier,
+        named,
+        event_id if isinstance(event_id, str) else None,
+        name if isinstance(name, str) else None,
+        occurred_s,
+        replaced,
+        data or {},
+        problems=tuple(problems),
+    )
+
+
+def plain(kind: str, text: str) -> Operation:
+    """`DELETE /customers/{identifier}`, `…/suppress`, `…/unsuppress`."""
+    identifier, named = guess_identifier(text)
+    problems = tuple(_identifier_problems(identifier, named))
+    return Operation(kind, hash_of(text.encode()), identifier, named, problems=problems)
+
+
+def add_device(text: str, body: Body) -> Operation:
+    """`PUT /customers/{identifier}/devices`; what v1 calls id is v2's token."""
+    identifier, named = guess_identifier(text)
+    problems = [*_identifier_problems(identifier, named)]
+    device = body.get("device")
+    token = device.get("id") if isinstance(device, dict) else None
+    if not isinstance(device, dict):
+        problems.append(_required("device", device))
+    else:
+        if not isinstance(token, str) or not token:
+            problems.append(_required("device.id", token))
+        platform = device.get("platform")
+        if not isinstance(platform, str) or platform not in DEVICE_PLATFORMS:
+            problems.append(_required("device.platform", platform))
+    return Operation(
+        "add_device",
+        _hash(body),
+        identifier,
+        named,
+        name=token if isinstance(token, str) else None,
+        payload=device if isinstance(device, dict) else None,
+        problems=tuple(problems),
+    )
+
+
+def delete_device(text: str, token: str) -> Operation:
+    """`DELETE /customers/{identifier}/devices/{device_id}`."""
+    identifier, named = guess_identifier(text)
+    problems = tuple(_identifier_problems(identifier, named))
+    body_hash = hash_of(token.encode())
+    return Operation("delete_device", body_hash, identifier, named, name=token, problems=problems)
+
+
+def merge(body: Body) -> Operation:
+    """`POST /merge_customers`: exactly one identifier for each of the two."""
+    problems: list[Problem] = []
+    primary = _one_identifier(body, "primary", problems)
+    secondary = _one_identifier(body, "secondary", problems)
+    return Operation(
+        "merge", _hash(body), *primary, payload={}, extra=secondary, problems=tuple(problems)
+    )
+
+
+def segment(kind: str, number: str, identifier: str, body: Body) -> Operation:
+    """`POST /segments/{segment_id}/add_customers` and `…/remove_customers`."""
+    problems: list[Problem] = []
+    if not number.isdecimal():
+        problems.append(Problem("segment_id", "must be a number"))
+    if identifier not in MERGE_IDENTIFIERS:
+        problems.append(Problem("id_type", "must be id, email or cio_id"))
+    ids = body.get("ids")
+    if not isinstance(ids, list):
+        problems.append(_required("ids", ids))
+    elif len(ids) > limits.SEGMENT_IDS_MAX:
+        rule = f"cannot have more than {limits.SEGMENT_IDS_MAX} entries"
+        problems.append(Problem("ids", rule))
+    return Operation(
+        kind,
+        _hash(body),
+        name=number,
+        payload={"id_type": identifier, "ids": ids},
+        problems=tuple(problems),
+    )
+
+
+def form(number: str, body: Body) -> Operation:
+    """`POST /forms/{form_id}/submit`: texts only, and exactly one of id and e-mail."""
+    problems: list[Problem] = []
+    data = body.get("data")
+    identifier, named = "", ""
+    if not isinstance(data, dict):
+        problems.append(_required("data", data))
+    else:
+        given = [(key, data[key]) for key in ("id", "email") if data.get(key)]
+        if len(given) != 1:
+            problems.append(Problem("data", "must have exactly one of id or email"))
+        texts = all(isinstance(value, str) for value in data.values())
+        if not texts:
+            problems.append(Problem("data", "values must be strings"))
+        if len(given) == 1 and texts:
+            identifier, named = given[0]
+            problems.extend(_identifier_problems(identifier, named))
+    payload = data if isinstance(data, dict) else None
+    return Operation(
+        "form", _hash(body), identifier, named, name=number, payload=payload,
+        problems=tuple(problems),
+    )  # fmt: skip
+
+
+def metric(body: Body) -> Operation:
+    """`POST /metrics`: what became of a message."""
+    return _metric("metric", body, "metric", METRICS)
+
+
+def push_metric(body: Body) -> Operation:
+    """`POST /push/events`: the older form, of which nothing is required."""
+    problems = []
+    event = body.get("event")
+    if event is not None and (not isinstance(event, str) or event not in PUSH_METRICS):
+        problems.append(Problem("event", "is not valid"))
+    delivery = body.get("delivery_id")
+    return Operation(
+        "push_event",
+        _hash(body),
+        name=delivery if isinstance(delivery, str) else None,
+        payload=body,
+        problems=tuple(problems),
+    )
+
+
+def unsubscribe(delivery: str, body: Body) -> Operation:
+    """`POST /unsubscribe/{delivery_id}`."""
+    problems = []
+    if not isinstance(body.get("unsubscribe", True), bool):
+        problems.append(Problem("unsubscribe", "must be true or false"))
+    return Operation(
+        "unsubscribe", _hash(body), name=delivery, payload=body, problems=tuple(problems)
+    )
+
+
+def _metric(kind: str, body: Body, key: str, known: frozenset[str]) -> Operation:
+    problems = []
+    delivery = body.get("delivery_id")
+    if not isinstance(delivery, str) or not delivery:
+        problems.append(_required("delivery_id", delivery))
+    value = body.get(key)
+    if not isinstance(value, str) or value not in known:
+        problems.append(_required(key, value))
+    return Operation(
+        kind,
+        _hash(body),
+        name=delivery if isinstance(delivery, str) else None,
+        payload=body,
+        problems=tuple(problems),
+    )
+
+
+def _anonymous(body: Body, problems: list[Problem]) -> tuple[str, str]:
+    named = body.get("anonymous_id")
+    if named is None:
+        return "", ""  # an invite event: it is for whom `data.recipient` names
+    if not isinstance(named, str) or not named:
+        problems.append(Problem("anonymous_id", "must be a string"))
+        return "", ""
+    problems.extend(_identifier_problems("anonymous_id", named))
+    return "anonymous_id", named
+
+
+def _one_identifier(body: Body, at: str, problems: list[Problem]) -> tuple[str, str]:
+    identifiers = body.get(at)
+    if not isinstance(identifiers, dict) or not identifiers:
+        problems.append(_required(at, identifiers or None))
+    elif len(identifiers) > 1 or next(iter(identifiers)) not in MERGE_IDENTIFIERS:
+        problems.append(Problem(at, "must have exactly one of id, email or cio_id"))
+    else:
+        ((identifier, named),) = identifiers.items()
+        if isinstance(named, str) and named:
+            problems.extend(_identifier_problems(identifier, named, at=f"{at}.{identifier}"))
+            return identifier, named
+        problems.append(Problem(f"{at}.{identifier}", "must be a string"))
+    return "", ""
+
+
+def _identifier_problems(identifier: str, named: str, at: str = "identifier") -> list[Problem]:
+    if not named:
+        return [Problem(at, "cannot be blank", "required")]
+    longest = limits.IDENTIFIER_BYTES_MAX[identifier]
+    if limits.bytes_of(named) > longest:
+        return [Problem(at, f"cannot be longer than {longest} bytes")]
+    return []
+
+
+def _required(field: str, value: Any) -> Problem:
+    if value is None:
+        return Problem(field, "is required", "required")
+    return Problem(field, "is not valid")
+
+
+def _hash(body: Body) -> int:
+    return hash_of(orjson.dumps(body))

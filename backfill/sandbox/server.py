@@ -1,0 +1,153 @@
+"""Running a sandbox: in the foreground, or in the background of this process."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from backfill.errors import UsageError
+from backfill.sandbox.app import App
+from backfill.sandbox.settings import Settings
+from backfill.sandbox.store import Store
+from backfill.sandbox.workspace import Workspace
+
+FLUSH_EVERY_S = 0.5
+HEADER_BYTES_MAX = 32_768
+IDLE_TIMEOUT_S = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sandbox that accepts connections.
+
+    Args:
+        url: Its address, `http://127.0.0.1:PORT`, without a slash at the end.
+        stop: Ends it and waits until it has ended; may be called again.
+    """
+
+    url: str
+    stop: Callable[[], None]
+
+
+class _Server(uvicorn.Server):
+    """Brings the workspace to the store every half second, and says when it listens."""
+
+    def __init__(
+        self, config: uvicorn.Config, workspace: Workspace, announce: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._workspace = workspace
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._flushing = asyncio.create_task(self._flush_now_and_then())
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._flushing.cancel()
+        self._workspace.flush()
+
+    async def _flush_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            self._workspace.flush()
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` is given the URL once connections are accepted.
+
+    Raises:
+        UsageError: The port is taken, or the address is none of this machine's.
+        StateError: The data folder cannot be used.
+    """
+    with _prepared(settings, announce) as (server, listening):
+        server.run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def running(settings: Settings | None = None) -> Iterator[Running]:
+    """A sandbox in the background of this process, on a free port unless `settings` name one.
+
+    Raises:
+        UsageError: The port is taken.
+        StateError: The data folder cannot be used.
+    """
+    ready = threading.Event()
+    with _prepared(settings or Settings(), lambda _: ready.set()) as (server, listening):
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            server.should_exit = True
+            thread.join()
+
+        ready.wait()
+        try:
+            yield Running(_url(settings or Settings(), listening), stop)
+        finally:
+            stop()
+
+
+@contextlib.contextmanager
+def _prepared(
+    settings: Settings, announce: Callable[[str], None]
+) -> Iterator[tuple[uvicorn.Server, socket.socket]]:
+    """A server that is ready to run, its socket bound; everything is closed afterwards."""
+    listening = _bound(settings)
+    try:
+        with contextlib.closing(Store(settings.data)) as store:
+            workspace = Workspace(store, settings, _clock(settings))
+            url = _url(settings, listening)
+            yield _Server(_config(workspace), workspace, lambda: announce(url)), listening
+    finally:
+        listening.close()
+
+
+def _clock(settings: Settings) -> Callable[[], float]:
+    still_s = settings.now_s
+    return time.time if still_s is None else lambda: still_s  # noqa: TID251  # the wiring
+
+
+def _config(workspace: Workspace) -> uvicorn.Config:
+    return uvicorn.Config(
+        App(workspace),
+        lifespan="off",
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        timeout_keep_alive=IDLE_TIMEOUT_S,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def _bound(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off for sockets that say they are TCP, and only for those
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror})",
+            next_step="Choose another port with --port; 0 takes a free one.",
+        ) from error
+    return listening
+
+
+def _url(settings: Settings, listening: socket.socket) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "https" if settings.tls else "http"
+    return f"{scheme}://{host}:{listening.getsockname()[1]}"

@@ -1,0 +1,66 @@
+"""How a sandbox behaves: where it listens, who may call, and what the documentation leaves open."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What the Track API's documentation does not say, as switches.
+
+    The defaults are the best-supported reading of what has been seen on the wire.
+
+    Args:
+        all_invalid_batch: The status of a batch whose every item is invalid.
+        oversize: The status of a request that is too large.
+        bad_event_id: What happens to an event whose id is no ULID: refused, or stored as if
+            it had none.
+        unauthorized_body: The form of a 401's body.
+        dedupe_window_s: How long an event id is remembered; None is for ever, 0 is never.
+        old_identify: What an identify does that is stamped before the person's latest change:
+            its attributes take their place in the history, or all of it is skipped.
+        milliseconds: What happens to a timestamp beyond the year 5138, as milliseconds give it:
+            replaced by now like any that is not valid, or kept as it is.
+        email_by_id: Whether a call that names a person by id may change the e-mail.
+        event_values_limited: Whether v2 holds the attributes of events, too, to 1000 bytes each.
+    """
+
+    all_invalid_batch: Literal[207, 400] = 207
+    oversize: Literal[413, 400] = 413
+    bad_event_id: Literal["reject", "ignore"] = "reject"
+    unauthorized_body: Literal["text", "json"] = "text"
+    dedupe_window_s: int | None = None
+    old_identify: Literal["order", "skip"] = "order"
+    milliseconds: Literal["now", "keep"] = "now"
+    email_by_id: bool = True
+    event_values_limited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One sandbox.
+
+    Args:
+        host: The address to listen on. Beyond loopback, `/sandbox/*` asks for a token.
+        port: The port; 0 takes a free one.
+        data: The folder that outlives restarts; None keeps everything in memory.
+        tls: Serve https with a certificate made for 127.0.0.1 and localhost.
+        now_s: A moment to stand still at, in unix seconds; None follows the clock.
+        site_id: The user name of Basic authentication; no secret.
+        api_key: The password; no secret either.
+        region: What the region lookup answers.
+        behaviour: The switches.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    data: Path | None = None
+    tls: bool = False
+    now_s: float | None = None
+    site_id: str = "sandbox"
+    api_key: str = "sandbox"  # printed on every start: it opens a toy
+    region: Literal["us", "eu"] = "us"
+    behaviour: Behaviour = field(default_factory=Behaviour)

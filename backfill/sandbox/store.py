@@ -1,0 +1,230 @@
+"""What the workspace holds, in DuckDB: one table that only grows, and views of it.
+
+Every operation is a row of `arrivals`. Events, attribute changes and devices are views of it; the
+people and the members of manual segments, of whom there are few and who change, have tables of
+their own. There is no index: rows are appended in batches and read by column.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+from backfill.errors import StateError
+from backfill.sandbox.ledger import Ledger, restored
+from backfill.sandbox.people import Person
+
+SCHEMA_VERSION = 1
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS arrivals (
+    arrival BIGINT, request BIGINT, received_s DOUBLE, kind VARCHAR, outcome VARCHAR,
+    person BIGINT, identifier VARCHAR, named VARCHAR, event_id VARCHAR, name VARCHAR,
+    occurred_s DOUBLE, replaced BOOLEAN, payload VARCHAR, body_hash UBIGINT, problem VARCHAR);
+CREATE TABLE IF NOT EXISTS people (
+    number BIGINT, since_s DOUBLE, id VARCHAR, email VARCHAR, phone VARCHAR, bare BOOLEAN,
+    state VARCHAR, changed_s DOUBLE);
+CREATE TABLE IF NOT EXISTS memberships (segment BIGINT, person BIGINT);
+CREATE TABLE IF NOT EXISTS segments (name VARCHAR, condition VARCHAR);
+CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR);
+CREATE OR REPLACE VIEW active AS FROM people WHERE state = 'active';
+CREATE OR REPLACE VIEW events AS
+    FROM arrivals WHERE kind IN ('event', 'page', 'screen') AND outcome = 'applied';
+CREATE OR REPLACE VIEW changes AS
+    FROM arrivals WHERE kind IN ('identify', 'merge') AND outcome = 'applied';
+"""
+
+
+class Arrival(NamedTuple):
+    """A row of `arrivals`; times in unix seconds, `payload` is JSON text."""
+
+    arrival: int
+    request: int
+    received_s: float
+    kind: str
+    outcome: str
+    person: int | None
+    identifier: str
+    named: str
+    event_id: str | None
+    name: str | None
+    occurred_s: float | None
+    replaced: bool
+    payload: str | None
+    body_hash: int
+    problem: str | None
+
+
+_TEXT = pa.string()
+ARROW: dict[str, pa.DataType] = {
+    "arrival": pa.int64(),
+    "request": pa.int64(),
+    "received_s": pa.float64(),
+    "kind": _TEXT,
+    "outcome": _TEXT,
+    "person": pa.int64(),
+    "identifier": _TEXT,
+    "named": _TEXT,
+    "event_id": _TEXT,
+    "name": _TEXT,
+    "occurred_s": pa.float64(),
+    "replaced": pa.bool_(),
+    "payload": _TEXT,
+    "body_hash": pa.uint64(),
+    "problem": _TEXT,
+}
+PERSON_FIELDS = ("number", "since_s", "id", "email", "phone", "bare", "state", "changed_s")
+APPEND_MAX = 50_000
+
+
+class Store:
+    """The tables, and a buffer before them.
+
+    Args:
+        folder: Where the database lives; None keeps it in memory.
+
+    Raises:
+        StateError: The folder cannot be used, or another process has it open.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._buffer: list[Arrival] = []
+        self._db = _open(folder)
+        self._db.execute(TABLES)
+        self._db.execute("SET threads = 2; SET preserve_insertion_order = true")
+        if self._meta("environment_id") is None:
+            self._set_meta("schema_version", str(SCHEMA_VERSION))
+            self._set_meta("environment_id", str(secrets.randbelow(899_999_999) + 100_000_000))
+
+    @property
+    def environment_id(self) -> int:
+        """The workspace's number: drawn once, kept with the data."""
+        return int(self._meta("environment_id") or 0)
+
+    def append(self, arrival: Arrival) -> None:
+        """Take a row; it reaches the disk with the next `flush`."""
+        self._buffer.append(arrival)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is waiting that it should be flushed."""
+        return len(self._buffer) >= APPEND_MAX
+
+    def flush(self, people: list[Person], ledger: Ledger) -> None:
+        """Write what is waiting, the people who changed and the counters, in one transaction."""
+        with self._transaction():
+            if self._buffer:
+                columns = zip(ARROW.items(), zip(*self._buffer, strict=True), strict=True)
+                table = {name: pa.array(values, kind) for (name, kind), values in columns}
+                self._insert("arrivals", pa.table(table))
+            if people:
+                self._upsert_people(people)
+            self._set_meta("counters", orjson.dumps(ledger.everything()).decode())
+        self._buffer.clear()
+
+    def read(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """Rows of a query over what was flushed; may be called from any thread."""
+        with self._db.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def write(self, sql: str, parameters: Parameters = ()) -> None:
+        """Change something, at once."""
+        self._db.execute(sql, parameters)
+
+    def ledger(self) -> Ledger:
+        """The counters, as last flushed."""
+        counters = self._meta("counters")
+        return restored(orjson.loads(counters)) if counters else Ledger()
+
+    def people(self) -> Iterator[Person]:
+        """Everyone, as last flushed; their events are counted anew."""
+        rows = self._db.execute(
+            f"SELECT {', '.join(PERSON_FIELDS)}, coalesce(kept, 0) FROM people"  # noqa: S608
+            " LEFT JOIN (SELECT person, count(*) AS kept FROM events GROUP BY person)"
+            " ON number = person AND state = 'active'"
+        )
+        while some := rows.fetchmany(10_000):
+            yield from (Person(*row) for row in some)
+
+    def event_ids(self) -> Iterator[tuple[list[str], list[float]]]:
+        """The ids of all events with the moment each was received, in pieces."""
+        rows = self._db.execute(
+            "SELECT event_id, received_s FROM arrivals WHERE event_id IS NOT NULL"
+            " AND kind IN ('event', 'page', 'screen') AND outcome IN ('applied', 'ignored')"
+        )
+        while some := rows.fetchmany(50_000):
+            ids, received_s = zip(*some, strict=True)
+            yield list(ids), list(received_s)
+
+    def last_number(self) -> tuple[int, int]:
+        """The last arrival's number and the last person's."""
+        row = self._db.execute(
+            "SELECT coalesce((SELECT max(arrival) FROM arrivals), 0),"
+            " coalesce((SELECT max(number) FROM people), 0)"
+        ).fetchone()
+        return row or (0, 0)
+
+    def clear(self) -> None:
+        """Forget everything but the environment id."""
+        self._buffer.clear()
+        with self._transaction():
+            for table in ("arrivals", "people", "memberships", "segments"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # a name from the line above
+            self._db.execute("DELETE FROM meta WHERE key = 'counters'")
+
+    def close(self) -> None:
+        """Let go of the file. What was not flushed is lost."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.begin()
+        try:
+            yield
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.commit()
+
+    def _upsert_people(self, people: list[Person]) -> None:
+        columns = [[getattr(person, name) for person in people] for name in PERSON_FIELDS]
+        table = pa.table(dict(zip(PERSON_FIELDS, columns, strict=True)))
+        self._db.register("waiting", table)
+        self._db.execute("DELETE FROM people WHERE number IN (SELECT number FROM waiting)")
+        self._db.execute("INSERT INTO people SELECT * FROM waiting")
+        self._db.unregister("waiting")
+
+    def _insert(self, name: str, table: pa.Table) -> None:
+        self._db.register("waiting", table)
+        self._db.execute(f"INSERT INTO {name} SELECT * FROM waiting")  # noqa: S608
+        self._db.unregister("waiting")
+
+    def _meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        return row[0] if row else None
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._db.execute("DELETE FROM meta WHERE key = ?", [key])
+        self._db.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
+
+
+def _open(folder: Path | None) -> duckdb.DuckDBPyConnection:
+    if folder is None:
+        return duckdb.connect(":memory:")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return duckdb.connect(folder / "sandbox.duckdb")
+    except (OSError, duckdb.Error) as error:
+        raise StateError(
+            f"{folder}: the sandbox's data cannot be opened ({type(error).__name__})",
+            next_step="Stop the sandbox that uses this folder, or name another with --data.",
+        ) from error
