@@ -49,6 +49,7 @@ class Meter:
     pause: Pause | None = None
 
     def paused(self, reason: PauseReason, until_s: float) -> None:
-        """A pause begins."""
-        self.pause = Pause(reason, until_s)
-        self.on_pause(self.pause)
+        """A pause begins, or lasts longer than was known."""
+        before, self.pause = self.pause, Pause(reason, until_s)
+        if before is None or before.reason != reason or until_s > before.until_s + 1:
+            self.on_pause(self.pause)

@@ -11,7 +11,7 @@ TICK_S = 1e-6
 """A wait that is shorter than this is over."""
 CUT, CUT_EVERY_S = 0.7, 1.0
 RECOVERY_PER_S = 0.02
-RATE_FLOOR_SHARE = 0.01
+RATE_FLOOR_SHARE = 0.05
 WINDOW_S = 1.0
 DEVIATIONS = 2.5
 NOISE_S = 0.05

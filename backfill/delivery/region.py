@@ -11,15 +11,15 @@ from backfill.delivery.verdicts import (
     NoAnswer,
     Retry,
     Settled,
-    Unauthorized,
     Verdict,
     judge,
 )
-from backfill.errors import CredentialsError
+from backfill.errors import CredentialsError, UsageError
 
 REGION_PATH = "/api/v1/accounts/region"
 _REGIONS = ("us", "eu")
 _OK = 200
+_NO_SUCH_PAGE = frozenset({404, 405})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,11 @@ class Region:
 
 def judge_region(answer: Answer | NoAnswer) -> Region | Verdict:
     """Read the answer to a look-up: a region, or a verdict that is not `Settled`."""
-    if isinstance(answer, Answer) and answer.status == _OK:
-        return _read(answer.body) or Retry("unknown")
+    if isinstance(answer, Answer):
+        if answer.status in _NO_SUCH_PAGE:
+            return Region()
+        if answer.status == _OK:
+            return _read(answer.body or b"{}") or Retry("unknown")
     verdict = judge(answer, 1)
     return Retry("unknown") if isinstance(verdict, Settled) else verdict
 
@@ -51,16 +54,15 @@ def check_region(wanted: str | None, found: Region, url: str) -> None:
     """Refuse to send to a workspace that is elsewhere.
 
     Raises:
-        CredentialsError: The regions differ, or, but for this machine, none was named.
+        CredentialsError: The regions differ.
+        UsageError: None was named, and it is not this machine, where nobody needs one.
     """
-    if found.region is None and is_loopback(url):
-        return
-    if found.region is None:
-        raise CredentialsError(
+    if found.region is None and not is_loopback(url):
+        raise UsageError(
             "the destination does not say which region it serves; nothing was sent",
             next_step="Check `url`: it does not seem to be Customer.io's Track API.",
         )
-    if wanted is not None and wanted != found.region:
+    if wanted is not None and found.region not in (None, wanted):
         raise CredentialsError(
             f"the workspace is in {found.region!r}, the pipeline says {wanted!r}; nothing was sent",
             next_step=f'Set region = "{found.region}" in [destination].',
@@ -73,11 +75,6 @@ def not_accepted() -> CredentialsError:
         "the API does not accept the credentials; no row was rejected for it",
         next_step="Check the site id, the API key and `region`, then start the same command again.",
     )
-
-
-def is_unwelcome(verdict: object) -> bool:
-    """Whether a look-up said that the key opens nothing."""
-    return isinstance(verdict, Unauthorized)
 
 
 def _read(body: bytes) -> Region | None:

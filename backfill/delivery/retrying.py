@@ -21,7 +21,7 @@ def backoff_s(failures: int, jitter: float) -> float:
     >>> backoff_s(3, jitter=0.5)
     1.0
     """
-    return jitter * _doubled(BACKOFF_BASE_S, failures - 1, BACKOFF_MAX_S)
+    return jitter * _doubled(BACKOFF_BASE_S, failures - 1, BACKOFF_MAX_S) if failures else 0.0
 
 
 def throttle_s(throttles: int, jitter: float) -> float:
@@ -34,7 +34,7 @@ def _doubled(base_s: float, times: int, max_s: float) -> float:
 
 
 def retry_cost(kind: RetryKind, *, timed_out: bool) -> int:
-    """What the retry takes from the budget; after a throttle nothing, as the pause was the price."""
+    """What the retry takes from the budget: nothing after a throttle, whose price is the pause."""
     if kind == "throttled":
         return 0
     return TIMEOUT_COST if timed_out else RETRY_COST
@@ -73,20 +73,18 @@ class Health:
         self.successes = 0
         self.throttles = 0
         self._failing_since_s: float | None = None
-        self._succeeded_at_s = float("-inf")
         self._probes = 0
 
-    def succeeded(self, now_s: float) -> None:
+    def succeeded(self) -> None:
         """The service took a request, or refused it with reasons."""
         self.successes += 1
         self.throttles = self._probes = 0
         self._failing_since_s = None
-        self._succeeded_at_s = now_s
 
-    def failed(self, began_s: float) -> None:
-        """An attempt that began then had no success."""
+    def failed(self, now_s: float) -> None:
+        """An attempt had no success."""
         if self._failing_since_s is None:
-            self._failing_since_s = max(began_s, self._succeeded_at_s)
+            self._failing_since_s = now_s
 
     def failing_for_s(self, now_s: float) -> float:
         """How long nothing has had success, though it was tried."""

@@ -1,9 +1,9 @@
 """The delivery that the engine uses: retrying outside, pacing inside, the API at the core."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from math import ceil
 from typing import Protocol
@@ -46,14 +46,6 @@ class LookUp(Protocol):
         """Ask the region endpoint once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chance:
-    """Time, and a die: a random number from 0 up to, not including, 1."""
-
-    time: Time
-    jitter: Callable[[], float]
-
-
 class TrackDelivery:
     """Delivers batches, whatever the service does; see `Delivery` for the promise.
 
@@ -63,17 +55,17 @@ class TrackDelivery:
     Args:
         paced: Attempts that take their turn.
         keys: How to ask whether the key still opens the workspace.
-        chance: Time and randomness.
+        time: The clock, and a die for the length of waits.
         meter: What `paced` and the API count into; read it at any time.
         outage_max_s: How long nothing may have had success before the run stops.
     """
 
     def __init__(
-        self, paced: Paced, keys: LookUp, chance: Chance, *, meter: Meter, outage_max_s: float
+        self, paced: Paced, keys: LookUp, time: Time, *, meter: Meter, outage_max_s: float
     ) -> None:
         self.meter = meter
         self._paced, self._keys = paced, keys
-        self._time, self._jitter = chance.time, chance.jitter
+        self._time = time
         self._outage_max_s = outage_max_s
         self._health, self._budget = Health(), Budget()
         self._probing, self._asking = asyncio.Lock(), asyncio.Lock()
@@ -114,10 +106,10 @@ class TrackDelivery:
         failures = 0
         while True:
             self._paced.raise_if_stopped()
-            began_s = self._time.now_s()
             found = judge_region(await self._keys.look_up())
             match found:
                 case Region():
+                    self._health.succeeded()
                     return found
                 case Unauthorized():
                     raise self._stop(not_accepted())
@@ -125,8 +117,8 @@ class TrackDelivery:
                     raise self._stop(error)
                 case Retry(_, after_s):
                     failures += 1
-                    wait_s = max(after_s or 0.0, backoff_s(failures, self._jitter()))
-                    self._count_failure(began_s, wait_s)
+                    wait_s = max(after_s or 0.0, backoff_s(failures, self._time.jitter()))
+                    self._count_failure(wait_s)
                     await self._time.sleep(wait_s)
 
     async def _conclude(self, batch: Batch) -> tuple[Settled | Halve, int]:
@@ -134,20 +126,20 @@ class TrackDelivery:
         patience = Patience(batch.count, outage_max_s=self._outage_max_s)
         tries, cost, fresh, doubted = 0, 0, False, False
         while True:
-            known, began_s = self._key_confirmed, self._time.now_s()
+            known = self._key_confirmed
             answer = await self._attempt(batch, cost, fresh=fresh)
             tries += 1
             verdict = judge(answer, patience.count)
             match verdict:
                 case Settled() | Halve():
-                    self._health.succeeded(self._time.now_s())
+                    self._health.succeeded()
                     self._budget.earn()
                     return verdict, tries
                 case Abort(error):
                     raise self._stop(error)
                 case Unauthorized():
                     await self._doubt_key(known, again=doubted)
-                    doubted = True
+                    cost, fresh, doubted = 0, False, True
                 case Retry(kind):
                     now_s = self._time.now_s()
                     conclusion = patience.failed(kind, now_s, self._health.successes)
@@ -156,7 +148,7 @@ class TrackDelivery:
                     cost = retry_cost(kind, timed_out=answer == NoAnswer("timeout"))
                     # A kept connection that the server had closed is nobody's fault: once, at once.
                     fresh = not fresh and answer == NoAnswer("dropped")
-                    await self._wait(verdict, began_s, 0 if fresh else patience.failures)
+                    await self._wait(verdict, 0 if fresh else patience.failures)
 
     async def _attempt(self, batch: Batch, cost: int, *, fresh: bool) -> Answer | NoAnswer:
         """Attempt it with the others or, where that makes no sense, as the only probe."""
@@ -164,7 +156,7 @@ class TrackDelivery:
             async with self._probing:
                 if not self._must_probe(cost):
                     break
-                now_s, wait_s = self._time.now_s(), self._health.probe_s(self._jitter())
+                now_s, wait_s = self._time.now_s(), self._health.probe_s(self._time.jitter())
                 reason: PauseReason = "outage" if self._health.is_out(now_s) else "budget"
                 self.meter.paused(reason, now_s + wait_s)
                 await self._time.sleep(wait_s)
@@ -175,29 +167,31 @@ class TrackDelivery:
     def _must_probe(self, cost: int) -> bool:
         return self._health.is_out(self._time.now_s()) or not self._budget.allows(cost)
 
-    async def _wait(self, retry: Retry, began_s: float, failures: int) -> None:
+    async def _wait(self, retry: Retry, failures: int) -> None:
         """Wait before the next attempt; after a throttle or a hint, everybody waits."""
-        wait_s = backoff_s(failures, self._jitter()) if failures else 0.0
+        hint_s = retry.after_s or 0.0
+        wait_s = max(hint_s, backoff_s(failures, self._time.jitter()))
         if retry.kind == "throttled":
-            self._paced.slow_down()
-            # Answers to what was already under way say nothing new.
-            if not self._paced.is_paused():
-                self._health.throttles += 1
-                wait_s = throttle_s(self._health.throttles, self._jitter())
-            else:
-                wait_s = 0.0
-        wait_s = max(wait_s, retry.after_s or 0.0)
-        self._count_failure(began_s, wait_s)
-        if retry.kind == "throttled" or retry.after_s is not None:
-            if wait_s > 0:
-                self._paced.pause("hint" if retry.after_s else "throttled", wait_s)
+            wait_s = max(hint_s, self._throttle_s())
+        self._count_failure(wait_s)
+        if retry.kind == "throttled" or hint_s:
+            self._paced.pause("hint" if hint_s else "throttled", wait_s)
         else:
             await self._time.sleep(wait_s)
 
-    def _count_failure(self, began_s: float, wait_s: float) -> None:
+    def _throttle_s(self) -> float:
+        """How long the answer 429 holds everybody; slow down in any case."""
+        self._paced.slow_down()
+        if self._paced.is_paused():
+            return 0.0  # An answer to what was under way before the pause says nothing new.
+        self._health.throttles += 1
+        return throttle_s(self._health.throttles, self._time.jitter())
+
+    def _count_failure(self, wait_s: float) -> None:
         """Note a failure; stop the run where the next attempt would come too late."""
-        self._health.failed(began_s)
-        failing_s = self._health.failing_for_s(self._time.now_s())
+        now_s = self._time.now_s()
+        self._health.failed(now_s)
+        failing_s = self._health.failing_for_s(now_s)
         if failing_s + wait_s > self._outage_max_s:
             raise self._stop(_unavailable(failing_s, wait_s))
 
@@ -235,7 +229,7 @@ def _unavailable(failing_s: float, wait_s: float) -> UnavailableError:
 async def open_delivery(
     url: str,
     credentials: Credentials,
-    chance: Chance,
+    time: Time,
     *,
     rate: float,
     concurrency: int | None = None,
@@ -247,7 +241,7 @@ async def open_delivery(
     Args:
         url: Where requests go, from `destination`.
         credentials: Sent with every request.
-        chance: Time and randomness.
+        time: The clock, and a die for the length of waits.
         rate: Requests per second at most; 0, no limit, toward this machine only.
         concurrency: Attempts at the same time; None for rate x latency x 2, from 4 to 64.
         outage_max_s: How long nothing may have had success before the run stops.
@@ -269,7 +263,7 @@ async def open_delivery(
             api,
             rate=check_rate(rate, url),
             concurrency_max=concurrency,
-            time=chance.time,
+            time=time,
             meter=meter,
         )
-        yield TrackDelivery(paced, api, chance, meter=meter, outage_max_s=outage_max_s)
+        yield TrackDelivery(paced, api, time, meter=meter, outage_max_s=outage_max_s)

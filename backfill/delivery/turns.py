@@ -28,10 +28,17 @@ class Attempts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A monotonic clock in seconds, and a sleep that goes with it."""
+    """What waiting needs.
+
+    Args:
+        now_s: A monotonic clock, in seconds.
+        sleep: Waits for so many of its seconds.
+        jitter: A random number from 0 up to, not including, 1, for the length of waits.
+    """
 
     now_s: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
+    jitter: Callable[[], float]
 
 
 class Paced:
