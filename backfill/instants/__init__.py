@@ -1,0 +1,40 @@
+"""Written moments -> unix seconds, for a whole column.
+
+    reading = Reading("%m/%d/%Y %H:%M", timezone="America/New_York")
+    instants = read(column, reading)          # microseconds, and a reason for each failure
+    seconds(instants.micros)                  # what the API takes
+
+Where no format is declared, `Evidence` proves one over the whole column, or says why not. A wrong
+instant is worse than a rejected row, so nothing here guesses: a format takes a value whole or not
+at all, and a local time is only read in a zone that somebody named.
+"""
+
+from backfill.instants.candidates import CANDIDATES, CLOCKS, DATES, OTHERS, Candidate
+from backfill.instants.evidence import Ambiguity, Evidence, Example, Figures, NoFormat
+from backfill.instants.formats import NAMES
+from backfill.instants.moments import REASONS
+from backfill.instants.reading import NATIVE, Instants, Reading, read, seconds, validate_reading
+from backfill.instants.zones import Ambiguous, Nonexistent
+
+__all__ = [
+    "CANDIDATES",
+    "CLOCKS",
+    "DATES",
+    "NAMES",
+    "NATIVE",
+    "OTHERS",
+    "REASONS",
+    "Ambiguity",
+    "Ambiguous",
+    "Candidate",
+    "Evidence",
+    "Example",
+    "Figures",
+    "Instants",
+    "NoFormat",
+    "Nonexistent",
+    "Reading",
+    "read",
+    "seconds",
+    "validate_reading",
+]

@@ -1,0 +1,263 @@
+"""Proof, over a whole column, of how its moments are written."""
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from backfill.instants import civil, native, shapes
+from backfill.instants.candidates import CANDIDATES
+from backfill.instants.formats import format_of
+from backfill.instants.moments import DAY_US, SECOND_US, Bools, Column, Failure, Ints, outside
+from backfill.instants.reading import NATIVE, Reading, fitted
+from backfill.instants.zones import Ambiguous, Nonexistent
+
+SHARE_MIN = 0.9
+"""A proved format fits at least this share of the values that are not null."""
+EXAMPLES_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A value of the column and its row. For the plan's screen; never for a log or an error."""
+
+    row: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguity:
+    """Two formats fit the same values and read at least one of them differently.
+
+    Args:
+        example: A value that the two read differently.
+        first, second: The two readings.
+        first_moment, second_moment: What each makes of the example, as ISO 8601.
+    """
+
+    example: Example
+    first: Reading
+    second: Reading
+    first_moment: str
+    second_moment: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoFormat:
+    """No format fits enough values.
+
+    Args:
+        values: How many values are not null.
+        nearest: The reading that fits the most; None if none fits any.
+        fits: How many that is.
+        examples: Values that no candidate fits.
+    """
+
+    values: int
+    nearest: Reading | None
+    fits: int
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How one candidate fared.
+
+    Args:
+        format: The candidate.
+        fits: How many values it fits.
+        zoneless: How many of these carry no zone.
+        refuted_by: A value in the candidate's layout that it cannot read, such as 31/01/2024 for
+            month-first; None if there is none.
+    """
+
+    format: str
+    fits: int
+    zoneless: int
+    refuted_by: Example | None
+
+
+class Evidence:
+    """Gathers, chunk by chunk, what a column's values prove about the way they are written.
+
+    Memory does not grow with the column: what is kept is a few numbers for each candidate and one
+    example for each pair of candidates that disagree.
+
+    Args:
+        timezone: As in `Reading`; handed on to the reading that is decided.
+        date_only: As in `Reading`; two formats that give the same days then agree.
+        ambiguous: As in `Reading`.
+        nonexistent: As in `Reading`.
+    """
+
+    def __init__(
+        self,
+        *,
+        timezone: str | None = None,
+        date_only: bool = False,
+        ambiguous: Ambiguous = "reject",
+        nonexistent: Nonexistent = "reject",
+    ) -> None:
+        self._template = Reading(NATIVE, timezone, ambiguous, nonexistent, date_only)
+        self._rows_seen = 0
+        self._typed = self._typed_zoneless = self._text = 0
+        self._fits = np.zeros(len(CANDIDATES), dtype=np.int64)
+        self._zoneless = np.zeros(len(CANDIDATES), dtype=np.int64)
+        self._refuted_by: dict[int, Example] = {}
+        self._disputes: dict[tuple[int, int], tuple[Example, str, str]] = {}
+        self._strange: list[Example] = []
+
+    @property
+    def values(self) -> int:
+        """How many values were not null."""
+        return self._typed + self._text
+
+    def add(self, column: Column, rows: Ints | None = None) -> None:
+        """Take a chunk of the column into account.
+
+        Args:
+            column: Any type that `read` takes.
+            rows: The row numbers of its values; by default counted on from 1.
+        """
+        if rows is None:
+            rows = np.arange(1, len(column) + 1, dtype=np.int64) + self._rows_seen
+        self._rows_seen += len(column)
+        if native.is_native(column.type):
+            self._typed += len(column) - column.null_count
+            if native.zone_of(column.type) is None:
+                self._typed_zoneless += len(column) - column.null_count
+            return
+        text = shapes.as_text(column)
+        self._text += len(text) - text.null_count
+        for group in shapes.groups(text):
+            self._add(group, text, rows)
+
+    def decide(self) -> Reading | Ambiguity | NoFormat:
+        """The one reading that is proved; else the two that stand, or that there is none.
+
+        The best candidate fits the most values and at least 90 % of them; a rival that fits as
+        many must agree with it on every value that both fit. A column without values is read as
+        ISO 8601: there is nothing to misread.
+        """
+        if not self._text:
+            return self._reading(None) if self._typed else self._reading(0)
+        best = int(np.argmax(self._fits))
+        fits = int(self._fits[best])
+        if fits < SHARE_MIN * self._text:
+            nearest = self._reading(best) if fits else None
+            return NoFormat(self._text, nearest, fits, tuple(self._strange))
+        for rival in np.flatnonzero(self._fits == fits).tolist():
+            if (best, rival) in self._disputes:
+                example, first, second = self._disputes[best, rival]
+                return Ambiguity(example, self._reading(best), self._reading(rival), first, second)
+        return self._reading(best)
+
+    @property
+    def zoneless(self) -> int:
+        """How many values that the best candidate fits carry no zone."""
+        best = int(np.argmax(self._fits))
+        return self._typed_zoneless + int(self._zoneless[best])
+
+    @property
+    def needs_timezone(self) -> bool:
+        """Whether values would fail for want of a zone: `timezone` must be declared."""
+        declared = self._template.timezone is not None or self._template.date_only
+        return not declared and self.zoneless > 0
+
+    @property
+    def figures(self) -> tuple[Figures, ...]:
+        """How the candidates fared that came into question, the best first."""
+        indices = set(np.flatnonzero(self._fits).tolist()) | set(self._refuted_by)
+        return tuple(
+            Figures(
+                CANDIDATES[index].format,
+                int(self._fits[index]),
+                int(self._zoneless[index]),
+                self._refuted_by.get(index),
+            )
+            for index in sorted(indices, key=lambda index: (-self._fits[index], index))
+        )
+
+    def _reading(self, index: int | None) -> Reading:
+        if index is None:
+            return self._template
+        return replace(self._template, format=CANDIDATES[index].format, proved=True)
+
+    def _add(self, group: shapes.Group, text: pa.StringArray, rows: Ints) -> None:
+        """Read the values of one shape with every candidate that can mean it."""
+
+        def example(position: int) -> Example:
+            at = int(group.rows[position])
+            return Example(int(rows[at]), text[at].as_py())
+
+        trials = [
+            _try(index, group, day=self._template.date_only) for index in _can_mean(group.shape)
+        ]
+        fitted_by_any = np.zeros(len(group.rows), dtype=np.bool_)
+        for trial in trials:
+            count = int(np.count_nonzero(trial.fits))
+            self._fits[trial.index] += count
+            self._zoneless[trial.index] += 0 if trial.zoned else count
+            fitted_by_any |= trial.fits
+            if count < len(trial.fits) and trial.index not in self._refuted_by:
+                self._refuted_by[trial.index] = example(int(np.argmin(trial.fits)))
+        for first, second in combinations(trials, 2):
+            pair = first.index, second.index
+            if pair not in self._disputes and (at := first.dispute(second)) is not None:
+                self._disputes[pair] = example(at), first.moment(at), second.moment(at)
+        for position in np.flatnonzero(~fitted_by_any)[: EXAMPLES_MAX - len(self._strange)]:
+            self._strange.append(example(int(position)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What one candidate makes of the values of one shape."""
+
+    index: int
+    utc_us: Ints
+    zoned: bool
+    fits: Bools
+
+    def dispute(self, other: "_Trial") -> int | None:
+        """Where the first value stands that both fit and read differently."""
+        both = self.fits & other.fits
+        differ = both if self.zoned != other.zoned else both & (self.utc_us != other.utc_us)
+        return int(np.argmax(differ)) if differ.any() else None
+
+    def moment(self, at: int) -> str:
+        """What it makes of one value, as ISO 8601."""
+        micros = int(self.utc_us[at])
+        unit: Literal["us", "s"] = "us" if micros % SECOND_US else "s"
+        text = np.datetime_as_string(np.datetime64(micros, "us"), unit=unit)
+        return f"{text}Z" if self.zoned else str(text)
+
+
+def _try(index: int, group: shapes.Group, *, day: bool) -> _Trial:
+    form = format_of(CANDIDATES[index].format)
+    moments = form.read(group.cells, group.shape)
+    if moments is None:
+        raise AssertionError(f"{form.name} cannot mean {group.shape}")
+    local_us = moments.local_us - moments.local_us % DAY_US if day else moments.local_us
+    utc_us = replace(moments, local_us=local_us).utc_us
+    fits = (fitted(moments, form) == Failure.NONE) & ~outside(moments.utc_us)
+    return _Trial(index, utc_us, moments.offset_us is not None, fits)
+
+
+_WORDS = [word for name in (*civil.MONTHS, *civil.WEEKDAYS) for word in (name, name[:3])]
+_SOME_MOMENT = re.compile(rf"(?=.*0000)(?:[0+:/., ()-]|{'|'.join(_WORDS)}|[ap]\.?m|utc?|gmt|z|t)*")
+"""What every shape looks like that a candidate can mean; other text is sorted out by it at once."""
+_SHAPE_LENGTH_MAX = 64
+
+
+@lru_cache(maxsize=10_000)
+def _can_mean(shape: str) -> tuple[int, ...]:
+    """The candidates that can mean values of a shape."""
+    if len(shape) > _SHAPE_LENGTH_MAX or not _SOME_MOMENT.fullmatch(shape):
+        return ()
+    nothing = np.zeros((0, len(shape)), dtype=np.uint8)
+    forms = [format_of(candidate.format) for candidate in CANDIDATES]
+    return tuple(i for i, form in enumerate(forms) if form.read(nothing, shape) is not None)

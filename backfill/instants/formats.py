@@ -1,0 +1,197 @@
+"""How text is written: `iso8601`, `rfc2822` and strptime patterns, strictly and in English only.
+
+A format is a regular expression over shapes (see `shapes`). It takes the whole value or nothing,
+so no digit is ever left over or shared out by guess.
+"""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Protocol
+
+from backfill.instants import civil
+from backfill.instants.moments import Cells, Failure, Moments
+from backfill.instants.numbers import Epoch, Excel
+
+
+class Format(Protocol):
+    """A way to write moments."""
+
+    @property
+    def name(self) -> str:
+        """What a pipeline file calls it."""
+
+    def read(self, cells: Cells, shape: str) -> Moments | None:
+        """What the values of one shape say; None if no value of that shape can be meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """Calendar and clock in digits and English words.
+
+    Args:
+        name: The strptime pattern, or the name of the standard.
+        regex: Matches a whole shape; its groups are the fields that `civil.moments` knows.
+        literals: Groups that are digits of the format itself, such as the 20 in `%d/%m/20%y`.
+    """
+
+    name: str
+    regex: re.Pattern[str]
+    literals: tuple[tuple[str, str], ...] = ()
+
+    def read(self, cells: Cells, shape: str) -> Moments | None:
+        """What the values of one shape say; None if the shape is not this format's."""
+        match = self.regex.fullmatch(shape)
+        if match is None:
+            return None
+        fields = civil.Fields(cells, match)
+        moments = civil.moments(fields)
+        for group, digit in self.literals:
+            moments.failures[~fields.literal(group, digit)] = Failure.UNREADABLE
+        return moments
+
+
+ISO8601 = TextFormat(
+    "iso8601",
+    re.compile(
+        r"(?P<year>0000)(?P<dash>-?)(?P<month>00)(?P=dash)(?P<day>00)"
+        r"(?:(?:t|\x20+)(?P<hour>00)(?P<colon>:?)(?P<minute>00)"
+        r"(?:(?P=colon)(?P<second>00)(?:[.,](?P<fraction>0+))?)?"
+        rf"(?:\x20*{civil.ZONE})?)?"
+    ),
+)
+"""ISO 8601 and what databases make of it: a date, or date and time with T or a space, with or
+without separators, seconds, a fraction of any length, and an offset, Z, UTC or GMT."""
+
+_ISOLATED = r"(?<!0)0(?!0)"
+_TWO = rf"(?:00|{_ISOLATED})"
+_WEEKDAY = "|".join(f"{name}|{name[:3]}" for name in civil.WEEKDAYS)
+_MONTH = "|".join(f"{name}|{name[:3]}" for name in civil.MONTHS)
+
+RFC2822 = TextFormat(
+    "rfc2822",
+    re.compile(
+        rf"(?:(?P<weekday>{_WEEKDAY}),\x20*)?"
+        rf"(?P<day>{_TWO})\x20+(?P<month_name>{_MONTH})\x20+(?P<year>0000)\x20+"
+        rf"(?P<hour>00):(?P<minute>00)(?::(?P<second>00))?\x20+{civil.ZONE}(?:\x20+\([a-z]+\))?"
+    ),
+)
+"""Dates of e-mail and HTTP headers: Tue, 02 Jan 2024 03:04:05 +0000."""
+
+_DIRECTIVES = {
+    "Y": "(?P<year>0000)",
+    "y": "(?P<short_year>00)",
+    "m": f"(?P<month>{_TWO})",
+    "b": f"(?P<month_name>{_MONTH})",
+    "d": f"(?P<day>{_TWO})",
+    "j": r"(?P<day_of_year>000|(?<!0)00?(?!0))",
+    "a": f"(?P<weekday>{_WEEKDAY})",
+    "H": f"(?P<hour>{_TWO})",
+    "I": f"(?P<hour12>{_TWO})",
+    "p": r"(?P<half>[ap]m|[ap]\.m\.)",
+    "M": f"(?P<minute>{_TWO})",
+    "S": f"(?P<second>{_TWO})",
+    "f": "(?P<fraction>0+)",
+    "z": civil.ZONE,
+    "%": "%",
+}
+_SAME = {"B": "b", "h": "b", "A": "a", "e": "d", "Z": "z"}
+_LONG = {"T": "%H:%M:%S", "R": "%H:%M", "F": "%Y-%m-%d", "D": "%m/%d/%y"}
+
+_STANDARD: tuple[Format, ...] = (
+    ISO8601,
+    RFC2822,
+    *(Epoch(f"epoch_{unit}") for unit in ("s", "ms", "us", "ns")),
+    Excel(),
+)
+_NAMED = {known.name: known for known in _STANDARD}
+NAMES = tuple(_NAMED)
+"""The formats that have a name; all others are strptime patterns."""
+
+
+@lru_cache(maxsize=1024)
+def format_of(text: str) -> Format:
+    """The format that a pipeline file names.
+
+    Raises:
+        ValueError: It is no name and no pattern that gives a date; says what is wrong with it.
+    """
+    if text in _NAMED:
+        return _NAMED[text]
+    if "%" not in text:
+        near = get_close_matches(text.lower().replace("-", "").replace(" ", "_"), NAMES, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"names are {', '.join(NAMES)}"
+        raise ValueError(
+            f"{text!r} is no date format; {hint} (or a pattern such as %Y-%m-%d %H:%M:%S)"
+        )
+    return _compile(text)
+
+
+def _compile(pattern: str) -> TextFormat:
+    """A strptime pattern as a regular expression over shapes.
+
+    %d, %m and the clock take one digit or two, but one only where no other digit touches it; %b
+    and %B both take short and full names; %z and %Z both take an offset, Z, UTC or GMT; seconds
+    may carry a fraction. A space stands for one or more, and before %p, %z, %Z for none as well.
+    """
+    flat = re.sub(r"%([TRFD])", lambda match: _LONG[match[1]], pattern)
+    parts: list[str] = []
+    directives: list[str] = []
+    literals: list[tuple[str, str]] = []
+    for token in re.findall(r"%-?.|\x20+|.", flat, flags=re.DOTALL):
+        if token.startswith("%") and len(token) > 1:
+            directive = _directive(token, pattern)
+            if directive in directives and directive != "%":
+                raise ValueError(f"{pattern!r} has %{directive} (or its twin) more than once")
+            directives.append(directive)
+            parts.append(_DIRECTIVES[directive])
+        elif token.isascii() and token.isdigit():
+            group = f"literal{len(literals)}"
+            literals.append((group, token))
+            parts.append(f"(?P<{group}>0)")
+        else:
+            parts.append(_literal(token))
+    _check_directives(pattern, set(directives))
+    regex = "".join(parts).replace(r"\x20+" + _DIRECTIVES["p"], r"\x20*" + _DIRECTIVES["p"])
+    regex = regex.replace(r"\x20+" + civil.ZONE, r"\x20*" + civil.ZONE)
+    if "f" not in directives:
+        seconds = _DIRECTIVES["S"]
+        regex = regex.replace(seconds, seconds + r"(?:[.,](?P<fraction>0+))?")
+    return TextFormat(pattern, re.compile(regex), tuple(literals))
+
+
+def _directive(token: str, pattern: str) -> str:
+    letter = token[-1]
+    letter = _SAME.get(letter, letter)
+    if letter not in _DIRECTIVES:
+        known = " ".join(f"%{name}" for name in (*_DIRECTIVES, *_SAME, *_LONG))
+        raise ValueError(f"{pattern!r} has {token}, which is not one of {known}")
+    return letter
+
+
+def _literal(token: str) -> str:
+    """Any other character as itself; letters in lower case, beyond ASCII as the bytes of UTF-8."""
+    if token.isspace() and set(token) == {" "}:
+        return r"\x20+"
+    text = token.lower() if token.isascii() else token
+    return re.escape(text.encode().decode("latin-1"))
+
+
+def _check_directives(pattern: str, have: set[str]) -> None:
+    """Raise ValueError unless the directives give one date, and a clock without holes."""
+    rules = (
+        (len(have & {"Y", "y"}) == 1, "needs a year, once: %Y (or %y)"),
+        (
+            have & {"m", "b", "d", "j"} in ({"m", "d"}, {"b", "d"}, {"j"}),
+            "needs a month (%m or %b) and a day (%d), once, or the day of the year (%j)",
+        ),
+        (("I" in have) == ("p" in have), "needs %I and %p together"),
+        (not {"H", "I"} <= have, "has both %H and %I"),
+        ("M" not in have or bool(have & {"H", "I"}), "has minutes but no hour"),
+        ("S" not in have or "M" in have, "has seconds but no minutes"),
+        ("f" not in have or "S" in have, "has a fraction (%f) but no seconds"),
+    )
+    for fine, complaint in rules:
+        if not fine:
+            raise ValueError(f"the date format {pattern!r} {complaint}")

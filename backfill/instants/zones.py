@@ -1,0 +1,177 @@
+"""Local clocks -> instants, by the rules of an IANA zone, for a whole column.
+
+pandas and Arrow can localise too, but pandas raises on 9999-12-31 (a popular "for ever") and knew
+no rule after 2037 before its third edition, and Arrow needs the system's own zone files.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import numpy as np
+
+from backfill.instants.moments import SECOND_US, Failure, Failures, Ints
+
+Ambiguous = Literal["reject", "earlier", "later"]
+"""What to make of a local time that the clock showed twice: which of its two instants."""
+Nonexistent = Literal["reject", "forward", "backward"]
+"""What to make of a local time that the clock skipped: `forward` is the first instant after the
+gap, `backward` the last microsecond before it (as `shift_forward`, `shift_backward` in pandas)."""
+
+_DAY_S = 86_400
+
+
+def localise(
+    local_us: Ints, zone: str, ambiguous: Ambiguous, nonexistent: Nonexistent
+) -> tuple[Ints, Failures]:
+    """The instants of clocks in `zone`, and a `Failure` for each.
+
+    Args:
+        local_us: Microseconds since 1970-01-01T00:00 on the local clock, years 0001 to 9999.
+        zone: An IANA name.
+        ambiguous: The policy for times shown twice.
+        nonexistent: The policy for times skipped.
+    """
+    failures = np.zeros(len(local_us), dtype=np.uint8)
+    if zone == "UTC" or not len(local_us):
+        return local_us, failures
+    table = _table(zone, local_us)
+    later = table.at_local(local_us)
+    earlier = np.maximum(later - 1, 0)
+    twice = (later > 0) & (local_us < table.local_end[earlier])
+    skipped = local_us >= table.local_end[later]
+    failures[twice & (ambiguous == "reject")] = Failure.AMBIGUOUS
+    failures[skipped & (nonexistent == "reject")] = Failure.NONEXISTENT
+    period = np.where(twice & (ambiguous == "earlier"), earlier, later)
+    utc_us = local_us - table.offset[period]
+    if skipped.any():
+        after_gap = table.start[later[skipped] + 1]
+        utc_us[skipped] = after_gap - (1 if nonexistent == "backward" else 0)
+    return utc_us, failures
+
+
+def to_local(utc_us: Ints, zone: str) -> Ints:
+    """What the clocks of `zone` showed at these instants, in microseconds since 1970 there."""
+    if zone == "UTC" or not len(utc_us):
+        return utc_us
+    table = _table(zone, utc_us)
+    period = np.maximum(np.searchsorted(table.start, utc_us, side="right") - 1, 0)
+    return utc_us + table.offset[period]
+
+
+def check_zone(zone: str) -> None:
+    """Raise ValueError, with close matches, unless `zone` is an IANA name."""
+    names = _zone_names()
+    if zone in names:
+        return
+    lowered = {name.lower(): name for name in sorted(names)}
+    cities = {name.rsplit("/")[-1].lower(): name for name in sorted(names)}
+    word = zone.strip().lower().replace(" ", "_")
+    close = [lowered[word]] if word in lowered else []
+    close += [cities[near] for near in get_close_matches(word.rsplit("/")[-1], cities, n=3)]
+    close += [lowered[near] for near in get_close_matches(word, lowered, n=3)]
+    hint = ", ".join(dict.fromkeys(close)) or "names look like Europe/Berlin"
+    raise ValueError(f"{zone!r} is not a time zone of the IANA list; close: {hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The periods of constant offset, ascending: period i begins at the instant `start[i]`.
+
+    `local_start` and `local_end` are what its clock shows when it begins and ends. Two periods
+    overlap there when the clock was set back, and leave a gap when it was set forward.
+    """
+
+    start: Ints
+    offset: Ints
+    local_start: Ints
+    local_end: Ints
+
+    def at_local(self, local_us: Ints) -> Ints:
+        """The last period that has begun by then, on its own clock."""
+        return np.maximum(np.searchsorted(self.local_start, local_us, side="right") - 1, 0)
+
+
+def _table(zone: str, moments_us: Ints) -> _Table:
+    """The periods around these moments: their years, and the years beside them."""
+    years = moments_us.view("datetime64[us]").astype("datetime64[Y]").view(np.int64) + 1970
+    present = np.unique(years)
+    wanted = np.unique(np.concatenate([present - 1, present, present + 1]))
+    return _table_of_years(zone, tuple(wanted[(wanted >= 1) & (wanted <= 9999)].tolist()))  # noqa: PLR2004
+
+
+@lru_cache(maxsize=64)
+def _table_of_years(zone: str, years: tuple[int, ...]) -> _Table:
+    periods: list[tuple[int, int]] = []
+    for year in years:
+        for start_s, offset_s in _periods(zone, year):
+            # A new year is no new period, unless the years between are left out.
+            if periods and periods[-1][1] == offset_s and year - 1 in years:
+                continue
+            periods.append((start_s, offset_s))
+    start, offset = (
+        np.array(part, dtype=np.int64) * SECOND_US for part in zip(*periods, strict=True)
+    )
+    forever = np.iinfo(np.int64).max
+    return _Table(start, offset, start + offset, np.append(start[1:] + offset[:-1], forever))
+
+
+@lru_cache(maxsize=20_000)
+def _periods(zone: str, year: int) -> tuple[tuple[int, int], ...]:
+    """The year's first second with its offset, then each change with the offset that it brings.
+
+    Offsets are asked for once a day and a change is then narrowed down to the second. No zone
+    changes twice within a day and back (a test asks the zone files).
+    """
+    info = _info(zone)
+    start_s = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
+    days = (datetime(year, 12, 31, tzinfo=UTC) - datetime(year, 1, 1, tzinfo=UTC)).days + 1
+    periods = [(start_s, _offset_s(info, start_s))]
+    for day in range(1, days + 1):
+        end_s = start_s + day * _DAY_S
+        if _offset_s(info, end_s) != periods[-1][1]:
+            periods.append(_change(info, end_s - _DAY_S, end_s))
+    return tuple(periods)
+
+
+def _change(info: tzinfo, before_s: int, after_s: int) -> tuple[int, int]:
+    """The first second between two instants that has the offset of the second one."""
+    offset_s = _offset_s(info, after_s)
+    while after_s - before_s > 1:
+        middle_s = (before_s + after_s) // 2
+        if _offset_s(info, middle_s) == offset_s:
+            after_s = middle_s
+        else:
+            before_s = middle_s
+    return after_s, offset_s
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_S = int((datetime(1, 1, 3, tzinfo=UTC) - _EPOCH).total_seconds())
+_LAST_S = int((datetime(9999, 12, 29, tzinfo=UTC) - _EPOCH).total_seconds())
+
+
+def _offset_s(info: tzinfo, instant_s: int) -> int:
+    """The offset at an instant; in the first and last days of the calendar, that beside them."""
+    instant = _EPOCH + timedelta(seconds=min(max(instant_s, _FIRST_S), _LAST_S))
+    offset = instant.astimezone(info).utcoffset()
+    return int(offset.total_seconds()) if offset is not None else 0
+
+
+def _info(zone: str) -> tzinfo:
+    """The rules of a zone: an IANA name, or the +05:30 of a typed file."""
+    fixed = re.fullmatch(r"([+-])(\d\d):(\d\d)", zone)
+    if fixed is None:
+        return ZoneInfo(zone)
+    ahead = timedelta(hours=int(fixed[2]), minutes=int(fixed[3]))
+    return timezone(-ahead if fixed[1] == "-" else ahead)
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    """The IANA names; "localtime", where a machine has it, means something else on the next."""
+    return frozenset(available_timezones() - {"localtime", "Factory"})
