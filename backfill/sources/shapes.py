@@ -1,0 +1,68 @@
+"""Rows of bad shape: the closed list of reasons, and what is kept of such a row."""
+
+import codecs
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from backfill.rows import Reason, Rejection
+
+ROW_BYTES_MAX = 1 << 20
+"""A row longer than this is rejected."""
+
+QUOTED_BYTES_MAX = 1 << 16
+"""A quote still open after this many bytes is taken as never closed."""
+
+RAW_BYTES_MAX = 1 << 16
+"""How much is kept of the text of a rejected row."""
+
+TOO_FEW_FIELDS = "too_few_fields"
+TOO_MANY_FIELDS = "too_many_fields"
+QUOTE_OUT_OF_PLACE = "quote_out_of_place"
+UNCLOSED_QUOTE = "unclosed_quote"
+INVALID_UTF8 = "invalid_utf8"
+NUL_BYTE = "nul_byte"
+ROW_TOO_LONG = "row_too_long"
+INVALID_JSON = "invalid_json"
+NOT_AN_OBJECT = "not_an_object"
+DUPLICATE_KEY = "duplicate_key"
+
+SENTENCES: Mapping[str, str] = MappingProxyType(
+    {
+        TOO_FEW_FIELDS: "the row has {found} fields, the header has {expected}",
+        TOO_MANY_FIELDS: "the row has {found} fields, the header has {expected}",
+        QUOTE_OUT_OF_PLACE: "a quote stands inside a field or text follows a closing quote; "
+        "quotes around the field, and each one inside doubled, mend it",
+        UNCLOSED_QUOTE: "a quote opens in the row and is not closed; the next line was read "
+        "as a new row",
+        INVALID_UTF8: "byte {offset} of the row is not valid {encoding}",
+        NUL_BYTE: "the row holds a NUL character, which the service does not take",
+        ROW_TOO_LONG: "the row is longer than 1,048,576 bytes; its first 65,536 are kept",
+        INVALID_JSON: "not valid JSON at byte {offset} of the row: {problem}",
+        NOT_AN_OBJECT: "the line is valid JSON but no object",
+        DUPLICATE_KEY: "a key stands twice in one object",
+    }
+)
+"""Every reason why a row's shape is bad, with its sentence."""
+
+
+def reason(code: str, **details: object) -> Reason:
+    """The reason of that code, about the row as a whole."""
+    return Reason(code, "", SENTENCES[code].format(**details))
+
+
+def rejection(
+    row: int, line: int, reasons: Sequence[Reason], raw: bytes, encoding: str
+) -> Rejection:
+    """A row that is rejected for its shape.
+
+    Its text is kept without the line end, up to `RAW_BYTES_MAX`. Where its bytes are not valid in
+    the encoding, each byte is written as the character of the same number, so that
+    `raw.encode("latin-1")` gives the bytes back.
+    """
+    kept = raw[:RAW_BYTES_MAX]
+    try:
+        # A character that the limit cuts in two is left out.
+        text = codecs.getincrementaldecoder(encoding)().decode(kept, final=kept == raw)
+    except UnicodeDecodeError:
+        text = kept.decode("latin-1")
+    return Rejection(row, line, tuple(reasons), raw=text)
