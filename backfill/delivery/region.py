@@ -7,11 +7,13 @@ import orjson
 
 from backfill.delivery.destination import is_loopback
 from backfill.delivery.verdicts import (
+    Abort,
     Answer,
+    Halve,
     NoAnswer,
     Retry,
     Settled,
-    Verdict,
+    Unauthorized,
     judge,
 )
 from backfill.errors import CredentialsError, UsageError
@@ -39,15 +41,15 @@ class Region:
         return "site-" + blake2b(site_id.encode(), digest_size=8, person=b"workspace").hexdigest()
 
 
-def judge_region(answer: Answer | NoAnswer) -> Region | Verdict:
-    """Read the answer to a look-up: a region, or a verdict that is not `Settled`."""
+def judge_region(answer: Answer | NoAnswer) -> Region | Retry | Unauthorized | Abort:
+    """Read the answer to a look-up: a region, or what stands in its way."""
     if isinstance(answer, Answer):
         if answer.status in _NO_SUCH_PAGE:
             return Region()
         if answer.status == _OK:
             return _read(answer.body or b"{}") or Retry("unknown")
     verdict = judge(answer, 1)
-    return Retry("unknown") if isinstance(verdict, Settled) else verdict
+    return Retry("unknown") if isinstance(verdict, Settled | Halve) else verdict
 
 
 def check_region(wanted: str | None, found: Region, url: str) -> None:

@@ -4,7 +4,6 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 HINT_MAX_S = 300.0
-_DIGITS_MAX = 9
 
 
 def retry_after_s(value: str, date: str) -> float | None:
@@ -20,7 +19,7 @@ def retry_after_s(value: str, date: str) -> float | None:
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return min(float(value[:_DIGITS_MAX]), HINT_MAX_S)
+        return min(float(value), HINT_MAX_S)
     moment, now = _instant(value), _instant(date)
     if moment is None or now is None:
         return None

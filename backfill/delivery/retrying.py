@@ -116,7 +116,16 @@ class Patience:
         self._doubts = 0
         self._successes = 0
         self._since_s: float | None = None
+        self._hurried = False
         self.failures = 0
+
+    def may_hurry(self) -> bool:
+        """Whether to try again at once: the first time that a connection was dropped.
+
+        Servers close kept connections just as a request sets out; that is nobody's failure.
+        """
+        first, self._hurried = not self._hurried, True
+        return first
 
     def failed(
         self, kind: RetryKind, now_s: float, health_successes: int

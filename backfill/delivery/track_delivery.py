@@ -106,9 +106,8 @@ class TrackDelivery:
         failures = 0
         while True:
             self._paced.raise_if_stopped()
-            found = judge_region(await self._keys.look_up())
-            match found:
-                case Region():
+            match judge_region(await self._keys.look_up()):
+                case Region() as found:
                     self._health.succeeded()
                     return found
                 case Unauthorized():
@@ -129,8 +128,7 @@ class TrackDelivery:
             known = self._key_confirmed
             answer = await self._attempt(batch, cost, fresh=fresh)
             tries += 1
-            verdict = judge(answer, patience.count)
-            match verdict:
+            match verdict := judge(answer, patience.count):
                 case Settled() | Halve():
                     self._health.succeeded()
                     self._budget.earn()
@@ -146,8 +144,7 @@ class TrackDelivery:
                     if conclusion:
                         return conclusion, tries
                     cost = retry_cost(kind, timed_out=answer == NoAnswer("timeout"))
-                    # A kept connection that the server had closed is nobody's fault: once, at once.
-                    fresh = not fresh and answer == NoAnswer("dropped")
+                    fresh = answer == NoAnswer("dropped") and patience.may_hurry()
                     await self._wait(verdict, 0 if fresh else patience.failures)
 
     async def _attempt(self, batch: Batch, cost: int, *, fresh: bool) -> Answer | NoAnswer:
