@@ -1,5 +1,6 @@
 """The Track API's limits (`facts` of its documentation): bytes, never characters."""
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,7 @@ IDENTIFIER_BYTES_MAX = {
     "phone": ATTRIBUTE_VALUE_BYTES_MAX,
 }
 
+_BLANK_NAME = Problem("name", "cannot be blank", "required")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE)
 
 
@@ -66,13 +68,16 @@ def _value_bytes(value: Any) -> int:
 
 def event_name(value: Any) -> str | Problem:
     """An event's name, trimmed as the service does."""
-    if value is None or value == "":
-        return Problem("name", "cannot be blank", "required", "name cannot be blank")
-    if not isinstance(value, str):
-        return Problem("name", "must be a string")
-    name = value.strip()
+    if value is None:
+        return _BLANK_NAME
+    return _trimmed(value) if type(value) is str else Problem("name", "must be a string")
+
+
+@functools.lru_cache(maxsize=4096)
+def _trimmed(text: str) -> str | Problem:
+    name = text.strip()
     if not name:
-        return Problem("name", "cannot be blank", "required", "name cannot be blank")
+        return _BLANK_NAME
     if bytes_of(name) > EVENT_NAME_BYTES_MAX:
         return Problem("name", f"cannot be longer than {EVENT_NAME_BYTES_MAX} bytes")
     return name

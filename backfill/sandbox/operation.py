@@ -38,8 +38,10 @@ class Operation(NamedTuple):
         name: An event's name, a device's token, an object's type and id, a form, a delivery.
         occurred_s: The moment given with it, in unix seconds; None means now.
         replaced: Whether a moment was given that is none.
-        payload: Attributes (identify, events) or everything else that came (the others).
-        extra: What only this kind needs: the other person of a merge, people of a segment.
+        payload: JSON text of what is kept of it: the attributes (identify, events), or whatever
+            else came.
+        extra: What carrying it out needs besides: an identify's attributes, a merge's other
+            person, a segment's people.
         problems: Why it is refused; a valid operation has none.
     """
 
@@ -51,7 +53,7 @@ class Operation(NamedTuple):
     name: str | None = None
     occurred_s: float | None = None
     replaced: bool = False
-    payload: dict[str, Any] | None = None
+    payload: str | None = None
     extra: Any = None
     problems: tuple[Problem, ...] = ()
 
@@ -59,6 +61,11 @@ class Operation(NamedTuple):
 def hash_of(body: bytes) -> int:
     """64 bits that tell bodies apart."""
     return xxhash.xxh3_64_intdigest(body)
+
+
+def text_of(value: Any) -> str:
+    """A value as JSON text."""
+    return orjson.dumps(value).decode()
 
 
 def refused(kind: str, body: Any, *problems: Problem) -> Operation:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from backfill.sandbox import limits
-from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem, hash_of
+from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem, hash_of, text_of
 from backfill.sandbox.people import guess_identifier
 from backfill.sandbox.settings import Behaviour
 
@@ -45,7 +45,8 @@ def identify(text: str, body: Body, behaviour: Behaviour) -> Operation:
         identifier,
         named,
         occurred_s=occurred_s,
-        payload=attributes,
+        payload=text_of(attributes),
+        extra=attributes,
         problems=tuple(problems),
     )
 
@@ -82,7 +83,7 @@ def track(text: str | None, body: Body, behaviour: Behaviour) -> Operation:
         name if isinstance(name, str) else None,
         occurred_s,
         replaced,
-        data or {},
+        text_of(data or {}),
         problems=tuple(problems),
     )
 
@@ -114,7 +115,7 @@ def add_device(text: str, body: Body) -> Operation:
         identifier,
         named,
         name=token if isinstance(token, str) else None,
-        payload=device if isinstance(device, dict) else None,
+        payload=text_of(device),
         problems=tuple(problems),
     )
 
@@ -133,7 +134,7 @@ def merge(body: Body) -> Operation:
     primary = _one_identifier(body, "primary", problems)
     secondary = _one_identifier(body, "secondary", problems)
     return Operation(
-        "merge", _hash(body), *primary, payload={}, extra=secondary, problems=tuple(problems)
+        "merge", _hash(body), *primary, payload=None, extra=secondary, problems=tuple(problems)
     )
 
 
@@ -154,7 +155,8 @@ def segment(kind: str, number: str, identifier: str, body: Body) -> Operation:
         kind,
         _hash(body),
         name=number,
-        payload={"id_type": identifier, "ids": ids},
+        payload=text_of({"id_type": identifier, "ids": ids}),
+        extra=(identifier, ids),
         problems=tuple(problems),
     )
 
@@ -176,9 +178,8 @@ def form(number: str, body: Body) -> Operation:
         if len(given) == 1 and texts:
             identifier, named = given[0]
             problems.extend(_identifier_problems(identifier, named))
-    payload = data if isinstance(data, dict) else None
     return Operation(
-        "form", _hash(body), identifier, named, name=number, payload=payload,
+        "form", _hash(body), identifier, named, name=number, payload=text_of(data),
         problems=tuple(problems),
     )  # fmt: skip
 
@@ -199,7 +200,7 @@ def push_metric(body: Body) -> Operation:
         "push_event",
         _hash(body),
         name=delivery if isinstance(delivery, str) else None,
-        payload=body,
+        payload=text_of(body),
         problems=tuple(problems),
     )
 
@@ -210,7 +211,7 @@ def unsubscribe(delivery: str, body: Body) -> Operation:
     if not isinstance(body.get("unsubscribe", True), bool):
         problems.append(Problem("unsubscribe", "must be true or false"))
     return Operation(
-        "unsubscribe", _hash(body), name=delivery, payload=body, problems=tuple(problems)
+        "unsubscribe", _hash(body), name=delivery, payload=text_of(body), problems=tuple(problems)
     )
 
 
@@ -226,7 +227,7 @@ def _metric(kind: str, body: Body, key: str, known: frozenset[str]) -> Operation
         kind,
         _hash(body),
         name=delivery if isinstance(delivery, str) else None,
-        payload=body,
+        payload=text_of(body),
         problems=tuple(problems),
     )
 

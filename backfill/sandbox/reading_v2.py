@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from backfill.sandbox import limits
-from backfill.sandbox.operation import Operation, Problem, hash_of, refused
+from backfill.sandbox.operation import Operation, Problem, hash_of, refused, text_of
 from backfill.sandbox.settings import Behaviour
 
 PERSON_IDENTIFIERS = ("id", "email", "phone", "cio_id")
@@ -68,7 +68,7 @@ def _event(item: dict[str, Any], body_hash: int, behaviour: Behaviour) -> Operat
         name if type(name) is str else None,
         occurred_s,
         replaced,
-        attributes or {},
+        text_of(attributes or {}),
         problems=tuple(problems),
     )
 
@@ -86,7 +86,8 @@ def _identify(item: dict[str, Any], body_hash: int, behaviour: Behaviour) -> Ope
         identifier,
         named,
         occurred_s=occurred_s,
-        payload=attributes,
+        payload=text_of(attributes),
+        extra=attributes,
         problems=tuple(problems),
     )
 
@@ -117,7 +118,7 @@ def _device(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Oper
         identifier,
         named,
         name=token if type(token) is str else None,
-        payload=device if type(device) is dict else None,
+        payload=text_of(device),
         problems=tuple(problems),
     )
 
@@ -128,9 +129,7 @@ def _merge(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Opera
     secondary = _identifiers(
         item.get("secondary"), "secondary", ("id", "email", "cio_id"), problems
     )
-    return Operation(
-        "merge", body_hash, *primary, payload={}, extra=secondary, problems=tuple(problems)
-    )
+    return Operation("merge", body_hash, *primary, extra=secondary, problems=tuple(problems))
 
 
 def _relationships(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Operation:
@@ -139,7 +138,12 @@ def _relationships(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) 
     problems.extend(_relationship_problems(item, ("object_type_id", "object_id")))
     payload = {"cio_relationships": item.get("cio_relationships")}
     return Operation(
-        item["action"], body_hash, identifier, named, payload=payload, problems=tuple(problems)
+        item["action"],
+        body_hash,
+        identifier,
+        named,
+        payload=text_of(payload),
+        problems=tuple(problems),
     )
 
 
@@ -147,7 +151,7 @@ def _object(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Oper
     problems: list[Problem] = []
     name = _object_name(item.get("identifiers"), problems)
     action = item["action"]
-    attributes = _attributes(item, problems)
+    attributes, relationships = _attributes(item, problems), item.get("cio_relationships")
     if len(orjson.dumps(attributes)) > limits.OBJECT_BYTES_MAX:
         problems.append(Problem("attributes", "object cannot be larger than 100 kB"))
     if action in ("add_relationships", "delete_relationships") or "cio_relationships" in item:
@@ -156,7 +160,7 @@ def _object(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Oper
         f"object_{action}",
         body_hash,
         name=name,
-        payload={key: item[key] for key in ("attributes", "cio_relationships") if key in item},
+        payload=text_of({"attributes": attributes, "cio_relationships": relationships}),
         problems=tuple(problems),
     )
 
@@ -173,7 +177,11 @@ def _delivery(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Op
         problems.append(_required("attributes.device_token", attributes.get("device_token")))
     payload = {"metric": item.get("name"), "attributes": attributes}
     return Operation(
-        "delivery_event", body_hash, name=delivery, payload=payload, problems=tuple(problems)
+        "delivery_event",
+        body_hash,
+        name=delivery,
+        payload=text_of(payload),
+        problems=tuple(problems),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from backfill.sandbox.workspace import Workspace
 FLUSH_EVERY_S = 0.5
 HEADER_BYTES_MAX = 32_768
 IDLE_TIMEOUT_S = 75
+QUIET_GC = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         UsageError: The port is taken, or the address is none of this machine's.
         StateError: The data folder cannot be used.
     """
+    gc.set_threshold(QUIET_GC)  # a batch is thousands of objects, and no cycle among them
     with _prepared(settings, announce) as (server, listening):
         server.run(sockets=[listening])
 

@@ -9,7 +9,7 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import orjson
@@ -40,26 +40,6 @@ CREATE OR REPLACE VIEW events AS
 CREATE OR REPLACE VIEW changes AS
     FROM arrivals WHERE kind IN ('identify', 'merge') AND outcome = 'applied';
 """
-
-
-class Arrival(NamedTuple):
-    """A row of `arrivals`; times in unix seconds, `payload` is JSON text."""
-
-    arrival: int
-    request: int
-    received_s: float
-    kind: str
-    outcome: str
-    person: int | None
-    identifier: str
-    named: str
-    event_id: str | None
-    name: str | None
-    occurred_s: float | None
-    replaced: bool
-    payload: str | None
-    body_hash: int
-    problem: str | None
 
 
 _TEXT = pa.string()
@@ -95,7 +75,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._buffer: list[Arrival] = []
+        self._buffer: tuple[list[Any], ...] = tuple([] for _ in ARROW)
         self._db = _open(folder)
         self._db.execute(TABLES)
         self._db.execute("SET threads = 2; SET preserve_insertion_order = true")
@@ -108,26 +88,30 @@ class Store:
         """The workspace's number: drawn once, kept with the data."""
         return int(self._meta("environment_id") or 0)
 
-    def append(self, arrival: Arrival) -> None:
-        """Take a row; it reaches the disk with the next `flush`."""
-        self._buffer.append(arrival)
+    def append(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Take rows, by column; they reach the disk with the next `flush`.
+
+        They also wait by column: a million small tuples would keep the garbage collector busy.
+        """
+        for waiting, values in zip(self._buffer, columns, strict=True):
+            waiting.extend(values)
 
     @property
     def is_full(self) -> bool:
         """Whether so much is waiting that it should be flushed."""
-        return len(self._buffer) >= APPEND_MAX
+        return len(self._buffer[0]) >= APPEND_MAX
 
     def flush(self, people: list[Person], ledger: Ledger) -> None:
         """Write what is waiting, the people who changed and the counters, in one transaction."""
         with self._transaction():
-            if self._buffer:
-                columns = zip(ARROW.items(), zip(*self._buffer, strict=True), strict=True)
+            if self._buffer[0]:
+                columns = zip(ARROW.items(), self._buffer, strict=True)
                 table = {name: pa.array(values, kind) for (name, kind), values in columns}
                 self._insert("arrivals", pa.table(table))
             if people:
                 self._upsert_people(people)
             self._set_meta("counters", orjson.dumps(ledger.everything()).decode())
-        self._buffer.clear()
+        self._empty()
 
     def read(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
         """Rows of a query over what was flushed; may be called from any thread."""
@@ -175,7 +159,7 @@ class Store:
 
     def clear(self) -> None:
         """Forget everything but the environment id."""
-        self._buffer.clear()
+        self._empty()
         with self._transaction():
             for table in ("arrivals", "people", "memberships", "segments"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # a name from the line above
@@ -184,6 +168,10 @@ class Store:
     def close(self) -> None:
         """Let go of the file. What was not flushed is lost."""
         self._db.close()
+
+    def _empty(self) -> None:
+        for column in self._buffer:
+            column.clear()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -4,19 +4,20 @@ Everything here runs on one thread, in the order of arrival. Nothing is refused 
 answers 200 before it looks, and what cannot be done ends as `ignored`, `failed` or `skipped`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
-
 from backfill.sandbox.ledger import Ledger
-from backfill.sandbox.operation import EVENT_KINDS, Operation
+from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem
 from backfill.sandbox.people import People, Person, guess_identifier
 from backfill.sandbox.seen import Seen
 from backfill.sandbox.settings import DAY_S, Settings
-from backfill.sandbox.store import Arrival, Store
+from backfill.sandbox.store import ARROW, Store
 
 MERGED_EVENTS_S = 30 * DAY_S
+
+NOBODY = frozenset({"", "anonymous_id"})
 
 Effect = tuple[str, Person | None]
 """What became of an operation, and of whom it was."""
@@ -55,14 +56,34 @@ class Workspace:
     def apply(self, operations: Sequence[Operation], request: int) -> None:
         """Carry out what is valid and write down everything, in order."""
         now_s = self.clock()
-        event_ids = [_id_that_counts(operation) for operation in operations]
-        fresh = iter(self._seen.admit([event_id for event_id in event_ids if event_id], now_s))
-        for operation, event_id in zip(operations, event_ids, strict=True):
-            is_repeat = event_id is not None and not next(fresh)
-            outcome, person = self._effect(operation, now_s, is_repeat=is_repeat)
-            self._write_down(operation, request, now_s, outcome, person)
+        effects = self._effects(operations, now_s)
+        told = dict(zip(Operation._fields, zip(*operations, strict=True), strict=True))
+        outcomes, people = zip(*effects, strict=True)
+        first, self._arrivals = self._arrivals + 1, self._arrivals + len(operations)
+        columns = {
+            **told,
+            "arrival": range(first, first + len(operations)),
+            "request": [request] * len(operations),
+            "received_s": [now_s] * len(operations),
+            "outcome": outcomes,
+            "person": [person.number if person else None for person in people],
+            "occurred_s": [now_s if s is None else s for s in told["occurred_s"]],
+            "problem": [_sentence(problems) for problems in told["problems"]],
+        }
+        self._count(told["kind"], outcomes, told["replaced"])
+        self.store.append([columns[name] for name in ARROW])
         if self.store.is_full:
             self.flush()
+
+    def _effects(self, operations: Sequence[Operation], now_s: float) -> list[Effect]:
+        """Carry out the valid operations; what became of each."""
+        event_ids = [None if o.problems else o.event_id for o in operations]
+        fresh = iter(self._seen.admit([event_id for event_id in event_ids if event_id], now_s))
+        is_repeat = [event_id is not None and not next(fresh) for event_id in event_ids]
+        return [
+            self._effect(operation, now_s, is_repeat=repeat)
+            for operation, repeat in zip(operations, is_repeat, strict=True)
+        ]
 
     def person(self, name: str) -> Person | None:
         """The active person of this id, e-mail or `cio_…`."""
@@ -87,23 +108,20 @@ class Workspace:
         return self._changes.get(operation.kind, self._keep)(operation, now_s)
 
     def _event(self, operation: Operation, now_s: float, *, is_repeat: bool) -> Effect:
-        self.ledger.event_arrivals += 1
-        self.ledger.timestamps_replaced += operation.replaced
+        person = self._find(operation)
         if is_repeat:
-            self.ledger.duplicate_events += 1
-            return "duplicate", self._find(operation)
-        if operation.identifier in ("", "anonymous_id"):
-            self.ledger.events += 1
-            return "applied", None
-        person = self._find(operation) or self._create(operation, now_s, bare=True)
+            return "duplicate", person
+        if person is None:
+            if operation.identifier in NOBODY:
+                return "applied", None
+            person = self._create(operation, now_s, bare=True)
         if person is None or person.state != "active":
             return "ignored", person
         person.events += 1
-        self.ledger.events += 1
         return "applied", person
 
     def _identify(self, operation: Operation, now_s: float) -> Effect:
-        attributes = operation.payload or {}
+        attributes: dict[str, Any] = operation.extra
         person = self._find(operation)
         if person is None:
             person = self._named_in(attributes)
@@ -182,7 +200,7 @@ class Workspace:
 
     def _keep(self, operation: Operation, now_s: float) -> Effect:
         """A device, a relationship, a form: written down, and its person made if need be."""
-        if operation.identifier in ("", "anonymous_id"):
+        if operation.identifier in NOBODY:
             return "applied", None
         person = self._find(operation) or self._create(operation, now_s)
         if person is None or person.state != "active":
@@ -190,7 +208,7 @@ class Workspace:
         return "applied", person
 
     def _find(self, operation: Operation) -> Person | None:
-        if operation.identifier in ("", "anonymous_id"):
+        if operation.identifier in NOBODY:
             return None
         return self._people.find(operation.identifier, operation.named)
 
@@ -205,47 +223,30 @@ class Workspace:
         self.ledger.people -= 1
         self.ledger.events -= person.events
 
-    def _write_down(
-        self,
-        operation: Operation,
-        request: int,
-        now_s: float,
-        outcome: str,
-        person: Person | None,
+    def _count(
+        self, kinds: Sequence[str], outcomes: Sequence[str], replaced: Sequence[bool]
     ) -> None:
-        self._arrivals += 1
-        self.ledger.operations += 1
-        self.ledger.outcomes[outcome] += 1
-        if operation.problems:
-            self.ledger.rejected_operations += 1
-        else:
-            self.ledger.kinds[operation.kind] += 1
-        payload = operation.payload
-        self.store.append(
-            Arrival(
-                self._arrivals,
-                request,
-                now_s,
-                operation.kind,
-                outcome,
-                person.number if person else None,
-                operation.identifier,
-                operation.named,
-                operation.event_id,
-                operation.name,
-                now_s if operation.occurred_s is None else operation.occurred_s,
-                operation.replaced,
-                None if payload is None else orjson.dumps(payload).decode(),
-                operation.body_hash,
-                "; ".join(f"{p.field}: {p.message}" for p in operation.problems) or None,
-            )
-        )
-
-
-def _id_that_counts(operation: Operation) -> str | None:
-    """The id that takes part in telling repeats: that of a valid event."""
-    return None if operation.problems else operation.event_id
+        """Bring the counters up to date that follow from what became of each operation."""
+        ledger = self.ledger
+        ledger.operations += len(kinds)
+        for (kind, outcome, was_replaced), count in Counter(
+            zip(kinds, outcomes, replaced, strict=True)
+        ).items():
+            ledger.outcomes[outcome] += count
+            if outcome == "rejected":
+                ledger.rejected_operations += count
+                continue
+            ledger.kinds[kind] += count
+            if kind in EVENT_KINDS:
+                ledger.event_arrivals += count
+                ledger.duplicate_events += count * (outcome == "duplicate")
+                ledger.events += count * (outcome == "applied")
+                ledger.timestamps_replaced += count * was_replaced
 
 
 def _updates_only(attributes: dict[str, Any]) -> bool:
     return attributes.get("_update") is True
+
+
+def _sentence(problems: tuple[Problem, ...]) -> str | None:
+    return "; ".join([f"{p.field}: {p.message}" for p in problems]) if problems else None
