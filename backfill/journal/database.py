@@ -8,13 +8,12 @@ USENIX ATC 2020), so nothing is tried again; the next start reads what is really
 
 import os
 import shutil
-import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 from zlib import crc32
 
 import apsw
@@ -79,7 +78,7 @@ class Database:
         except StateError:
             self._abandon()
             raise
-        os.register_at_fork(after_in_child=partial(_disarm, weakref.ref(self._connection)))
+        _connections.add(self._connection)
 
     @staticmethod
     def create(path: Path, form: Form) -> None:
@@ -138,6 +137,7 @@ class Database:
         if pragma("journal_mode", storage.journal_mode) != storage.journal_mode:
             raise _failed(self.path, f"no {storage.journal_mode} journal can be used here")
         pragma("synchronous", storage.synchronous)
+        pragma("wal_autocheckpoint", storage.checkpoint_pages)
         if (verdict := pragma("quick_check", 1)) != "ok":
             raise corrupt(self.path, str(verdict))
 
@@ -266,8 +266,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _disarm(reference: "weakref.ref[apsw.Connection]") -> None:
-    """In a forked child: the connection goes with the child, and must not write when it does."""
-    if (connection := reference()) is not None:
+def _disarm() -> None:
+    """In a forked child: the connections go with the child, and must not write when they do."""
+    for connection in _connections:
         with suppress(apsw.Error):
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+
+_connections: WeakSet[apsw.Connection] = WeakSet()
+os.register_at_fork(after_in_child=_disarm)

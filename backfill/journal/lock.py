@@ -1,8 +1,11 @@
 """One process at a time: a locked file that says who holds it.
 
 The lock is the kernel's (`flock`), so it goes with the process however that ends; the text in
-the file is for the reader of an error message only. It holds through symbolic links to the
-directory, since both names lead to the same file.
+the file is for the reader of an error message. It holds through symbolic links to the directory,
+since both names lead to the same file.
+
+The file also notes how far the journal had come, so that one that went back is found out: a copy
+from a backup, or a database without its log.
 """
 
 import fcntl
@@ -10,6 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,10 +22,13 @@ from backfill.files import PRIVATE_FILE
 
 _OPEN_OR_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _PAUSE_S = 0.2
+_RECORD_BYTES_MAX = 4096
 
 
 class JobLock:
     """The right to use a job's state, held until `release` or the end of the process.
+
+    `noted` is the number that was noted last, by us or by the holder before us; 0 if none was.
 
     Args:
         descriptor: The open and locked file.
@@ -29,6 +36,13 @@ class JobLock:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
+        self.noted = _noted(os.pread(descriptor, _RECORD_BYTES_MAX, 0))
+        self._holder: dict[str, str | int] = {"pid": os.getpid(), "host": socket.gethostname()}
+        self.note(self.noted)
+        # The file system's own idea of now.
+        since = datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC)
+        self._holder["since"] = since.isoformat(timespec="seconds")
+        self.note(self.noted)
 
     @classmethod
     def take(
@@ -50,8 +64,16 @@ class JobLock:
                 raise _held(path)
             sleep(_PAUSE_S)
             waited_s += _PAUSE_S
-        _introduce(descriptor)
         return cls(descriptor)
+
+    def note(self, number: int) -> None:
+        """Remember a number for the next holder: not through a power cut, but through a kill."""
+        if self._descriptor is not None:
+            self.noted = number
+            record = json.dumps({**self._holder, "commits": number}).encode()
+            with suppress(OSError):  # on a full disk the lock holds as well without it
+                os.pwrite(self._descriptor, record, 0)
+                os.truncate(self._descriptor, len(record))
 
     def release(self) -> None:
         """Let the next process in; harmless when repeated."""
@@ -77,14 +99,11 @@ def _try(path: Path) -> int | None:
     return descriptor
 
 
-def _introduce(descriptor: int) -> None:
-    """Write down who we are, and the file system's own idea of now."""
-    holder: dict[str, str | int] = {"pid": os.getpid(), "host": socket.gethostname()}
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-    since = datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC)
-    holder["since"] = since.isoformat(timespec="seconds")
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+def _noted(record: bytes) -> int:
+    try:
+        return int(json.loads(record)["commits"])
+    except (ValueError, KeyError, TypeError):
+        return 0  # nobody held it yet, or the power failed
 
 
 def _held(path: Path) -> StateError:

@@ -14,12 +14,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from backfill.errors import BackfillError, StateError
+from backfill.errors import BackfillError
 from backfill.journal import tables
 from backfill.journal.database import Database, corrupt
-from backfill.journal.directory import STATE_FILE, prepared, state_file
+from backfill.journal.directory import prepared
 from backfill.journal.lock import JobLock
-from backfill.journal.ranges import Range, Ranges
+from backfill.journal.opening import journal_file
+from backfill.journal.parts import load_parts, save_part
+from backfill.journal.ranges import Ranges
 from backfill.journal.runs import Runs
 from backfill.journal.state import PartState
 from backfill.journal.storage import Storage, storage_for
@@ -38,7 +40,8 @@ class Journal:
 
     `meta` is a dictionary of small JSON values that belong to the job as a whole (the workspace,
     the pipeline's digest); a commit keeps it as it is at that moment. `runs` is the history of
-    calls.
+    calls. `lost_commits` says how many commits are missing that were made before: not 0 if the
+    file was restored from an older copy; what they settled will be sent again.
     """
 
     def __init__(self, database: Database, lock: JobLock) -> None:
@@ -48,10 +51,11 @@ class Journal:
         self._kept_meta = dict(database.rows("SELECT * FROM meta"))
         self.meta: dict[str, Any] = {k: json.loads(v) for k, v in self._kept_meta.items()}
         self._totals = tables.totals_of(database.rows("SELECT * FROM total"))
-        self._states = _load_parts(database)
+        self._states = load_parts(database)
         if self._states and not self._totals.commits:
             raise LookupError("the totals are missing")
         self._dirty: set[int] = set()
+        self.lost_commits = max(0, lock.noted - self._totals.commits)
         self.runs = Runs(database)
 
     @classmethod
@@ -80,7 +84,7 @@ class Journal:
         directory = prepared(directory, create=create)
         lock = JobLock.take(directory, wait_s=wait_s, sleep=sleep)
         try:
-            path = _journal_file(directory, create=create)
+            path = journal_file(directory, create=create)
             database = Database(path, storage or storage_for(directory), tables.FORM)
             try:
                 return cls(database, lock)
@@ -104,8 +108,7 @@ class Journal:
         part = Part(len(self._states) + 1, path, source, size, digest, rows)
         self._states[part.id] = PartState(part)
         self._dirty.add(part.id)
-        # At once, since rejections refer to it.
-        self._database.put(tables.PUT_PART, [tables.part_row(self._states[part.id])])
+        save_part(self._database, self._states[part.id])  # at once, since rejections refer to it
         return part
 
     def update_part(self, part: Part) -> None:
@@ -154,7 +157,7 @@ class Journal:
         if not (spent or self._dirty or self._database.pending or meta != self._kept_meta):
             return self._totals.commits
         for part in sorted(self._dirty):
-            self._write_part(self._states[part])
+            save_part(self._database, self._states[part])
         self._write_meta(meta)
         totals = self._totals
         totals.requests += requests
@@ -163,6 +166,7 @@ class Journal:
         totals.commits += 1
         self._database.put(tables.PUT_TOTAL, [tables.total_row(totals)])
         self._database.commit()
+        self._lock.note(totals.commits)
         for part in self._dirty:
             self._states[part].committed()
         self._dirty.clear()
@@ -319,61 +323,9 @@ class Journal:
             raise KeyError((part, row))
         return rejection
 
-    def _write_part(self, state: PartState) -> None:
-        state.check_balance()
-        part, changes = state.part.id, state.ranges.take_changes()
-        self._database.put(tables.PUT_PART, [tables.part_row(state)])
-        gone = [(part, start) for start, stop in changes.items() if stop is None]
-        kept = [(part, start, stop) for start, stop in changes.items() if stop is not None]
-        self._database.run(tables.DELETE_SETTLED, gone)
-        self._database.put(tables.PUT_SETTLED, kept)
-
     def _write_meta(self, meta: dict[str, str]) -> None:
         kept = self._kept_meta
         self._database.run(tables.DELETE_META, [(key,) for key in kept.keys() - meta.keys()])
         self._database.put(
             tables.PUT_META, [(key, meta[key]) for key in meta if kept.get(key) != meta[key]]
         )
-
-
-def forget(
-    directory: Path, *, wait_s: float = 0.0, sleep: Callable[[float], None] | None = None
-) -> None:
-    """Remove a job's journal, if there is one, so that the next run starts from the first row.
-
-    Raises:
-        StateError: Another process runs the job, or the directory cannot be written to.
-    """
-    directory = prepared(directory, create=True)
-    lock = JobLock.take(directory, wait_s=wait_s, sleep=sleep)
-    try:
-        Database.remove(directory / STATE_FILE)
-    finally:
-        lock.release()
-
-
-def _journal_file(directory: Path, *, create: bool) -> Path:
-    if (path := state_file(directory)) is not None:
-        return path
-    path = directory / STATE_FILE
-    if not create:
-        raise StateError(
-            f"{path}: there is no journal",
-            next_step="Check --state-dir, or start the job with: backfill run PIPELINE.",
-        )
-    Database.create(path, tables.FORM)
-    return path
-
-
-def _load_parts(database: Database) -> dict[int, PartState]:
-    """Every part with its ranges; an error here means that the file contradicts itself."""
-    ranges: dict[int, list[Range]] = {}
-    for part, start, stop in database.rows("SELECT * FROM settled ORDER BY part, start"):
-        ranges.setdefault(part, []).append((start, stop))
-    rows = database.rows("SELECT * FROM part ORDER BY id")
-    states = {row[0]: tables.part_state(row, ranges.pop(row[0], ())) for row in rows}
-    if ranges or list(states) != list(range(1, len(states) + 1)):
-        raise LookupError("a part is missing")
-    for state in states.values():
-        state.check_balance()
-    return states

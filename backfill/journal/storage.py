@@ -26,11 +26,13 @@ class Storage:
     Args:
         journal_mode: As the pragma of that name.
         synchronous: As the pragma of that name.
+        checkpoint_pages: The log moves into the database once it has so many pages.
         vfs: The SQLite file system by name; None is the operating system's.
     """
 
     journal_mode: str
     synchronous: str
+    checkpoint_pages: int = 1_000
     vfs: str | None = None
 
 

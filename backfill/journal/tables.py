@@ -1,15 +1,11 @@
 """The tables of `state.db`, and what each row means."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from backfill.journal.database import Form, Row
-from backfill.journal.ranges import Range, Ranges
-from backfill.journal.state import PartState
-from backfill.journal.values import Counts, Part, Run, Totals
-from backfill.rows import Position, Reason, Rejection
+from backfill.journal.values import Run, Totals
+from backfill.rows import Reason, Rejection
 
 FORM = Form(
     application_id=0x42464C31,  # "BFL1": whose database it is, also for the `file` command
@@ -98,50 +94,6 @@ RUNS = "SELECT * FROM run ORDER BY id"
 RUN = "SELECT * FROM run WHERE id = ?"
 NEXT_RUN = "SELECT coalesce(max(id), 0) + 1 FROM run"
 PUT_RUN = "REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)"
-
-
-def part_row(state: PartState) -> Row:
-    """A part as a row of the table `part`."""
-    part, counts = state.part, state.counts
-    position = state.resume_from()
-    return (
-        part.id,
-        json.dumps(part.path),  # ASCII, since a file's name need not be UTF-8
-        part.source,
-        part.size,
-        part.digest,
-        part.rows,
-        state.ranges.low,
-        state.raised,
-        json.dumps([position.row, position.line, position.offset]) if position else None,
-        counts.delivered,
-        counts.merged,
-        counts.rejected,
-        counts.deletes,
-        json.dumps(counts.skipped),
-        json.dumps(counts.reasons),
-    )
-
-
-def part_state(row: tuple[Any, ...], above: Iterable[Range]) -> PartState:
-    """The opposite of `part_row`, with the part's ranges from the table `settled`."""
-    part_id, path, source, size, digest, rows, low, ceiling, position, *figures = row
-    delivered, merged, rejected, deletes, skipped, reasons = figures
-    return PartState(
-        part=Part(part_id, json.loads(path), source, size, digest, rows),
-        ranges=Ranges(low, above),
-        ceiling=ceiling,
-        raised=ceiling,
-        positions=[Position(*json.loads(position))] if position else [],
-        counts=Counts(
-            delivered=delivered,
-            merged=merged,
-            rejected=rejected,
-            skipped=Counter(json.loads(skipped)),
-            deletes=deletes,
-            reasons=Counter(json.loads(reasons)),
-        ),
-    )
 
 
 def rejection_row(part: int, rejection: Rejection) -> Row:

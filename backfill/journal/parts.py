@@ -1,0 +1,90 @@
+"""Parts on the disk: a row of the table `part` each, and their ranges in the table `settled`."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from backfill.journal import tables
+from backfill.journal.database import Database, Row
+from backfill.journal.ranges import Range, Ranges
+from backfill.journal.state import PartState
+from backfill.journal.values import Counts, Part
+from backfill.rows import Position
+
+
+def load_parts(database: Database) -> dict[int, PartState]:
+    """Every part by its id.
+
+    Raises:
+        BackfillError, ValueError, TypeError, LookupError: The file contradicts itself.
+    """
+    ranges: dict[int, list[Range]] = {}
+    for part, start, stop in database.rows("SELECT * FROM settled ORDER BY part, start"):
+        ranges.setdefault(part, []).append((start, stop))
+    rows = database.rows("SELECT * FROM part ORDER BY id")
+    states = {row[0]: _part_state(row, ranges.pop(row[0], ())) for row in rows}
+    if ranges or list(states) != list(range(1, len(states) + 1)):
+        raise LookupError("a part is missing")
+    for state in states.values():
+        state.check_balance()
+    return states
+
+
+def save_part(database: Database, state: PartState) -> None:
+    """Write a part, and those of its ranges that changed.
+
+    Raises:
+        BackfillError: Its counters contradict its ranges.
+    """
+    state.check_balance()
+    part, changes = state.part.id, state.ranges.take_changes()
+    database.put(tables.PUT_PART, [_part_row(state)])
+    gone = [(part, start) for start, stop in changes.items() if stop is None]
+    kept = [(part, start, stop) for start, stop in changes.items() if stop is not None]
+    database.run(tables.DELETE_SETTLED, gone)
+    database.put(tables.PUT_SETTLED, kept)
+
+
+def _part_row(state: PartState) -> Row:
+    """A part as a row of the table `part`."""
+    part, counts = state.part, state.counts
+    position = state.resume_from()
+    return (
+        part.id,
+        json.dumps(part.path),  # ASCII, since a file's name need not be UTF-8
+        part.source,
+        part.size,
+        part.digest,
+        part.rows,
+        state.ranges.low,
+        state.raised,
+        json.dumps([position.row, position.line, position.offset]) if position else None,
+        counts.delivered,
+        counts.merged,
+        counts.rejected,
+        counts.deletes,
+        json.dumps(counts.skipped),
+        json.dumps(counts.reasons),
+    )
+
+
+def _part_state(row: tuple[Any, ...], above: Iterable[Range]) -> PartState:
+    """The opposite of `_part_row`, with the part's ranges from the table `settled`."""
+    part_id, path, source, size, digest, rows, low, ceiling, position, *figures = row
+    delivered, merged, rejected, deletes, skipped, reasons = figures
+    return PartState(
+        part=Part(part_id, json.loads(path), source, size, digest, rows),
+        ranges=Ranges(low, above),
+        ceiling=ceiling,
+        raised=ceiling,
+        positions=[Position(*json.loads(position))] if position else [],
+        counts=Counts(
+            delivered=delivered,
+            merged=merged,
+            rejected=rejected,
+            skipped=Counter(json.loads(skipped)),
+            deletes=deletes,
+            reasons=Counter(json.loads(reasons)),
+        ),
+    )

@@ -1,0 +1,69 @@
+"""A file is as it was or as it should be, never in between."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from backfill.files import write_atomically
+
+
+def test_a_file_gets_its_content_and_is_private(tmp_path):
+    """Bytes are written as they are, for the owner's eyes only."""
+    write_atomically(tmp_path / "a", b"one")
+    write_atomically(tmp_path / "a", b"two\n")
+    assert (tmp_path / "a").read_bytes() == b"two\n"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_a_function_can_write_the_content(tmp_path):
+    """A long report need not be in memory."""
+    write_atomically(tmp_path / "a", lambda file: file.writelines([b"one\n", b"two\n"]))
+    assert (tmp_path / "a").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    """Whatever stops the writing, the reader does not see it."""
+    path = tmp_path / "a"
+    write_atomically(path, b"old")
+
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    """What does not fit is not there at all."""
+    path = tmp_path / "a"
+    write_atomically(path, b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_atomically(path, b"new" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    """Nobody can make us write elsewhere by a link in the file's place."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"precious")
+    Path(tmp_path / "a").symlink_to(elsewhere)
+    write_atomically(tmp_path / "a", b"new")
+    assert elsewhere.read_bytes() == b"precious"
+    assert not (tmp_path / "a").is_symlink()
+
+
+def test_a_missing_directory_is_the_callers_error(tmp_path):
+    """It is not made in passing."""
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "none" / "a", b"")

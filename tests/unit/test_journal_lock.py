@@ -1,0 +1,140 @@
+"""One process at a time runs a job, and the others learn which."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backfill.errors import StateError
+from backfill.journal import JobLock, Journal
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from backfill.journal import JobLock
+
+lock = JobLock.take(Path(sys.argv[1]))
+lock.note(7)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+RACE = """
+import os, sys, time
+from pathlib import Path
+from backfill.errors import StateError
+from backfill.journal import Journal
+
+directory = Path(sys.argv[1])
+won = lost = 0
+while won < 15:
+    try:
+        journal = Journal.open(directory)
+    except StateError as error:
+        assert "is being run by" in error.what, error.what
+        lost += 1
+        continue
+    os.close(os.open(directory / "inside", os.O_CREAT | os.O_EXCL))
+    journal.meta["wins"] = journal.meta.get("wins", 0) + 1
+    journal.commit()
+    won += 1
+    (directory / "inside").unlink()
+    journal.close()
+    time.sleep(0.002)
+print(lost)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    """Another process that holds the lock of the directory."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_process_is_told_who_the_first_is(tmp_path, holder):
+    """Its number, its machine, and since when it runs."""
+    with pytest.raises(StateError) as caught:
+        JobLock.take(tmp_path)
+    who, _, since = caught.value.what.rpartition(" since ")
+    assert who.endswith(f"is being run by process {holder.pid} on {os.uname().nodename}")
+    age = datetime.now(UTC) - datetime.fromisoformat(since)
+    assert timedelta() <= age < timedelta(minutes=1)
+    assert caught.value.next_step
+
+
+def test_a_link_to_the_directory_leads_to_the_same_lock(tmp_path, holder):
+    """Another name of the directory is no way around."""
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(StateError, match=f"process {holder.pid}"):
+        Journal.open(link)
+
+
+def test_a_killed_process_lets_go(tmp_path, holder):
+    """The lock goes with its process; what it noted stays."""
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    lock = JobLock.take(tmp_path)
+    assert lock.noted == 7
+    lock.release()
+    lock.release()
+
+
+def test_a_process_can_wait_its_turn(tmp_path, holder):
+    """It looks again now and then, for as long as it was told."""
+    pauses = []
+
+    def sleep(pause_s):
+        pauses.append(pause_s)
+        if len(pauses) == 3:
+            holder.kill()
+            holder.wait()
+
+    JobLock.take(tmp_path, wait_s=60, sleep=sleep).release()
+    assert len(pauses) == 3
+
+
+def test_waiting_has_an_end(tmp_path, holder):
+    """After that time the answer is the same as without waiting."""
+    pauses = []
+    with pytest.raises(StateError, match=f"process {holder.pid}"):
+        JobLock.take(tmp_path, wait_s=2, sleep=pauses.append)
+    assert 1.9 < sum(pauses) < 2.5
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff"])
+def test_a_holder_that_has_not_written_its_name_is_another_process(tmp_path, text):
+    """Between taking the lock and writing to it a moment passes; a broken file may be any age."""
+    lock = JobLock.take(tmp_path)
+    (tmp_path / "lock").write_bytes(text)
+    with pytest.raises(StateError, match="is being run by another process"):
+        JobLock.take(tmp_path)
+    lock.release()
+    assert JobLock.take(tmp_path).noted == 0
+
+
+def test_of_many_processes_one_at_a_time_is_inside(tmp_path):
+    """Whoever wins the race has the journal for itself, from opening to closing."""
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(tmp_path / "job")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    printed = [racer.communicate() for racer in racers]
+    assert [errors for _, errors in printed] == [""] * 4
+    assert sum(int(lost) for lost, _ in printed) > 0
+    with Journal.open(tmp_path / "job") as journal:
+        assert journal.meta["wins"] == 60
