@@ -5,7 +5,6 @@ Facts about the reader: https://arrow.apache.org/docs/python/csv.html
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, cast
@@ -21,7 +20,6 @@ from backfill.sources.shapes import SENTENCES
 from backfill.sources.text import TextFile
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}".encode()
-_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 def parted(
@@ -85,42 +83,39 @@ def read_header(text: TextFile, delimiter: str) -> tuple[tuple[str, ...], Positi
     Raises:
         UsageError: There is none, it cannot be read, or a name is missing or stands twice.
     """
-    path = text.version.path
-    encoding = text.encoding
-    offset = encoding.bom_bytes
-    blocks = text.blocks(offset)
-    line = 1
-    for frame in frames(blocks, delimiter.encode(), encoding.width):
+    width = text.encoding.width
+    position = Position(row=0, offset=text.encoding.bom_bytes)
+    for frame in frames(text.blocks(position.offset), delimiter.encode(), width):
         if len(frame.starts):
-            names = _names(path, frame, delimiter, encoding.framed)
-            before = frame.data[: frame.nexts[0]]
-            line += len(_LINE_END.findall(before))
-            return names, Position(1, line, offset + encoding.width(before))
-        offset += frame.width
-        line += frame.line_count
-    raise UsageError(f"{path}: the file is empty", next_step="Export it again, with a header.")
+            names = _names(text, frame, delimiter, position.line + int(frame.lines[0]))
+            return names, frame.position(1, position, width)
+        position = frame.position(0, position, width)
+    raise UsageError(
+        f"{text.version.path}: the file is empty", next_step="Export it again, with a header."
+    )
 
 
-def _names(path: Path, frame: Frame, delimiter: str, codec: str) -> tuple[str, ...]:
-    line = f"line {int(frame.lines[0]) + 1}"
+def _names(text: TextFile, frame: Frame, delimiter: str, line: int) -> tuple[str, ...]:
+    path = text.version.path
     if 0 in frame.spoiled:
-        raise _bad_header(path, f"{line}: {SENTENCES[frame.spoiled[0]]}")
+        raise _bad_header(path, line, SENTENCES[frame.spoiled[0]])
     raw = frame.data[frame.starts[0] : frame.stops[0]]
     try:
-        text = raw.decode(codec)
+        header = raw.decode(text.encoding.framed)
     except UnicodeDecodeError as error:
-        raise _bad_header(path, f"{line}: byte {error.start} is not valid {codec}") from error
-    (names,) = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        what = f"byte {error.start} of the row is not valid {text.encoding.name}"
+        raise _bad_header(path, line, what) from error
+    (names,) = csv.reader(io.StringIO(header, newline=""), delimiter=delimiter, strict=True)
     for number, name in enumerate(names, start=1):
         if not name.strip() or "\0" in name:
-            raise _bad_header(path, f"{line}: column {number} has no name")
+            raise _bad_header(path, line, f"column {number} has no name")
         if name in names[: number - 1]:
-            raise _bad_header(path, f"{line}: two columns are named {name}")
+            raise _bad_header(path, line, f"two columns are named {name}")
     return tuple(names)
 
 
-def _bad_header(path: Path, what: str) -> UsageError:
+def _bad_header(path: Path, line: int, what: str) -> UsageError:
     return UsageError(
-        f"{path}: the header cannot be used: {what}",
+        f"{path}: the header in line {line} cannot be used: {what}",
         next_step="Give each column a name of its own in the first line.",
     )

@@ -90,11 +90,7 @@ class DelimitedSource:
             for chunk in self._chunks(frame, position, columns):
                 version.check()
                 yield chunk
-            position = Position(
-                position.row + len(frame.starts),
-                position.line + frame.line_count,
-                position.offset + frame.width,
-            )
+            position = frame.position(len(frame.starts), position, self.text.encoding.width)
         version.check()
 
     def _chunks(
@@ -117,18 +113,9 @@ class DelimitedSource:
                     for row in sorted(faults)
                     if first <= row < last
                 ),
-                end=self._end(frame, last, position),
+                end=frame.position(last, position, self.text.encoding.width),
                 values="text",
             )
-
-    def _end(self, frame: Frame, row: int, position: Position) -> Position:
-        """Where the row of the frame with that number begins, or what follows the frame."""
-        if row == len(frame.starts):
-            line, width = frame.line_count, frame.width
-        else:
-            line = int(frame.lines[row])
-            width = self.text.encoding.width(frame.data[: frame.starts[row]])
-        return Position(position.row + row, position.line + line, position.offset + width)
 
     def _rejection(
         self, frame: Frame, row: int, position: Position, reasons: list[Reason]

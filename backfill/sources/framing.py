@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from backfill.rows import Rows
+from backfill.rows import Position, Rows
 from backfill.sources.shapes import (
     QUOTE_OUT_OF_PLACE,
     QUOTED_BYTES_MAX,
@@ -45,7 +45,7 @@ class Frame:
     """Whole rows that follow each other; blank lines between them belong to no row.
 
     Args:
-        data: The text.
+        data: The text; a last line without a line end got one.
         starts: Where each row begins in `data`.
         stops: Where its text ends.
         nexts: Where the line after it begins.
@@ -65,6 +65,20 @@ class Frame:
     spoiled: dict[int, str]
     width: int
     line_count: int
+
+    def position(self, row: int, begin: Position, width: Callable[[bytes], int]) -> Position:
+        """Where the row counted from 0 begins, or the end of the frame.
+
+        Args:
+            row: At most the number of rows.
+            begin: Where the frame itself begins.
+            width: As for `frames`.
+        """
+        if row == len(self.starts):
+            lines, covered = self.line_count, self.width
+        else:
+            lines, covered = int(self.lines[row]), width(self.data[: self.starts[row]])
+        return Position(begin.row + row, begin.line + lines, begin.offset + covered)
 
 
 def frames(
@@ -148,7 +162,7 @@ class _Scan:
             data=self.data,
             starts=starts,
             stops=stops[rows],
-            nexts=np.minimum(ends[rows] + 1, self.length),
+            nexts=ends[rows] + 1,
             lines=np.searchsorted(self.line_ends, starts),
             fields=np.diff(last, prepend=-1)[rows],
             spoiled={int(row): span[2] for row, span in zip(spoiled, spans, strict=True)},
@@ -220,7 +234,7 @@ class _Scan:
         inside = np.searchsorted(self.quotes, self.line_ends) & 1
         opening = (np.arange(len(self.quotes)) & 1) == phase
         misplaced = self.quotes[opening & ~self._may_open()]
-        unclosed, codes = self._unclosed(opening)
+        unclosed, codes = self._unclosed(opening, phase)
         trouble = np.concatenate((misplaced, unclosed))
         codes = [QUOTE_OUT_OF_PLACE] * len(misplaced) + codes
         order = np.argsort(trouble, kind="stable")
@@ -239,13 +253,15 @@ class _Scan:
         found |= (beside == _LF) | (beside == _CR)
         return found
 
-    def _unclosed(self, opening: Flags) -> tuple[Rows, list[str]]:
+    def _unclosed(self, opening: Flags, phase: int) -> tuple[Rows, list[str]]:
         """The quotes whose field does not end in time, or not where a field may; and why."""
         doubled = np.diff(self.quotes) == 1
         opens = self.quotes[opening & ~np.concatenate(([False], doubled))]
         closes = self.quotes[~opening & ~np.concatenate((doubled, [False]))]
+        if phase and len(closes):  # the first one closes a field that began before
+            closes = closes[1:]
         end = _NEVER if self.final else len(self.data)
-        closed = np.append(closes, end)[np.searchsorted(closes, opens)]
+        closed = np.append(closes, end)[: len(opens)]
         far = closed - opens > QUOTED_BYTES_MAX
         # What follows the last byte is not known yet; the row of such a quote is not whole either.
         followed = self._parts(self.bytes[np.minimum(closed, len(self.data) - 2) + 1])
@@ -275,13 +291,13 @@ def _run_on(
         block = next(blocks, b"")
         piece += block
         found = _LINE_END.search(piece) or (None if block else _FILE_END.search(piece))
-        raw += piece[: found.start() if found else None][: RAW_BYTES_MAX + 1 - len(raw)]
+        cut = found.start() if found else len(piece) - piece.endswith(b"\r")
+        raw += piece[:cut][: RAW_BYTES_MAX + 1 - len(raw)]
         if found:
-            covered += width(piece[: found.end()])
             break
-        cut = len(piece) - piece.endswith(b"\r")
         covered += width(piece[:cut])
         piece = piece[cut:]
+    covered += width(piece[: found.end()])
     lines = line_count + bool(found.group())  # the file may end without one
     return _alone(raw, code, covered, lines), piece[found.end() :]
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from backfill.errors import UsageError
 from backfill.sources.delimited import DelimitedSource
 from backfill.sources.interface import Source
+from backfill.sources.jsonlines import JsonLinesSource
 from backfill.sources.parquet import ParquetSource
 from backfill.sources.text import BLOCK_BYTES, TextFile
 
@@ -45,6 +46,9 @@ def open_source(
             text = TextFile.open(path, encoding, block_bytes, header=True)
             tab = suffix == ".tsv" and delimiter == ","
             return DelimitedSource.open(text, "\t" if tab else delimiter, partitions)
+        case [".jsonl" | ".ndjson"]:
+            text = TextFile.open(path, encoding, block_bytes, header=False)
+            return JsonLinesSource.open(text, partitions)
         case _:
             raise UsageError(
                 f"{path}: the name does not tell the format",
