@@ -5,7 +5,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from backfill.errors import UsageError
 from backfill.sandbox import inspection
+from backfill.sandbox.faults import Faults
 from backfill.sandbox.gateway import Gateway
 from backfill.sandbox.workspace import Workspace
 
@@ -15,11 +17,11 @@ API_PREFIXES = ("/api/", "/unsubscribe/")
 class App:
     """Sends the API's requests to the gateway and everything else to Starlette."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._api = Gateway(workspace)
+    def __init__(self, workspace: Workspace, faults: Faults) -> None:
+        self._api = Gateway(workspace, faults)
         self._site: ASGIApp = Starlette(
-            routes=inspection.routes(workspace),
-            exception_handlers={inspection.BadQueryError: _bad_query},
+            routes=inspection.routes(workspace, faults),
+            exception_handlers={UsageError: _bad_request},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,5 +30,5 @@ class App:
         await (self._api if is_api else self._site)(scope, receive, send)
 
 
-async def _bad_query(_request: Request, error: Exception) -> Response:
+async def _bad_request(_request: Request, error: Exception) -> Response:
     return inspection.as_json({"error": str(error)}, 400)

@@ -10,6 +10,8 @@ from starlette.types import Receive, Scope, Send
 from backfill.sandbox import answers, api_v1, api_v2, limits
 from backfill.sandbox.answers import Answer
 from backfill.sandbox.call import Call, query_of, segments_of
+from backfill.sandbox.faults import Chosen, Faults
+from backfill.sandbox.spoiling import Spoiler, substitute
 from backfill.sandbox.workspace import Workspace
 
 BODY_TIMEOUT_S = 30.0
@@ -18,22 +20,36 @@ BODY_TIMEOUT_S = 30.0
 class Gateway:
     """The ASGI application behind `/api/` and `/unsubscribe/`."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, faults: Faults) -> None:
         self._workspace = workspace
+        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, or misbehave as the script says."""
         ledger = self._workspace.ledger
         ledger.requests += 1
         number = ledger.requests
+        chosen = self._faults.choose(scope["method"], scope["path"])
         body = await _body(receive)
         if isinstance(body, Answer):
             await respond(send, body)
             return
         ledger.bytes += len(body)
-        await respond(send, self._answer(scope, number, body))
+        if chosen.latency_s:
+            await asyncio.sleep(chosen.latency_s)
+        fault = chosen.answer
+        if fault is None:
+            await respond(send, self._answer(scope, number, body, chosen))
+            return
+        real = self._answer(scope, number, body, chosen) if fault.applies else answers.OK
+        behaviour, now_s = self._workspace.settings.behaviour, self._workspace.clock()
+        spoilt = substitute(fault, scope["path"], behaviour, now_s)
+        if spoilt is not None:
+            await respond(send, spoilt)
+        else:
+            await Spoiler(fault, real)(scope, receive, send)
 
-    def _answer(self, scope: Scope, number: int, body: bytes) -> Answer:
+    def _answer(self, scope: Scope, number: int, body: bytes, chosen: Chosen) -> Answer:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         segments = segments_of(scope["raw_path"])
         call = Call(
@@ -43,6 +59,7 @@ class Gateway:
             query_of(scope["query_string"]),
             body,
             headers.get(b"content-type", b"").decode("latin-1"),
+            chosen.is_refused,
         )
         if segments[0] == "unsubscribe":
             return api_v1.unsubscribe(call._replace(segments=segments[1:]), self._workspace)

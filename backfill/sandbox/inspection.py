@@ -17,15 +17,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from backfill.errors import UsageError
 from backfill.sandbox import reports
+from backfill.sandbox.faults import Faults, Script, script_of
 from backfill.sandbox.workspace import Workspace
 
 LIMIT_MAX = 10_000
 
 
-def routes(workspace: Workspace) -> list[Route]:
+def routes(workspace: Workspace, faults: Faults) -> list[Route]:
     """The paths under `/sandbox`."""
-    inspection = _Inspection(workspace)
+    inspection = _Inspection(workspace, faults)
     return [
         Route("/sandbox/stats", inspection.stats),
         Route("/sandbox/breakdown", inspection.breakdown),
@@ -33,6 +35,8 @@ def routes(workspace: Workspace) -> list[Route]:
         Route("/sandbox/people/{name:path}", inspection.person),
         Route("/sandbox/events", inspection.events),
         Route("/sandbox/arrivals", inspection.arrivals),
+        Route("/sandbox/faults", inspection.faults),
+        Route("/sandbox/faults", inspection.install, methods=["POST"]),
         Route("/sandbox/reset", inspection.reset, methods=["POST"]),
     ]
 
@@ -43,8 +47,16 @@ def as_json(value: Any, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
-class BadQueryError(Exception):
-    """A parameter cannot be understood; the text says which."""
+async def json_of(request: Request) -> Any:
+    """The JSON of a request's body.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        return orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise UsageError("the body is no JSON") from error
 
 
 def number(request: Request, name: str, default: int) -> int:
@@ -55,14 +67,15 @@ def number(request: Request, name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError:
-        raise BadQueryError(f"{name} must be a whole number") from None
+        raise UsageError(f"{name} must be a whole number") from None
 
 
 class _Inspection:
     """The handlers; each brings the store up to date and asks it on a thread."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, faults: Faults) -> None:
         self._workspace = workspace
+        self._faults = faults
 
     async def stats(self, _request: Request) -> Response:
         return as_json(self._workspace.ledger.stats())
@@ -98,8 +111,16 @@ class _Inspection:
     async def arrivals(self, request: Request) -> Response:
         return await self._page(request, reports.arrivals)
 
+    async def faults(self, _request: Request) -> Response:
+        return as_json(self._faults.report())
+
+    async def install(self, request: Request) -> Response:
+        self._faults.install(script_of(await json_of(request)))
+        return as_json(self._faults.report())
+
     async def reset(self, _request: Request) -> Response:
         self._workspace.reset()
+        self._faults.install(Script())
         return as_json({})
 
     async def _page(self, request: Request, report: reports.Report, *choice: Any) -> Response:

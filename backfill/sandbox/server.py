@@ -13,7 +13,9 @@ import uvicorn
 
 from backfill.errors import UsageError
 from backfill.sandbox.app import App
+from backfill.sandbox.faults import Faults
 from backfill.sandbox.settings import Settings
+from backfill.sandbox.spoiling import Protocol
 from backfill.sandbox.store import Store
 from backfill.sandbox.workspace import Workspace
 
@@ -120,12 +122,12 @@ def _clock(settings: Settings) -> Callable[[], float]:
 
 def _config(workspace: Workspace) -> uvicorn.Config:
     return uvicorn.Config(
-        App(workspace),
+        App(workspace, Faults(time.monotonic)),  # noqa: TID251  # the wiring
         lifespan="off",
         log_level="critical",
         access_log=False,
         server_header=False,
-        http="h11",
+        http=Protocol,
         ws="none",
         loop="asyncio",
         h11_max_incomplete_event_size=HEADER_BYTES_MAX,
