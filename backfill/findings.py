@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from backfill.cells import row_cells
 from backfill.reasons import reason
-from backfill.rows import Chunk, Reason, Rejection
+from backfill.rows import Chunk, Reason, Rejection, Rows
 from backfill.values import Mask, as_mask
 
 
@@ -38,15 +38,25 @@ class Findings:
         """The rows that have any fault."""
         return any_of((mask for _, _, mask in self.found), self.count)
 
-    def rejections(self, chunk: Chunk) -> Iterable[Rejection]:
-        """The rows that have any fault, each with all its reasons."""
+    def rejections(self, rows: Rows, origin: Chunk) -> Iterable[Rejection]:
+        """The rows that have any fault, each with all its reasons.
+
+        Args:
+            rows: The row numbers of those that were judged.
+            origin: The chunk as it was read, which the report repeats.
+        """
         for place in map(int, np.flatnonzero(self.bad())):
-            line = None if chunk.lines is None else int(chunk.lines[place])
-            cells = row_cells(chunk, place)
-            yield Rejection(int(chunk.rows[place]), line, self._reasons(place), cells)
+            yield rejection(origin, int(rows[place]), self._reasons(place))
 
     def _reasons(self, place: int) -> tuple[Reason, ...]:
         return tuple(reason(code, column) for code, column, mask in self.found if mask[place])
+
+
+def rejection(origin: Chunk, row: int, reasons: tuple[Reason, ...]) -> Rejection:
+    """A row of a chunk that will not be sent, or was refused."""
+    place = int(np.searchsorted(origin.rows, row))
+    line = None if origin.lines is None else int(origin.lines[place])
+    return Rejection(row, line, reasons, row_cells(origin, place))
 
 
 def any_of(masks: Iterable[Mask], count: int) -> Mask:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from backfill import identity
 from backfill.instants import seconds
 from backfill.pipeline import CustomersSource, EventsSource, Source
-from backfill.rows import Rows
+from backfill.rows import Chunk, Rows
 from backfill.values import escaped
 
 V2_BYTES_MAX = 32_000
@@ -86,12 +86,16 @@ class Operations:
             stand.
         paths: Where each is sent by itself (v1), percent-encoded; None: they travel in batches.
         method: The HTTP method of those that are sent by themselves.
+        part: The part that the rows belong to.
+        origin: The chunk that they were read in, for the report of what is refused.
     """
 
     rows: Rows
     column: pa.StringArray
     paths: pa.StringArray | None = None
     method: str = "POST"
+    part: int = 0
+    origin: Chunk | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -229,6 +233,15 @@ def event_contents(source: EventsSource, namespace: str, subjects: Subjects) -> 
     else:
         parts += [",{", subjects.attributes, "}]"]
     return cast("list[bytes]", pc.cast(_join(parts), pa.binary()).to_pylist())
+
+
+def event_keys(source: EventsSource, namespace: str, subjects: Subjects) -> list[bytes]:
+    """What two events must share to be repeats of one another: person, name and key."""
+    head = orjson.dumps([namespace, source.identifier.type, source.type])[:-1].decode()
+    person = escaped(identity.person_key(source.identifier.type, subjects.person))
+    parts = [f'{head},"', person, '","', escaped(_required(subjects.name)), '",']
+    joined = _join([*parts, _required(subjects.key), "]"])
+    return cast("list[bytes]", pc.cast(joined, pa.binary()).to_pylist())
 
 
 def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]:

@@ -29,6 +29,7 @@ SENTENCES: dict[str, str] = {
     "unknown_person": 'no customers source names this person, and unknown_people = "reject"',
     "name_missing": "the event has no name",
     "name_too_long": "an event name may have 100 bytes",
+    "key_missing": "the key columns are empty",
     # values
     "required_missing": "the value is required and missing",
     "not_an_integer": "the value is not a whole number",

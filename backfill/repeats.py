@@ -52,7 +52,9 @@ def records(
 
 
 class Spill:
-    """Records on disk, in partitions by hash, in the order in which they were added.
+    """Records in partitions by hash, in the order in which they were added.
+
+    Few stay in memory, many go to the disk. All are added before any is read.
 
     Args:
         folder: Where the partitions are kept; made when first needed.
@@ -64,6 +66,8 @@ class Spill:
         self._name = name
         self._buffer: list[Records] = []
         self._buffered = 0
+        self._flushed = False
+        self._split: dict[int, Records] | None = None
 
     def add(self, more: Records) -> None:
         """Take records; they reach the disk when enough have come together."""
@@ -74,28 +78,34 @@ class Spill:
 
     def partitions(self) -> Iterator[tuple[int, Records]]:
         """Every partition that holds anything, with its number."""
-        if self._files():
-            self._flush()
-            for path in self._files():
-                yield int(path.suffix[1:]), np.fromfile(path, RECORD)
-        elif self._buffer:
-            yield from _partitioned(np.concatenate(self._buffer))
+        for number in range(PARTITIONS):
+            if len(partition := self.partition(number)):
+                yield number, partition
 
     def partition(self, number: int) -> Records:
         """One partition; empty where it holds nothing."""
-        return next((each for at, each in self.partitions() if at == number), np.empty(0, RECORD))
+        if not self._flushed:
+            return self._in_memory().get(number, np.empty(0, RECORD))
+        self._flush()
+        path = self._path(number)
+        return np.fromfile(path, RECORD) if path.exists() else np.empty(0, RECORD)
 
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob(f"{self._name}.*"))
+    def _in_memory(self) -> dict[int, Records]:
+        if self._split is None:
+            self._split = dict(_partitioned(np.concatenate(self._buffer))) if self._buffer else {}
+        return self._split
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._name}.{number:03}"
 
     def _flush(self) -> None:
         if not self._buffer:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         for number, some in _partitioned(np.concatenate(self._buffer)):
-            with (self._folder / f"{self._name}.{number:03}").open("ab") as file:
+            with self._path(number).open("ab") as file:
                 file.write(some.tobytes())
-        self._buffer, self._buffered = [], 0
+        self._buffer, self._buffered, self._flushed = [], 0, True
 
 
 def _partitioned(all_: Records) -> Iterator[tuple[int, Records]]:
@@ -142,3 +152,15 @@ def occurrences(ordered: Records, group: npt.NDArray[np.int64]) -> npt.NDArray[n
     numbered = np.empty(len(ordered), np.int64)
     numbered[order] = places - begin
     return numbered
+
+
+def within(hashes: Hashes, others: Hashes) -> npt.NDArray[np.bool_]:
+    """Which of the hashes stand among the others."""
+    both = np.concatenate([hashes, others])
+    order = np.lexsort((both[:, 1], both[:, 0]))
+    new = np.ones(len(both), np.bool_)
+    new[1:] = (both[order][1:] != both[order][:-1]).any(axis=1)
+    group = np.empty(len(both), np.int64)
+    group[order] = np.cumsum(new) - 1
+    present = np.bincount(group[len(hashes) :], minlength=len(both)) > 0
+    return present[group[: len(hashes)]]

@@ -1,7 +1,7 @@
 """The nouns of reading: a chunk of rows, and a row that is not sent with all its reasons."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -83,3 +83,17 @@ class Chunk:
     rejections: tuple[Rejection, ...]
     end: Position
     values: Values
+
+    def until(self, row: int) -> "Chunk":
+        """The rows before `row`. Reading cannot go on from the end of what is given."""
+        if row >= self.end.row:
+            return self
+        kept = int(np.searchsorted(self.rows, row))
+        return replace(
+            self,
+            batch=self.batch.slice(0, kept),
+            rows=self.rows[:kept],
+            lines=None if self.lines is None else self.lines[:kept],
+            rejections=tuple(each for each in self.rejections if each.row < row),
+            end=replace(self.end, row=row),
+        )

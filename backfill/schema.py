@@ -40,10 +40,11 @@ class Judged:
     """A chunk after judging.
 
     Args:
-        chunk: What was judged.
+        chunk: The rows as they were read.
         subjects: The accepted rows.
         by_v1: Which of them are too large for v2 and go to v1 by themselves.
         rejections: The rows that will not be sent, those of bad shape included.
+        named: Everybody whom a row is about, rejected ones included.
         emails: The accepted rows' e-mail attribute in lower case, where they have one.
     """
 
@@ -51,6 +52,7 @@ class Judged:
     subjects: Subjects
     by_v1: Mask
     rejections: tuple[Rejection, ...]
+    named: pa.StringArray
     emails: pa.StringArray | None = None
 
 
@@ -63,6 +65,8 @@ class Judge:
         readings: How the moments of each attribute are written, by attribute name; an event's
             own under `EVENT_TIMESTAMP`.
         now_s: The run's start, from which `latest = "now+1d"` counts.
+
+    `attributes` and `reserved` gather the names that its chunks had.
     """
 
     def __init__(
@@ -73,13 +77,21 @@ class Judge:
         self._readings = readings
         self._now_s = now_s
         self._layouts: dict[pa.Schema, Layout] = {}
+        self.reserved: set[str] = set()
+        self.attributes: set[str] = set()
 
-    def judge(self, chunk: Chunk, where: str = "") -> Judged:
-        """Judge a chunk; `where` names its file in errors.
+    def judge(self, chunk: Chunk, where: str = "", origin: Chunk | None = None) -> Judged:
+        """Judge a chunk.
+
+        Args:
+            chunk: The rows.
+            where: Their file, for errors.
+            origin: The chunk as it was read, where a transform has changed it since.
 
         Raises:
             UsageError: The chunk's columns cannot be used with these settings.
         """
+        origin = origin or chunk
         layout = self._layout(chunk.batch.schema, where)
         findings = Findings(len(chunk.rows))
         person = self._person(chunk, layout, findings)
@@ -88,15 +100,18 @@ class Judge:
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, findings)
             micros = self._micros(chunk, self._source, findings)
-            key = _key(chunk, self._source)
+            key = _key(chunk, self._source, findings)
         subjects = Subjects(chunk.rows, person, attributes, name, micros, key)
         by_v1 = self._sizes(subjects, findings)
         bad = findings.bad()
         return Judged(
-            chunk,
+            origin,
             subjects.take(~bad),
             by_v1[~bad],
-            tuple(sorted((*chunk.rejections, *findings.rejections(chunk)), key=_by_row)),
+            tuple(
+                sorted((*chunk.rejections, *findings.rejections(chunk.rows, origin)), key=_by_row)
+            ),
+            person.filter(pc.not_equal(person, "")),
             None if emails is None else emails.filter(pa.array(~bad)),
         )
 
@@ -106,6 +121,8 @@ class Judge:
             types = {each.name: each.type for each in schema if not pa.types.is_string(each.type)}
             layout = layout_of(self._source, schema.names, types, where)
             self._layouts[schema] = layout
+            self.reserved.update(layout.reserved)
+            self.attributes.update(each.name for each in layout.attributes)
         return layout
 
     def _person(self, chunk: Chunk, layout: Layout, findings: Findings) -> pa.StringArray:
@@ -315,17 +332,19 @@ def _misread_by_v1(person: pa.StringArray) -> Mask:
     return as_mask(pc.match_substring_regex(person, _MISREAD_BY_V1))
 
 
-def _key(chunk: Chunk, source: EventsSource) -> pa.StringArray | None:
+def _key(chunk: Chunk, source: EventsSource, findings: Findings) -> pa.StringArray | None:
     """The key of each event as a JSON array of texts."""
     if not source.key:
         return None
     texts = []
+    missing = np.ones(len(chunk.rows), np.bool_)
     for column in source.key:
         cells_ = _cells(chunk, column)
         text = null_where(cells.text_of(cells_, _kind(chunk, cells_)).text, source.null_values)
+        missing &= as_mask(pc.is_null(text)) | as_mask(pc.equal(text, ""))
         texts.append(pc.fill_null(strings(text).fragments(), cells.NULL_FRAGMENT))
-    inner = pc.binary_join_element_wise(*texts, ",")
-    return pc.binary_join_element_wise("[", inner, "]", "")
+    findings.add("key_missing", source.key[0], missing)
+    return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*texts, ","), "]", "")
 
 
 def _by_row(rejection: Rejection) -> int:

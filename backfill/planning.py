@@ -1,0 +1,303 @@
+"""The pass over the source that a plan is made by."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill import identity
+from backfill.batches import Packer
+from backfill.inputs import Input
+from backfill.instants import Reading
+from backfill.journal import Ranges
+from backfill.marks import SKIPPED, Mark
+from backfill.merged import MergedPeople
+from backfill.operations import (
+    Operations,
+    Subjects,
+    encode,
+    event_contents,
+    event_ids,
+    event_keys,
+)
+from backfill.pipeline import EventsSource, Pipeline
+from backfill.proof import Decision, prove
+from backfill.repeats import Hashes, Records, records
+from backfill.rows import Rows
+from backfill.spool import rejection_line
+from backfill.stage import (
+    THREADS,
+    Stage,
+    Staged,
+    chunk_key,
+    chunks_of,
+    digest_of,
+    in_order,
+    operations_of,
+    transforms_of,
+    unknown_person,
+)
+from backfill.tally import Sight, SourcePlan, sight_of
+from backfill.together import Found, Together
+from backfill.values import as_mask
+
+SAMPLES_MAX = 3
+
+Progress = Callable[[int], None]
+"""Is told, now and then, how many more rows were looked at."""
+
+REJECTIONS_FILE = "rejections.jsonl"
+
+
+def nobody(_: int) -> None:
+    """Listens to no progress."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """What a pass found; the plan without its key.
+
+    Args:
+        rows: How many rows each part has.
+        sources: What was found, by source.
+        decisions: How each column of moments is read.
+        readings: The same, for the judge.
+        both: How many people stand in customers and in deletions.
+        chunks: For sources with a transform: what it made of each chunk, as a digest.
+        samples: The first operations, as JSON.
+    """
+
+    rows: dict[int, int]
+    sources: list[SourcePlan]
+    decisions: list[Decision]
+    readings: dict[int, dict[str, Reading]]
+    both: int
+    chunks: dict[str, str]
+    samples: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one chunk shows; worked out in a thread."""
+
+    staged: Staged
+    sight: Sight
+    operations: tuple[Operations, ...]
+    people: Records
+    named: Records
+    emails: Records | None = None
+    events: Records | None = None
+
+
+class Pass:
+    """One pass over the source.
+
+    Args:
+        pipeline: The settings.
+        inputs: The opened files.
+        folder: The plan's directory, for what the send pass needs.
+        settled: The rows that were settled before, by part.
+        limit: Only so many rows of each source.
+        now_s: The time now, as unix seconds.
+        progress: Told of rows looked at.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        inputs: Sequence[Input],
+        folder: Path,
+        settled: Mapping[int, Ranges],
+        limit: int | None,
+        now_s: float,
+        progress: Progress,
+    ) -> None:
+        self._pipeline = pipeline
+        self._inputs = inputs
+        self._settled = settled
+        self._limit = limit
+        self._progress = progress
+        self._now_s = now_s
+        self._rows: dict[int, int] = {}
+        self._chunks: dict[str, str] = {}
+        self._samples: dict[str, str] = {}
+        self._together = Together(pipeline, folder)
+        self._merged = MergedPeople(folder / "merged")
+        self._rejections = folder / REJECTIONS_FILE
+        self._transforms = transforms_of(pipeline)
+        self._packers = [Packer() for _ in pipeline.sources]
+        self._sources = [
+            SourcePlan(source.kind, [each.name for each in inputs if each.source == index])
+            for index, source in enumerate(pipeline.sources)
+        ]
+
+    def make(self) -> Finding:
+        """Read everything once, and once more what belongs together.
+
+        Raises:
+            UsageError: A file, a column or a transform cannot be used.
+        """
+        readings, decisions = prove(self._pipeline, self._inputs, self._transforms, self._limit)
+        stage = Stage(self._pipeline, self._transforms, readings, self._now_s)
+        chunks = chunks_of(self._inputs, self._limit)
+        with (
+            ThreadPoolExecutor(THREADS) as pool,
+            self._rejections.open("wb") as rejections,
+        ):
+            for look in in_order(lambda given: self._look(stage(given)), chunks, pool, THREADS):
+                self._take(look, rejections)
+            for packer, source in zip(self._packers, self._sources, strict=True):
+                source.requests += sum(1 for _ in packer.flush())
+            found = self._together.resolve()
+            self._account(found)
+            self._look_again(stage, found.parts, rejections)
+        for judge, source in zip(stage.judges, self._sources, strict=True):
+            source.reserved = sorted(judge.reserved)
+            source.attributes = sorted(judge.attributes)
+        samples = list(self._samples.values())
+        return Finding(
+            self._rows, self._sources, decisions, readings, found.both, self._chunks, samples
+        )
+
+    def _look(self, staged: Staged) -> _Look:
+        source = self._pipeline.sources[staged.input.source]
+        judged, subjects = staged.judged, staged.judged.subjects
+        rows = self._records(staged, subjects.rows)
+        people = _people(source.identifier.type, subjects.person)
+        named = np.unique(_people(source.identifier.type, judged.named), axis=0)
+        emails = events = ids = None
+        sight = Sight()
+        if isinstance(source, EventsSource):
+            events = rows(*self._events(source, subjects))
+            ids = pa.repeat("0" * identity.ULID_LENGTH, len(subjects))
+            sight = sight_of(subjects, self._now_s)
+        elif judged.emails is not None:
+            has = as_mask(pc.is_valid(judged.emails))
+            addresses = identity.hashes(_bytes(judged.emails.drop_null()))
+            emails = self._records(staged, subjects.rows[has])(addresses, people[has])
+        return _Look(
+            staged,
+            sight,
+            operations_of(
+                source, self._pipeline.destination.api, staged, subjects, judged.by_v1, ids
+            ),
+            rows(people),
+            self._records(staged, np.zeros(len(named), np.int64))(named),
+            emails,
+            events,
+        )
+
+    def _events(self, source: EventsSource, subjects: Subjects) -> tuple[Hashes, Hashes]:
+        """What makes each event itself, and what makes two alike in every field."""
+        namespace = self._pipeline.namespace
+        alike = identity.hashes(event_contents(source, namespace, replace(subjects, key=None)))
+        if subjects.key is None:
+            return alike, alike
+        return identity.hashes(event_keys(source, namespace, subjects)), alike
+
+    def _records(self, staged: Staged, rows: Rows) -> Callable[..., Records]:
+        """Makes records of some rows of a chunk."""
+        ranges = self._settled.get(staged.input.part)
+        settled = np.zeros(len(rows), np.bool_) if ranges is None else ranges.contains(rows)
+
+        def made(hashes: Hashes, content: Hashes | None = None) -> Records:
+            return records(
+                hashes,
+                rows,
+                content=content,
+                part=staged.input.part,
+                source=staged.input.source,
+                settled=settled,
+            )
+
+        return made
+
+    def _take(self, look: _Look, rejections: BinaryIO) -> None:
+        staged, chunk = look.staged, look.staged.chunk
+        index, part = staged.input.source, staged.input.part
+        source = self._sources[index]
+        self._rows[part] = chunk.end.row - 1
+        source.rows_read += chunk.end.row - chunk.first_row
+        source.reject(staged.judged.rejections)
+        if len(staged.dropped):
+            source.skipped["transform"] += len(staged.dropped)
+        source.see(look.sight)
+        for operations in look.operations:
+            source.send(operations)
+            source.requests += sum(1 for _ in self._packers[index].add(operations))
+        if source.kind == "customers":
+            self._together.add_people(look.people, look.named, look.emails)
+        elif look.events is not None:
+            self._together.add_events(look.events, look.people)
+        else:
+            self._together.add_deletions(look.people)
+        if index in self._transforms:
+            self._chunks[chunk_key(staged)] = digest_of(staged.judged.subjects)
+        if source.kind not in self._samples and len(staged.judged.subjects):
+            self._samples[source.kind] = self._sample(staged)
+        rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
+        self._progress(chunk.end.row - chunk.first_row)
+
+    def _sample(self, staged: Staged) -> str:
+        """The first operation of a chunk, as it would be sent."""
+        source = self._pipeline.sources[staged.input.source]
+        first = staged.judged.subjects.take(np.zeros(1, np.int64))
+        ids = None
+        if isinstance(source, EventsSource):
+            ids = event_ids(source, self._pipeline.namespace, first)
+        operations = encode(source, self._pipeline.destination.api, first, ids)
+        return bytes(operations.json(0, 1)).decode()
+
+    def _account(self, found: Found) -> None:
+        for index, source in enumerate(self._sources):
+            source.merged = found.merged[index]
+            source.identical = found.identical[index]
+            source.repeated_keys = found.repeated_keys[index]
+            source.shared_emails = found.shared_emails[index]
+            source.unknown_people = found.unknown_people[index]
+            source.rejected += found.unknown_rows[index]
+            source.reasons["unknown_person"] += found.unknown_rows[index]
+            source.skipped.update(
+                {SKIPPED[mark]: count for (at, mark), count in found.skipped.items() if at == index}
+            )
+
+    def _look_again(self, stage: Stage, parts: set[int], rejections: BinaryIO) -> None:
+        """Read once more the files with merged people or unknown ones, for what they say."""
+        again = [each for each in self._inputs if each.part in parts]
+        for given in chunks_of(again, self._limit):
+            staged = stage(given)
+            subjects, part = staged.judged.subjects, staged.input.part
+            marked = self._together.marks.of(part, subjects.rows)
+            if marked is None:
+                continue
+            for at in np.flatnonzero(np.isin(marked["kind"], (Mark.CARRIER, Mark.MERGED))):
+                carrier = marked[at] if marked["kind"][at] == Mark.MERGED else None
+                self._merged.add(
+                    int(carrier["other"]) if carrier is not None else part,
+                    [int(carrier["value"]) if carrier is not None else int(subjects.rows[at])],
+                    [subjects.attributes[int(at)].as_py()],
+                )
+            for at in np.flatnonzero(marked["kind"] == Mark.UNKNOWN_PERSON):
+                unknown = unknown_person(self._pipeline, staged, int(subjects.rows[at]))
+                rejections.write(rejection_line(part, unknown))
+
+
+def _people(identifier_type: str, person: pa.StringArray) -> Hashes:
+    """The people of some rows; the same person has the same hash, however it is written.
+
+    Events have few people and many rows: each is hashed once.
+    """
+    key = identity.person_key(identifier_type, person).dictionary_encode()
+    prefix = identifier_type.encode() + b":"
+    hashes = identity.hashes(prefix + each for each in _bytes(key.dictionary))
+    return hashes[key.indices.to_numpy()]
+
+
+def _bytes(column: pa.StringArray) -> list[bytes]:
+    encoded: list[bytes] = column.cast(pa.binary()).to_pylist()
+    return encoded

@@ -1,0 +1,139 @@
+"""What a source's rows show, added up chunk by chunk."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.operations import Operations, Subjects
+from backfill.rows import Rejection
+
+DAY_US = 86_400_000_000
+MINUTE_US = 60_000_000
+RECENT_S = 72 * 3600
+"""An event dated within the last 72 hours can trigger campaigns (Track OpenAPI)."""
+
+NAMES_MAX = 1000
+"""So many event names are told apart; what comes later counts as OTHER."""
+
+OTHER = "(other names)"
+
+
+@dataclass(slots=True)
+class SourcePlan:
+    """What was found in one source.
+
+    Args:
+        kind: Its kind.
+        files: Its files.
+        rows_read: Its rows.
+        rejected: Those that would not be sent, before anything is sent.
+        reasons: Rejected rows by reason code.
+        skipped: Rows left out, by reason.
+        merged: Rows that go out with another row of their person.
+        operations: What is sent.
+        bytes: Their bytes.
+        requests: The requests that they fill.
+        names: Events by name.
+        days: Events by UTC day, as days since 1970.
+        first_s: The first event.
+        last_s: The last event.
+        recent: Events that were younger than 72 hours when the plan was made, by minute.
+        recent_names: The same by name.
+        identical: Events that are like an earlier one in every field.
+        repeated_keys: Events with the key of an earlier one and other content.
+        shared_emails: E-mail addresses that several people have.
+        unknown_people: People whom only events name.
+        reserved: Reserved names among the attributes.
+        attributes: The attributes.
+    """
+
+    kind: str
+    files: list[str] = field(default_factory=list)
+    rows_read: int = 0
+    rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    merged: int = 0
+    operations: int = 0
+    bytes: int = 0
+    requests: int = 0
+    names: Counter[str] = field(default_factory=Counter)
+    days: Counter[int] = field(default_factory=Counter)
+    first_s: int | None = None
+    last_s: int | None = None
+    recent: Counter[int] = field(default_factory=Counter)
+    recent_names: Counter[str] = field(default_factory=Counter)
+    identical: int = 0
+    repeated_keys: int = 0
+    shared_emails: int = 0
+    unknown_people: int = 0
+    reserved: list[str] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+
+    def reject(self, rejections: "tuple[Rejection, ...] | list[Rejection]") -> None:
+        """Count rejected rows, each once by each of its codes."""
+        self.rejected += len(rejections)
+        for rejection in rejections:
+            self.reasons.update({reason.code for reason in rejection.reasons})
+
+    def send(self, operations: Operations) -> None:
+        """Count operations."""
+        self.operations += len(operations)
+        self.bytes += int(operations.lengths.sum())
+
+    def see(self, seen: "Sight") -> None:
+        """Add what one chunk shows."""
+        room = NAMES_MAX - len(self.names)
+        for name, count in seen.names.items():
+            known = name in self.names or room > 0
+            room -= name not in self.names
+            self.names[name if known else OTHER] += count
+        self.days.update(seen.days)
+        self.recent.update(seen.recent)
+        self.recent_names.update(seen.recent_names)
+        for moment in (seen.first_s, seen.last_s):
+            if moment is not None:
+                self.first_s = moment if self.first_s is None else min(self.first_s, moment)
+                self.last_s = moment if self.last_s is None else max(self.last_s, moment)
+
+    def recent_at(self, now_s: float) -> int:
+        """How many events are younger than 72 hours at some later time; future ones are."""
+        since = (now_s - RECENT_S) // 60
+        return sum(count for minute, count in self.recent.items() if minute >= since)
+
+
+@dataclass(slots=True)
+class Sight:
+    """What the events of one chunk show."""
+
+    names: dict[str, int] = field(default_factory=dict)
+    days: dict[int, int] = field(default_factory=dict)
+    recent: dict[int, int] = field(default_factory=dict)
+    recent_names: dict[str, int] = field(default_factory=dict)
+    first_s: int | None = None
+    last_s: int | None = None
+
+
+def sight_of(subjects: Subjects, now_s: float) -> Sight:
+    """What the accepted events of a chunk show."""
+    if subjects.name is None or subjects.micros is None or not len(subjects):
+        return Sight()
+    micros = subjects.micros.to_numpy()
+    recent = micros >= (now_s - RECENT_S) * 1e6
+    days, day_counts = np.unique(micros // DAY_US, return_counts=True)
+    minutes, minute_counts = np.unique(micros[recent] // MINUTE_US, return_counts=True)
+    return Sight(
+        names=_counts(subjects.name),
+        days=dict(zip(days.tolist(), day_counts.tolist(), strict=True)),
+        recent=dict(zip(minutes.tolist(), minute_counts.tolist(), strict=True)),
+        recent_names=_counts(subjects.name.filter(pa.array(recent))) if recent.any() else {},
+        first_s=int(micros.min() // 1_000_000),
+        last_s=int(micros.max() // 1_000_000),
+    )
+
+
+def _counts(names: pa.StringArray) -> dict[str, int]:
+    return {each["values"]: each["counts"] for each in pc.value_counts(names).to_pylist()}
