@@ -63,7 +63,7 @@ class TrackApi:
 
     async def attempt(self, batch: Batch, *, fresh: bool = False) -> Answer | NoAnswer:
         """Send a batch once; `fresh` takes a new connection instead of a kept one."""
-        meter, body = self._meter, batch.body()
+        meter, body = self._meter, bytes(batch.body())
         meter.attempts += 1
         meter.bytes_sent += len(body)
         meter.in_flight += 1

@@ -1,0 +1,323 @@
+"""What every delivery promises, over real sockets and against a server that may do anything."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import quote, unquote
+
+import pytest
+
+from backfill.delivery.credentials import Credentials
+from backfill.delivery.interface import Delivery
+from backfill.delivery.track_api import Timeouts
+from backfill.delivery.track_delivery import TrackDelivery, open_delivery
+from backfill.delivery.turns import Time
+from backfill.errors import CredentialsError, UnavailableError, UsageError
+from tests.deliveries import KEY_LOOK_UP, batch_of, single
+from tests.servers import (
+    Received,
+    Reply,
+    Script,
+    Server,
+    answer,
+    cuts,
+    drip,
+    endless,
+    hang,
+    in_turn,
+    message,
+    raw,
+    reset,
+    self_signed,
+    serving,
+)
+
+CREDENTIALS = Credentials("site", "canary-key")
+QUICK = Timeouts(connect_s=1, read_s=0.2, total_s=0.5)
+
+FAULTS = {
+    "error page": answer(500, b"<html>", content_type="text/html"),
+    "bad gateway": answer(502, b""),
+    "throttle": answer(429, b""),
+    "hint": answer(503, b"", headers={"Retry-After": "2"}),
+    "portal": answer(200, b"<html>Log in</html>", content_type="text/html"),
+    "broken json": answer(200, b'{"errors":'),
+    "reset": reset(),
+    "closed": raw(b""),
+    "not http": raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "odd status": raw(b"HTTP/1.1 999999 What\r\n\r\n"),
+    "short body": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n{}"),
+    "odd length": raw(b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}"),
+    "odd chunks": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"),
+    "long header": raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
+    "falsely compressed": raw(message(200, b"{}", headers={"Content-Encoding": "gzip"})[:-1]),
+    "hang": hang(),
+    "slow header": drip(message(), pause_s=0.05),
+    "endless body": endless(),
+}
+
+
+async def hurried(seconds: float) -> None:
+    """Sleep a hundredth of it: the order of things stays, the waiting goes."""
+    await asyncio.sleep(seconds / 100)
+
+
+@asynccontextmanager
+async def opened(server: Server, **settings) -> AsyncIterator[TrackDelivery]:
+    """The delivery to a server, in a hurry."""
+    loop = asyncio.get_running_loop()
+    time = Time(lambda: loop.time() * 100, hurried, random.Random(1).random)
+    more = {"rate": 0, "timeouts": QUICK, **settings}
+    async with open_delivery(server.url, CREDENTIALS, time, **more) as delivery:
+        yield delivery
+
+
+def deliver_to(
+    script: Script, scenario: Callable[[Delivery], Awaitable[None]], **settings
+) -> Server:
+    """Run a scenario against a scripted server; give what the server saw."""
+
+    async def go() -> Server:
+        async with serving(script) as server, opened(server, **settings) as delivery:
+            await scenario(delivery)
+            return server
+
+    return asyncio.run(go())
+
+
+async def three(delivery: Delivery) -> None:
+    """Deliver three operations, none refused."""
+    outcome = await delivery.deliver(batch_of(3))
+    assert outcome.refusals == ()
+
+
+def test_a_request_as_it_arrives():
+    """A batch is one POST with the key, JSON, and no request for compression."""
+    (request,) = deliver_to(in_turn(), three).received
+
+    assert (request.method, request.path) == ("POST", "/api/v2/batch")
+    assert request.body == b'{"batch":[{"number":0},{"number":1},{"number":2}]}'
+    assert request.headers["authorization"] == "Basic c2l0ZTpjYW5hcnkta2V5"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"].startswith("backfill/")
+    assert request.headers["accept-encoding"] == "identity"
+    assert "cookie" not in request.headers
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("person", ["a/b c@d+%é~?#;=&", "%2F", "a/../b", "../..", "😀", "007", " "])
+def test_v1_paths_mean_the_same_person(method, person):
+    """An identifier in the path reaches the service whole, whatever is in it."""
+    path = f"/api/v1/customers/{quote(person, safe='')}/events"
+    body = "" if method == "DELETE" else "{}"
+
+    async def scenario(delivery: Delivery) -> None:
+        await delivery.deliver(single(path, method, body + ","))
+
+    (request,) = deliver_to(in_turn(), scenario).received
+
+    assert (request.method, request.body) == (method, body.encode())
+    parts = request.path.split("/")
+    assert [unquote(part) for part in parts] == ["", "api", "v1", "customers", person, "events"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_of_a_server_is_survived(fault):
+    """Whatever the server does to a request, the batch is sent again and delivered."""
+    server = deliver_to(in_turn(FAULTS[fault]), three)
+
+    assert len(server.received) >= 2
+    assert len({request.body for request in server.received}) == 1, "the very same bytes"
+
+
+def test_an_answer_cut_at_any_byte():
+    """Wherever an answer breaks off, it is no answer, and the batch is sent again."""
+    whole = message()
+
+    async def go() -> None:
+        script = in_turn(*(reply for cut in cuts(whole) for reply in (raw(cut), answer())))
+        async with serving(script) as server, opened(server) as delivery:
+            for _ in cuts(whole):
+                assert (await delivery.deliver(batch_of(1))).refusals == ()
+            assert len(server.received) == 2 * len(whole)
+
+    asyncio.run(go())
+
+
+def test_a_continue_before_the_answer():
+    """An interim answer is no answer."""
+    early = raw(b"HTTP/1.1 100 Continue\r\n\r\n" + message(), keep=True)
+
+    assert len(deliver_to(in_turn(early), three).received) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_redirects_are_not_followed(status, method):
+    """A redirect ends the run; nothing is sent to where it points."""
+
+    async def go() -> None:
+        async with serving(in_turn()) as elsewhere:
+            there = answer(status, headers={"Location": elsewhere.url + "/api/v2/batch"})
+            async with serving(in_turn(then=there)) as server, opened(server) as delivery:
+                with pytest.raises(CredentialsError):
+                    await delivery.deliver(single("/api/v1/customers/1", method))
+            assert elsewhere.connections == 0
+
+    asyncio.run(go())
+
+
+def test_cookies_are_not_kept():
+    """What a server sets is not sent back."""
+    cookie = answer(headers={"Set-Cookie": "portal=1; Path=/"})
+
+    async def scenario(delivery: Delivery) -> None:
+        await three(delivery)
+        await three(delivery)
+
+    for request in deliver_to(in_turn(then=cookie), scenario).received:
+        assert "cookie" not in request.headers
+
+
+def test_proxies_of_the_environment_are_ignored(monkeypatch):
+    """A proxy variable does not take the key elsewhere."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    assert len(deliver_to(in_turn(), three).received) == 1
+
+
+def test_connections_are_kept():
+    """Batches one after the other use one connection."""
+
+    async def scenario(delivery: Delivery) -> None:
+        for _ in range(10):
+            await three(delivery)
+
+    assert deliver_to(in_turn(), scenario).connections == 1
+
+
+def test_connections_that_the_server_had_closed():
+    """When a server drops a kept connection, the request goes out again at once, on a new one."""
+    script = in_turn(answer(), raw(b""))
+
+    async def scenario(delivery: TrackDelivery) -> None:
+        await three(delivery)
+        outcome = await delivery.deliver(batch_of(1))
+        assert outcome.attempts == 2
+        assert delivery.meter.pause is None
+
+    assert deliver_to(script, scenario).connections == 2
+
+
+def test_nobody_listens():
+    """A refused connection is an outage: the run ends as unavailable."""
+
+    async def go() -> None:
+        async with serving(in_turn()) as server:
+            pass
+        async with opened(server, outage_max_s=60) as delivery:
+            with pytest.raises(UnavailableError):
+                await delivery.deliver(batch_of(3))
+            assert set(delivery.meter.answers) == {0}
+
+    asyncio.run(go())
+
+
+def test_a_certificate_of_nobody(tmp_path):
+    """A certificate that is not trusted ends the run before the key is sent."""
+    received: list[bytes] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(1))
+        writer.close()
+
+    async def go() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self_signed(tmp_path))
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        async with server, opened(Server(f"https://127.0.0.1:{port}")) as delivery:
+            with pytest.raises(CredentialsError):
+                await delivery.deliver(batch_of(1))
+
+    asyncio.run(go())
+    assert not any(received)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_not_the_track_api(status):
+    """A destination that knows no such path ends the run as misconfigured."""
+
+    async def scenario(delivery: Delivery) -> None:
+        with pytest.raises(UsageError):
+            await delivery.deliver(batch_of(3))
+
+    deliver_to(in_turn(then=answer(status)), scenario)
+
+
+@pytest.mark.parametrize("body", [b"Unauthorized request", b'{"meta":{"error":"Unauthorized"}}'])
+def test_a_revoked_key(body):
+    """A revoked key is looked up once and ends the run; the error does not hold the key."""
+
+    async def scenario(delivery: Delivery) -> None:
+        with pytest.raises(CredentialsError) as caught:
+            await delivery.deliver(batch_of(3))
+        assert "canary" not in f"{caught.value!r} {caught.value} {caught.value.next_step}"
+
+    server = deliver_to(in_turn(then=answer(401, body, content_type="text/plain")), scenario)
+
+    assert [request.path for request in server.received] == ["/api/v2/batch", KEY_LOOK_UP]
+
+
+def test_every_operation_is_accounted_for():
+    """Some are refused one by one, some by a whole 400: exactly they are refused."""
+
+    def script(request: Received) -> Reply:
+        numbers = [each["number"] for each in request.operations]
+        if any(number % 50 == 7 for number in numbers):
+            return answer(400, b'{"errors":[{"reason":"bad","field":"f","message":"poison"}]}')
+        odd = [index for index, number in enumerate(numbers) if number % 50 == 9]
+        errors = ",".join(f'{{"batch_index":{i},"message":"odd"}}' for i in odd)
+        return answer(207, f'{{"errors":[{errors}]}}'.encode()) if odd else answer()
+
+    async def scenario(delivery: Delivery) -> None:
+        outcome = await delivery.deliver(batch_of(200))
+        found = {refusal.index: (refusal.reason, refusal.message) for refusal in outcome.refusals}
+        assert found == {
+            **dict.fromkeys(range(7, 200, 50), ("bad", "poison")),
+            **dict.fromkeys(range(9, 200, 50), ("invalid", "odd")),
+        }
+
+    deliver_to(script, scenario)
+
+
+def test_timeouts_leak_no_connections():
+    """Many attempts that time out leave the connections usable."""
+    script = in_turn(*[hang(), hang(), answer()] * 60)
+    quick = Timeouts(connect_s=1, read_s=0.02, total_s=0.02)
+
+    async def scenario(delivery: Delivery) -> None:
+        async with asyncio.TaskGroup() as group:
+            for first in range(100):
+                group.create_task(delivery.deliver(batch_of(1, first)))
+
+    server = deliver_to(script, scenario, timeouts=quick, concurrency=8, outage_max_s=1e9)
+
+    assert {request.operations[0]["number"] for request in server.received} == set(range(100))
+
+
+def test_the_meter():
+    """Attempts, answers and bytes are counted; nothing is left in flight."""
+
+    async def scenario(delivery: TrackDelivery) -> None:
+        await three(delivery)
+        meter = delivery.meter
+        assert (meter.attempts, meter.in_flight) == (2, 0)
+        assert meter.answers == {500: 1, 200: 1}
+        assert meter.bytes_sent == 2 * len(batch_of(3).body())
+        assert meter.latency_s > 0
+
+    deliver_to(in_turn(answer(500)), scenario)
