@@ -12,7 +12,6 @@ at all, and a local time is only read in a zone that somebody named.
 from backfill.instants.candidates import CANDIDATES, CLOCKS, DATES, OTHERS, Candidate
 from backfill.instants.evidence import Ambiguity, Evidence, Example, Figures, NoFormat
 from backfill.instants.formats import NAMES
-from backfill.instants.moments import REASONS
 from backfill.instants.reading import NATIVE, Instants, Reading, read, seconds, validate_reading
 from backfill.instants.zones import Ambiguous, Nonexistent
 
@@ -23,7 +22,6 @@ __all__ = [
     "NAMES",
     "NATIVE",
     "OTHERS",
-    "REASONS",
     "Ambiguity",
     "Ambiguous",
     "Candidate",

@@ -24,7 +24,7 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 ZONE = (
     r"(?P<zone>z|utc?|gmt|"
-    r"(?P<sign>[+-])(?P<zone_hour>00)(?::?(?P<zone_minute>00)(?::?(?P<zone_second>00))?)?)"
+    r"(?P<sign>[+-])(?P<zone_hour>00)(?::?(?P<zone_minute>00)(?::?(?P<zone_second>00))?)?(?!0))"
 )
 """A zone in the text. No other name: EST is one thing in New York and another in Sydney."""
 
@@ -137,8 +137,8 @@ def _clock(fields: Fields) -> tuple[Ints, Bools]:
 
 
 def _fraction_us(fields: Fields) -> Ints:
-    digits = len(fields.word("fraction"))
-    return fields.number("fraction", digits=6) * 10 ** max(0, 6 - digits)
+    missing_digits = max(0, 6 - len(fields.word("fraction")))
+    return fields.number("fraction", digits=6) * int(10**missing_digits)
 
 
 def _offset(fields: Fields) -> tuple[Ints | None, Bools | None]:

@@ -194,9 +194,8 @@ class Evidence:
             at = int(group.rows[position])
             return Example(int(rows[at]), text[at].as_py())
 
-        trials = [
-            _try(index, group, day=self._template.date_only) for index in _can_mean(group.shape)
-        ]
+        known = _can_mean(group.shape) if len(group.shape) <= _SHAPE_LENGTH_MAX else ()
+        trials = [_try(index, group, day=self._template.date_only) for index in known]
         fitted_by_any = np.zeros(len(group.rows), dtype=np.bool_)
         for trial in trials:
             count = int(np.count_nonzero(trial.fits))
@@ -256,7 +255,7 @@ _SHAPE_LENGTH_MAX = 64
 @lru_cache(maxsize=10_000)
 def _can_mean(shape: str) -> tuple[int, ...]:
     """The candidates that can mean values of a shape."""
-    if len(shape) > _SHAPE_LENGTH_MAX or not _SOME_MOMENT.fullmatch(shape):
+    if not _SOME_MOMENT.fullmatch(shape):
         return ()
     nothing = np.zeros((0, len(shape)), dtype=np.uint8)
     forms = [format_of(candidate.format) for candidate in CANDIDATES]

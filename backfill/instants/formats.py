@@ -80,24 +80,25 @@ RFC2822 = TextFormat(
 """Dates of e-mail and HTTP headers: Tue, 02 Jan 2024 03:04:05 +0000."""
 
 _DIRECTIVES = {
-    "Y": "(?P<year>0000)",
-    "y": "(?P<short_year>00)",
-    "m": f"(?P<month>{_TWO})",
-    "b": f"(?P<month_name>{_MONTH})",
-    "d": f"(?P<day>{_TWO})",
-    "j": r"(?P<day_of_year>000|(?<!0)00?(?!0))",
-    "a": f"(?P<weekday>{_WEEKDAY})",
-    "H": f"(?P<hour>{_TWO})",
-    "I": f"(?P<hour12>{_TWO})",
-    "p": r"(?P<half>[ap]m|[ap]\.m\.)",
-    "M": f"(?P<minute>{_TWO})",
-    "S": f"(?P<second>{_TWO})",
-    "f": "(?P<fraction>0+)",
-    "z": civil.ZONE,
-    "%": "%",
+    "%Y": "(?P<year>0000)",
+    "%y": "(?P<short_year>00)",
+    "%m": f"(?P<month>{_TWO})",
+    "%b": f"(?P<month_name>{_MONTH})",
+    "%d": f"(?P<day>{_TWO})",
+    "%j": r"(?P<day_of_year>000|(?<!0)00?(?!0))",
+    "%a": f"(?P<weekday>{_WEEKDAY})",
+    "%H": f"(?P<hour>{_TWO})",
+    "%I": f"(?P<hour12>{_TWO})",
+    "%p": r"(?P<half>[ap]m|[ap]\.m\.)",
+    "%M": f"(?P<minute>{_TWO})",
+    "%S": f"(?P<second>{_TWO})",
+    "%f": "(?P<fraction>0+)(?!0)",
+    "%z": civil.ZONE,
+    "%%": "%",
 }
-_SAME = {"B": "b", "h": "b", "A": "a", "e": "d", "Z": "z"}
-_LONG = {"T": "%H:%M:%S", "R": "%H:%M", "F": "%Y-%m-%d", "D": "%m/%d/%y"}
+_SAME = {"%B": "%b", "%h": "%b", "%A": "%a", "%e": "%d", "%Z": "%z"}
+_LONG = {"%T": "%H:%M:%S", "%R": "%H:%M", "%F": "%Y-%m-%d", "%D": "%m/%d/%y"}
+_DIGITS = frozenset("0123456789")
 
 _STANDARD: tuple[Format, ...] = (
     ISO8601,
@@ -135,55 +136,60 @@ def _compile(pattern: str) -> TextFormat:
     and %B both take short and full names; %z and %Z both take an offset, Z, UTC or GMT; seconds
     may carry a fraction. A space stands for one or more, and before %p, %z, %Z for none as well.
     """
-    flat = re.sub(r"%([TRFD])", lambda match: _LONG[match[1]], pattern)
-    parts: list[str] = []
-    directives: list[str] = []
-    literals: list[tuple[str, str]] = []
-    for token in re.findall(r"%-?.|\x20+|.", flat, flags=re.DOTALL):
-        if token.startswith("%") and len(token) > 1:
-            directive = _directive(token, pattern)
-            if directive in directives and directive != "%":
-                raise ValueError(f"{pattern!r} has %{directive} (or its twin) more than once")
-            directives.append(directive)
-            parts.append(_DIRECTIVES[directive])
-        elif token.isascii() and token.isdigit():
-            group = f"literal{len(literals)}"
-            literals.append((group, token))
-            parts.append(f"(?P<{group}>0)")
+    pieces = _pieces(pattern)
+    _check_directives(pattern, pieces)
+    digits = [piece for piece in pieces if piece in _DIGITS]
+    literals = tuple((f"literal{i}", digit) for i, digit in enumerate(digits))
+    groups = iter(literals)
+    parts = []
+    for piece, following in zip(pieces, [*pieces[1:], ""], strict=True):
+        if piece in _DIRECTIVES:
+            parts.append(_DIRECTIVES[piece])
+        elif piece in _DIGITS:
+            parts.append(f"(?P<{next(groups)[0]}>0)")
+        elif piece.startswith(" "):
+            parts.append(r"\x20*" if following in {"%p", "%z"} else r"\x20+")
         else:
-            parts.append(_literal(token))
-    _check_directives(pattern, set(directives))
-    regex = "".join(parts).replace(r"\x20+" + _DIRECTIVES["p"], r"\x20*" + _DIRECTIVES["p"])
-    regex = regex.replace(r"\x20+" + civil.ZONE, r"\x20*" + civil.ZONE)
-    if "f" not in directives:
-        seconds = _DIRECTIVES["S"]
-        regex = regex.replace(seconds, seconds + r"(?:[.,](?P<fraction>0+))?")
-    return TextFormat(pattern, re.compile(regex), tuple(literals))
+            parts.append(_literal(piece))
+        if piece == "%S" and "%f" not in pieces:
+            parts.append(r"(?:[.,](?P<fraction>0+))?")
+    return TextFormat(pattern, re.compile("".join(parts)), literals)
 
 
-def _directive(token: str, pattern: str) -> str:
-    letter = token[-1]
-    letter = _SAME.get(letter, letter)
-    if letter not in _DIRECTIVES:
-        known = " ".join(f"%{name}" for name in (*_DIRECTIVES, *_SAME, *_LONG))
-        raise ValueError(f"{pattern!r} has {token}, which is not one of {known}")
-    return letter
+def _pieces(pattern: str) -> list[str]:
+    """Directives (twins under one name, such as %B under %b), runs of spaces, other characters.
+
+    Raises:
+        ValueError: A directive is unknown or does not belong to dates in English.
+    """
+    flat = re.sub("%[TRFD]", lambda match: _LONG[match[0]], pattern)
+    pieces = []
+    for piece in re.findall(r"%-?.|\x20+|.", flat, flags=re.DOTALL):
+        plain = piece.replace("%-", "%") if len(piece) > 1 else piece
+        plain = _SAME.get(plain, plain)
+        if plain.startswith("%") and plain not in _DIRECTIVES:
+            known = " ".join((*_DIRECTIVES, *_SAME, *_LONG))
+            raise ValueError(f"{pattern!r} has {piece}, which is not one of {known}")
+        pieces.append(plain)
+    return pieces
 
 
-def _literal(token: str) -> str:
-    """Any other character as itself; letters in lower case, beyond ASCII as the bytes of UTF-8."""
-    if token.isspace() and set(token) == {" "}:
-        return r"\x20+"
-    text = token.lower() if token.isascii() else token
+def _literal(piece: str) -> str:
+    """A character as itself: letters in lower case, beyond ASCII the bytes of UTF-8."""
+    text = piece.lower() if piece.isascii() else piece
     return re.escape(text.encode().decode("latin-1"))
 
 
-def _check_directives(pattern: str, have: set[str]) -> None:
+def _check_directives(pattern: str, pieces: list[str]) -> None:
     """Raise ValueError unless the directives give one date, and a clock without holes."""
+    directives = [piece[-1] for piece in pieces if piece in _DIRECTIVES and piece != "%%"]
+    twice = sorted({each for each in directives if directives.count(each) > 1})
+    have = set(directives)
     rules = (
-        (len(have & {"Y", "y"}) == 1, "needs a year, once: %Y (or %y)"),
+        (not twice, f"has %{' and %'.join(twice)} (or a twin) more than once"),
+        (len(have & set("Yy")) == 1, "needs a year, once: %Y (or %y)"),
         (
-            have & {"m", "b", "d", "j"} in ({"m", "d"}, {"b", "d"}, {"j"}),
+            have & set("mbdj") in (set("md"), set("bd"), set("j")),
             "needs a month (%m or %b) and a day (%d), once, or the day of the year (%j)",
         ),
         (("I" in have) == ("p" in have), "needs %I and %p together"),
@@ -191,6 +197,7 @@ def _check_directives(pattern: str, have: set[str]) -> None:
         ("M" not in have or bool(have & {"H", "I"}), "has minutes but no hour"),
         ("S" not in have or "M" in have, "has seconds but no minutes"),
         ("f" not in have or "S" in have, "has a fraction (%f) but no seconds"),
+        ("z" not in have or bool(have & {"H", "I"}), "has a zone but no hour"),
     )
     for fine, complaint in rules:
         if not fine:

@@ -43,15 +43,6 @@ class Failure(IntEnum):
 
 Failures = npt.NDArray[np.uint8]
 
-REASONS = {
-    Failure.UNREADABLE.code: "it is not written as the column's format says",
-    Failure.NO_ZONE.code: "it carries no zone and none is declared (set `timezone`)",
-    Failure.AMBIGUOUS.code: "the clock showed it twice, when it was set back (set `ambiguous`)",
-    Failure.NONEXISTENT.code: "the clock skipped it, when it was set forward (set `nonexistent`)",
-    Failure.OUT_OF_RANGE.code: "it lies outside the years or numbers that the format allows",
-}
-"""A sentence for each reason code; none repeats a value."""
-
 
 @dataclass(frozen=True, slots=True)
 class Moments:

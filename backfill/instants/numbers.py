@@ -8,7 +8,7 @@ import numpy as np
 from backfill.instants.civil import number
 from backfill.instants.moments import DAY_US, Bools, Cells, Failure, Ints, Moments
 
-_NUMBER = re.compile(r"(?P<minus>-?)(?P<whole>0+)(?:\.(?P<fraction>0*))?")
+_NUMBER = re.compile(r"(?P<minus>-?)(?P<whole>0+)(?:\.(?P<fraction>0+))?")
 
 _POINT = {"epoch_s": 6, "epoch_ms": 3, "epoch_us": 0, "epoch_ns": -3}
 """How far right the decimal point of each unit stands from that of microseconds."""
@@ -55,7 +55,7 @@ def _whole_micros(digits: Cells, count: int) -> tuple[Ints, Bools]:
 
 
 _EXCEL_FIRST, _EXCEL_AFTER = 61, 2_958_466
-"""1900-03-01, the first serial day that Excel and its rivals agree on, and 10000-01-01."""
+"""1900-03-01, the first day that all spreadsheets give the same number, and 10000-01-01."""
 _EXCEL_1970 = 25_569
 _DAY_MS = DAY_US // 1000
 
@@ -78,9 +78,10 @@ class Excel:
         start, end = match.span("whole")
         whole = number(cells, (max(start, end - 7), end))
         too_long = (cells[:, start : max(start, end - 7)] != ord("0")).any(axis=1)
-        bad = too_long | (whole < _EXCEL_FIRST) | (whole >= _EXCEL_AFTER) | bool(match["minus"])
         clock_ms = np.rint(_fraction(cells, match) * _DAY_MS).astype(np.int64)
-        failures = np.where(bad, Failure.OUT_OF_RANGE, Failure.NONE).astype(np.uint8)
+        failures = np.zeros(len(cells), dtype=np.uint8)
+        failures[too_long | (whole >= _EXCEL_AFTER)] = Failure.OUT_OF_RANGE
+        failures[(whole < _EXCEL_FIRST) | bool(match["minus"])] = Failure.UNREADABLE
         return Moments((whole - _EXCEL_1970) * DAY_US + clock_ms * 1000, None, failures)
 
 

@@ -43,7 +43,7 @@ class Reading:
         nonexistent: What to make of local times that the clock skipped.
         date_only: Midnight of the written day, in the zone of the text, else `timezone`, else UTC.
         proved: The format was proved, not declared: a number whose instant lies outside 1990 to
-            2100 did not fit, and is out of range.
+            2100 did not fit, and is unreadable.
     """
 
     format: str
@@ -60,7 +60,7 @@ class Instants:
 
     Args:
         micros: Unix microseconds, floored; null where the input is null or failed.
-        failures: A code of `REASONS`; null where the input is null or was read.
+        failures: A `timestamp_…` code of the closed list; null where the input is null or was read.
     """
 
     micros: pa.Int64Array
@@ -77,7 +77,7 @@ def read(column: Column, reading: Reading) -> Instants:
     Raises:
         ValueError: The format or the zone of `reading` is not valid.
     """
-    if isinstance(column, pa.DictionaryArray):
+    if isinstance(column, pa.DictionaryArray) and len(column.dictionary) <= len(column):
         distinct = read(column.dictionary, reading)
         return Instants(
             distinct.micros.take(column.indices), distinct.failures.take(column.indices)
@@ -110,7 +110,7 @@ def fitted(moments: Moments, form: Format) -> Failures:
         return moments.failures
     first_us, after_us = PLAUSIBLE_US
     implausible = (moments.utc_us < first_us) | (moments.utc_us >= after_us)
-    return np.where(implausible, Failure.OUT_OF_RANGE, moments.failures).astype(np.uint8)
+    return np.where(implausible, Failure.UNREADABLE, moments.failures).astype(np.uint8)
 
 
 def _moments(column: Column, reading: Reading) -> Iterator[tuple[Ints, Moments]]:

@@ -65,7 +65,7 @@ def to_local(utc_us: Ints, zone: str) -> Ints:
 
 def check_zone(zone: str) -> None:
     """Raise ValueError, with close matches, unless `zone` is an IANA name."""
-    names = _zone_names()
+    names = zone_names()
     if zone in names:
         return
     lowered = {name.lower(): name for name in sorted(names)}
@@ -172,6 +172,6 @@ def _info(zone: str) -> tzinfo:
 
 
 @lru_cache(maxsize=1)
-def _zone_names() -> frozenset[str]:
+def zone_names() -> frozenset[str]:
     """The IANA names; "localtime", where a machine has it, means something else on the next."""
     return frozenset(available_timezones() - {"localtime", "Factory"})
