@@ -132,7 +132,8 @@ class _Gathered:
 
     def __init__(self, begin: Position) -> None:
         self.begin = self.end = begin
-        self.columns: dict[str, list[str | None]] = {}
+        self.names: dict[str, None] = {}
+        self.objects: list[dict[str, str]] = []
         self.rows: list[int] = []
         self.lines: list[int] = []
         self.rejections: list[Rejection] = []
@@ -143,7 +144,7 @@ class _Gathered:
         return rows > 0 and (
             rows >= CHUNK_ROWS_MAX
             or self.end.offset - self.begin.offset >= CHUNK_BYTES_MAX
-            or len(self.columns) * len(self.rows) >= _CELLS_MAX
+            or len(self.names) * len(self.rows) >= _CELLS_MAX
         )
 
     def add(self, line: _Line, found: dict[str, str] | Rejection | None) -> None:
@@ -152,26 +153,21 @@ class _Gathered:
         if isinstance(found, Rejection):
             self.rejections.append(found)
         elif found is not None:
-            for name, value in found.items():
-                self._column(name).append(value)
+            if not found.keys() <= self.names.keys():
+                self.names.update(dict.fromkeys(found))
+            self.objects.append(found)
             self.rows.append(row)
             self.lines.append(number)
         self.end = Position(row + (found is not None), number + line.ends, offset + line.width)
 
-    def _column(self, name: str) -> list[str | None]:
-        """The values so far of a column, padded for the rows that do not have it."""
-        column = self.columns.setdefault(name, [])
-        column.extend([None] * (len(self.rows) - len(column)))
-        return column
-
     def chunk(self) -> Chunk:
         """The chunk, whole."""
-        for name in self.columns:
-            self._column(name)
-        arrays = [pa.array(values, pa.string()) for values in self.columns.values()]
+        arrays = [
+            pa.array([each.get(name) for each in self.objects], pa.string()) for name in self.names
+        ]
         # A batch without columns would not know its rows.
         counted = pa.RecordBatch.from_arrays(
-            [*arrays, pa.nulls(len(self.rows))], names=[*self.columns, ""]
+            [*arrays, pa.nulls(len(self.rows))], names=[*self.names, ""]
         )
         return Chunk(
             first_row=self.begin.row,

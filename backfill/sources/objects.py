@@ -6,9 +6,10 @@ is written, unless it has more digits than int64 or double can hold: then it bec
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from decimal import Decimal
-from typing import Any
+from collections.abc import Collection
+from decimal import Decimal, InvalidOperation
+from itertools import accumulate
+from typing import Any, NoReturn
 
 import orjson
 
@@ -23,9 +24,14 @@ from backfill.sources.shapes import (
 )
 
 DEPTH_MAX = 64
-_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_DIGITS_MAX = 400
 _SAFE_DIGITS = 15  # any decimal of so many survives in a double
 _SAFE_INTEGER_CHARS = 18
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*+\\u0000")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_STRING = r'"(?:[^"\\]|\\.)*+(?:"|\Z)'
+_STRING_OR_BRACKET = re.compile(_STRING + r"|[\[\]{}]", re.DOTALL)
+_STRING_OR_CONSTANT = re.compile(_STRING + r"|NaN|-?Infinity", re.DOTALL)
 
 
 def fragments(
@@ -52,42 +58,57 @@ def fragments(
     }
 
 
-def _object(text: str) -> Mapping[str, Any] | Reason:
-    # orjson is strict where `json` is not (NaN, control characters, halves of surrogate pairs);
-    # `json` shows numbers as they are written, and keys that stand twice.
-    raw = text.encode()
-    if b"\0" in raw or _ESCAPED_NUL.search(raw):
+def _object(text: str) -> dict[str, Any] | Reason:
+    if "\0" in text or ("\\u0000" in text and _ESCAPED_NUL.search(text)):
         return reason(NUL_BYTE)
+    if text.count("{") + text.count("[") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
+        return _invalid(text, 0, f"nested deeper than {DEPTH_MAX} levels")
     try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        offset = len(text[: error.pos].encode())
-        return reason(INVALID_JSON, offset=offset, problem=error.msg.partition(":")[0])
-    if not isinstance(value, dict):
-        return reason(NOT_AN_OBJECT)
-    if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX and _too_deep(value):
-        return reason(INVALID_JSON, offset=0, problem=f"nested deeper than {DEPTH_MAX} levels")
-    try:
-        found: dict[str, Any] = _DECODER.decode(text)
+        found = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        return _invalid(text, error.pos, error.msg)
     except _DuplicateKeyError:
         return reason(DUPLICATE_KEY)
+    except _NoNumberError as error:
+        outside = (found for found in _STRING_OR_CONSTANT.finditer(text) if found[0][0] != '"')
+        return _invalid(text, next(outside).start(), f"{error} is no number in JSON")
+    if not isinstance(found, dict):
+        return reason(NOT_AN_OBJECT)
+    half = _ESCAPED_SURROGATE.search(text) if "\\u" in text else None
+    if half and not _writable(found):
+        return _invalid(text, half.start(), "half of a surrogate pair")
     return found
 
 
-def _too_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(DEPTH_MAX):
-        level = [child for node in level for child in _children(node)]
-    return bool(level)
+def _invalid(text: str, at: int, problem: str) -> Reason:
+    return reason(INVALID_JSON, offset=len(text[:at].encode()), problem=problem)
 
 
-def _children(node: Any) -> list[Any]:
-    inner = node.values() if isinstance(node, dict) else node
-    return [child for child in inner if isinstance(child, dict | list)]
+def _depth(text: str) -> int:
+    """How deep brackets are nested, at most, outside strings."""
+    steps = (
+        1 if found[0] in "[{" else -1
+        for found in _STRING_OR_BRACKET.findall(text)
+        if found[0] != '"'
+    )
+    return max(accumulate(steps), default=0)
+
+
+def _writable(found: dict[str, Any]) -> bool:
+    """Whether all strings can be written as UTF-8."""
+    try:
+        orjson.dumps(found)
+    except TypeError:
+        return False
+    return True
 
 
 class _DuplicateKeyError(ValueError):
     """A key stands twice in one object, so one of the values would be lost."""
+
+
+class _NoNumberError(ValueError):
+    """NaN or an infinity, which JSON does not have."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,7 +138,21 @@ def _decimal(digits: str) -> orjson.Fragment:
 def _is_double(digits: str) -> bool:
     """Whether a double that is written in the shortest way is the same number."""
     shortest = repr(float(digits))
-    return shortest not in {"inf", "-inf"} and Decimal(shortest) == Decimal(digits)
+    if len(digits) > _DIGITS_MAX or shortest in {"inf", "-inf"}:
+        return False
+    try:
+        return Decimal(shortest) == Decimal(digits)
+    except InvalidOperation:  # an exponent that not even Decimal has
+        return False
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_decimal)
+def _refuse(constant: str) -> NoReturn:
+    raise _NoNumberError(constant)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_int=_integer,
+    parse_float=_decimal,
+    parse_constant=_refuse,
+)
