@@ -1,7 +1,10 @@
 """Local clocks become instants as an independent library says, in every zone of the world."""
 
 import datetime as dt
+import struct
 from functools import cache
+from importlib import resources
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -153,3 +156,36 @@ def test_far_apart_years_are_read_in_one_column():
 def test_every_listed_zone_is_valid(zone):
     """Zones with odd rules are zones like any other."""
     validate_reading(Reading("iso8601", timezone=zone))
+
+
+def test_no_zone_changes_twice_within_two_days():
+    """Offsets are looked up day by day, so a change and its reversal must lie further apart."""
+    for zone in ZONES:
+        times = change_times(zone)
+        closest = min((after - before for before, after in pairwise(times)), default=10**6)
+        assert closest > 2 * 86_400, zone
+
+
+def change_times(zone):
+    """The unix seconds at which a zone's offset changes, from the zone file (RFC 9636)."""
+    content = resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).read_bytes()
+    marks, leaps, times, kinds, letters = counts(content)
+    content = content[44 + times * 5 + kinds * 6 + letters + leaps * 8 + marks :]
+    _, _, times, kinds, _ = counts(content)
+    instants = struct.unpack_from(f">{times}q", content, 44)
+    chosen = content[44 + times * 8 : 44 + times * 9]
+    offsets = [
+        struct.unpack_from(">l", content, 44 + times * 9 + kind * 6)[0] for kind in range(kinds)
+    ]
+    before = [offsets[0], *(offsets[kind] for kind in chosen)]
+    return [
+        instant
+        for instant, kind, offset in zip(instants, chosen, before, strict=False)
+        if offsets[kind] != offset
+    ]
+
+
+def counts(content):
+    """The figures in the header of a zone file, the two kinds of marks added up."""
+    ut, std, leaps, times, kinds, letters = struct.unpack_from(">6l", content, 20)
+    return ut + std, leaps, times, kinds, letters
