@@ -12,13 +12,14 @@ import orjson
 import pyarrow as pa
 
 from backfill.rows import START, Chunk, Position, Reason, Rejection, Values
-from backfill.sources.interface import CHUNK_BYTES_MAX, CHUNK_ROWS_MAX, Kind
+from backfill.sources.interface import CHUNK_ROWS_MAX, Kind
 from backfill.sources.objects import fragments
 from backfill.sources.partitions import added
 from backfill.sources.shapes import ROW_BYTES_MAX, ROW_TOO_LONG, reason, rejection
 from backfill.sources.text import TextFile
 
 _CELLS_MAX = 2_000_000
+_CHUNK_BLOCKS = 4
 _BLANK = b" \t\r"
 
 
@@ -68,16 +69,18 @@ class JsonLinesSource:
         position = start
         if start == START:
             position = replace(START, offset=self.text.encoding.bom_bytes)
-        gathered = _Gathered(position)
+        bytes_max = _CHUNK_BLOCKS * self.text.block_bytes
+        gathered = _Gathered(position, bytes_max)
         for line in _lines(self.text.blocks(position.offset), self.text.encoding.width):
             gathered.add(line, self._row(line, gathered.end, columns))
             if gathered.full():
                 self.text.version.check()
                 yield gathered.chunk()
-                gathered = _Gathered(gathered.end)
+                gathered = _Gathered(gathered.end, bytes_max)
         self.text.version.check()
         if gathered.end.row > gathered.begin.row:
             yield gathered.chunk()
+            self.text.version.check()
 
     def _row(
         self, line: "_Line", at: Position, columns: Collection[str] | None
@@ -130,8 +133,9 @@ def _lines(blocks: Iterable[bytes], width: Callable[[bytes], int]) -> Iterator[_
 class _Gathered:
     """The rows of a chunk that is being read."""
 
-    def __init__(self, begin: Position) -> None:
+    def __init__(self, begin: Position, bytes_max: int) -> None:
         self.begin = self.end = begin
+        self.bytes_max = bytes_max
         self.names: dict[str, None] = {}
         self.objects: list[dict[str, str]] = []
         self.rows: list[int] = []
@@ -143,7 +147,7 @@ class _Gathered:
         rows = self.end.row - self.begin.row
         return rows > 0 and (
             rows >= CHUNK_ROWS_MAX
-            or self.end.offset - self.begin.offset >= CHUNK_BYTES_MAX
+            or self.end.offset - self.begin.offset >= self.bytes_max
             or len(self.names) * len(self.rows) >= _CELLS_MAX
         )
 
