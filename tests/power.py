@@ -56,6 +56,7 @@ class Disk(apsw.VFS):
         self.name = f"disk-{next(_names)}"
         self.files = {path: bytearray(data) for path, data in images.items()}
         self.events: list[Write | Sync] = []
+        self.failing = False  # a sync that fails, as when a cable is loose
         super().__init__(self.name, "")
 
     def xOpen(self, name, flags):  # noqa: N802
@@ -109,6 +110,8 @@ class File:
     def xSync(self, flags):  # noqa: N802, ARG002
         """Bring to the platter what was written."""
         self._disk.events.append(Sync(self._path))
+        if self._disk.failing:
+            raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
 
     def xFileSize(self):  # noqa: N802
         """How long the file is."""

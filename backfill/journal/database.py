@@ -18,7 +18,7 @@ from zlib import crc32
 
 import apsw
 
-from backfill.errors import StateError
+from backfill.errors import BackfillError, StateError
 from backfill.files import sync_directory, write_atomically
 from backfill.journal.storage import Storage
 
@@ -68,7 +68,7 @@ class Database:
     def __init__(self, path: Path, storage: Storage, form: Form) -> None:
         self.path = path
         self._pid = os.getpid()
-        self._broken: StateError | None = None
+        self._broken: BackfillError | None = None
         self._identity = _identity(path)
         with self._guarded():
             self._connection = apsw.Connection(str(path), flags=_FLAGS, vfs=storage.vfs)
@@ -76,7 +76,7 @@ class Database:
             with self._guarded():
                 self._open(storage, form)
         except StateError:
-            self._abandon()
+            self.abandon()
             raise
         _connections.add(self._connection)
 
@@ -179,27 +179,27 @@ class Database:
         if os.getpid() != self._pid:
             return
         if self._broken:
-            self._abandon()
+            self.abandon()
             return
         with self._guarded():
             self._connection.close()
 
-    def _begin(self) -> None:
-        if not self._connection.in_transaction:
-            self._connection.execute("BEGIN IMMEDIATE")
-
-    def _abandon(self) -> None:
-        """Close without writing anything more."""
+    def abandon(self) -> None:
+        """Let go of the file without writing anything more, not even what is in the log."""
         with suppress(apsw.Error):
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close(force=True)
+
+    def _begin(self) -> None:
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         if os.getpid() != self._pid:
             raise StateError(f"{self.path}: the journal belongs to the process that opened it")
         if self._broken:
-            raise StateError(self._broken.what, next_step=self._broken.next_step)
+            raise type(self._broken)(self._broken.what, next_step=self._broken.next_step)
         try:
             yield
         except (apsw.Error, OSError, DamageError, UnicodeDecodeError) as error:
@@ -233,8 +233,10 @@ def corrupt(path: Path, detail: str) -> StateError:
     return StateError(f"{path}: the journal is damaged: {detail}", next_step=_START_OVER)
 
 
-def _explained(path: Path, error: Exception) -> StateError:
+def _explained(path: Path, error: Exception) -> BackfillError:
     match error:
+        case apsw.ConstraintError() | apsw.ConnectionClosedError() | apsw.ThreadingViolationError():
+            return BackfillError(f"{path}: {error}")  # a bug of ours, not of the file
         case apsw.BusyError() | apsw.LockedError():
             return StateError(
                 f"{path}: the journal is in use by another process",

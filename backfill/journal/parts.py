@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from backfill.journal import tables
-from backfill.journal.database import Database, Row
+from backfill.journal.database import Database, Row, corrupt
 from backfill.journal.ranges import Range, Ranges
 from backfill.journal.state import PartState
 from backfill.journal.values import Counts, Part
@@ -17,17 +17,19 @@ def load_parts(database: Database) -> dict[int, PartState]:
     """Every part by its id.
 
     Raises:
-        BackfillError, ValueError, TypeError, LookupError: The file contradicts itself.
+        StateError: The rows contradict each other, as when a page of the file is an older one.
     """
     ranges: dict[int, list[Range]] = {}
     for part, start, stop in database.rows("SELECT * FROM settled ORDER BY part, start"):
         ranges.setdefault(part, []).append((start, stop))
     rows = database.rows("SELECT * FROM part ORDER BY id")
-    states = {row[0]: _part_state(row, ranges.pop(row[0], ())) for row in rows}
-    if ranges or list(states) != list(range(1, len(states) + 1)):
-        raise LookupError("a part is missing")
-    for state in states.values():
-        state.check_balance()
+    try:
+        states = {row[0]: _part_state(row, ranges.pop(row[0], ())) for row in rows}
+    except ValueError as error:
+        raise corrupt(database.path, str(error)) from error
+    whole = not ranges and list(states) == list(range(1, len(states) + 1))
+    if not whole or any(state.imbalance() for state in states.values()):
+        raise corrupt(database.path, "rows of its tables are missing")
     return states
 
 

@@ -53,7 +53,7 @@ class Journal:
         self._totals = tables.totals_of(database.rows("SELECT * FROM total"))
         self._states = load_parts(database)
         if self._states and not self._totals.commits:
-            raise LookupError("the totals are missing")
+            raise corrupt(self.path, "its totals are missing")
         self._dirty: set[int] = set()
         self.lost_commits = max(0, lock.noted - self._totals.commits)
         self.runs = Runs(database)
@@ -88,9 +88,9 @@ class Journal:
             database = Database(path, storage or storage_for(directory), tables.FORM)
             try:
                 return cls(database, lock)
-            except (BackfillError, ValueError, TypeError, LookupError) as error:
-                database.close()
-                raise corrupt(path, str(error)) from error
+            except BaseException:
+                database.abandon()
+                raise
         except BaseException:
             lock.release()
             raise
@@ -187,10 +187,14 @@ class Journal:
     def lower_ceilings(self) -> None:
         """Say that nothing is in flight: the next commit leaves no row in doubt."""
         for part, state in self._states.items():
-            self._state(part).raised = state.ranges.low
+            if state.raised > state.ranges.low:
+                self._state(part).raised = state.ranges.low
 
     def in_doubt(self) -> int:
-        """How many rows may have been sent without the journal knowing: at open, after a crash."""
+        """How many rows may have been sent without the journal knowing: at open, after a crash.
+
+        At most so many: a ceiling may lie beyond the end of a file whose rows are not counted.
+        """
         return sum(state.in_doubt() for state in self._states.values())
 
     def remember_position(self, part: int, position: Position) -> None:
@@ -259,7 +263,8 @@ class Journal:
         """Hold the counters against the settled rows, and both against what was read.
 
         Args:
-            rows_read: For each part that was read, how many rows it has so far.
+            rows_read: For each part that was read, how many rows were, by the run that came
+                furthest.
 
         Returns:
             How many of those rows are pending.

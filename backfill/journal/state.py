@@ -50,14 +50,18 @@ class PartState:
         del self.positions[: max(reached - 1, 0)]
         return self.positions[0] if reached else None
 
+    def imbalance(self) -> int:
+        """How many more rows are settled than accounted for; anything but 0 is a bug or damage."""
+        return self.ranges.settled_count() - self.counts.rows()
+
     def check_balance(self) -> None:
         """Hold the counters against the ranges.
 
         Raises:
             BackfillError: They contradict each other.
         """
-        settled, accounted = self.ranges.settled_count(), self.counts.rows()
-        if settled != accounted:
+        if self.imbalance():
             raise BackfillError(
-                f"{self.part.path}: {settled} rows are settled, {accounted} are accounted for"
+                f"{self.part.path}: {self.ranges.settled_count()} rows are settled,"
+                f" {self.counts.rows()} are accounted for"
             )

@@ -1,5 +1,6 @@
 """A file is as it was or as it should be, never in between."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -15,6 +16,25 @@ def test_a_file_gets_its_content_and_is_private(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"two\n"
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_a_file_is_on_the_disk_before_its_name_and_then_the_name_is(tmp_path, monkeypatch):
+    """In any other order a power cut could leave an empty file under the name."""
+    done = []
+    sync, move = os.fsync, os.replace
+
+    def fsync(descriptor):
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').resolve().suffix or 'directory'}")
+        sync(descriptor)
+
+    def replace(source, target):
+        done.append("move")
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    write_atomically(tmp_path / "a", b"content")
+    assert done == ["sync .tmp", "move", "sync directory"]
 
 
 def test_a_function_can_write_the_content(tmp_path):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import apsw
 import pytest
 
-from backfill.errors import StateError
-from backfill.journal import LOCAL, NETWORK, Journal, Settlement, forget
+from backfill.errors import BackfillError, StateError
+from backfill.journal import LOCAL, NETWORK, Journal, Settlement, database, forget
+from backfill.rows import Reason, Rejection
 from tests.journals import committed, work
+from tests.power import Disk
 
 
 @pytest.fixture
@@ -89,6 +92,23 @@ def test_no_flipped_bit_in_the_log_goes_unnoticed(tmp_path, directory):
             assert committed(found) == states[last - found.lost_commits]
         for path in crashed.iterdir():
             path.unlink()
+
+
+def test_a_broken_page_is_found_before_anything_is_sent(tmp_path):
+    """The file is looked through when it is opened, not when the rejected rows are needed."""
+    with Journal.open(tmp_path / "job") as journal:
+        journal.add_part("people.csv", source=0, size=1, digest="d")
+        reasons = (Reason("invalid", "email", "It is none."),)
+        rejections = [Rejection(row, row, reasons, {"a": f"row {row}."}) for row in range(1, 1000)]
+        journal.settle(Settlement(1, [(1, 1000)], rejections=rejections))
+        journal.commit()
+    path = tmp_path / "job" / "state.db"
+    image = bytearray(path.read_bytes())
+    page = image.index(b"row 500.") // 4096 * 4096
+    image[page : page + 8] = bytes(8)
+    path.write_bytes(image)
+    with pytest.raises(StateError, match="damaged"):
+        Journal.open(tmp_path / "job")
 
 
 @pytest.mark.parametrize("image", [b"", b"not a database", b"SQLite format 3\0" + bytes(4096)])
@@ -187,19 +207,82 @@ def test_a_read_only_directory_is_refused(unprivileged):
         Journal.open(unprivileged)
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_a_state_that_is_deleted_or_replaced_meanwhile_stops_the_run(directory, replace):
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_state_that_is_deleted_or_replaced_meanwhile_stops_the_run(directory, copied):
     """A commit into a file that nobody will find again is no commit."""
+    path, gone = directory / "state.db", directory / "gone.db"
     with Journal.open(directory) as journal:
-        path = directory / "state.db"
-        path.rename(directory / "gone.db")
-        if replace:
-            shutil.copy(directory / "gone.db", path)
+        path.rename(gone)
+        if copied:
+            shutil.copy(gone, path)
         journal.settle(Settlement(1, [(9_000, 9_001)], delivered=1))
         with pytest.raises(StateError, match="deleted or replaced"):
             journal.commit()
         with pytest.raises(StateError, match="deleted or replaced"):
             journal.commit()
+
+
+def test_a_failed_sync_is_the_last_thing_that_is_asked_of_a_disk(directory):
+    """It may have forgotten what it was told, and would say so only once."""
+    path = directory.resolve() / "state.db"
+    reasons = (Reason("invalid", "email", "It is none."),)
+    rejected = Settlement(1, [(9_000, 9_001)], rejections=[Rejection(9_000, 1, reasons)])
+    disk = Disk({str(path): path.read_bytes()})
+    with Journal.open(directory, storage=replace(LOCAL, vfs=disk.name)) as journal:
+        journal.meta["first"] = 1
+        journal.commit()
+        disk.failing = True
+        journal.meta["second"] = 2
+        with pytest.raises(StateError, match="cannot be written"):
+            journal.commit()
+        told = len(disk.events)
+        for use in (journal.commit, lambda: journal.settle(rejected), journal.runs.all):
+            with pytest.raises(StateError, match="cannot be written"):
+                use()
+    assert len(disk.events) == told
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM settled WHERE part = 1",
+        "DELETE FROM part WHERE id = 1",
+        "DELETE FROM part WHERE id = 3",
+        "DELETE FROM total",
+    ],
+)
+def test_missing_rows_are_missed(directory, statement):
+    """The tables are held against each other; here, each row by itself is as it was written."""
+    thief = apsw.Connection(str(directory / "state.db"))
+    thief.pragma("foreign_keys", "OFF")
+    thief.execute(statement)
+    thief.close()
+    with pytest.raises(StateError, match="missing"):
+        Journal.open(directory)
+
+
+def test_an_older_page_is_told_from_a_newer_one(directory):
+    """The low watermark went on, the ranges above it did not: each row is right by itself."""
+    with Journal.open(directory) as journal:
+        low = journal.settled(1).low
+        start, stop = next(iter(journal.settled(1).above()))
+        journal.settle(Settlement(1, [(low, start)], delivered=start - low))
+        journal.commit()
+    thief = apsw.Connection(str(directory / "state.db"))
+    row = database.seal((1, start, stop))
+    thief.execute("INSERT INTO settled VALUES (?, ?, ?, ?)", row)
+    thief.close()
+    with pytest.raises(StateError, match="do not follow"):
+        Journal.open(directory)
+
+
+def test_a_bug_of_ours_is_not_blamed_on_the_file(directory):
+    """A journal that was closed is not a damaged one."""
+    journal = Journal.open(directory)
+    journal.close()
+    with pytest.raises(BackfillError) as caught:
+        journal.rejection(1, 1)
+    assert caught.value.exit_code == 1
 
 
 def test_a_copy_from_a_backup_is_told_from_the_journal(directory):
