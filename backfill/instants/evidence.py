@@ -16,8 +16,8 @@ from backfill.instants.moments import DAY_US, SECOND_US, Bools, Column, Failure,
 from backfill.instants.reading import NATIVE, Reading, fitted
 from backfill.instants.zones import Ambiguous, Nonexistent
 
-SHARE_MIN = 0.9
-"""A proved format fits at least this share of the values that are not null."""
+PERCENT_MIN = 90
+"""A proved format fits at least so many of a hundred values that are not null."""
 EXAMPLES_MAX = 3
 
 
@@ -147,7 +147,7 @@ class Evidence:
             return self._reading(None) if self._typed else self._reading(0)
         best = int(np.argmax(self._fits))
         fits = int(self._fits[best])
-        if fits < SHARE_MIN * self._text:
+        if fits * 100 < PERCENT_MIN * self._text:
             nearest = self._reading(best) if fits else None
             return NoFormat(self._text, nearest, fits, tuple(self._strange))
         for rival in np.flatnonzero(self._fits == fits).tolist():
@@ -195,7 +195,8 @@ class Evidence:
             return Example(int(rows[at]), text[at].as_py())
 
         known = _can_mean(group.shape) if len(group.shape) <= _SHAPE_LENGTH_MAX else ()
-        trials = [_try(index, group, day=self._template.date_only) for index in known]
+        day = self._template.date_only
+        trials = [trial for index in known if (trial := _try(index, group, day=day)) is not None]
         fitted_by_any = np.zeros(len(group.rows), dtype=np.bool_)
         for trial in trials:
             count = int(np.count_nonzero(trial.fits))
@@ -208,8 +209,10 @@ class Evidence:
             pair = first.index, second.index
             if pair not in self._disputes and (at := first.dispute(second)) is not None:
                 self._disputes[pair] = example(at), first.moment(at), second.moment(at)
-        for position in np.flatnonzero(~fitted_by_any)[: EXAMPLES_MAX - len(self._strange)]:
-            self._strange.append(example(int(position)))
+        wanted = EXAMPLES_MAX - len(self._strange)
+        if wanted and not fitted_by_any.all():
+            strangers = np.flatnonzero(~fitted_by_any)[:wanted].tolist()
+            self._strange.extend(example(position) for position in strangers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +238,11 @@ class _Trial:
         return f"{text}Z" if self.zoned else str(text)
 
 
-def _try(index: int, group: shapes.Group, *, day: bool) -> _Trial:
+def _try(index: int, group: shapes.Group, *, day: bool) -> _Trial | None:
     form = format_of(CANDIDATES[index].format)
     moments = form.read(group.cells, group.shape)
     if moments is None:
-        raise AssertionError(f"{form.name} cannot mean {group.shape}")
+        return None
     local_us = moments.local_us - moments.local_us % DAY_US if day else moments.local_us
     utc_us = replace(moments, local_us=local_us).utc_us
     fits = (fitted(moments, form) == Failure.NONE) & ~outside(moments.utc_us)

@@ -67,7 +67,7 @@ without separators, seconds, a fraction of any length, and an offset, Z, UTC or 
 _ISOLATED = r"(?<!0)0(?!0)"
 _TWO = rf"(?:00|{_ISOLATED})"
 _WEEKDAY = "|".join(f"{name}|{name[:3]}" for name in civil.WEEKDAYS)
-_MONTH = "|".join(f"{name}|{name[:3]}" for name in civil.MONTHS)
+_MONTH = "|".join([*(f"{name}|{name[:3]}" for name in civil.MONTHS), "sept"])
 
 RFC2822 = TextFormat(
     "rfc2822",

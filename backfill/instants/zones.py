@@ -1,7 +1,7 @@
 """Local clocks -> instants, by the rules of an IANA zone, for a whole column.
 
-pandas and Arrow can localise too, but pandas raises on 9999-12-31 (a popular "for ever") and knew
-no rule after 2037 before its third edition, and Arrow needs the system's own zone files.
+pandas and Arrow can localise too, but pandas raises on 9999-12-31 (a popular "for ever") and
+before version 3 knew no rule after 2037, and Arrow needs the system's own zone files.
 """
 
 import re
@@ -163,9 +163,10 @@ def _offset_s(info: tzinfo, instant_s: int) -> int:
 
 
 def _info(zone: str) -> tzinfo:
-    """The rules of a zone: an IANA name, or the +05:30 of a typed file."""
+    """The rules of a zone: an IANA name, or the +05:30 of a typed file; ValueError otherwise."""
     fixed = re.fullmatch(r"([+-])(\d\d):(\d\d)", zone)
     if fixed is None:
+        check_zone(zone)
         return ZoneInfo(zone)
     ahead = timedelta(hours=int(fixed[2]), minutes=int(fixed[3]))
     return timezone(-ahead if fixed[1] == "-" else ahead)

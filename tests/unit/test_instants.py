@@ -131,6 +131,7 @@ def test_every_row_keeps_its_place_among_rows_of_other_shapes():
         ("%a %b %d %H:%M:%S %Z %Y", "Tue Jan  2 03:04:05 GMT 2024"),
         ("%d/%b/%Y:%H:%M:%S %z", "02/Jan/2024:04:04:05 +0100"),
         ("%d/%m/20%y %H:%M:%S", "02/01/2024 03:04:05"),
+        ("%m/%d/%Y %H:%M:%S", "01/02/2024 03:04:05.000"),
         ("%Y年%m月%d日 %H:%M:%S", "2024年1月2日 03:04:05"),
         ("100%% %Y-%m-%d %H:%M:%S.%f", "100% 2024-01-02 03:04:05.000000000"),
         ("rfc2822", "Tue, 02 Jan 2024 03:04:05 GMT"),
@@ -162,6 +163,17 @@ def test_declared_formats_are_read(form, text):
 def test_a_declared_format_takes_a_value_whole_or_not_at_all(form, text):
     """No digit is left over or shared out by guess; a wrong weekday is a wrong date."""
     assert micros_of(text, form, timezone="UTC") == "timestamp_unreadable"
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+def test_months_have_short_and_full_names(month):
+    """%b and %B take either, in any case; September is also Sept."""
+    day = dt.date(2024, month, 2)
+    names = [day.strftime("%b"), day.strftime("%B").upper(), *(["Sept"] if month == 9 else [])]
+
+    for name in names:
+        for form in ("%d %b %Y", "%d %B %Y"):
+            assert micros_of(f"02 {name} 2024", form, timezone="UTC") == utc(2024, month, 2)
 
 
 @pytest.mark.parametrize(

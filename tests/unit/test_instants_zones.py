@@ -152,6 +152,12 @@ def test_far_apart_years_are_read_in_one_column():
     assert read_local(locals_, zone) == [expected(local, zone) for local in locals_]
 
 
+def test_an_unknown_zone_is_a_value_error():
+    """A reading that nobody validated is refused when it is used."""
+    with pytest.raises(ValueError, match="'Mars/Base' is not a time zone"):
+        read_local([dt.datetime.fromisoformat(GAP)], "Mars/Base")
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Dublin", "Africa/Casablanca", "EST"])
 def test_every_listed_zone_is_valid(zone):
     """Zones with odd rules are zones like any other."""
