@@ -1,0 +1,8 @@
+"""What a job leaves for people: the summary, the rejected rows, where it stands.
+
+summary    the figures, and the law that they obey
+rejected   the rejected rows as a table for spreadsheets, with a lossless twin
+mended     the same table, read back after it was mended
+status     a running job's figures, for other processes
+cells      how a cell is written in the table
+"""

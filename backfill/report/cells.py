@@ -1,0 +1,61 @@
+"""Cells of the rejected rows as a spreadsheet may show them: readable, harmless, on one line.
+
+Nothing here has to be undone to send a row again: what the cell was stands in the journal and in
+the lossless twin. Only a cell that the user edits is read back.
+"""
+
+import re
+from typing import Any
+
+import orjson
+
+RAW_SHOWN_CHARS = 1000
+"""So much is shown of a row that could not be split into cells."""
+
+# What makes a spreadsheet take a cell for a formula (https://owasp.org/www-community/attacks/
+# CSV_Injection), also behind white space and in full-width forms. There are no exceptions, not
+# even for plain negative numbers: a rule without exceptions has no holes.
+_TRIGGER = r"'*\s*[=+\-@|\uff1d\uff0b\uff0d\uff20\uff5c]"
+_DANGEROUS = re.compile(_TRIGGER)
+_GUARDED = re.compile(f"'{_TRIGGER}")
+
+# Control characters are shown as their pictures, so that a row is one line, and no terminal or
+# spreadsheet acts on them.
+_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
+_FROM_PICTURES = {picture: code for code, picture in _PICTURES.items()}
+
+
+def cell_text(value: Any) -> str:
+    """A cell as the text that a CSV of the same value would hold; null is empty.
+
+    >>> cell_text([1, None, "a"])
+    '[1,null,"a"]'
+    """
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def shown(value: Any) -> str:
+    r"""A cell as it stands in `rejected.csv`: no formula, no control character.
+
+    >>> shown("=1+1"), shown(-12.5), shown("two\nlines")
+    ("'=1+1", "'-12.5", 'two␊lines')
+    """
+    text = cell_text(value).translate(_PICTURES)
+    return f"'{text}" if _DANGEROUS.match(text) else text
+
+
+def shown_raw(raw: str) -> str:
+    """The beginning of a row that has no cells, as it stands in `rejected.csv`."""
+    return shown(raw if len(raw) <= RAW_SHOWN_CHARS else raw[: RAW_SHOWN_CHARS - 1] + "…")
+
+
+def read_back(text: str) -> str:
+    """What a user's cell says: the opposite of `shown`, for strings.
+
+    >>> read_back("'=1+1"), read_back("'quoted'")
+    ('=1+1', "'quoted'")
+    """
+    text = text[1:] if _GUARDED.match(text) else text
+    return text.translate(_FROM_PICTURES)

@@ -1,0 +1,264 @@
+"""What became of a job: the figures that are kept in `summary.json` and shown at every exit."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from backfill.errors import BackfillError
+from backfill.files import write_atomically
+from backfill.reasons import SENTENCES
+
+SUMMARY_FILE = "summary.json"
+
+_ACCOUNTS = ("delivered", "merged", "skipped", "rejected", "pending")
+_REASONS_SHOWN = 12
+_WIDTH = 80
+_MINUTE_S = 60
+_UNITS_BYTES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "bytes"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSummary:
+    """What became of the rows of one source; the fields are those of `Summary`.
+
+    Args:
+        kind: customers, events or deletions.
+        files: Its files, relative to the pipeline file.
+        skipped_by_reason: The skipped rows, by why they were left out.
+    """
+
+    kind: str
+    files: Sequence[str]
+    rows_read: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    merged: int = 0
+    skipped: int = 0
+    pending: int = 0
+    held: int = 0
+    deletes: int = 0
+    skipped_by_reason: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What one call of the program did; a job may take many."""
+
+    delivered: int = 0
+    rejected: int = 0
+    merged: int = 0
+    skipped: int = 0
+    deletes: int = 0
+    requests: int = 0
+    attempts: int = 0
+    bytes_sent: int = 0
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What became of a job. The counts are the job's; `this_run` is the call's.
+
+    Args:
+        job: The pipeline's name.
+        exit: The exit code of this call.
+        complete: Whether every row of every source was read and is settled.
+        rows_read: Rows read, those of a bad shape among them; blank lines are no rows.
+        delivered: Rows accepted with 2xx.
+        rejected: Rows not sent, or refused, each with its reasons in the rejected rows.
+        merged: Customers rows that were sent as part of their person's first row.
+        skipped: Rows left out on purpose.
+        pending: Rows not settled yet; 0 unless the run was cut short or rows are held.
+        held: The pending rows that wait until they are 72 hours old.
+        deletes: The delivered rows that removed or suppressed a person.
+        requests: Requests that were answered for good.
+        attempts: Tries of them.
+        bytes_sent: The bodies of all attempts.
+        seconds: How long all calls took.
+        rows_per_second: Rows settled in a second, over all calls.
+        started_at: When the job began, ISO 8601 in UTC.
+        finished_at: When this call ended, ISO 8601 in UTC.
+        sources: The same by source, in the order of the pipeline file.
+        rejections_by_reason: Rejected rows by reason code; a row with two codes counts in both.
+        this_run: What this call did.
+    """
+
+    job: str
+    exit: int
+    complete: bool
+    rows_read: int
+    delivered: int
+    rejected: int
+    merged: int
+    skipped: int
+    pending: int
+    held: int
+    deletes: int
+    requests: int
+    attempts: int
+    bytes_sent: int
+    seconds: float
+    rows_per_second: float
+    started_at: str
+    finished_at: str
+    sources: Sequence[SourceSummary]
+    rejections_by_reason: Mapping[str, int]
+    this_run: RunSummary
+
+    def to_json(self) -> bytes:
+        """As one line of JSON."""
+        return orjson.dumps(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, such as the journal keeps."""
+        return asdict(self)
+
+    def write(self, path: Path) -> None:
+        """Put it into a file, for people and programs.
+
+        Raises:
+            OSError: The disk is full, or the directory cannot be written to.
+        """
+        write_atomically(
+            path, orjson.dumps(self, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
+
+    def check_law(self) -> None:
+        """Hold the figures against each other.
+
+        Raises:
+            BackfillError: Rows are missing or counted twice, a bug of ours; it names the numbers.
+        """
+        accounts: list[tuple[str, Summary | SourceSummary]] = [("the job", self)]
+        accounts += [(each.kind, each) for each in self.sources]
+        for where, each in accounts:
+            found = sum(getattr(each, name) for name in _ACCOUNTS)
+            if found != each.rows_read or not 0 <= each.held <= each.pending:
+                raise BackfillError(f"the law does not hold for {where}: {_equation(each)}")
+        for name in ("rows_read", "held", *_ACCOUNTS):
+            total = sum(getattr(source, name) for source in self.sources)
+            if total != getattr(self, name):
+                raise BackfillError(
+                    f"the sources have {total} rows {name}, the job {getattr(self, name)}"
+                )
+
+    def text(self) -> str:
+        """As people read it in a terminal: plain ASCII, at most 80 columns wide."""
+        parts = [
+            [f"{self.job}: {self._outcome()}"],
+            _table([*_by_kind(self.sources), ("all rows", self)]),
+            self._reasons(),
+            self._notes(),
+        ]
+        return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+    def _outcome(self) -> str:
+        if self.pending > self.held:
+            return f"not finished, {_rows(self.pending - self.held)} still to do"
+        done = "done" if self.complete else "done so far"
+        if self.rejected:
+            return f"{done}, {_rows(self.rejected)} rejected"
+        return f"{done}, every row accounted for"
+
+    def _reasons(self) -> list[str]:
+        if not self.rejections_by_reason:
+            return []
+        ordered = sorted(self.rejections_by_reason.items(), key=lambda each: (-each[1], each[0]))
+        width = len(f"{ordered[0][1]:,}")
+        lines = ["Rejected because"]
+        for code, count in ordered[:_REASONS_SHOWN]:
+            line = f"  {count:>{width},}  {code:<24}  {SENTENCES.get(code, '')}".rstrip()
+            lines.append(line if len(line) <= _WIDTH else line[: _WIDTH - 3].rstrip() + "...")
+        if rest := ordered[_REASONS_SHOWN:]:
+            lines.append(f"  and {len(rest)} more reasons")
+        return lines
+
+    def _notes(self) -> list[str]:
+        run = self.this_run
+        cost = f"{_count(run.requests, 'request')}, {size(run.bytes_sent)}"
+        lines = [f"{cost}, {duration(run.seconds)}, {run.rows_per_second:,.0f} rows/s"]
+        if (again := run.attempts - run.requests) > 0:
+            lines.append(f"{_count(again, 'attempt')} had to be made again")
+        if self.requests != run.requests:
+            total = f"{_count(self.requests, 'request')}, {size(self.bytes_sent)}"
+            lines.append(f"the job so far: {total}")
+        if self.deletes:
+            lines.append(f"{_count(self.deletes, 'person', 'people')} deleted or suppressed")
+        if self.held:
+            lines.append(f"{_rows(self.held)} held until they are 72 hours old")
+        return lines
+
+
+def utc_text(unix_s: float) -> str:
+    """A moment as the summary writes it.
+
+    >>> utc_text(0)
+    '1970-01-01T00:00:00Z'
+    """
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def size(count_bytes: int) -> str:
+    """A number of bytes for people.
+
+    >>> size(1_234_567)
+    '1.2 MB'
+    """
+    unit, name = next((each for each in _UNITS_BYTES if count_bytes >= each[0]), _UNITS_BYTES[-1])
+    return f"{count_bytes / unit:.1f} {name}" if unit > 1 else f"{count_bytes} {name}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people.
+
+    >>> duration(3725)
+    '1:02:05'
+    """
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE_S)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"
+
+
+def _equation(each: "Summary | SourceSummary") -> str:
+    right = " + ".join(f"{getattr(each, name)} {name}" for name in _ACCOUNTS)
+    return f"{each.rows_read} rows_read = {right} ({each.held} held)"
+
+
+def _by_kind(sources: Iterable[SourceSummary]) -> list[tuple[str, SourceSummary]]:
+    """The lines of the table; several sources of a kind are told apart by number."""
+    sources = list(sources)
+    kinds = [each.kind for each in sources]
+    return [
+        (kind if kinds.count(kind) == 1 else f"{kind} {kinds[: place + 1].count(kind)}", each)
+        for place, (kind, each) in enumerate(zip(kinds, sources, strict=True))
+    ]
+
+
+def _table(lines: Sequence[tuple[str, "Summary | SourceSummary"]]) -> list[str]:
+    """The law as a table: what was read, and what became of it."""
+    names = ("rows_read", *_ACCOUNTS)
+    table: list[tuple[str, ...]] = [("", "rows read", *_ACCOUNTS)]
+    table += [(title, *(f"{getattr(each, name):,}" for name in names)) for title, each in lines]
+    widths = [max(len(line[place]) for line in table) for place in range(len(names) + 1)]
+    shown = [
+        f"  {line[0]:<{widths[0]}}"
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in table
+    ]
+    rule = "  " + "-" * (len(shown[0]) - 2)
+    return [*shown[:-1], rule, shown[-1]]
+
+
+def _rows(count: int) -> str:
+    return _count(count, "row")
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
