@@ -1,6 +1,6 @@
 """Who is who in the workspace: identifiers, one person each."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,6 +66,7 @@ class People:
     def __init__(self, people: Iterable[Person] = (), last_number: int = 0) -> None:
         self._by_number: dict[int, Person] = {}
         self._by: dict[str, dict[str, Person]] = {"id": {}, "email": {}, "phone": {}}
+        self._turned_out: dict[str, Person | None] = {}
         self._last_number = last_number
         self.changed: dict[int, Person] = {}
         for person in people:
@@ -76,7 +77,10 @@ class People:
         """The person of this name; also a suppressed one."""
         if identifier == "cio_id":
             return self._of_cio_id(named)
-        return self._by[identifier].get(named.lower() if identifier == "email" else named)
+        if identifier == "anonymous_id":
+            person = self._turned_out.get(named)
+            return person if person and person.state == "active" else None
+        return self._by.get(identifier, {}).get(_key(identifier, named))
 
     def add(self, identifier: str, named: str, now_s: float, *, bare: bool = False) -> Person:
         """A new person."""
@@ -86,6 +90,38 @@ class People:
         self._index(person)
         self.changed[person.number] = person
         return person
+
+    def named_in(self, attributes: Mapping[str, Any]) -> Person | None:
+        """The person whom an identifier among the attributes belongs to."""
+        for identifier in ("id", "email"):
+            named = attributes.get(identifier)
+            if named not in (None, "") and (found := self.find(identifier, str(named))):
+                return found
+        return None
+
+    def take_names(
+        self, person: Person, attributes: Mapping[str, Any], changeable: Container[str]
+    ) -> bool:
+        """Give the person the identifiers among the attributes.
+
+        One that the person has already is changed only if it is among `changeable`.
+
+        Returns:
+            False, and nothing is done, where one of them is somebody else's.
+        """
+        new: dict[str, str] = {}
+        for identifier in self._by:
+            named = attributes.get(identifier)
+            if named in (None, ""):
+                continue
+            if self.find(identifier, str(named)) not in (None, person):
+                return False
+            if str(named) != getattr(person, identifier):
+                new[identifier] = str(named)
+        for identifier, named in new.items():
+            if getattr(person, identifier) is None or identifier in changeable:
+                self.rename(person, identifier, named)
+        return True
 
     def rename(self, person: Person, identifier: str, named: str) -> None:
         """Give the person another name of this kind; the old one is free again."""
@@ -104,6 +140,15 @@ class People:
             for identifier in self._by:
                 self._forget(person, identifier)
 
+    def meet(self, anonymous_id: str, number: int | None = None) -> None:
+        """Someone anonymous appears, or turns out to be the person of this number."""
+        person = self._by_number.get(number or 0)
+        self._turned_out[anonymous_id] = person or self._turned_out.get(anonymous_id)
+
+    def has_met(self, anonymous_id: str) -> bool:
+        """Whether there was a sign of someone anonymous who is nobody yet."""
+        return self._turned_out.get(anonymous_id, self) is None
+
     def touch(self, person: Person) -> None:
         """Note that something about the person is to be stored."""
         self.changed[person.number] = person
@@ -120,9 +165,14 @@ class People:
         for identifier, known in self._by.items():
             named: Any = getattr(person, identifier)
             if named is not None:
-                known[named.lower() if identifier == "email" else named] = person
+                known[_key(identifier, named)] = person
 
     def _forget(self, person: Person, identifier: str) -> None:
         named = getattr(person, identifier)
         if named is not None:
-            self._by[identifier].pop(named.lower() if identifier == "email" else named, None)
+            self._by[identifier].pop(_key(identifier, named), None)
+
+
+def _key(identifier: str, named: str) -> str:
+    """What tells two names apart: the case of an e-mail does not."""
+    return named.lower() if identifier == "email" else named

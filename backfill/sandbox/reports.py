@@ -29,8 +29,8 @@ def people(store: Store, limit: int, after: int) -> dict[str, Any]:
         [after, limit],
     )
     last = rows[-1]["number"] if rows else 0
-    attributes = _attributes(store, after, last)
-    found = [_person(row, attributes.get(row["number"], {})) for row in rows]
+    known = attributes(store, after, last)
+    found = [_person(row, known.get(row["number"], {})) for row in rows]
     return {"people": found, "next": last if len(rows) == limit else None}
 
 
@@ -39,7 +39,7 @@ def person(store: Store, number: int) -> dict[str, Any]:
     (row,) = store.read(
         "SELECT number, id, email, phone, since_s, bare FROM people WHERE number = ?", [number]
     )
-    attributes = _attributes(store, number - 1, number)
+    known = attributes(store, number - 1, number)
     (count,) = store.read("SELECT count(*) AS events FROM events WHERE person = ?", [number])
     last = store.read(
         "SELECT arrival, kind, event_id, name, occurred_s, replaced, payload, identifier, named"
@@ -47,7 +47,7 @@ def person(store: Store, number: int) -> dict[str, Any]:
         [number, LAST_EVENTS],
     )
     return {
-        **_person(row, attributes.get(number, {})),
+        **_person(row, known.get(number, {})),
         "devices": _devices(store, number),
         "events": count["events"],
         "last_events": [_event(event) for event in last],
@@ -123,7 +123,7 @@ def _whole(seconds: float) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def _attributes(store: Store, after: int, last: int) -> dict[int, dict[str, Any]]:
+def attributes(store: Store, after: int, last: int) -> dict[int, dict[str, Any]]:
     """The attributes of the people numbered `after + 1` to `last`, from their whole history."""
     rows = store.read(
         "SELECT person, payload FROM changes WHERE person > ? AND person <= ?"

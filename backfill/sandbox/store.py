@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS arrivals (
 CREATE TABLE IF NOT EXISTS people (
     number BIGINT, since_s DOUBLE, id VARCHAR, email VARCHAR, phone VARCHAR, bare BOOLEAN,
     state VARCHAR, changed_s DOUBLE);
+CREATE TABLE IF NOT EXISTS inherited (person BIGINT, payload VARCHAR);
 CREATE TABLE IF NOT EXISTS memberships (segment BIGINT, person BIGINT);
 CREATE TABLE IF NOT EXISTS segments (name VARCHAR, condition VARCHAR);
 CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR);
@@ -38,7 +39,9 @@ CREATE OR REPLACE VIEW active AS FROM people WHERE state = 'active';
 CREATE OR REPLACE VIEW events AS
     FROM arrivals WHERE kind IN ('event', 'page', 'screen') AND outcome = 'applied';
 CREATE OR REPLACE VIEW changes AS
-    FROM arrivals WHERE kind IN ('identify', 'merge') AND outcome = 'applied';
+    SELECT person, occurred_s, arrival, payload FROM arrivals
+        WHERE kind = 'identify' AND outcome = 'applied'
+    UNION ALL SELECT person, -1, 0, payload FROM inherited;
 """
 
 
@@ -120,9 +123,10 @@ class Store:
             names = [column[0] for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def write(self, sql: str, parameters: Parameters = ()) -> None:
-        """Change something, at once."""
-        self._db.execute(sql, parameters)
+    def write(self, sql: str, parameters: Parameters = ()) -> int:
+        """Change something, at once; how many rows that were."""
+        row = self._db.execute(sql, parameters).fetchone()
+        return row[0] if row else 0
 
     def ledger(self) -> Ledger:
         """The counters, as last flushed."""
@@ -149,6 +153,17 @@ class Store:
             ids, received_s = zip(*some, strict=True)
             yield list(ids), list(received_s)
 
+    def anonymous(self) -> Iterator[tuple[str, int | None]]:
+        """Every anonymous id that has been seen, with the number of the person it turned out."""
+        rows = self._db.execute(
+            "SELECT named, max(person) FROM arrivals WHERE identifier = 'anonymous_id'"
+            " AND outcome = 'applied' GROUP BY named UNION ALL"
+            " SELECT json_extract_string(payload, '$.anonymous_id') AS named, person"
+            " FROM arrivals WHERE kind = 'identify' AND outcome = 'applied'"
+            " AND contains(payload, '\"anonymous_id\"') AND named IS NOT NULL"
+        )
+        return iter(rows.fetchall())
+
     def last_number(self) -> tuple[int, int]:
         """The last arrival's number and the last person's."""
         row = self._db.execute(
@@ -161,7 +176,7 @@ class Store:
         """Forget everything but the environment id."""
         self._empty()
         with self._transaction():
-            for table in ("arrivals", "people", "memberships", "segments"):
+            for table in ("arrivals", "people", "inherited", "memberships", "segments"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # a name from the line above
             self._db.execute("DELETE FROM meta WHERE key = 'counters'")
 

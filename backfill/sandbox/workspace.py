@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from backfill.sandbox import handover
 from backfill.sandbox.ledger import Ledger
 from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem
 from backfill.sandbox.people import People, Person, guess_identifier
@@ -15,7 +16,7 @@ from backfill.sandbox.seen import Seen
 from backfill.sandbox.settings import DAY_S, Settings
 from backfill.sandbox.store import ARROW, Store
 
-MERGED_EVENTS_S = 30 * DAY_S
+HANDED_OVER_S = 30 * DAY_S
 
 NOBODY = frozenset({"", "anonymous_id"})
 
@@ -41,6 +42,9 @@ class Workspace:
             "delete": self._delete,
             "suppress": self._suppress,
             "unsuppress": self._unsuppress,
+            "merge": self._merge,
+            "add_customers": self._change_members,
+            "remove_customers": self._change_members,
         }
         self._load()
 
@@ -49,6 +53,9 @@ class Workspace:
         self._arrivals = arrivals
         self.ledger: Ledger = self.store.ledger()
         self._people = People(self.store.people(), people)
+        for anonymous_id, number in self.store.anonymous():
+            self._people.meet(anonymous_id, number)
+        self._later: list[Callable[[], None]] = []
         self._seen = Seen(self.settings.behaviour.dedupe_window_s)
         for event_ids, received_s in self.store.event_ids():
             self._seen.remember(event_ids, received_s)
@@ -72,8 +79,10 @@ class Workspace:
         }
         self._count(told["kind"], outcomes, told["replaced"])
         self.store.append([columns[name] for name in ARROW])
-        if self.store.is_full:
+        if self.store.is_full or self._later:
             self.flush()
+        while self._later:
+            self._later.pop(0)()
 
     def _effects(self, operations: Sequence[Operation], now_s: float) -> list[Effect]:
         """Carry out the valid operations; what became of each."""
@@ -113,6 +122,7 @@ class Workspace:
             return "duplicate", person
         if person is None:
             if operation.identifier in NOBODY:
+                self._people.meet(operation.named)
                 return "applied", None
             person = self._create(operation, now_s, bare=True)
         if person is None or person.state != "active":
@@ -124,54 +134,75 @@ class Workspace:
         attributes: dict[str, Any] = operation.extra
         person = self._find(operation)
         if person is None:
-            person = self._named_in(attributes)
+            person = self._people.named_in(attributes)
             if person is None:
-                person = None if _updates_only(attributes) else self._create(operation, now_s)
-            elif person.state == "active":
+                updates_only = attributes.get("_update") is True
+                person = None if updates_only else self._create(operation, now_s)
+            elif person.state == "active" and operation.identifier != "cio_id":
                 self._people.rename(person, operation.identifier, operation.named)
         if person is None or person.state != "active":
             return "ignored", person
-        if not self._rename(person, operation, attributes):
+        if not self._people.take_names(person, attributes, self._changeable(operation)):
             return "failed", person
-        at_s = operation.occurred_s if operation.occurred_s is not None else now_s
+        at_s = now_s if operation.occurred_s is None else operation.occurred_s
         if at_s < person.changed_s and self.settings.behaviour.old_identify == "skip":
             return "skipped", person
         person.bare = False
         person.changed_s = max(at_s, person.changed_s)
         self._people.touch(person)
+        self._recognise(person, attributes.get("anonymous_id"), now_s)
         return "applied", person
 
-    def _named_in(self, attributes: dict[str, Any]) -> Person | None:
-        """The person whom an identifier among the attributes belongs to."""
-        for identifier in ("id", "email"):
-            named = attributes.get(identifier)
-            if named not in (None, "") and (found := self._people.find(identifier, str(named))):
-                return found
-        return None
+    def _changeable(self, operation: Operation) -> tuple[str, ...]:
+        """The identifiers of a person that this call may change once they are set."""
+        if operation.identifier == "cio_id":
+            return ("id", "email", "phone")
+        return ("email", "phone") if self.settings.behaviour.email_by_id else ("phone",)
 
-    def _rename(self, person: Person, operation: Operation, attributes: dict[str, Any]) -> bool:
-        """Give the person the identifiers among the attributes; False if they are another's."""
-        new: dict[str, str] = {}
-        for identifier in ("id", "email", "phone"):
-            named = attributes.get(identifier)
-            if named in (None, ""):
-                continue
-            owner = self._people.find(identifier, str(named))
-            if owner is not None and owner is not person:
-                return False
-            if str(named) != getattr(person, identifier):
-                new[identifier] = str(named)
-        for identifier, named in new.items():
-            if self._may_rename(person, identifier, operation):
-                self._people.rename(person, identifier, named)
-        return True
+    def _recognise(self, person: Person, anonymous_id: Any, now_s: float) -> None:
+        """The person turns out to be someone anonymous, whose late events are now theirs."""
+        if not isinstance(anonymous_id, str) or not anonymous_id:
+            return
+        if self._people.has_met(anonymous_id):
+            since_s = now_s - HANDED_OVER_S
+            self._later.append(
+                lambda: self._receive(
+                    person, handover.adopt(self.store, anonymous_id, person.number, since_s)
+                )
+            )
+        self._people.meet(anonymous_id, person.number)
 
-    def _may_rename(self, person: Person, identifier: str, operation: Operation) -> bool:
-        if getattr(person, identifier) is None or operation.identifier == "cio_id":
-            return True
-        return identifier == "phone" or (
-            identifier == "email" and self.settings.behaviour.email_by_id
-        )
+    def _receive(self, person: Person, events: int) -> None:
+        person.events += events
+
+    def _merge(self, operation: Operation, now_s: float) -> Effect:
+        primary, secondary = self._find(operation), self._people.find(*operation.extra)
+        if primary is None or secondary is None or primary is secondary:
+            return "ignored", primary
+        if not primary.state == secondary.state == "active":
+            return "ignored", primary
+        names = {"email": secondary.email, "id": secondary.id, "phone": secondary.phone}
+        self._leave(secondary)
+        self._people.remove(secondary, "deleted")
+        self._people.take_names(primary, names, ())
+        self._people.touch(primary)
+
+        def hand_over() -> None:
+            since_s = now_s - HANDED_OVER_S
+            events = handover.merge(self.store, primary.number, secondary.number, since_s)
+            primary.events += events
+            self.ledger.events += events
+
+        self._later.append(hand_over)
+        return "applied", primary
+
+    def _change_members(self, operation: Operation, _now_s: float) -> Effect:
+        identifier, names = operation.extra
+        found = [self._people.find(identifier, str(name)) for name in names]
+        people = [person.number for person in found if person and person.state == "active"]
+        segment, add = int(operation.name or 0), operation.kind == "add_customers"
+        self._later.append(lambda: handover.change_members(self.store, segment, people, add=add))
+        return "applied", None
 
     def _delete(self, operation: Operation, _now_s: float) -> Effect:
         person = self._find(operation)
@@ -208,8 +239,6 @@ class Workspace:
         return "applied", person
 
     def _find(self, operation: Operation) -> Person | None:
-        if operation.identifier in NOBODY:
-            return None
         return self._people.find(operation.identifier, operation.named)
 
     def _create(self, operation: Operation, now_s: float, *, bare: bool = False) -> Person | None:
@@ -242,10 +271,6 @@ class Workspace:
                 ledger.duplicate_events += count * (outcome == "duplicate")
                 ledger.events += count * (outcome == "applied")
                 ledger.timestamps_replaced += count * was_replaced
-
-
-def _updates_only(attributes: dict[str, Any]) -> bool:
-    return attributes.get("_update") is True
 
 
 def _sentence(problems: tuple[Problem, ...]) -> str | None:

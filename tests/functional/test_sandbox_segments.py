@@ -1,0 +1,250 @@
+"""Segments count exactly the people that an independent computation gives."""
+
+import random
+from collections import defaultdict
+
+import httpx
+import pytest
+
+from backfill.sandbox import Settings, running
+
+DAY_S = 86_400
+NOW_S = 1_790_000_000
+
+
+@pytest.fixture(scope="module")
+def workspace():
+    """A sandbox that stands still at NOW_S, spoken to as its owner."""
+    settings = Settings(now_s=NOW_S)
+    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=20) as client:
+        client.auth = (settings.site_id, settings.api_key)
+        yield client
+
+
+@pytest.fixture
+def client(workspace):
+    """The sandbox of this file, empty."""
+    workspace.post("/sandbox/reset").raise_for_status()
+    return workspace
+
+
+def identify(person, **attributes):
+    """An operation that sets attributes."""
+    return {
+        "type": "person",
+        "action": "identify",
+        "identifiers": {"id": person},
+        "attributes": attributes,
+    }
+
+
+def event(person, name, days_ago, **data):
+    """An operation that says what happened so many days before NOW_S."""
+    return {
+        "type": "person",
+        "action": "event",
+        "identifiers": {"id": person},
+        "name": name,
+        "timestamp": NOW_S - round(days_ago * DAY_S),
+        "attributes": data,
+    }
+
+
+def send(client, *operations):
+    """Send operations as one batch."""
+    client.post("/api/v2/batch", json={"batch": operations}).raise_for_status()
+
+
+def members(client, condition):
+    """The people of a segment; its count agrees."""
+    answer = client.post("/sandbox/segments", json=condition).raise_for_status().json()
+    assert answer["count"] == len(answer["people"]) or answer["count"] > 100
+    return set(answer["people"])
+
+
+@pytest.fixture
+def shop(client):
+    """Ann buys often, Ben bought long ago, Cay is new, Dan is known for long and did nothing."""
+    send(
+        client,
+        identify("ann", plan="premium", age=31, vip=True),
+        identify("ben", plan="free", age="42"),
+        identify("cay", note='say "hi"'),
+        event("ann", "bought", 1, price=20, item={"kind": "book"}),
+        event("ann", "bought", 5, price=5),
+        event("ann", "bought", 40, price=50),
+        event("ben", "bought", 40, price=15),
+        event("dan", "visited", 60),
+        event("cay", "bought", -1, price=99),
+    )
+    return client
+
+
+CONDITIONS = [
+    ({"event": {"name": "bought", "within_days": 30}}, {"ann"}),
+    ({"event": {"name": " bought ", "within_days": 30}}, {"ann"}),
+    ({"event": {"name": "Bought"}}, set()),
+    ({"event": {"name": "bought"}}, {"ann", "ben", "cay"}),
+    ({"event": {"name": "bought", "at_least": 2, "within_days": 30}}, {"ann"}),
+    ({"event": {"name": "bought", "at_least": 3, "within_days": 30}}, set()),
+    ({"event": {"name": "bought", "exactly": 3}}, {"ann"}),
+    ({"event": {"name": "bought", "exactly": 0}}, {"dan"}),
+    ({"event": {"name": "bought", "at_most": 1}}, {"ben", "cay", "dan"}),
+    ({"event": {"name": "bought", "at_least": 1, "at_most": 1}}, {"ben", "cay"}),
+    ({"event": {"name": "bought", "performed": False}}, {"dan"}),
+    ({"event": {"name": "bought", "performed": False, "within_days": 30}}, {"ben", "dan"}),
+    ({"event": {"name": "bought", "since": NOW_S - 6 * DAY_S, "until": NOW_S}}, {"ann"}),
+    ({"event": {"name": "bought", "type": "page"}}, set()),
+    ({"event": {"name": "bought", "where": {"price": {"gt": 15}}}}, {"ann", "cay"}),
+    ({"event": {"name": "bought", "where": {"price": {"gte": 15, "lt": 20}}}}, {"ben"}),
+    ({"event": {"name": "bought", "where": {"price": 5}}}, {"ann"}),
+    ({"event": {"name": "bought", "where": {"item.kind": {"eq": "book"}}}}, {"ann"}),
+    ({"event": {"name": "bought", "where": {"item": {"exists": False}}}}, {"ann", "ben", "cay"}),
+    ({"attribute": {"name": "plan", "eq": "premium"}}, {"ann"}),
+    ({"attribute": {"name": "plan", "ne": "premium"}}, {"ben", "cay", "dan"}),
+    ({"attribute": {"name": "plan", "exists": True}}, {"ann", "ben"}),
+    ({"attribute": {"name": "plan", "exists": False}}, {"cay", "dan"}),
+    ({"attribute": {"name": "age", "gt": 30}}, {"ann", "ben"}),
+    ({"attribute": {"name": "vip", "eq": True}}, {"ann"}),
+    ({"attribute": {"name": "note", "contains": '"hi"'}}, {"cay"}),
+    ({"attribute": {"name": "id", "eq": "ben"}}, {"ben"}),
+    ({"not": {"attribute": {"name": "plan", "eq": "premium"}}}, {"ben", "cay", "dan"}),
+    ({"and": []}, {"ann", "ben", "cay", "dan"}),
+    ({"or": []}, set()),
+    (
+        {
+            "or": [
+                {"event": {"name": "visited"}},
+                {"and": [{"event": {"name": "bought"}}, {"attribute": {"name": "age", "lt": 40}}]},
+            ]
+        },
+        {"ann", "dan"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("condition", "people"), CONDITIONS, ids=lambda value: str(value)[:60])
+def test_a_condition_holds_for_exactly_its_people(shop, condition, people):
+    """Each kind of condition, alone and combined, finds whom it says."""
+    assert members(shop, condition) == people
+
+
+def test_the_moment_can_be_given(shop):
+    """A segment can be asked for as of another day."""
+    condition = {"event": {"name": "bought", "within_days": 30}}
+
+    earlier = shop.post("/sandbox/segments", json={"now": NOW_S - 30 * DAY_S, **condition}).json()
+    later = shop.post("/sandbox/segments", json={"now": NOW_S + 29 * DAY_S, **condition}).json()
+
+    assert earlier == {"count": 2, "people": ["ann", "ben"]}
+    assert later == {"count": 2, "people": ["ann", "cay"]}
+
+
+def test_a_cleared_attribute_no_longer_counts(client):
+    """Null and the empty text remove an attribute."""
+    send(client, identify("ann", plan="a"), identify("ben", plan="a"), identify("cay", plan="a"))
+    send(client, identify("ann", plan=None), identify("ben", plan=""))
+
+    assert members(client, {"attribute": {"name": "plan", "exists": True}}) == {"cay"}
+
+
+def test_the_latest_stamp_wins_not_the_latest_arrival(client):
+    """Attribute changes are ordered by their timestamp."""
+    send(client, {**identify("ann", plan="new"), "timestamp": NOW_S - 10})
+    send(client, {**identify("ann", plan="old"), "timestamp": NOW_S - 20})
+
+    assert members(client, {"attribute": {"name": "plan", "eq": "new"}}) == {"ann"}
+
+
+def test_moments_are_told_from_other_values(client):
+    """Only whole unix seconds are a timestamp; a text in ISO form is none."""
+    send(client, identify("ann", at=NOW_S - DAY_S), identify("ben", at="2026-01-01T00:00:00Z"))
+
+    assert members(client, {"attribute": {"name": "at", "is_timestamp": True}}) == {"ann"}
+    assert members(client, {"attribute": {"name": "at", "within_days": 2}}) == {"ann"}
+
+
+def test_a_saved_segment_is_counted_anew(shop):
+    """The list of saved segments shows live counts."""
+    condition = {"event": {"name": "visited"}}
+    shop.put("/sandbox/segments/visitors", json=condition).raise_for_status()
+    send(shop, event("eve", "visited", 1))
+
+    saved = shop.get("/sandbox/segments").json()["segments"]
+
+    assert saved == [{"name": "visitors", "condition": condition, "count": 2}]
+    shop.delete("/sandbox/segments/visitors")
+    assert shop.get("/sandbox/segments").json() == {"segments": []}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {},
+        [],
+        {"and": {}},
+        {"event": {}},
+        {"event": {"name": "x", "often": 3}},
+        {"event": {"name": "x", "within_days": "30"}},
+        {"attribute": {"name": "x"}},
+        {"attribute": {"name": "x", "like": "y"}},
+        {"attribute": {"name": "x'; DROP TABLE arrivals; --"}},
+        {"segment": "1; DROP TABLE people"},
+        {"and": [{"event": {"name": "x"}, "attribute": {"name": "y", "eq": 1}}]},
+    ],
+    ids=str,
+)
+def test_what_is_no_condition_is_refused_with_a_sentence(shop, condition):
+    """A mistake is answered 400 and says what is wrong."""
+    answer = shop.post("/sandbox/segments", json=condition)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("segment: ")
+
+
+def test_names_with_quotes_are_only_names(shop):
+    """Whatever stands in a name or a value is bound, never SQL."""
+    nasty = "x' OR '1'='1\"; DROP TABLE arrivals; --"
+    send(shop, event("eve", nasty, 1, **{nasty: nasty}), identify("eve", **{nasty: nasty}))
+
+    assert members(shop, {"event": {"name": nasty, "where": {nasty: {"eq": nasty}}}}) == {"eve"}
+    assert members(shop, {"attribute": {"name": nasty, "eq": nasty}}) == {"eve"}
+
+
+def test_random_histories_agree_with_a_plain_computation(client):
+    """People by the hundred, windows and counts: the segment equals a loop over what was sent."""
+    draws = random.Random(11)
+    history = defaultdict(list)
+    operations = []
+    for _ in range(1500):
+        person, name = f"p{draws.randrange(300)}", draws.choice(["purchased", "created_project"])
+        days_ago = draws.uniform(-2, 90)
+        operation = event(person, name, days_ago)
+        operations.append(operation)
+        history[person].append((name, operation["timestamp"]))
+    send(client, *operations)
+    since_s = NOW_S - 30 * DAY_S
+
+    def count(person, name):
+        return sum(n == name and since_s <= at_s <= NOW_S for n, at_s in history[person])
+
+    def is_old(person):
+        return min(at_s for _, at_s in history[person]) <= since_s
+
+    expected = {
+        "purchased": sum(count(p, "purchased") >= 1 for p in history),
+        "twice": sum(count(p, "purchased") >= 2 for p in history),
+        "no project": sum(not count(p, "created_project") and is_old(p) for p in history),
+    }
+    asked = {
+        "purchased": {"event": {"name": "purchased", "within_days": 30}},
+        "twice": {"event": {"name": "purchased", "within_days": 30, "at_least": 2}},
+        "no project": {"event": {"name": "created_project", "performed": False, "within_days": 30}},
+    }
+
+    found = {
+        key: client.post("/sandbox/segments", json=condition).json()["count"]
+        for key, condition in asked.items()
+    }
+
+    assert found == expected
