@@ -1,7 +1,7 @@
 """One process at a time runs a job, and the others learn which."""
 
-import os
 import signal
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -65,7 +65,7 @@ def test_the_second_process_is_told_who_the_first_is(tmp_path, holder):
     with pytest.raises(StateError) as caught:
         JobLock.take(tmp_path)
     who, _, since = caught.value.what.rpartition(" since ")
-    assert who.endswith(f"is being run by process {holder.pid} on {os.uname().nodename}")
+    assert who.endswith(f"is being run by process {holder.pid} on {socket.gethostname()}")
     age = datetime.now(UTC) - datetime.fromisoformat(since)
     assert timedelta() <= age < timedelta(minutes=1)
     assert caught.value.next_step
