@@ -282,7 +282,7 @@ def _cell(column: pa.Array, kind: Values) -> Any:
     if value is None and not column[0].is_valid:
         return None
     if kind == "json" and pa.types.is_string(column.type):
-        return orjson.Fragment(value)
+        return kernels.load_json(value)
     if pa.types.is_temporal(column.type) and not pa.types.is_time(column.type):
         return pc.cast(column, pa.string())[0].as_py()
     if isinstance(value, str):
@@ -290,7 +290,7 @@ def _cell(column: pa.Array, kind: Values) -> Any:
     if refusal_of(column.type):
         return str(value)
     encoded = _typed(column).fragments()[0].as_py()
-    return str(value) if encoded is None else orjson.Fragment(encoded)
+    return str(value) if encoded is None else kernels.load_json(encoded)
 
 
 def _has_python_value(type_: pa.DataType) -> bool:

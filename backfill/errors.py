@@ -13,6 +13,7 @@ A row's failure is a value (`backfill.rows.Rejection`); only a run's failure is 
 """
 
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -49,6 +50,8 @@ class BackfillError(Exception):
     Args:
         what: What happened and where (file, row, column, key), without personal data.
         next_step: What the user can do about it, as one sentence.
+
+    `summary` says how far a run came that this stopped (`backfill.report.Summary`).
     """
 
     exit_code = ExitCode.BUG
@@ -57,6 +60,7 @@ class BackfillError(Exception):
         super().__init__(what)
         self.what = what
         self.next_step = next_step
+        self.summary: Any = None
 
 
 class UsageError(BackfillError):

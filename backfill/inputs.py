@@ -1,6 +1,6 @@
 """The files of a job: found, opened, fingerprinted, and matched with those of an earlier run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os.path import relpath
 
@@ -61,6 +61,11 @@ def open_inputs(pipeline: Pipeline) -> list[Input]:
                     require_columns(settings, columns, name)
                 inputs.append(Input(len(inputs) + 1, index, name, file, fingerprint(path)))
     return inputs
+
+
+def of_kind(inputs: Sequence[Input], pipeline: Pipeline, kind: str) -> Iterator[Input]:
+    """The files of one kind of source."""
+    return (each for each in inputs if pipeline.sources[each.source].kind == kind)
 
 
 def bind(inputs: Sequence[Input], journal: Journal, *, append: bool) -> list[Input]:

@@ -252,6 +252,14 @@ def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]
     return encode(source, api, subjects, ids).lengths
 
 
+def too_large(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.bool_]:
+    """Which rows make operations that this API does not take."""
+    if api == "v1":
+        data_bytes = pc.binary_length(subjects.attributes).to_numpy() + len("{}")
+        return cast("npt.NDArray[np.bool_]", data_bytes > V1_DATA_BYTES_MAX)
+    return sizes(source, api, subjects) > V2_BYTES_MAX
+
+
 def _seconds_text(subjects: Subjects) -> pa.StringArray:
     return pc.cast(seconds(_required(subjects.micros)), pa.string())
 

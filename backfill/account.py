@@ -1,0 +1,211 @@
+"""The account of a run: what became of every row, from the journal and the plan."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from backfill.clock import Clock
+from backfill.errors import BackfillError, ExitCode, StateError, first_of
+from backfill.job import Job, rows_read
+from backfill.journal import Counts, Totals
+from backfill.pipeline import Pipeline
+from backfill.plans import Plan
+from backfill.report.rejected import RejectedRow, write_rejected
+from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
+from backfill.sender import Listener
+
+
+class Told(Protocol):
+    """Is told of settled rows."""
+
+    def settled(self, rows: int, rejected: int) -> None:
+        """So many more rows need nothing more; so many of them were rejected."""
+
+
+class Account:
+    """Knows what became of a job's rows, and writes it down when a run ends.
+
+    Args:
+        pipeline: The settings.
+        folder: The job's state directory.
+        clock: The time.
+
+    `rejected_file` is where the rejected rows were written, once the account is closed.
+    """
+
+    def __init__(self, pipeline: Pipeline, folder: Path, clock: Clock) -> None:
+        self.rejected_file: Path | None = None
+        self._pipeline = pipeline
+        self._folder = folder
+        self._clock = clock
+        self._started_s = clock.unix_s()
+        self._job: Job | None = None
+        self._plan: Plan | None = None
+        self._run_id = 0
+        self._held: Mapping[int, int] = {}
+        self._before, self._before_totals = Counts(), Totals()
+
+    def open(self, job: Job) -> None:
+        """Begin: what the journal knows now was there before this run."""
+        self._job = job
+        job.journal.meta.setdefault("started_at", utc_text(self._started_s))
+        self._before = _all(job.journal.counts())
+        self._before_totals = job.journal.totals()
+        self._run_id = job.journal.runs.start(utc_text(self._started_s))
+        job.journal.commit()
+
+    def planned(self, plan: Plan) -> None:
+        """The plan says how many rows there are."""
+        self._plan = plan
+
+    def sending(self, held: Mapping[int, int]) -> None:
+        """Rows begin to be sent; `held` grows as rows are found that must wait."""
+        self._held = held
+
+    def listener(self, told: Told) -> Listener:
+        """Passes on what the send pass does, and keeps the status file up to date."""
+        return _Listener(told)
+
+    def close(self, error: BackfillError | None) -> Summary:
+        """Check the law, and write the rejected rows and the summary.
+
+        Args:
+            error: What stopped the run; None: it ran to its end.
+
+        Raises:
+            StateError: They cannot be written.
+            BackfillError: The accounts do not balance: a bug of ours.
+        """
+        if self._job is None:
+            return self._summary(error, {}, {})
+        journal = self._job.journal
+        rows = rows_read(self._job, self._plan)
+        journal.check_law(rows)
+        pending = {
+            part.id: rows[part.id] - journal.settled(part.id).settled_below(rows[part.id] + 1)
+            for part in journal.parts()
+        }
+        seconds = float(journal.meta.get("seconds", 0.0)) + self._clock.since_start_s()
+        journal.meta["seconds"] = round(seconds, 3)
+        summary = self._summary(error, rows, pending)
+        summary.check_law()
+        try:
+            self.rejected_file = write_rejected(self._folder, self._rejected, self._columns())
+            summary.write(self._folder / SUMMARY_FILE)
+        except OSError as failure:
+            raise StateError(
+                f"{self._folder}: the report cannot be written: {failure.strerror}",
+                next_step="make room or mend the permissions, then start the same command again",
+            ) from failure
+        journal.runs.finish(self._run_id, summary.finished_at, summary.exit, summary.as_dict())
+        journal.commit()
+        return summary
+
+    def _summary(
+        self, error: BackfillError | None, rows: Mapping[int, int], pending: Mapping[int, int]
+    ) -> Summary:
+        counts = self._job.journal.counts() if self._job else {}
+        totals = self._job.journal.totals() if self._job else Totals()
+        meta = self._job.journal.meta if self._job else {}
+        sources = [
+            self._source(index, counts.get(index, Counts()), rows, pending)
+            for index in range(len(self._pipeline.sources))
+        ]
+        everything = _all(counts)
+        seconds = float(meta.get("seconds", self._clock.since_start_s()))
+        left = sum(pending.values())
+        return Summary(
+            job=self._pipeline.name,
+            exit=self._exit(error, everything.rejected),
+            complete=bool(self._plan) and left == 0 and self._plan.limit is None,
+            rows_read=sum(rows.values()),
+            delivered=everything.delivered,
+            rejected=everything.rejected,
+            merged=everything.merged,
+            skipped=sum(everything.skipped.values()),
+            pending=left,
+            held=sum(each.held for each in sources),
+            deletes=everything.deletes,
+            requests=totals.requests,
+            attempts=totals.attempts,
+            bytes_sent=totals.bytes_sent,
+            seconds=round(seconds, 3),
+            rows_per_second=_per_second(everything.rows(), seconds),
+            started_at=str(meta.get("started_at", utc_text(self._started_s))),
+            finished_at=utc_text(self._clock.unix_s()),
+            sources=sources,
+            rejections_by_reason=dict(everything.reasons),
+            this_run=self._this_run(everything, totals),
+        )
+
+    def _source(
+        self, index: int, counts: Counts, rows: Mapping[int, int], pending: Mapping[int, int]
+    ) -> SourceSummary:
+        parts = self._job.journal.parts() if self._job else []
+        mine = [part for part in parts if part.source == index]
+        return SourceSummary(
+            kind=self._pipeline.sources[index].kind,
+            files=[part.path for part in mine],
+            rows_read=sum(rows[part.id] for part in mine),
+            delivered=counts.delivered,
+            rejected=counts.rejected,
+            merged=counts.merged,
+            skipped=sum(counts.skipped.values()),
+            pending=sum(pending[part.id] for part in mine),
+            held=self._held.get(index, 0),
+            deletes=counts.deletes,
+            skipped_by_reason=dict(counts.skipped),
+        )
+
+    def _this_run(self, now: Counts, totals: Totals) -> RunSummary:
+        before, cost, seconds = self._before, self._before_totals, self._clock.since_start_s()
+        return RunSummary(
+            delivered=now.delivered - before.delivered,
+            rejected=now.rejected - before.rejected,
+            merged=now.merged - before.merged,
+            skipped=sum(now.skipped.values()) - sum(before.skipped.values()),
+            deletes=now.deletes - before.deletes,
+            requests=totals.requests - cost.requests,
+            attempts=totals.attempts - cost.attempts,
+            bytes_sent=totals.bytes_sent - cost.bytes_sent,
+            seconds=round(seconds, 3),
+            rows_per_second=_per_second(now.rows() - before.rows(), seconds),
+        )
+
+    @staticmethod
+    def _exit(error: BackfillError | None, rejected: int) -> ExitCode:
+        codes = [ExitCode.REJECTIONS if rejected else ExitCode.DELIVERED]
+        return first_of([*codes, error.exit_code] if error else codes)
+
+    def _rejected(self) -> Iterator[RejectedRow]:
+        if self._job is None:
+            return
+        names = {part.id: part.path for part in self._job.journal.parts()}
+        for part, each in self._job.journal.rejections():
+            yield RejectedRow(part, names[part], each)
+
+    def _columns(self) -> dict[str, tuple[str, ...]]:
+        inputs = self._job.inputs if self._job else ()
+        return {each.name: each.file.columns() or () for each in inputs}
+
+
+class _Listener:
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def settled(self, rows: int, rejected: int) -> None:
+        self._told.settled(rows, rejected)
+
+    def committed(self) -> None:
+        pass
+
+
+def _all(counts: Mapping[int, Counts]) -> Counts:
+    everything = Counts()
+    for each in counts.values():
+        everything.add(each)
+    return everything
+
+
+def _per_second(rows: int, seconds: float) -> float:
+    return round(rows / seconds, 1) if seconds > 0 else 0.0

@@ -1,0 +1,35 @@
+"""The one place where the real clock and the real die are taken from."""
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+
+from backfill.delivery.turns import Time
+
+
+class Clock:
+    """Time as it is; `since_start_s` counts from when it was made."""
+
+    def __init__(self) -> None:
+        self._started_s = time.monotonic()  # noqa: TID251 - this is the clock that others take
+
+    def now_s(self) -> float:
+        """A monotonic clock, in seconds."""
+        return time.monotonic()  # noqa: TID251
+
+    def since_start_s(self) -> float:
+        """Seconds since this clock was made."""
+        return self.now_s() - self._started_s
+
+    def unix_s(self) -> float:
+        """The time now, as unix seconds."""
+        return time.time()  # noqa: TID251
+
+    def iso(self) -> str:
+        """The time now, as ISO 8601 in UTC, to the second."""
+        return datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251
+
+    def time(self) -> Time:
+        """What a delivery needs to wait."""
+        return Time(self.now_s, asyncio.sleep, random.random)

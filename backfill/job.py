@@ -1,0 +1,122 @@
+"""A job: a pipeline, its files and its journal, bound to one another and to one workspace."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backfill.errors import GuardError
+from backfill.inputs import Input
+from backfill.journal import Journal, Ranges
+from backfill.pipeline import Pipeline
+from backfill.plans import Plan, Progress, base_key, keep_only, key_of, make_plan, stored
+
+STATE_FOLDER = ".backfill"
+PLAN_FOLDER = "plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one run works on.
+
+    Args:
+        pipeline: The settings.
+        inputs: The files, numbered as the journal knows them.
+        journal: What is settled.
+        folder: Where the job's state is kept.
+        limit: Only so many rows of each source.
+    """
+
+    pipeline: Pipeline
+    inputs: Sequence[Input]
+    journal: Journal
+    folder: Path
+    limit: int | None = None
+
+    def settled(self) -> dict[int, Ranges]:
+        """The rows that are settled now, by part, as a copy."""
+        return {
+            each.part: Ranges(ranges.low, list(ranges.above()))
+            for each in self.inputs
+            if (ranges := self.journal.settled(each.part))
+        }
+
+
+def folder_of(pipeline: Pipeline, state_dir: Path | None) -> Path:
+    """Where a job's state is kept: below `state_dir`, by default beside the pipeline file."""
+    return (state_dir or pipeline.folder / STATE_FOLDER) / pipeline.name
+
+
+def bind_workspace(journal: Journal, workspace: str) -> None:
+    """One journal belongs to one workspace.
+
+    Raises:
+        GuardError: It belongs to another one.
+    """
+    known = journal.meta.setdefault("workspace", workspace)
+    if known != workspace:
+        raise GuardError(
+            f"this job's journal belongs to another workspace ({known}); these credentials open"
+            f" {workspace}: what was delivered there is not here",
+            next_step="use --state-dir DIR for this workspace, or --restart to forget the other",
+        )
+
+
+def bind_settings(job: Job, *, accept_changes: bool) -> None:
+    """Once something was sent, what makes operations and ids stays as it is.
+
+    Raises:
+        GuardError: It has changed, and `accept_changes` is not set.
+    """
+    digest = job.pipeline.digest()
+    known = job.journal.meta.get("settings", digest)
+    if known != digest and job.journal.totals().attempts and not accept_changes:
+        raise GuardError(
+            "the pipeline file has changed what operations or event ids are made of, and rows were"
+            " sent with the former settings",
+            next_step="use --accept-changes to send the rest with the new settings, --restart to"
+            " send everything again, or put the settings back",
+        )
+    job.journal.meta["settings"] = digest
+
+
+def plan_of(job: Job, *, now_s: float, progress: Progress) -> Plan:
+    """The plan that this job goes by: the one it was begun with, or a new one.
+
+    A new one is made when the files, the settings or the limit have changed since; rows that were
+    settled before keep what became of them.
+    """
+    folder, meta = job.folder / PLAN_FOLDER, job.journal.meta
+    purpose = base_key(job.pipeline, job.inputs, job.limit)
+    plan = None
+    if meta.get("plan_for") == purpose:
+        plan = stored(folder, str(meta["plan"]))
+    if plan is None:
+        settled = job.settled()
+        plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit))
+        plan = plan or make_plan(
+            job.pipeline,
+            job.inputs,
+            folder,
+            now_s=now_s,
+            settled=settled,
+            limit=job.limit,
+            progress=progress,
+        )
+    meta["plan_for"], meta["plan"] = purpose, plan.key
+    job.journal.commit()
+    keep_only(folder, plan.key)
+    return plan
+
+
+def rows_read(job: Job, plan: Plan | None) -> Mapping[int, int]:
+    """How many rows of each part belong to the accounts: those planned, or settled before."""
+    planned = plan.found.rows if plan else {}
+    return {
+        part.id: max(planned.get(part.id, 0), _last(job.journal.settled(part.id)))
+        for part in job.journal.parts()
+    }
+
+
+def _last(ranges: Ranges) -> int:
+    """The last settled row."""
+    return max((stop for _, stop in ranges.above()), default=ranges.low) - 1

@@ -1,0 +1,317 @@
+"""The run: plan what is in the files, ask the guards, send, settle, report.
+
+    summary = run(Pipeline.load("acme.toml"))
+
+Started again it goes on where it stopped, also after a crash.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from backfill import guards
+from backfill.account import Account
+from backfill.clock import Clock
+from backfill.delivery.credentials import Credentials, find_credentials
+from backfill.delivery.destination import check_rate, destination
+from backfill.delivery.meter import Meter
+from backfill.delivery.region import check_region
+from backfill.delivery.track_delivery import TrackDelivery, open_delivery
+from backfill.errors import BackfillError, InterruptedRunError, UnavailableError
+from backfill.inputs import bind, open_inputs
+from backfill.job import (
+    PLAN_FOLDER,
+    Job,
+    bind_settings,
+    bind_workspace,
+    folder_of,
+    plan_of,
+)
+from backfill.journal import Journal, forget
+from backfill.marks import Marks
+from backfill.merged import MergedPeople
+from backfill.pipeline import Pipeline
+from backfill.plans import Plan
+from backfill.report.summary import Summary
+from backfill.sender import Sender
+from backfill.sending import Preparing
+from backfill.stage import Stage, transforms_of
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is done; nothing here changes what is sent.
+
+    Args:
+        state_dir: Where jobs keep their state; None: `.backfill` beside the pipeline file.
+        url: Where requests go instead of the pipeline's destination.
+        rate: Requests per second at most, instead of the pipeline's; 0: no limit, loopback only.
+        concurrency: Requests at the same time; None: the pipeline's, or by rate and latency.
+        limit: Only the first so many rows of each source.
+        stop_after_s: Drain and stop after so many seconds; None: never.
+        restart: Forget what was sent.
+        append: Rows and files may have been added.
+        accept_changes: The settings may have changed since rows were sent.
+        env: Where credentials are looked for.
+    """
+
+    state_dir: Path | None = None
+    url: str | None = None
+    rate: float | None = None
+    concurrency: int | None = None
+    limit: int | None = None
+    stop_after_s: float | None = None
+    restart: bool = False
+    append: bool = False
+    accept_changes: bool = False
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+class Observer(Protocol):
+    """Is told how a run goes on. Every method may be called from another thread than `run`."""
+
+    def planning(self, rows: int) -> None:
+        """So many more rows were looked at."""
+
+    def planned(self, plan: Plan, guards: list[guards.Guard]) -> bool:
+        """The plan pass has ended; False: do not send."""
+
+    def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
+        """Sending begins; `in_doubt` rows may have been sent before a crash, and are sent again."""
+
+    def settled(self, rows: int, rejected: int) -> None:
+        """So many more rows need nothing more; so many of them were rejected."""
+
+    def stopping(self, why: BackfillError) -> None:
+        """No more rows are taken; what is under way is waited for."""
+
+    def ended(self) -> None:
+        """Nothing more is told."""
+
+
+class Silent:
+    """Listens to nothing, and agrees to start."""
+
+    def planning(self, rows: int) -> None:
+        """Nothing."""
+
+    def planned(self, plan: Plan, guards: list[guards.Guard]) -> bool:
+        """Go on."""
+        del plan, guards
+        return True
+
+    def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
+        """Nothing."""
+
+    def settled(self, rows: int, rejected: int) -> None:
+        """Nothing."""
+
+    def stopping(self, why: BackfillError) -> None:
+        """Nothing."""
+
+    def ended(self) -> None:
+        """Nothing."""
+
+
+class Stop:
+    """Asks a run to stop, from any thread: what is under way is waited for."""
+
+    def __init__(self) -> None:
+        self._why: BackfillError | None = None
+        self._listeners: list[Callable[[BackfillError], None]] = []
+
+    def __call__(self, why: BackfillError) -> None:
+        """Stop for this reason; the first one counts."""
+        if self._why is None:
+            self._why = why
+            for listener in self._listeners:
+                listener(why)
+
+    def listen(self, listener: Callable[[BackfillError], None]) -> None:
+        """Call `listener` when asked, at once if that was before."""
+        self._listeners.append(listener)
+        if self._why is not None:
+            listener(self._why)
+
+    def check(self) -> None:
+        """Raise the reason, if there is one."""
+        if self._why is not None:
+            raise self._why
+
+
+def run(
+    pipeline: Pipeline,
+    options: Options | None = None,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Summary:
+    """Send what a pipeline's files hold.
+
+    Args:
+        pipeline: The settings.
+        options: How it is done.
+        observer: Is told how it goes on.
+        stop: Asks it to stop.
+
+    Returns:
+        What became of every row: all delivered, or some rejected.
+
+    Raises:
+        BackfillError: What stopped it, with its exit code; its `summary` says how far it came.
+    """
+    return _outside_any_loop(
+        lambda: _Run(pipeline, options or Options(), observer or Silent(), stop or Stop()).run()
+    )
+
+
+def _outside_any_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run a coroutine to its end, also where an event loop is running (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(make())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(make())).result()
+
+
+class _Run:
+    """One run."""
+
+    def __init__(
+        self, pipeline: Pipeline, options: Options, observer: Observer, stop: Stop
+    ) -> None:
+        self._pipeline = pipeline
+        self._options = options
+        self._observer = observer
+        self._stop = stop
+        self._clock = Clock()
+        self._folder = folder_of(pipeline, options.state_dir)
+        self._account = Account(pipeline, self._folder, self._clock)
+
+    async def run(self) -> Summary:
+        """Do all of it; whatever happens, the account is closed."""
+        try:
+            with self._journal() as journal:
+                try:
+                    await self._send(journal)
+                except BackfillError as error:
+                    error.summary = self._account.close(error)
+                    raise
+                return self._account.close(None)
+        except BackfillError as error:
+            error.summary = error.summary or self._account.close(error)
+            raise
+        finally:
+            self._observer.ended()
+
+    def _journal(self) -> Journal:
+        if self._options.restart:
+            forget(self._folder)
+        return Journal.open(self._folder)
+
+    async def _send(self, journal: Journal) -> None:
+        url, credentials = self._destination()
+        inputs = open_inputs(self._pipeline)
+        inputs = bind(inputs, journal, append=self._options.append)
+        job = Job(self._pipeline, inputs, journal, self._folder, self._options.limit)
+        self._account.open(job)
+        bind_settings(job, accept_changes=self._options.accept_changes)
+        async with self._delivery(url, credentials) as delivery:
+            region = await delivery.region()
+            check_region(self._pipeline.destination.region, region, url)
+            bind_workspace(journal, region.workspace(credentials.site_id))
+            plan = await asyncio.to_thread(self._plan, job)
+            self._account.planned(plan)
+            found = guards.refusals(self._pipeline, plan, self._clock.unix_s())
+            wanted = self._observer.planned(plan, found)
+            guards.refuse(found)
+            self._stop.check()
+            if not wanted:
+                raise InterruptedRunError("nothing was sent", next_step="start again when ready")
+            await self._deliver(job, plan, delivery)
+
+    def _destination(self) -> tuple[str, Credentials]:
+        settings = self._pipeline.destination
+        url = destination(region=settings.region or "us", url=self._options.url or settings.url)
+        check_rate(self._rate, url)
+        file = self._pipeline.folder / settings.credentials if settings.credentials else None
+        return url, find_credentials(self._options.env, file, url)
+
+    @property
+    def _rate(self) -> float:
+        rate = self._options.rate
+        return self._pipeline.destination.rate if rate is None else rate
+
+    def _delivery(
+        self, url: str, credentials: Credentials
+    ) -> AbstractAsyncContextManager[TrackDelivery]:
+        concurrency = self._options.concurrency or self._pipeline.destination.concurrency
+        return open_delivery(
+            url, credentials, self._clock.time(), rate=self._rate, concurrency=concurrency
+        )
+
+    def _plan(self, job: Job) -> Plan:
+        def progress(rows: int) -> None:
+            self._stop.check()
+            self._observer.planning(rows)
+
+        return plan_of(job, now_s=self._clock.unix_s(), progress=progress)
+
+    async def _deliver(self, job: Job, plan: Plan, delivery: TrackDelivery) -> None:
+        folder = self._folder / PLAN_FOLDER / plan.key
+        stage = Stage(
+            self._pipeline, transforms_of(self._pipeline), plan.found.readings, plan.now_s
+        )
+        prepare = Preparing(
+            self._pipeline,
+            plan,
+            stage,
+            Marks(folder / "marks"),
+            MergedPeople(folder / "merged"),
+            job.settled(),
+            self._clock.unix_s(),
+        )
+        sender = Sender(
+            job,
+            prepare,
+            delivery,
+            meter=delivery.meter,
+            now_s=self._clock.now_s,
+            listener=self._account.listener(self._observer),
+        )
+        self._account.sending(sender.held)
+        self._observer.sending(self._account, delivery.meter, job.journal.in_doubt())
+        loop = asyncio.get_running_loop()
+
+        def stop(why: BackfillError) -> None:
+            self._observer.stopping(why)
+            loop.call_soon_threadsafe(sender.stop, why)
+
+        self._stop.listen(stop)
+        deadline = self._deadline(loop, stop)
+        try:
+            await sender.send()
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+        job.journal.lower_ceilings()
+
+    def _deadline(
+        self, loop: asyncio.AbstractEventLoop, stop: Callable[[BackfillError], None]
+    ) -> asyncio.TimerHandle | None:
+        """Stop when the time is up; it counts from the run's start."""
+        if self._options.stop_after_s is None:
+            return None
+        left_s = self._options.stop_after_s - self._clock.since_start_s()
+        why = UnavailableError(
+            "the time that was given is up",
+            next_step="start the same command again: it goes on where it stopped",
+        )
+        return loop.call_later(max(left_s, 0.0), stop, why)

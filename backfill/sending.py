@@ -1,0 +1,209 @@
+"""A chunk on its way to the API: what of it is sent, what is settled without being sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.errors import UsageError
+from backfill.findings import rejection
+from backfill.inputs import Input
+from backfill.journal import Ranges
+from backfill.marks import SKIPPED, Mark, Marked, Marks
+from backfill.merged import MergedPeople
+from backfill.operations import Operations, Subjects, event_ids, too_large
+from backfill.pipeline import EventsSource, Pipeline
+from backfill.plans import Plan
+from backfill.reasons import reason
+from backfill.rows import Chunk, Rejection, Rows
+from backfill.stage import Stage, Staged, chunk_key, digest_of, operations_of, unknown_person
+from backfill.tally import RECENT_S
+from backfill.values import Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A row whose person another row carries.
+
+    Args:
+        row: Its number.
+        carrier: The part and row that carry the person.
+        origin: The chunk it was read in.
+    """
+
+    row: int
+    carrier: tuple[int, int]
+    origin: Chunk
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A chunk, ready to be sent.
+
+    Args:
+        input: The file.
+        chunk: The rows as they were read.
+        operations: What is sent.
+        rejections: The rows that are not, for what they are.
+        skipped: The rows that are left out, by reason.
+        members: The rows that go out with another one.
+        held: How many rows wait until they are old enough.
+    """
+
+    input: Input
+    chunk: Chunk
+    operations: tuple[Operations, ...] = ()
+    rejections: list[Rejection] = field(default_factory=list)
+    skipped: dict[str, Rows] = field(default_factory=dict)
+    members: list[Member] = field(default_factory=list)
+    held: int = 0
+
+
+class Preparing:
+    """Prepares chunks; safe to call from several threads.
+
+    Args:
+        pipeline: The settings.
+        plan: What the plan pass found.
+        stage: The judges.
+        marks: What the plan pass decided about single rows.
+        merged: The people who stand in several rows.
+        settled: The rows that were settled before this run, by part; never changed meanwhile.
+        now_s: The run's start: how old an event is.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        plan: Plan,
+        stage: Stage,
+        marks: Marks,
+        merged: MergedPeople,
+        settled: Mapping[int, Ranges],
+        now_s: float,
+    ) -> None:
+        self._pipeline = pipeline
+        self._plan = plan
+        self._stage = stage
+        self._marks = marks
+        self._merged = merged
+        self._settled = settled
+        self._now_s = now_s
+
+    def __call__(self, given: tuple[Input, Chunk]) -> Prepared:
+        """Judge a chunk, leave out what is settled or not to be sent, and encode the rest.
+
+        Raises:
+            UsageError: The transform does not give what it gave in the plan pass.
+        """
+        staged = self._stage(given)
+        self._check_agreement(staged)
+        done = self._settled[staged.input.part]
+        prepared = Prepared(staged.input, staged.chunk)
+        prepared.rejections = _unsettled(staged.judged.rejections, done)
+        dropped = staged.dropped[~done.contains(staged.dropped)]
+        if len(dropped):
+            prepared.skipped["transform"] = dropped
+        subjects, by_v1 = staged.judged.subjects, staged.judged.by_v1
+        new = ~done.contains(subjects.rows)
+        subjects, by_v1 = subjects.take(new), by_v1[new]
+        marked = self._marks.of(staged.input.part, subjects.rows)
+        occurrences = None
+        if marked is not None:
+            stays = self._apply(staged, marked, subjects, prepared)
+            marked, subjects, by_v1 = marked[stays], subjects.take(stays), by_v1[stays]
+            subjects, stays = self._merge(staged, marked, subjects, prepared)
+            marked, by_v1 = marked[stays], by_v1[stays]
+            occurrences = np.where(marked["kind"] == Mark.OCCURRENCE, marked["value"], 0)
+        stays = self._old_enough(staged, subjects, prepared)
+        subjects, by_v1 = subjects.take(stays), by_v1[stays]
+        occurrences = None if occurrences is None else occurrences[stays]
+        prepared.operations = self._encode(staged, subjects, by_v1, occurrences)
+        return prepared
+
+    def _check_agreement(self, staged: Staged) -> None:
+        planned = self._plan.found.chunks.get(chunk_key(staged))
+        if planned is not None and planned != digest_of(staged.judged.subjects):
+            raise UsageError(
+                f"{staged.input.name}: the transform gave other rows"
+                f" {staged.chunk.first_row} to {staged.chunk.end.row - 1} than in the plan pass",
+                next_step="make it depend on nothing but the frame that it is given",
+            )
+
+    def _apply(
+        self, staged: Staged, marked: Marked, subjects: Subjects, prepared: Prepared
+    ) -> Mask:
+        """Note the rows that are not sent by themselves; say which ones are."""
+        kinds = marked["kind"]
+        for mark, why in SKIPPED.items():
+            if (kinds == mark).any():
+                prepared.skipped[why] = subjects.rows[kinds == mark]
+        for row in subjects.rows[kinds == Mark.UNKNOWN_PERSON].tolist():
+            prepared.rejections.append(unknown_person(self._pipeline, staged, row))
+        members = kinds == Mark.MERGED
+        for row, mark in zip(subjects.rows[members].tolist(), marked[members], strict=True):
+            carrier = int(mark["other"]), int(mark["value"])
+            prepared.members.append(Member(row, carrier, staged.chunk))
+        gone = (*SKIPPED, Mark.UNKNOWN_PERSON, Mark.MERGED)
+        return ~np.isin(kinds, gone)
+
+    def _merge(
+        self, staged: Staged, marked: Marked, subjects: Subjects, prepared: Prepared
+    ) -> tuple[Subjects, Mask]:
+        """Give carrying rows all that their person has; reject those whom the API cannot take."""
+        stays = np.ones(len(subjects), np.bool_)
+        carriers = marked["kind"] == Mark.CARRIER
+        if not carriers.any():
+            return subjects, stays
+        found = self._merged.rows(staged.input.part, subjects.rows[carriers])
+        whole = pc.replace_with_mask(
+            subjects.attributes, pa.array(carriers), pa.array(found, pa.string())
+        )
+        fits = np.array([each is not None for each in found])
+        subjects = replace(subjects, attributes=pc.fill_null(whole, ""))
+        source = self._pipeline.sources[staged.input.source]
+        api = self._pipeline.destination.api
+        stays[carriers] = fits & ~too_large(source, api, subjects.take(carriers))
+        for row in subjects.rows[~stays].tolist():
+            prepared.rejections.append(rejection(staged.chunk, row, (reason("too_large_merged"),)))
+        return subjects.take(stays), stays
+
+    def _old_enough(self, staged: Staged, subjects: Subjects, prepared: Prepared) -> Mask:
+        """Leave out recent events where they are skipped or held."""
+        source = self._pipeline.sources[staged.input.source]
+        everything = np.ones(len(subjects), np.bool_)
+        if not isinstance(source, EventsSource) or source.recent_events not in ("skip", "hold"):
+            return everything
+        micros = everything if subjects.micros is None else subjects.micros.to_numpy()
+        old: Mask = micros < (self._now_s - RECENT_S) * 1e6
+        if source.recent_events == "hold":
+            prepared.held = int((~old).sum())
+        elif not old.all():
+            prepared.skipped["recent_event"] = subjects.rows[~old]
+        return old
+
+    def _encode(
+        self,
+        staged: Staged,
+        subjects: Subjects,
+        by_v1: Mask,
+        occurrences: npt.NDArray[np.int64] | None,
+    ) -> tuple[Operations, ...]:
+        source = self._pipeline.sources[staged.input.source]
+        ids = None
+        if isinstance(source, EventsSource):
+            ids = event_ids(source, self._pipeline.namespace, subjects, occurrences)
+        api = self._pipeline.destination.api
+        return operations_of(source, api, staged, subjects, by_v1, ids)
+
+
+def _unsettled(rejections: tuple[Rejection, ...], done: Ranges) -> list[Rejection]:
+    if not rejections:
+        return []
+    rows = np.array([each.row for each in rejections], np.int64)
+    return [
+        each for each, is_done in zip(rejections, done.contains(rows), strict=True) if not is_done
+    ]
