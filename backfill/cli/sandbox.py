@@ -2,17 +2,21 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backfill.errors import UsageError
+
+if TYPE_CHECKING:  # DuckDB loads slowly, and no other command needs it
+    from backfill.sandbox import Address, Settings
 
 
 def sandbox(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8025,
     data: Annotated[Path | None, typer.Option(help="Keep everything in this folder.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    tls: Annotated[bool, typer.Option("--tls", help="Serve https, and say whom to trust.")] = False,
     now: Annotated[str, typer.Option(help="Stand still at this moment (ISO 8601).")] = "",
     site_id: Annotated[str, typer.Option(help="Site id that it asks for.")] = "sandbox",
     api_key: Annotated[str, typer.Option(help="API key that it asks for.")] = "sandbox",
@@ -21,18 +25,29 @@ def sandbox(
 
     Send to it with `backfill run PIPELINE --url http://127.0.0.1:8025`.
     """
-    from backfill.sandbox import Settings, serve  # noqa: PLC0415  # DuckDB loads slowly
+    from backfill.sandbox import Settings, serve  # noqa: PLC0415  # see above
 
     settings = Settings(
         host=host,
         port=port,
         data=data,
+        tls=tls,
         now_s=_unix_seconds(now) if now else None,
         site_id=site_id,
         api_key=api_key,
     )
-    keys = f"(site id {site_id}, API key {api_key})"
-    serve(settings, lambda url: print(f"sandbox: {url} {keys}", flush=True))  # noqa: T201
+    serve(settings, lambda address: _announce(address, settings))
+
+
+def _announce(address: "Address", settings: "Settings") -> None:
+    """Say where the sandbox is on stdout; advice goes to stderr."""
+    keys = f"(site id {settings.site_id}, API key {settings.api_key})"
+    typer.echo(f"sandbox: {address.url} {keys}")
+    if address.ca:
+        typer.echo(f"certificate authority: {address.ca}")
+    if address.token:
+        typer.echo(f"token: {address.token} (page: {address.url}/?token={address.token})")
+        typer.echo("The sandbox can be reached from other machines.", err=True)
 
 
 def _unix_seconds(text: str) -> float:

@@ -1,9 +1,10 @@
 """`python -m backfill.sandbox --port 0`: a sandbox as a process of its own, for tests."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from backfill.sandbox.server import serve
+from backfill.sandbox.server import Address, serve
 from backfill.sandbox.settings import Settings
 
 
@@ -13,10 +14,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
-    serve(
-        Settings(port=options.port, data=options.data),
-        lambda url: print(f"sandbox: {url} (site id sandbox, API key sandbox)", flush=True),  # noqa: T201
-    )
+    serve(Settings(port=options.port, data=options.data), _announce)
+
+
+def _announce(address: Address) -> None:
+    sys.stdout.write(f"sandbox: {address.url} (site id sandbox, API key sandbox)\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,20 +3,25 @@
 import asyncio
 import contextlib
 import gc
+import secrets
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
 from backfill.errors import UsageError
 from backfill.sandbox.app import App
 from backfill.sandbox.faults import Faults
+from backfill.sandbox.guard import Guard, is_loopback
+from backfill.sandbox.protocol import Protocol
 from backfill.sandbox.settings import Settings
-from backfill.sandbox.spoiling import Protocol
 from backfill.sandbox.store import Store
+from backfill.sandbox.tls import Certificate, make_certificate
 from backfill.sandbox.workspace import Workspace
 
 FLUSH_EVERY_S = 0.5
@@ -26,16 +31,29 @@ QUIET_GC = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A sandbox that accepts connections.
+class Address:
+    """Where a sandbox is to be reached.
 
     Args:
-        url: Its address, `http://127.0.0.1:PORT`, without a slash at the end.
-        stop: Ends it and waits until it has ended; may be called again.
+        url: `http://127.0.0.1:PORT`, without a slash at the end.
+        ca: The file of the authority to trust, under `tls`.
+        token: What `/sandbox/*` asks for as a bearer token, beyond loopback.
     """
 
     url: str
-    stop: Callable[[], None]
+    ca: Path | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running(Address):
+    """A sandbox that accepts connections.
+
+    Args:
+        stop: Ends it and waits until it has ended; may be called again.
+    """
+
+    stop: Callable[[], None] = lambda: None
 
 
 class _Server(uvicorn.Server):
@@ -64,15 +82,15 @@ class _Server(uvicorn.Server):
             self._workspace.flush()
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` is given the URL once connections are accepted.
+def serve(settings: Settings, announce: Callable[[Address], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` is called once connections are accepted.
 
     Raises:
         UsageError: The port is taken, or the address is none of this machine's.
         StateError: The data folder cannot be used.
     """
     gc.set_threshold(QUIET_GC)  # a batch is thousands of objects, and no cycle among them
-    with _prepared(settings, announce) as (server, listening):
+    with _prepared(settings, announce) as (server, listening, _):
         server.run(sockets=[listening])
 
 
@@ -85,7 +103,7 @@ def running(settings: Settings | None = None) -> Iterator[Running]:
         StateError: The data folder cannot be used.
     """
     ready = threading.Event()
-    with _prepared(settings or Settings(), lambda _: ready.set()) as (server, listening):
+    with _prepared(settings or Settings(), lambda _: ready.set()) as (server, listening, address):
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
 
@@ -95,24 +113,32 @@ def running(settings: Settings | None = None) -> Iterator[Running]:
 
         ready.wait()
         try:
-            yield Running(_url(settings or Settings(), listening), stop)
+            yield Running(address.url, address.ca, address.token, stop)
         finally:
             stop()
 
 
 @contextlib.contextmanager
 def _prepared(
-    settings: Settings, announce: Callable[[str], None]
-) -> Iterator[tuple[uvicorn.Server, socket.socket]]:
+    settings: Settings, announce: Callable[[Address], None]
+) -> Iterator[tuple[uvicorn.Server, socket.socket, Address]]:
     """A server that is ready to run, its socket bound; everything is closed afterwards."""
-    listening = _bound(settings)
-    try:
-        with contextlib.closing(Store(settings.data)) as store:
-            workspace = Workspace(store, settings, _clock(settings))
-            url = _url(settings, listening)
-            yield _Server(_config(workspace), workspace, lambda: announce(url)), listening
-    finally:
-        listening.close()
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(_bound(settings))
+        store = stack.enter_context(contextlib.closing(Store(settings.data)))
+        workspace = Workspace(store, settings, _clock(settings))
+        certificate = None
+        if settings.tls:
+            kept = settings.data and settings.data / "tls"
+            folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            certificate = make_certificate(folder, time.time())  # noqa: TID251  # the wiring
+        address = Address(
+            _url(settings, listening),
+            certificate.ca if certificate else None,
+            None if is_loopback(settings.host) else secrets.token_urlsafe(16),
+        )
+        config = _config(workspace, address, certificate)
+        yield _Server(config, workspace, lambda: announce(address)), listening, address
 
 
 def _clock(settings: Settings) -> Callable[[], float]:
@@ -120,9 +146,14 @@ def _clock(settings: Settings) -> Callable[[], float]:
     return time.time if still_s is None else lambda: still_s  # noqa: TID251  # the wiring
 
 
-def _config(workspace: Workspace) -> uvicorn.Config:
+def _config(
+    workspace: Workspace, address: Address, certificate: Certificate | None
+) -> uvicorn.Config:
+    app = App(workspace, Faults(time.monotonic))  # noqa: TID251  # the wiring
     return uvicorn.Config(
-        App(workspace, Faults(time.monotonic)),  # noqa: TID251  # the wiring
+        Guard(app, workspace.settings.host, address.token),
+        ssl_certfile=certificate.chain if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
         lifespan="off",
         log_level="critical",
         access_log=False,

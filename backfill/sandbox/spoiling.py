@@ -8,7 +8,6 @@ from email.utils import formatdate
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from backfill.sandbox import answers
 from backfill.sandbox.answers import Answer
@@ -19,15 +18,6 @@ from backfill.sandbox.settings import Behaviour
 HTML = b"<html><head><title>Error</title></head><body><h1>Sorry</h1></body></html>\n"
 HTML_HEADERS: answers.Headers = ((b"content-type", b"text/html; charset=utf-8"),)
 REFUSED = Problem("", "refused by a fault of the sandbox")
-
-
-class Protocol(H11Protocol):
-    """Lets the application reach its connection, which ASGI does not."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Put the transport where the application finds it: `scope["state"]["transport"]`."""
-        super().connection_made(transport)
-        self.app_state = {**self.app_state, "transport": transport}
 
 
 def substitute(fault: Fault, path: str, behaviour: Behaviour, now_s: float) -> Answer | None:
