@@ -276,6 +276,27 @@ def test_an_older_page_is_told_from_a_newer_one(directory):
         Journal.open(directory)
 
 
+def test_nobody_else_reads_or_writes_a_journal_in_use(directory):
+    """Not even a program that knows nothing of the lock: the database is locked as well."""
+    with Journal.open(directory):
+        other = apsw.Connection(str(directory / "state.db"))
+        with pytest.raises(apsw.BusyError):
+            other.execute("SELECT * FROM part")
+        other.close()
+
+
+def test_a_journal_that_another_program_has_open_is_in_use(directory):
+    """The user is told so, and nothing waits."""
+    other = apsw.Connection(str(directory / "state.db"))
+    other.pragma("locking_mode", "EXCLUSIVE")
+    other.execute("SELECT * FROM part").fetchall()
+    with pytest.raises(StateError, match="in use by another process") as caught:
+        Journal.open(directory)
+    assert caught.value.next_step
+    other.close()
+    Journal.open(directory).close()
+
+
 def test_a_bug_of_ours_is_not_blamed_on_the_file(directory):
     """A journal that was closed is not a damaged one."""
     journal = Journal.open(directory)
