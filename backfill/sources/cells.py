@@ -6,6 +6,7 @@ Facts about the reader: https://arrow.apache.org/docs/python/csv.html
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -20,6 +21,7 @@ from backfill.sources.shapes import SENTENCES
 from backfill.sources.text import TextFile
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}".encode()
+_HEADER_BLOCK_BYTES = 1 << 14
 
 
 def parted(
@@ -85,7 +87,8 @@ def read_header(text: TextFile, delimiter: str) -> tuple[tuple[str, ...], Positi
     """
     width = text.encoding.width
     position = Position(row=0, offset=text.encoding.bom_bytes)
-    for frame in frames(text.blocks(position.offset), delimiter.encode(), width):
+    blocks = replace(text, block_bytes=_HEADER_BLOCK_BYTES).blocks(position.offset)
+    for frame in frames(blocks, delimiter.encode(), width):
         if len(frame.starts):
             names = _names(text, frame, delimiter, position.line + int(frame.lines[0]))
             return names, frame.position(1, position, width)

@@ -157,17 +157,17 @@ class _Scan:
         rows = stops > starts
         starts = starts[rows]
         size = min(int(ends[-1]) + 1, self.length) if len(ends) else 0
-        spoiled = np.searchsorted(starts, [span[0] for span in spans])
+        spoiled = starts.searchsorted([span[0] for span in spans])
         frame = Frame(
             data=self.data,
             starts=starts,
             stops=stops[rows],
             nexts=ends[rows] + 1,
-            lines=np.searchsorted(self.line_ends, starts),
+            lines=self.line_ends.searchsorted(starts),
             fields=np.diff(last, prepend=-1)[rows],
             spoiled={int(row): span[2] for row, span in zip(spoiled, spans, strict=True)},
             width=width(self.data[:size]),
-            line_count=int(np.searchsorted(self.line_ends, size)),
+            line_count=int(self.line_ends.searchsorted(size)),
         )
         return frame, size
 
@@ -176,11 +176,11 @@ class _Scan:
         marks, kinds = self.marks, self.kinds
         if spans or self.open_row is not None:
             kept = np.ones(len(marks), np.bool_)
-            bounds = np.searchsorted(marks, [(start, end - 1) for start, end, _ in spans])
+            bounds = marks.searchsorted([(start, end - 1) for start, end, _ in spans])
             for first, last in bounds.reshape(-1, 2):
                 kept[first:last] = False
             if self.open_row is not None:
-                kept[np.searchsorted(marks, self.open_row[0]) :] = False
+                kept[marks.searchsorted(self.open_row[0]) :] = False
             marks, kinds = marks[kept], kinds[kept]
         if len(self.quotes):
             quote = kinds == _QUOTE
@@ -198,7 +198,7 @@ class _Scan:
         at = 0
         while (found := self._first_spoiled(at)) is not None:
             start, trouble, code = found
-            line_end = int(np.searchsorted(self.line_ends, trouble))
+            line_end = int(self.line_ends.searchsorted(trouble))
             if line_end == len(self.line_ends):
                 self.open_row = (start, code)
                 break
@@ -208,20 +208,24 @@ class _Scan:
 
     def _first_spoiled(self, at: int) -> tuple[int, int, str] | None:
         """The first spoiled row from the row at `at` on: its start, where the trouble is, why."""
-        reading = self._reading(int(np.searchsorted(self.quotes, at)) & 1)
-        number = int(np.searchsorted(reading.trouble, at))
+        reading = self._reading(int(self.quotes.searchsorted(at)) & 1)
+        number = int(reading.trouble.searchsorted(at))
         troubled = number < len(reading.trouble)
-        # Without trouble, a quote that opened within the last bytes may still come to be some.
-        limit = int(reading.trouble[number]) if troubled else self.length - 1 - QUOTED_BYTES_MAX
-        first, last = np.searchsorted(reading.line_ends, [at, limit if troubled else _NEVER])
-        ends = reading.line_ends[first:last]
-        starts = np.concatenate(([at], ends + 1))
-        if len(self.data) - at > ROW_BYTES_MAX:
-            long = np.flatnonzero(np.append(ends, limit) - starts > ROW_BYTES_MAX)
+        end = int(reading.trouble[number]) if troubled else len(self.data)
+        first, last = reading.line_ends.searchsorted((at, end))
+        if end - at > ROW_BYTES_MAX:
+            # What opened within the last bytes may still come to be trouble, and comes first then.
+            known = end if troubled else self.length - 1 - QUOTED_BYTES_MAX
+            ends = np.append(reading.line_ends[first:last], known)
+            starts = np.append(at, ends[:-1] + 1)
+            long = np.flatnonzero(ends - starts > ROW_BYTES_MAX)
             if len(long):
                 start = int(starts[long[0]])
                 return start, start + ROW_BYTES_MAX, ROW_TOO_LONG
-        return (int(starts[-1]), limit, reading.codes[number]) if troubled else None
+        if not troubled:
+            return None
+        start = int(reading.line_ends[last - 1]) + 1 if last > first else at
+        return start, end, reading.codes[number]
 
     def _reading(self, phase: int) -> _Reading:
         if phase not in self.readings:
@@ -231,7 +235,7 @@ class _Scan:
     def _read(self, phase: int) -> _Reading:
         if not len(self.quotes):
             return _Reading(self.line_ends, self.quotes, [])
-        inside = np.searchsorted(self.quotes, self.line_ends) & 1
+        inside = self.quotes.searchsorted(self.line_ends) & 1
         opening = (np.arange(len(self.quotes)) & 1) == phase
         misplaced = self.quotes[opening & ~self._may_open()]
         unclosed, codes = self._unclosed(opening, phase)
@@ -267,7 +271,7 @@ class _Scan:
         followed = self._parts(self.bytes[np.minimum(closed, len(self.data) - 2) + 1])
         bad = far | ~(followed | (closed >= len(self.data) - 1))
         opens, closed = opens[bad], closed[bad]
-        lines = np.searchsorted(self.line_ends, closed) - np.searchsorted(self.line_ends, opens)
+        lines = self.line_ends.searchsorted(closed) - self.line_ends.searchsorted(opens)
         near = (lines == 0) & ~far[bad]
         return opens, np.where(near, QUOTE_OUT_OF_PLACE, UNCLOSED_QUOTE).tolist()
 

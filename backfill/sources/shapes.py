@@ -61,8 +61,10 @@ def rejection(
     """
     kept = raw[:RAW_BYTES_MAX]
     try:
-        # A character that the limit cuts in two is left out.
-        text = codecs.getincrementaldecoder(encoding)().decode(kept, final=kept == raw)
+        if len(kept) < len(raw):  # a character that the limit cuts in two is left out
+            text = codecs.getincrementaldecoder(encoding)().decode(kept)
+        else:
+            text = raw.decode(encoding)
     except UnicodeDecodeError:
         text = kept.decode("latin-1")
     return Rejection(row, line, tuple(reasons), raw=text)
