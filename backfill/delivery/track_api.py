@@ -91,7 +91,8 @@ class TrackApi:
             async with asyncio.timeout(self._total_s):
                 response = await transport.handle_async_request(request)
                 return await _read(response)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+        # ValueError: httpx-aiohttp fails on a reason phrase that is not UTF-8.
+        except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
             return NoAnswer(_kind(error))
 
 

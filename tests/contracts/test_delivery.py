@@ -2,19 +2,20 @@
 
 import asyncio
 import random
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import quote, unquote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.interface import Delivery
 from backfill.delivery.track_api import Timeouts
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.delivery.turns import Time
-from backfill.errors import CredentialsError, UnavailableError, UsageError
+from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
 from tests.deliveries import KEY_LOOK_UP, batch_of, single
 from tests.servers import (
     Received,
@@ -48,6 +49,7 @@ FAULTS = {
     "closed": raw(b""),
     "not http": raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
     "odd status": raw(b"HTTP/1.1 999999 What\r\n\r\n"),
+    "odd reason": raw(b"HTTP/1.1 200 \xff\r\nContent-Length: 2\r\n\r\n{}"),
     "short body": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n{}"),
     "odd length": raw(b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}"),
     "odd chunks": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"),
@@ -65,22 +67,22 @@ async def hurried(seconds: float) -> None:
 
 
 @asynccontextmanager
-async def opened(server: Server, **settings) -> AsyncIterator[TrackDelivery]:
+async def opened(server: Server, **options) -> AsyncIterator[TrackDelivery]:
     """The delivery to a server, in a hurry."""
     loop = asyncio.get_running_loop()
     time = Time(lambda: loop.time() * 100, hurried, random.Random(1).random)
-    more = {"rate": 0, "timeouts": QUICK, **settings}
+    more = {"rate": 0, "timeouts": QUICK, **options}
     async with open_delivery(server.url, CREDENTIALS, time, **more) as delivery:
         yield delivery
 
 
 def deliver_to(
-    script: Script, scenario: Callable[[Delivery], Awaitable[None]], **settings
+    script: Script, scenario: Callable[[Delivery], Awaitable[None]], **options
 ) -> Server:
     """Run a scenario against a scripted server; give what the server saw."""
 
     async def go() -> Server:
-        async with serving(script) as server, opened(server, **settings) as delivery:
+        async with serving(script) as server, opened(server, **options) as delivery:
             await scenario(delivery)
             return server
 
@@ -228,23 +230,57 @@ def test_nobody_listens():
 
 def test_a_certificate_of_nobody(tmp_path):
     """A certificate that is not trusted ends the run before the key is sent."""
-    received: list[bytes] = []
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        received.append(await reader.read(1))
-        writer.close()
+    _, tls = self_signed(tmp_path)
 
     async def go() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self_signed(tmp_path))
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        async with server, opened(Server(f"https://127.0.0.1:{port}")) as delivery:
+        async with serving(in_turn(), tls=tls) as server, opened(server) as delivery:
             with pytest.raises(CredentialsError):
                 await delivery.deliver(batch_of(1))
+            assert server.received == []
 
     asyncio.run(go())
-    assert not any(received)
+
+
+def test_a_certificate_of_ones_own_authority(tmp_path, monkeypatch):
+    """An authority of one's own is trusted by the usual variable, SSL_CERT_FILE."""
+    certificate, tls = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    async def go() -> None:
+        async with serving(in_turn(), tls=tls) as server, opened(server) as delivery:
+            await three(delivery)
+
+    asyncio.run(go())
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_any_bytes_as_an_answer(data):
+    """Whatever bytes come back, one attempt is followed by the next, and nothing is raised."""
+    lines = [
+        b"Set-Cookie: =;;=\x01",
+        b"Content-Encoding: gzip",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Content-Length: 7",
+        b"Upgrade: h2c",
+        b"Connection: upgrade",
+        b"Location: //[",
+        b"Retry-After: \xff",
+    ]
+    whole = message(data.draw(st.sampled_from([101, 103, 200, 204, 304, 503])))
+    head = b"\r\n".join(data.draw(st.lists(st.sampled_from(lines), max_size=3)))
+    odd = whole.replace(b"\r\n\r\n", b"\r\n" + head + b"\r\n\r\n" if head else b"\r\n\r\n", 1)
+    at = data.draw(st.integers(0, len(odd)))
+    odd = odd[:at] + data.draw(st.binary(max_size=3)) + odd[at + data.draw(st.integers(0, 3)) :]
+
+    async def go() -> None:
+        async with serving(in_turn(raw(odd))) as server, opened(server) as delivery:
+            try:
+                await delivery.deliver(batch_of(2))
+            except BackfillError as error:
+                assert isinstance(error, CredentialsError | UsageError)  # noqa: PT017
+
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("status", [404, 405])
