@@ -12,7 +12,7 @@ import pyarrow as pa
 from backfill.instants import civil, native, shapes
 from backfill.instants.candidates import CANDIDATES
 from backfill.instants.formats import format_of
-from backfill.instants.moments import DAY_US, SECOND_US, Bools, Column, Failure, Ints, outside
+from backfill.instants.moments import SECOND_US, Bools, Column, Failure, Ints, outside
 from backfill.instants.reading import NATIVE, Reading, fitted
 from backfill.instants.zones import Ambiguous, Nonexistent
 
@@ -89,7 +89,7 @@ class Evidence:
 
     Args:
         timezone: As in `Reading`; handed on to the reading that is decided.
-        date_only: As in `Reading`; two formats that give the same days then agree.
+        date_only: As in `Reading`.
         ambiguous: As in `Reading`.
         nonexistent: As in `Reading`.
     """
@@ -195,8 +195,7 @@ class Evidence:
             return Example(int(rows[at]), text[at].as_py())
 
         known = _can_mean(group.shape) if len(group.shape) <= _SHAPE_LENGTH_MAX else ()
-        day = self._template.date_only
-        trials = [trial for index in known if (trial := _try(index, group, day=day)) is not None]
+        trials = [trial for index in known if (trial := _try(index, group)) is not None]
         fitted_by_any = np.zeros(len(group.rows), dtype=np.bool_)
         for trial in trials:
             count = int(np.count_nonzero(trial.fits))
@@ -238,15 +237,13 @@ class _Trial:
         return f"{text}Z" if self.zoned else str(text)
 
 
-def _try(index: int, group: shapes.Group, *, day: bool) -> _Trial | None:
+def _try(index: int, group: shapes.Group) -> _Trial | None:
     form = format_of(CANDIDATES[index].format)
     moments = form.read(group.cells, group.shape)
     if moments is None:
         return None
-    local_us = moments.local_us - moments.local_us % DAY_US if day else moments.local_us
-    utc_us = replace(moments, local_us=local_us).utc_us
     fits = (fitted(moments, form) == Failure.NONE) & ~outside(moments.utc_us)
-    return _Trial(index, utc_us, moments.offset_us is not None, fits)
+    return _Trial(index, moments.utc_us, moments.offset_us is not None, fits)
 
 
 _WORDS = [word for name in (*civil.MONTHS, *civil.WEEKDAYS) for word in (name, name[:3])]

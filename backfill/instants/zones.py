@@ -109,10 +109,8 @@ def _table_of_years(zone: str, years: tuple[int, ...]) -> _Table:
     periods: list[tuple[int, int]] = []
     for year in years:
         for start_s, offset_s in _periods(zone, year):
-            # A new year is no new period, unless the years between are left out.
-            if periods and periods[-1][1] == offset_s and year - 1 in years:
-                continue
-            periods.append((start_s, offset_s))
+            if not periods or periods[-1][1] != offset_s:  # a new year alone is no new period
+                periods.append((start_s, offset_s))
     start, offset = (
         np.array(part, dtype=np.int64) * SECOND_US for part in zip(*periods, strict=True)
     )

@@ -155,6 +155,7 @@ def test_declared_formats_are_read(form, text):
         ("%d %b %Y", "2 Janvier 2024"),
         ("%d %b %Y %H:%M %Z", "2 Jan 2024 03:04 EST"),
         ("%Y-%j", "2023-366"),
+        ("%H:%M %z%d%m%Y", "03:04 +010002012024"),
         ("%Y-%m-%d", "2024-01-02 03:04"),
         ("rfc2822", "Mon, 02 Jan 2024 03:04:05 GMT"),
         ("rfc2822", "Tue, 02 Jan 2024 03:04:05 EST"),
@@ -220,6 +221,7 @@ def test_noon_and_midnight_on_a_twelve_hour_clock():
         ("epoch_s", "1700000000000", "timestamp_out_of_range"),
         ("epoch_s", "99999999999999999999999", "timestamp_out_of_range"),
         ("epoch_ns", "99999999999999999999999", "timestamp_out_of_range"),
+        ("epoch_s", "1000000000000000000001700000000", "timestamp_out_of_range"),
     ],
 )
 def test_epochs_are_read_in_their_declared_unit(form, text, micros):
@@ -244,6 +246,17 @@ def test_epochs_are_read_in_their_declared_unit(form, text, micros):
 def test_excel_serials_are_days_of_the_1900_system(text, micros):
     """The clock is rounded to the millisecond; days that spreadsheets disagree on are refused."""
     assert micros_of(text, "excel", timezone="UTC") == micros
+
+
+@given(st.datetimes(dt.datetime(1900, 3, 1), dt.datetime(2100, 1, 1)))  # noqa: DTZ001
+def test_the_second_that_a_spreadsheet_shows_is_the_second_that_is_read(moment):
+    """A serial is a float a little off; flooring it would often be a second early."""
+    since = moment.replace(microsecond=0) - dt.datetime(1899, 12, 30)  # noqa: DTZ001
+    serial = since / dt.timedelta(days=1)
+
+    expected = PlainDateTime(moment).assume_utc().timestamp() * 10**6
+    for written in (serial, f"{serial:.10f}"):
+        assert micros_of(written, "excel", timezone="UTC") == expected
 
 
 def test_excel_serials_are_local_clocks():
@@ -428,6 +441,9 @@ def test_the_date_of_an_instant_is_midnight_in_its_zone():
 
     assert micros_of(summer // 10**6, "epoch_s", **day) == utc(2024, 3, 10, 5)
     assert micros_of(summer // 10**6, "epoch_s", date_only=True) == utc(2024, 3, 10)
+    evening = utc(2024, 3, 10, 3) // 10**6  # the ninth, in New York
+    assert micros_of(evening, "epoch_s", **day) == utc(2024, 3, 9, 5)
+    assert micros_of(10**12, "epoch_s", **day) == "timestamp_out_of_range"
     for column in (typed, fixed):
         instants = read(column, Reading("native", date_only=True))
         assert instants.micros.to_pylist() == [utc(2024, 3, 10, 5)]

@@ -216,6 +216,11 @@ def test_examples_carry_the_rows_of_the_caller():
     assert [each.row for each in evidence.decide().examples] == [9]
 
 
+def test_a_moment_beyond_the_calendar_fits_no_format():
+    """What could not be read is no proof either."""
+    assert isinstance(gather(["9999-12-31T23:59:59-01:00"]).decide(), NoFormat)
+
+
 def test_long_text_is_no_moment():
     """A column of prose is turned down without being kept."""
     assert isinstance(gather(["2024-01-02 " * 1000, "0000" * 100, "a" * 10**6]).decide(), NoFormat)

@@ -135,6 +135,8 @@ def test_an_offset_in_the_text_settles_a_repeated_clock():
     [
         ("Pacific/Apia", "2011-12-30T12:00:00"),  # a day that Samoa skipped
         ("Asia/Manila", "1844-12-31T12:00:00"),
+        ("Pacific/Tongatapu", "1961-01-01T00:20:00"),  # the change is still in 1960 by UTC
+        ("Europe/Lisbon", "1911-12-31T23:40:00"),  # and here already in 1912
         ("America/Sao_Paulo", "2018-11-04T00:00:00"),  # midnight itself was skipped
     ],
 )
