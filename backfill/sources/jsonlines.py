@@ -89,12 +89,13 @@ class JsonLinesSource:
         if not line.text.strip(_BLANK):
             return None
         codec = self.text.encoding.framed
+        text = line.text.rstrip(b"\r")
         if len(line.text) > ROW_BYTES_MAX:
             found: dict[str, str] | Reason = reason(ROW_TOO_LONG)
         else:
-            found = fragments(line.text, codec, columns)
+            found = fragments(text, codec, columns)
         if isinstance(found, Reason):
-            return rejection(at.row, at.line, [found], line.text.rstrip(b"\r"), codec)
+            return rejection(at.row, at.line, [found], text, codec)
         for name, value in self.constants.items():
             if columns is None or name in columns:
                 found.setdefault(name, value)

@@ -1,0 +1,185 @@
+"""Parquet: types as declared, rows from any position, little memory, and clear refusals."""
+
+import datetime as dt
+import decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from backfill.errors import UsageError
+from backfill.rows import Position
+from backfill.sources import open_source
+
+
+def write(tmp_path: Path, table: pa.Table, **options) -> Path:
+    """The table as a file."""
+    path = tmp_path / "in.parquet"
+    pq.write_table(table, path, **options)
+    return path
+
+
+def whole(path: Path, **options) -> pa.Table:
+    """All rows, put together."""
+    source = open_source(path, **options)
+    return pa.Table.from_batches([chunk.batch for chunk in source.chunks()], source.schema())
+
+
+NOW = dt.datetime(2024, 2, 29, 12, 30, 1, 123456, tzinfo=dt.UTC)
+
+
+def test_columns_keep_their_types_and_values(tmp_path):
+    """Every primitive type, dictionaries, decimals, dates, timestamps, nested values, nulls."""
+    arrays = {
+        "int8": pa.array([1, None], pa.int8()),
+        "uint64": pa.array([2**64 - 1, None], pa.uint64()),
+        "float": pa.array([0.1, float("nan")], pa.float32()),
+        "bool": pa.array([True, None]),
+        "text": pa.array(["é", None]),
+        "large": pa.array(["é", None], pa.large_string()),
+        "binary": pa.array([b"\xff", None]),
+        "dictionary": pa.array(["x", None]).dictionary_encode(),
+        "decimal": pa.array([decimal.Decimal("1.10"), None], pa.decimal128(20, 2)),
+        "date": pa.array([NOW.date(), None]),
+        "naive_ms": pa.array([NOW.replace(tzinfo=None), None], pa.timestamp("ms")),
+        "us": pa.array([NOW, None], pa.timestamp("us", "Europe/Berlin")),
+        "ns": pa.array([NOW, None], pa.timestamp("ns", "UTC")),
+        "list": pa.array([[1, None], None], pa.list_(pa.field("element", pa.int64()))),
+        "struct": pa.array([{"a": {"b": 1}}, None]),
+        "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        "null": pa.nulls(2),
+    }
+    table = pa.table(arrays)
+
+    found = whole(write(tmp_path, table))
+
+    assert found.schema.equals(table.schema)
+    assert str(found.to_pydict()) == str(table.to_pydict())  # NaN is not equal to itself
+
+
+@pytest.mark.parametrize("year", [1, 1677, 1969, 2262, 9999])
+def test_old_timestamps_are_read_right(tmp_path, year):
+    """INT96 holds years that nanoseconds do not: they must not wrap round to others."""
+    moment = NOW.replace(year=year, day=28, tzinfo=None)
+    table = pa.table({"at": pa.array([moment], pa.timestamp("us"))})
+
+    found = whole(write(tmp_path, table, use_deprecated_int96_timestamps=True))
+
+    assert found["at"].to_pylist() == [moment]
+
+
+@pytest.mark.parametrize("row", [1, 2, 70, 71, 140, 141, 300, 301])
+def test_reading_can_begin_at_any_row(tmp_path, row):
+    """Inside of a row group, at its edge, and at the end of the file."""
+    path = write(tmp_path, pa.table({"n": range(1, 301)}), row_group_size=70)
+
+    chunks = list(open_source(path).chunks(Position(row=row)))
+
+    found = [number for chunk in chunks for number in chunk.batch["n"].to_pylist()]
+    assert found == list(range(row, 301))
+    assert [number for chunk in chunks for number in chunk.rows.tolist()] == found
+
+
+def test_the_number_of_rows_is_known_before(tmp_path):
+    """It is in the footer, also when there are none."""
+    path = write(tmp_path, pa.table({"n": range(300)}), row_group_size=70)
+    assert open_source(path).row_count() == 300
+
+    path = write(tmp_path, pa.table({"n": pa.array([], pa.int64())}))
+    assert open_source(path).row_count() == 0
+    assert list(open_source(path).chunks()) == []
+
+
+def test_a_name_with_a_dot_is_not_a_path(tmp_path):
+    """A column `a.b` and a field `b` in a struct `a` are told apart, each by its own name."""
+    path = write(tmp_path, pa.table({"a.b": [1], "a": [{"b": 2}]}))
+    source = open_source(path)
+
+    assert [chunk.batch.to_pylist() for chunk in source.chunks(columns=["a"])] == [
+        [{"a": {"b": 2}}]
+    ]
+    assert [chunk.batch.to_pylist() for chunk in source.chunks(columns=["a.b"])] == [[{"a.b": 1}]]
+
+
+def test_a_huge_row_group_is_read_in_little_memory(tmp_path):
+    """Chunks are small whatever the row group, also where a dictionary hides long texts."""
+    path = write(tmp_path, pa.table({"text": ["x" * 500_000] * 500}))
+    assert path.stat().st_size < 1_000_000
+    before = pa.total_allocated_bytes()
+
+    sizes = set()
+    for chunk in open_source(path).chunks():
+        sizes.add(chunk.batch.num_rows)
+        assert pa.total_allocated_bytes() - before < 60_000_000
+
+    assert max(sizes) < 20
+
+
+def test_many_rows_come_in_chunks_of_some_thirty_thousand(tmp_path):
+    """Rows are numbered across chunks and row groups."""
+    path = write(tmp_path, pa.table({"n": np.arange(100_000)}))
+
+    chunks = list(open_source(path).chunks())
+
+    assert [chunk.batch.num_rows for chunk in chunks] == [32_768, 32_768, 32_768, 1_696]
+    assert np.concatenate([chunk.rows for chunk in chunks]).tolist() == list(range(1, 100_001))
+    assert chunks[0].lines is None
+
+
+def test_a_flipped_bit_in_a_page_is_noticed(tmp_path):
+    """Where the file has checksums, damage stops the run at the row; nothing wrong is sent."""
+    path = write(
+        tmp_path,
+        pa.table({"n": np.arange(100_000)}),
+        write_page_checksum=True,
+        use_dictionary=False,
+    )
+    content = bytearray(path.read_bytes())
+    content[5_000] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"in\.parquet: cannot be read from row 1 on"):
+        whole(path)
+
+
+def test_a_broken_footer_is_refused(tmp_path):
+    """By name, whether it is cut, overwritten or never was one."""
+    path = write(tmp_path, pa.table({"n": [1]}))
+    content = path.read_bytes()
+    for broken in (content[:-60] + b"\0" * 50 + content[-10:], content[:4] + content[-4:]):
+        path.write_bytes(broken)
+        with pytest.raises(UsageError, match=r"in\.parquet: cannot be read"):
+            open_source(path)
+    for cut, place in ((content[:-1], "the end"), (b"a,b\n1,2\n", "0"), (b"PAR", "0")):
+        path.write_bytes(cut)
+        with pytest.raises(UsageError, match=f"not a Parquet file: no PAR1 at byte {place}"):
+            open_source(path)
+
+
+def test_an_encrypted_file_is_refused(tmp_path):
+    """It begins with another word than an open one."""
+    (tmp_path / "in.parquet").write_bytes(b"PARE" + b"\0" * 50 + b"PARE")
+
+    with pytest.raises(UsageError, match="is encrypted"):
+        open_source(tmp_path / "in.parquet")
+
+
+def test_columns_must_have_names_of_their_own(tmp_path):
+    """Two of a name would be one attribute, and one without a name none."""
+    one = pa.array([1])
+    path = write(tmp_path, pa.Table.from_arrays([one, one], names=["a", "a"]))
+    with pytest.raises(UsageError, match="two columns are named a"):
+        open_source(path)
+    path = write(tmp_path, pa.Table.from_arrays([one, one], names=["a", " "]))
+    with pytest.raises(UsageError, match="a column has no name"):
+        open_source(path)
+    path = write(tmp_path, pa.table({}))
+    with pytest.raises(UsageError, match="has no columns"):
+        open_source(path)
+
+
+def test_a_parquet_file_cannot_be_appended_to(tmp_path):
+    """Its footer comes last, so that more rows change the bytes before."""
+    assert not open_source(write(tmp_path, pa.table({"n": [1]}))).appendable
