@@ -15,20 +15,29 @@ KINDS = ("customers", "events", "deletions")
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """One file of a job.
+class Place:
+    """A file's place in a job.
 
     Args:
         part: What the journal knows it as.
         source: The index of its `[[source]]`, from 0.
         name: The file relative to the pipeline file.
-        file: The opened file.
-        fingerprint: What its content is.
     """
 
     part: int
     source: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Input(Place):
+    """One file of a job, opened.
+
+    Args:
+        file: The opened file.
+        fingerprint: What its content is.
+    """
+
     file: Source
     fingerprint: Fingerprint
 

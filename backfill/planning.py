@@ -165,7 +165,7 @@ class Pass:
         )
 
     def _look(self, staged: Staged) -> _Look:
-        source = self._pipeline.sources[staged.input.source]
+        source = self._pipeline.sources[staged.place.source]
         judged, subjects = staged.judged, staged.judged.subjects
         rows = self._records(staged, subjects.rows)
         people = _people(source.identifier.type, subjects.person)
@@ -202,7 +202,7 @@ class Pass:
 
     def _records(self, staged: Staged, rows: Rows) -> Callable[..., Records]:
         """Makes records of some rows of a chunk."""
-        ranges = self._settled.get(staged.input.part)
+        ranges = self._settled.get(staged.place.part)
         settled = np.zeros(len(rows), np.bool_) if ranges is None else ranges.contains(rows)
 
         def made(hashes: Hashes, content: Hashes | None = None) -> Records:
@@ -210,8 +210,8 @@ class Pass:
                 hashes,
                 rows,
                 content=content,
-                part=staged.input.part,
-                source=staged.input.source,
+                part=staged.place.part,
+                source=staged.place.source,
                 settled=settled,
             )
 
@@ -219,7 +219,7 @@ class Pass:
 
     def _take(self, look: _Look, rejections: BinaryIO) -> None:
         staged, chunk = look.staged, look.staged.chunk
-        index, part = staged.input.source, staged.input.part
+        index, part = staged.place.source, staged.place.part
         source = self._sources[index]
         self._rows[part] = chunk.end.row - 1
         source.rows_read += chunk.end.row - chunk.first_row
@@ -245,7 +245,7 @@ class Pass:
 
     def _sample(self, staged: Staged) -> str:
         """The first operation of a chunk, as it would be sent."""
-        source = self._pipeline.sources[staged.input.source]
+        source = self._pipeline.sources[staged.place.source]
         first = staged.judged.subjects.take(np.zeros(1, np.int64))
         ids = None
         if isinstance(source, EventsSource):
@@ -271,7 +271,7 @@ class Pass:
         again = [each for each in self._inputs if each.part in parts]
         for given in chunks_of(again, self._limit):
             staged = stage(given)
-            subjects, part = staged.judged.subjects, staged.input.part
+            subjects, part = staged.judged.subjects, staged.place.part
             marked = self._together.marks.of(part, subjects.rows)
             if marked is None:
                 continue

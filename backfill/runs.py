@@ -39,7 +39,7 @@ from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.report.summary import Summary
 from backfill.sender import Sender
-from backfill.sending import Preparing
+from backfill.sending import FirstTime, Preparing
 from backfill.stage import Stage, transforms_of
 
 Result = TypeVar("Result")
@@ -279,8 +279,8 @@ class _Run:
             self._clock.unix_s(),
         )
         sender = Sender(
-            job,
-            prepare,
+            FirstTime(job, prepare),
+            self._pipeline.rejected_max,
             delivery,
             meter=delivery.meter,
             now_s=self._clock.now_s,

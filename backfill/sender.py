@@ -14,14 +14,12 @@ from backfill.delivery.interface import Delivery, Outcome, Refusal
 from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError, GuardError
 from backfill.findings import rejection
-from backfill.inputs import KINDS, Input, of_kind
-from backfill.job import Job
-from backfill.journal import CommitClock, Settlement
+from backfill.inputs import KINDS
+from backfill.journal import CommitClock, Journal, Settlement
 from backfill.pipeline import Allowance
 from backfill.reasons import SENTENCES, reason
 from backfill.rows import Chunk, Reason, Rejection, Rows
-from backfill.sending import Member, Prepared
-from backfill.stage import THREADS, chunks_of, in_order
+from backfill.sending import Member, Prepared, RowPlace
 
 BATCHES_UNDER_WAY_MAX = 64
 CEILING_STEP_ROWS = 4_096
@@ -42,15 +40,41 @@ class Listener(Protocol):
         """The journal has just been written."""
 
 
+class Work(Protocol):
+    """What there is to send, and where its rows are settled: a first run, or rejected rows again.
+
+    `settle` and `rejected` are called from the event loop's thread, `prepared` from another.
+    """
+
+    @property
+    def journal(self) -> Journal:
+        """Where it is settled."""
+
+    def prepared(self, kind: str) -> Iterator[Prepared]:
+        """The chunks of one kind, ready to be sent, in order."""
+
+    def settle(self, settlement: Settlement) -> None:
+        """Take down what became of some rows."""
+
+    def sent(self, prepared: Prepared) -> None:
+        """All of a chunk is under way."""
+
+    def is_answered(self, carrier: RowPlace) -> bool:
+        """Whether it is settled what became of a row that carries its person."""
+
+    def rejected(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
+        """Why such a row was rejected; None if it was delivered."""
+
+
 class Sender:
-    """Sends what a plan found, and settles every row.
+    """Sends what there is, and settles every row.
 
     Customers go first, then events, then deletions: each kind begins when the one before is
     settled.
 
     Args:
-        job: The settings, the files and the journal.
-        prepare: Makes a chunk ready; called in threads.
+        work: What is sent.
+        rejected_max: How many operations the API may refuse.
         delivery: Takes batches to the API.
         meter: What the delivery counts into.
         now_s: A monotonic clock.
@@ -59,8 +83,8 @@ class Sender:
 
     def __init__(
         self,
-        job: Job,
-        prepare: Callable[[tuple[Input, Chunk]], Prepared],
+        work: Work,
+        rejected_max: Allowance,
         delivery: Delivery,
         *,
         meter: Meter,
@@ -68,11 +92,8 @@ class Sender:
         listener: Listener,
     ) -> None:
         self.held: dict[int, int] = {}
-        self._pipeline = job.pipeline
-        self._inputs = job.inputs
-        self._journal = job.journal
-        self._limit = job.limit
-        self._prepare = prepare
+        self._work = work
+        self._journal = work.journal
         self._delivery = delivery
         self._meter = meter
         self._now_s = now_s
@@ -83,9 +104,9 @@ class Sender:
         self._clock = CommitClock(now_s())
         self._unsaved_operations = self._unsaved_requests = 0
         self._saved_attempts = self._saved_bytes = 0
-        self._deletions = {each.part for each in of_kind(job.inputs, job.pipeline, "deletions")}
-        self._people = _Carriers(job)
-        self._refusals = _Refusals(job.pipeline.rejected_max)
+        self._kind = KINDS[0]
+        self._waiting = _Waiting(work)
+        self._refusals = _Refusals(rejected_max)
 
     def stop(self, why: BackfillError) -> None:
         """Take no more rows; what is under way is waited for, then `send` raises `why`."""
@@ -100,22 +121,23 @@ class Sender:
         ticking = asyncio.create_task(self._tick())
         try:
             for kind in KINDS:
-                await self._send(list(of_kind(self._inputs, self._pipeline, kind)))
+                await self._send(kind)
         finally:
             ticking.cancel()
             await self._drain()
             self._commit()
         self._check()
 
-    async def _send(self, inputs: Sequence[Input]) -> None:
+    async def _send(self, kind: str) -> None:
         """Send one kind, and wait until all of it is settled."""
+        self._kind = kind
         packer = Packer()
-        async for prepared in self._prepared(inputs):
+        async for prepared in self._prepared(kind):
             self._settle_unsent(prepared)
             for operations in prepared.operations:
                 for batch in packer.add(operations):
                     await self._dispatch(batch)
-            self._journal.remember_position(prepared.input.part, prepared.chunk.end)
+            self._work.sent(prepared)
             self._check()
         for batch in packer.flush():
             await self._dispatch(batch)
@@ -123,19 +145,13 @@ class Sender:
             await asyncio.wait(self._under_way)
         self._check()
 
-    async def _prepared(self, inputs: Sequence[Input]) -> AsyncIterator[Prepared]:
-        """The chunks of these files, made ready in threads while others are sent."""
-        starts = {}
-        for each in inputs:
-            position = self._journal.position(each.part)
-            if position is not None:
-                starts[each.part] = position
-        chunks = chunks_of(inputs, self._limit, starts)
+    async def _prepared(self, kind: str) -> AsyncIterator[Prepared]:
+        """The chunks of one kind; they are read and made ready in threads while others are sent."""
+        chunks = self._work.prepared(kind)
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(1) as reader:
-            made = in_order(self._prepare, chunks, pool, THREADS)
-            while (prepared := await loop.run_in_executor(reader, next, made, None)) is not None:
-                yield prepared
+        with ThreadPoolExecutor(1) as reader:
+            while (made := await loop.run_in_executor(reader, next, chunks, None)) is not None:
+                yield made
 
     async def _dispatch(self, batch: Batch) -> None:
         await self._slots.acquire()
@@ -190,34 +206,33 @@ class Sender:
     def _settle_rows(
         self, part: int, rows: Rows, delivered: int, rejections: list[Rejection]
     ) -> None:
-        deletes = delivered if part in self._deletions else 0
-        self._journal.settle(
+        deletes = delivered if self._kind == "deletions" else 0
+        self._work.settle(
             Settlement(part, ranges_of(rows), delivered, rejections=rejections, deletes=deletes)
         )
         self._unsaved_operations += len(rows)
         self._listener.settled(len(rows), len(rejections))
-        released = self._people.answered(part, rows, rejections)
-        self._settle_members(released)
+        self._settle_members(self._waiting.answered(part, rows))
 
     def _settle_unsent(self, prepared: Prepared) -> None:
         """Settle the rows of a chunk that are not sent, each with its reason."""
-        part = prepared.input.part
-        self.held[prepared.input.source] = self.held.get(prepared.input.source, 0) + prepared.held
+        part = prepared.place.part
+        self.held[prepared.place.source] = self.held.get(prepared.place.source, 0) + prepared.held
         if prepared.rejections:
             rows = np.array(sorted(each.row for each in prepared.rejections), np.int64)
             self._settle_rows(part, rows, 0, prepared.rejections)
         for why, rows in prepared.skipped.items():
-            self._journal.settle(Settlement(part, ranges_of(rows), skipped={why: len(rows)}))
+            self._work.settle(Settlement(part, ranges_of(rows), skipped={why: len(rows)}))
             self._unsaved_operations += len(rows)
             self._listener.settled(len(rows), 0)
-        self._settle_members((part, each) for each in self._people.wait(part, prepared.members))
+        self._settle_members(self._waiting.add(part, prepared.members))
         self._commit_if_due()
 
     def _settle_members(self, members: Iterable[tuple[int, Member]]) -> None:
         """Settle rows whose person was answered for: merged, or rejected with their carrier."""
         merged: dict[int, list[int]] = {}
         for part, member in members:
-            reasons = self._people.reasons(member.carrier)
+            reasons = self._work.rejected(member.carrier)
             if reasons is None:
                 merged.setdefault(part, []).append(member.row)
             else:
@@ -225,7 +240,7 @@ class Sender:
                 self._settle_rows(part, np.array([member.row], np.int64), 0, refused)
         for part, rows in merged.items():
             settled = np.array(sorted(rows), np.int64)
-            self._journal.settle(Settlement(part, ranges_of(settled), merged=len(rows)))
+            self._work.settle(Settlement(part, ranges_of(settled), merged=len(rows)))
             self._unsaved_operations += len(rows)
             self._listener.settled(len(rows), 0)
 
@@ -285,41 +300,26 @@ class _Refusals:
         )
 
 
-class _Carriers:
-    """Knows which rows wait for the answer to the row that carries their person."""
+class _Waiting:
+    """The rows that wait for the answer to the row that carries their person."""
 
-    def __init__(self, job: Job) -> None:
-        self._journal = job.journal
-        self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}
-        self._refused = {
-            (part, each.row): each.reasons
-            for part, each in job.journal.rejections()
-            if part in self._customers
-        }
-        self._waiting: dict[tuple[int, int], list[tuple[int, Member]]] = {}
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._members: dict[RowPlace, list[tuple[int, Member]]] = {}
 
-    def reasons(self, carrier: tuple[int, int]) -> tuple[Reason, ...] | None:
-        """Why a carrier was rejected; None if it was delivered."""
-        return self._refused.get(carrier)
-
-    def wait(self, part: int, members: Sequence[Member]) -> Iterator[Member]:
-        """Take members; give those whose carrier was answered for already."""
+    def add(self, part: int, members: Sequence[Member]) -> Iterator[tuple[int, Member]]:
+        """Take members of a part; give those whose carrier was answered for already."""
         for member in members:
-            carried_by, row = member.carrier
-            if self._journal.settled(carried_by).contains(np.array([row]))[0]:
-                yield member
+            if self._work.is_answered(member.carrier):
+                yield part, member
             else:
-                self._waiting.setdefault(member.carrier, []).append((part, member))
+                self._members.setdefault(member.carrier, []).append((part, member))
 
-    def answered(
-        self, part: int, rows: Rows, rejections: Sequence[Rejection]
-    ) -> list[tuple[int, Member]]:
+    def answered(self, part: int, rows: Rows) -> list[tuple[int, Member]]:
         """The members that waited for any of these rows."""
-        if part in self._customers:
-            self._refused.update({(part, each.row): each.reasons for each in rejections})
-        if not self._waiting:
+        if not self._members:
             return []
-        found = (self._waiting.pop((part, row), []) for row in rows.tolist())
+        found = (self._members.pop((part, row), []) for row in rows.tolist())
         return list(chain.from_iterable(found))
 
 

@@ -1,6 +1,7 @@
 """A chunk on its way to the API: what of it is sent, what is settled without being sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,18 +11,32 @@ import pyarrow.compute as pc
 
 from backfill.errors import UsageError
 from backfill.findings import rejection
-from backfill.inputs import Input
-from backfill.journal import Ranges
+from backfill.inputs import Input, Place, of_kind
+from backfill.job import Job
+from backfill.journal import Ranges, Settlement
 from backfill.marks import SKIPPED, Mark, Marked, Marks
 from backfill.merged import MergedPeople
 from backfill.operations import Operations, Subjects, event_ids, too_large
 from backfill.pipeline import EventsSource, Pipeline
 from backfill.plans import Plan
 from backfill.reasons import reason
-from backfill.rows import Chunk, Rejection, Rows
-from backfill.stage import Stage, Staged, chunk_key, digest_of, operations_of, unknown_person
+from backfill.rows import START, Chunk, Reason, Rejection, Rows
+from backfill.stage import (
+    THREADS,
+    Stage,
+    Staged,
+    chunk_key,
+    chunks_of,
+    digest_of,
+    in_order,
+    operations_of,
+    unknown_person,
+)
 from backfill.tally import RECENT_S
 from backfill.values import Mask
+
+RowPlace = tuple[int, int]
+"""A row of a job: its part and its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class Member:
     """
 
     row: int
-    carrier: tuple[int, int]
+    carrier: RowPlace
     origin: Chunk
 
 
@@ -44,7 +59,7 @@ class Prepared:
     """A chunk, ready to be sent.
 
     Args:
-        input: The file.
+        place: The file.
         chunk: The rows as they were read.
         operations: What is sent.
         rejections: The rows that are not, for what they are.
@@ -53,7 +68,7 @@ class Prepared:
         held: How many rows wait until they are old enough.
     """
 
-    input: Input
+    place: Place
     chunk: Chunk
     operations: tuple[Operations, ...] = ()
     rejections: list[Rejection] = field(default_factory=list)
@@ -101,8 +116,8 @@ class Preparing:
         """
         staged = self._stage(given)
         self._check_agreement(staged)
-        done = self._settled[staged.input.part]
-        prepared = Prepared(staged.input, staged.chunk)
+        done = self._settled[staged.place.part]
+        prepared = Prepared(staged.place, staged.chunk)
         prepared.rejections = _unsettled(staged.judged.rejections, done)
         dropped = staged.dropped[~done.contains(staged.dropped)]
         if len(dropped):
@@ -110,7 +125,7 @@ class Preparing:
         subjects, by_v1 = staged.judged.subjects, staged.judged.by_v1
         new = ~done.contains(subjects.rows)
         subjects, by_v1 = subjects.take(new), by_v1[new]
-        marked = self._marks.of(staged.input.part, subjects.rows)
+        marked = self._marks.of(staged.place.part, subjects.rows)
         occurrences = None
         if marked is not None:
             stays = self._apply(staged, marked, subjects, prepared)
@@ -128,7 +143,7 @@ class Preparing:
         planned = self._plan.found.chunks.get(chunk_key(staged))
         if planned is not None and planned != digest_of(staged.judged.subjects):
             raise UsageError(
-                f"{staged.input.name}: the transform gave other rows"
+                f"{staged.place.name}: the transform gave other rows"
                 f" {staged.chunk.first_row} to {staged.chunk.end.row - 1} than in the plan pass",
                 next_step="make it depend on nothing but the frame that it is given",
             )
@@ -158,13 +173,13 @@ class Preparing:
         carriers = marked["kind"] == Mark.CARRIER
         if not carriers.any():
             return subjects, stays
-        found = self._merged.rows(staged.input.part, subjects.rows[carriers])
+        found = self._merged.rows(staged.place.part, subjects.rows[carriers])
         whole = pc.replace_with_mask(
             subjects.attributes, pa.array(carriers), pa.array(found, pa.string())
         )
         fits = np.array([each is not None for each in found])
         subjects = replace(subjects, attributes=pc.fill_null(whole, ""))
-        source = self._pipeline.sources[staged.input.source]
+        source = self._pipeline.sources[staged.place.source]
         api = self._pipeline.destination.api
         stays[carriers] = fits & ~too_large(source, api, subjects.take(carriers))
         for row in subjects.rows[~stays].tolist():
@@ -173,7 +188,7 @@ class Preparing:
 
     def _old_enough(self, staged: Staged, subjects: Subjects, prepared: Prepared) -> Mask:
         """Leave out recent events where they are skipped or held."""
-        source = self._pipeline.sources[staged.input.source]
+        source = self._pipeline.sources[staged.place.source]
         everything = np.ones(len(subjects), np.bool_)
         if not isinstance(source, EventsSource) or source.recent_events not in ("skip", "hold"):
             return everything
@@ -192,7 +207,7 @@ class Preparing:
         by_v1: Mask,
         occurrences: npt.NDArray[np.int64] | None,
     ) -> tuple[Operations, ...]:
-        source = self._pipeline.sources[staged.input.source]
+        source = self._pipeline.sources[staged.place.source]
         ids = None
         if isinstance(source, EventsSource):
             ids = event_ids(source, self._pipeline.namespace, subjects, occurrences)
@@ -207,3 +222,51 @@ def _unsettled(rejections: tuple[Rejection, ...], done: Ranges) -> list[Rejectio
     return [
         each for each, is_done in zip(rejections, done.contains(rows), strict=True) if not is_done
     ]
+
+
+class FirstTime:
+    """The work of a run: every row that was not settled before.
+
+    Args:
+        job: The files and the journal.
+        prepare: Makes a chunk ready; called in threads.
+    """
+
+    def __init__(self, job: Job, prepare: Preparing) -> None:
+        self.journal = job.journal
+        self._job = job
+        self._prepare = prepare
+        self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}
+        self._rejected = {
+            (part, each.row): each.reasons
+            for part, each in job.journal.rejections()
+            if part in self._customers
+        }
+
+    def prepared(self, kind: str) -> Iterator[Prepared]:
+        """The chunks of one kind, from where each file was left."""
+        inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
+        starts = {each.part: self.journal.position(each.part) or START for each in inputs}
+        with ThreadPoolExecutor(THREADS) as pool:
+            chunks = chunks_of(inputs, self._job.limit, starts)
+            yield from in_order(self._prepare, chunks, pool, THREADS)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Take down what became of some rows."""
+        self.journal.settle(settlement)
+        if settlement.part in self._customers:
+            for each in settlement.rejections:
+                self._rejected[settlement.part, each.row] = each.reasons
+
+    def sent(self, prepared: Prepared) -> None:
+        """Reading can go on behind this chunk, once all of it is settled."""
+        self.journal.remember_position(prepared.place.part, prepared.chunk.end)
+
+    def is_answered(self, carrier: RowPlace) -> bool:
+        """Whether it is settled what became of a row that carries its person."""
+        part, row = carrier
+        return bool(self.journal.settled(part).contains(np.array([row]))[0])
+
+    def rejected(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
+        """Why such a row was rejected; None if it was delivered."""
+        return self._rejected.get(carrier)

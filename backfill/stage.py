@@ -12,7 +12,7 @@ import pyarrow as pa
 import xxhash
 
 from backfill.findings import rejection
-from backfill.inputs import Input
+from backfill.inputs import Input, Place
 from backfill.instants import Reading
 from backfill.operations import Api, Operations, Subjects, encode
 from backfill.pipeline import Pipeline, Source
@@ -34,13 +34,13 @@ class Staged:
     """A chunk of a file, judged.
 
     Args:
-        input: The file.
+        place: The file.
         chunk: The rows as they were read.
         judged: What the judge says of them.
         dropped: The rows that the transform left out.
     """
 
-    input: Input
+    place: Place
     chunk: Chunk
     judged: Judged
     dropped: Rows
@@ -70,19 +70,19 @@ class Stage:
             for index, source in enumerate(pipeline.sources)
         ]
 
-    def __call__(self, given: tuple[Input, Chunk]) -> Staged:
+    def __call__(self, given: tuple[Place, Chunk]) -> Staged:
         """Judge one chunk of a file.
 
         Raises:
             UsageError: Its columns cannot be used with the settings, or the transform failed.
         """
-        file, chunk = given
-        transform = self._transforms.get(file.source)
-        judge = self.judges[file.source]
+        place, chunk = given
+        transform = self._transforms.get(place.source)
+        judge = self.judges[place.source]
         if transform is None:
-            return Staged(file, chunk, judge.judge(chunk, file.name), np.empty(0, np.int64))
-        made = transform.apply(chunk, file.name)
-        return Staged(file, chunk, judge.judge(made.chunk, file.name, chunk), made.dropped)
+            return Staged(place, chunk, judge.judge(chunk, place.name), np.empty(0, np.int64))
+        made = transform.apply(chunk, place.name)
+        return Staged(place, chunk, judge.judge(made.chunk, place.name, chunk), made.dropped)
 
 
 def operations_of(
@@ -100,19 +100,19 @@ def operations_of(
         if len(some):
             some_ids = None if ids is None else ids.filter(pa.array(where))
             operations = encode(source, chosen, some, some_ids)
-            made.append(replace(operations, part=staged.input.part, origin=staged.chunk))
+            made.append(replace(operations, part=staged.place.part, origin=staged.chunk))
     return tuple(made)
 
 
 def unknown_person(pipeline: Pipeline, staged: Staged, row: int) -> Rejection:
     """The rejection of an event about somebody whom no customers source names."""
-    column = pipeline.sources[staged.input.source].identifier.column
+    column = pipeline.sources[staged.place.source].identifier.column
     return rejection(staged.chunk, row, (reason("unknown_person", column),))
 
 
 def chunk_key(staged: Staged) -> str:
     """Which rows a chunk covers, as a text."""
-    return f"{staged.input.part}:{staged.chunk.first_row}:{staged.chunk.end.row}"
+    return f"{staged.place.part}:{staged.chunk.first_row}:{staged.chunk.end.row}"
 
 
 def digest_of(subjects: Subjects) -> str:
