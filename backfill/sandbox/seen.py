@@ -14,6 +14,7 @@ Keys = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.uint32]
 
 YOUNG_MAX = 65_536
+NEVER = -(2**40)
 
 
 class Seen:
@@ -39,7 +40,7 @@ class Seen:
         young = self._young
         fresh = []
         for key, is_old in zip(keys, old, strict=True):
-            is_new = not is_old and young.get(key, -2) <= oldest
+            is_new = not is_old and young.get(key, NEVER) <= oldest
             fresh.append(is_new)
             if is_new:
                 young[key] = second

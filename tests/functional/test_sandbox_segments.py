@@ -123,7 +123,7 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("condition", "people"), CONDITIONS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("condition", "people"), CONDITIONS, ids=str)
 def test_a_condition_holds_for_exactly_its_people(shop, condition, people):
     """Each kind of condition, alone and combined, finds whom it says."""
     assert members(shop, condition) == people

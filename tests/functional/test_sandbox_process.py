@@ -1,0 +1,235 @@
+"""The sandbox as a process: what outlives it, what it does with garbage, who may come in."""
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from customerio import CustomerIO
+
+from backfill.errors import StateError, UsageError
+from backfill.sandbox import Settings, running
+
+AUTH = ("sandbox", "sandbox")
+
+
+@contextlib.contextmanager
+def process(*options):
+    """A sandbox as a child process; gives it and its URL."""
+    command = [sys.executable, "-m", "backfill.sandbox", "--port", "0", *map(str, options)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child, child.stdout.readline().split()[1]
+        finally:
+            child.kill()
+
+
+def batch(first, count, size=50):
+    """A batch of numbered events."""
+    items = [
+        {
+            "type": "person",
+            "action": "event",
+            "identifiers": {"id": f"p{index}"},
+            "name": "bought",
+            "id": f"{index:026d}",
+            "attributes": {"filling": "x" * size},
+        }
+        for index in range(first, first + count)
+    ]
+    return {"batch": items}
+
+
+def account(url):
+    """The counters of `/sandbox/stats`."""
+    return httpx.get(f"{url}/sandbox/stats").json()
+
+
+def test_a_restart_changes_nothing(tmp_path):
+    """People, events, segments, the account, known ids and the environment id are kept."""
+    with process("--data", tmp_path) as (child, url), httpx.Client(base_url=url) as client:
+        client.auth = AUTH
+        client.post("/api/v2/batch", json=batch(0, 10)).raise_for_status()
+        client.put("/api/v1/customers/p1", json={"email": "x@y.z", "anonymous_id": "a"})
+        client.post("/api/v1/customers/p2/suppress")
+        client.put("/sandbox/segments/s", json={"event": {"name": "bought"}})
+        paths = ["stats", "breakdown", "people", "events", "arrivals", "segments"]
+        before = {path: client.get(f"/sandbox/{path}").json() for path in paths}
+        region = client.get("/api/v1/accounts/region").json()
+        child.terminate()
+        child.wait()
+
+    with process("--data", tmp_path) as (_, url), httpx.Client(base_url=url) as client:
+        client.auth = AUTH
+        after = {path: client.get(f"/sandbox/{path}").json() for path in paths}
+        assert client.get("/api/v1/accounts/region").json() == region
+        client.post("/api/v2/batch", json=batch(0, 10)).raise_for_status()
+        client.post("/api/v1/events", json={"name": "x", "anonymous_id": "a"})
+        now = account(url)
+
+    before["stats"]["requests"] += 1
+    assert after == before
+    assert now["duplicate_events"] == 10
+    assert now["people"] == before["stats"]["people"]
+
+
+def test_a_kill_loses_at_most_the_last_second(tmp_path):
+    """What was answered a second before SIGKILL is there, and the store opens again."""
+    for round_number in range(3):
+        with process("--data", tmp_path) as (child, url):
+            httpx.post(f"{url}/api/v2/batch", json=batch(round_number * 100, 100), auth=AUTH)
+            time.sleep(1.1)
+            stop = threading.Event()
+            sender = threading.Thread(target=keep_sending, args=(url, stop))
+            sender.start()
+            time.sleep(0.2)
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait()
+            stop.set()
+            sender.join()
+
+    with process("--data", tmp_path) as (_, url):
+        listed = httpx.get(f"{url}/sandbox/events?limit=10000").json()["events"]
+        now = account(url)
+    assert {f"{index:026d}" for index in range(300)} <= {event["id"] for event in listed}
+    assert now["events"] == len(listed) or len(listed) == 10_000
+
+
+def keep_sending(url, stop):
+    """Send batches until the sandbox is gone."""
+    for first in range(1_000_000, 10_000_000, 50):
+        if stop.is_set():
+            return
+        try:
+            httpx.post(f"{url}/api/v2/batch", json=batch(first, 50), auth=AUTH)
+        except httpx.TransportError:
+            return
+
+
+def test_a_folder_belongs_to_one_sandbox(tmp_path):
+    """A second sandbox over the same folder is refused, with the next step."""
+    folder = Settings(data=tmp_path)
+    with process("--data", tmp_path), pytest.raises(StateError) as caught, running(folder):
+        pass
+
+    assert "--data" in caught.value.next_step
+
+
+def test_a_port_that_is_taken_is_said():
+    """The message names the port."""
+    with running() as sandbox:
+        port = int(sandbox.url.rsplit(":", 1)[1])
+        with pytest.raises(UsageError, match=str(port)), running(Settings(port=port)):
+            pass
+
+
+GARBAGE = {
+    "noise": b"\x00\xff\x16\x03\x01" * 100,
+    "no HTTP": b"HELO example.com\r\n\r\n",
+    "endless line": b"GET /" + b"a" * 100_000,
+    "endless headers": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a: b\r\n" * 20_000,
+    "bad length": b"POST /api/v2/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "bad chunk": b"POST /api/v2/batch HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "odd path": b"GET /api/v1/%zz/%00/../../%ff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "no host": b"GET /sandbox/stats HTTP/1.0\r\n\r\n",
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    """A sandbox in this process."""
+    with running() as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_gets_a_4xx_or_a_closed_connection(sandbox, garbage, capfd):
+    """Never a 5xx, never a traceback, and the sandbox goes on."""
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(garbage)
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = connection.recv(65_536)
+
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+    assert account(sandbox.url)["operations"] == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", ""])
+def test_a_strange_host_is_refused(sandbox, host):
+    """A name of someone else that points at this machine opens nothing."""
+    answer = httpx.get(f"{sandbox.url}/sandbox/stats", headers={"Host": host})
+
+    assert answer.status_code == 400
+
+
+def test_a_foreign_page_cannot_change_anything(sandbox):
+    """A browser says where a request comes from."""
+    headers = {"Origin": "https://evil.example"}
+
+    assert httpx.post(f"{sandbox.url}/sandbox/reset", headers=headers).status_code == 403
+    own = httpx.post(f"{sandbox.url}/sandbox/reset", headers={"Origin": sandbox.url})
+    assert own.status_code == 200
+
+
+def test_beyond_loopback_a_token_is_asked_for():
+    """The API asks for its key as ever; what looks into it asks for the token."""
+    with running(Settings(host="0.0.0.0")) as sandbox:
+        url = sandbox.url.replace("0.0.0.0", "127.0.0.1")
+        bearer = {"Authorization": f"Bearer {sandbox.token}"}
+
+        assert httpx.get(f"{url}/sandbox/stats").status_code == 401
+        assert httpx.get(f"{url}/sandbox/stats?token=wrong").status_code == 401
+        assert httpx.get(f"{url}/sandbox/stats?token={sandbox.token}").status_code == 200
+        assert httpx.get(f"{url}/sandbox/stats", headers=bearer).status_code == 200
+        assert httpx.get(f"{url}/api/v1/accounts/region", auth=AUTH).status_code == 200
+
+
+def test_the_certificate_is_trusted_by_its_authority_alone():
+    """Its names are checked, and nobody else's authority vouches for it."""
+    with running(Settings(tls=True)) as sandbox:
+        trusting = ssl.create_default_context(cafile=sandbox.ca)
+        for url in (sandbox.url, sandbox.url.replace("127.0.0.1", "localhost")):
+            assert httpx.get(f"{url}/sandbox/stats", verify=trusting).status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{sandbox.url}/sandbox/stats")
+
+
+def test_the_official_client_finds_everything_it_needs(monkeypatch):
+    """Its identify, track, backfill, delete and batch arrive as they would at the service."""
+    with running(Settings(tls=True)) as sandbox:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(sandbox.ca))
+        port = int(sandbox.url.rsplit(":", 1)[1])
+        client = CustomerIO("sandbox", "sandbox", host="localhost", port=port)
+        try:
+            client.identify(id="a/b", email="a@b.c", plan="free")
+            client.track("a/b", "bought", {"price": 5}, id=f"{99:026d}")
+            client.backfill("a/b", "bought", 1_500_000_000, price=6)
+            client.identify(id="gone")
+            client.delete("gone")
+            client.batch(batch(0, 3)["batch"])
+        finally:
+            client.http.close()
+        context = ssl.create_default_context(cafile=sandbox.ca)
+        with httpx.Client(base_url=sandbox.url, verify=context) as inside:
+            found = inside.get("/sandbox/people").json()["people"]
+            events = inside.get("/sandbox/events?person=a/b").json()["events"]
+
+    assert [person["id"] for person in found] == ["a/b", "p0", "p1", "p2"]
+    assert found[0]["attributes"] == {"email": "a@b.c", "plan": "free"}
+    assert [event["attributes"] for event in events] == [{"price": 5}, {"price": 6}]
+    assert [event["timestamp_replaced"] for event in events] == [False, False]
+    assert events[1]["timestamp"] == 1_500_000_000
