@@ -225,8 +225,7 @@ class _Trial:
 
     def dispute(self, other: "_Trial") -> int | None:
         """Where the first value stands that both fit and read differently."""
-        both = self.fits & other.fits
-        differ = both if self.zoned != other.zoned else both & (self.utc_us != other.utc_us)
+        differ = self.fits & other.fits & (self.utc_us != other.utc_us)
         return int(np.argmax(differ)) if differ.any() else None
 
     def moment(self, at: int) -> str:

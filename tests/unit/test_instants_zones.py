@@ -145,6 +145,13 @@ def test_skipped_days_and_midnights_do_not_exist(zone, local):
     assert read_local([dt.datetime.fromisoformat(local)], zone) == ["timestamp_nonexistent"]
 
 
+def test_a_clock_set_back_on_new_years_night_was_shown_twice():
+    """The change can lie in the next year by UTC."""
+    local = [dt.datetime(1943, 12, 31, 23, 30)]  # noqa: DTZ001
+
+    assert read_local(local, "America/Phoenix") == ["timestamp_ambiguous"]
+
+
 def test_far_apart_years_are_read_in_one_column():
     """Rules are looked up for the years that occur, also beyond the last written rule."""
     zone = "Europe/Berlin"
