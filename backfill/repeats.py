@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from backfill.rows import Rows
 
-PARTITIONS = 256
-BUFFERED_RECORDS_MAX = 500_000
+PARTITIONS = 128
+BUFFERED_RECORDS_MAX = 100_000
 
 RECORD = np.dtype(
     [

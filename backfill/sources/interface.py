@@ -10,7 +10,7 @@ from backfill.rows import START, Chunk, Position, Values
 
 Kind = Literal["csv", "jsonl", "parquet"]
 
-CHUNK_ROWS_MAX = 32_768
+CHUNK_ROWS_MAX = 16_384
 CHUNK_BYTES_MAX = 8_000_000
 
 

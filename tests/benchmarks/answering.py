@@ -1,0 +1,66 @@
+"""A server that answers `{}` to whatever it is sent, and nothing else: what is left is our cost.
+
+    python tests/benchmarks/answering.py PORT_FILE
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+_REGION = b'{"url":"","region":"us","environment_id":1}'
+
+
+def _answer(body: bytes) -> bytes:
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+class Answering(asyncio.Protocol):
+    """Reads requests off one connection, and answers each."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way to answer."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Skip bodies, read heads."""
+        while data:
+            if self._left:
+                skipped = min(self._left, len(data))
+                self._left -= skipped
+                data = data[skipped:]
+                if not self._left:
+                    self._transport.write(_answer(b"{}\n"))
+                continue
+            head, end, rest = (self._head + data).partition(b"\r\n\r\n")
+            if not end:
+                self._head = head
+                return
+            self._head, data = b"", rest
+            self._read(head)
+
+    def _read(self, head: bytes) -> None:
+        if head.startswith(b"GET "):
+            self._transport.write(_answer(_REGION))
+            return
+        at = head.lower().find(b"content-length:")
+        self._left = int(head[at + 15 :].split(b"\r\n")[0]) if at >= 0 else 0
+        if not self._left:
+            self._transport.write(_answer(b"{}\n"))
+
+
+async def _serve(port_file: Path) -> None:
+    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
+    port_file.write_text(str(server.sockets[0].getsockname()[1]))
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1])))
