@@ -17,7 +17,7 @@ import pyarrow.csv as pc
 from backfill.errors import BackfillError, UsageError
 from backfill.rows import Position, Rows
 from backfill.sources.framing import Frame, frames
-from backfill.sources.shapes import SENTENCES
+from backfill.sources.shapes import reason
 from backfill.sources.text import TextFile
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}".encode()
@@ -101,7 +101,7 @@ def read_header(text: TextFile, delimiter: str) -> tuple[tuple[str, ...], Positi
 def _names(text: TextFile, frame: Frame, delimiter: str, line: int) -> tuple[str, ...]:
     path = text.version.path
     if 0 in frame.spoiled:
-        raise _bad_header(path, line, SENTENCES[frame.spoiled[0]])
+        raise _bad_header(path, line, reason(frame.spoiled[0]).message)
     raw = frame.data[frame.starts[0] : frame.stops[0]]
     try:
         header = raw.decode(text.encoding.framed)

@@ -1,9 +1,10 @@
-"""Rows of bad shape: the closed list of reasons, and what is kept of such a row."""
+"""Rows of bad shape: the reasons that reading can give, and what is kept of such a row."""
 
 import codecs
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from backfill import reasons
 from backfill.rows import Reason, Rejection
 
 ROW_BYTES_MAX = 1 << 20
@@ -26,33 +27,25 @@ INVALID_JSON = "invalid_json"
 NOT_AN_OBJECT = "not_an_object"
 DUPLICATE_KEY = "duplicate_key"
 
-SENTENCES: Mapping[str, str] = MappingProxyType(
+_DETAILS: Mapping[str, str] = MappingProxyType(
     {
-        TOO_FEW_FIELDS: "the row has {found} fields, the header has {expected}",
-        TOO_MANY_FIELDS: "the row has {found} fields, the header has {expected}",
-        QUOTE_OUT_OF_PLACE: "a quote stands inside a field or text follows a closing quote; "
-        "quotes around the field, and each one inside doubled, mend it",
-        UNCLOSED_QUOTE: "a quote opens in the row and is not closed; the next line was read "
-        "as a new row",
+        TOO_FEW_FIELDS: "the row has {found} cells, the header {expected}",
+        TOO_MANY_FIELDS: "the row has {found} cells, the header {expected}",
+        UNCLOSED_QUOTE: "a quote opens in the row and is not closed; the next line was read as a "
+        "row of its own",
         INVALID_UTF8: "byte {offset} of the row is not valid {encoding}",
-        NUL_BYTE: "the row holds a NUL character, which the service does not take",
-        ROW_TOO_LONG: "the row is longer than 1,048,576 bytes; its first 65,536 are kept",
+        ROW_TOO_LONG: "the row is longer than 1 MiB; its first 64 kB are kept",
         INVALID_JSON: "not valid JSON at byte {offset} of the row: {problem}",
-        NOT_AN_OBJECT: "the line is valid JSON but no object",
-        DUPLICATE_KEY: "a key stands twice in one object",
     }
 )
-"""Every reason why a row's shape is bad, with its sentence."""
 
 
 def reason(code: str, **details: object) -> Reason:
-    """The reason of that code, about the row as a whole."""
-    return Reason(code, "", SENTENCES[code].format(**details))
+    """The reason of that code, about the row as a whole, with what is known of the place."""
+    return reasons.reason(code, message=_DETAILS.get(code, "").format(**details))
 
 
-def rejection(
-    row: int, line: int, reasons: Sequence[Reason], raw: bytes, encoding: str
-) -> Rejection:
+def rejection(row: int, line: int, why: Sequence[Reason], raw: bytes, encoding: str) -> Rejection:
     """A row that is rejected for its shape.
 
     Its text is kept without the line end, up to `RAW_BYTES_MAX`. Where its bytes are not valid in
@@ -67,4 +60,4 @@ def rejection(
             text = raw.decode(encoding)
     except UnicodeDecodeError:
         text = kept.decode("latin-1")
-    return Rejection(row, line, tuple(reasons), raw=text)
+    return Rejection(row, line, tuple(why), raw=text)

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +77,17 @@ CASES = {
 
 
 @pytest.fixture(params=CASES)
-def source(request, tmp_path) -> Source:
-    """A file of each format, read in blocks so small that there are many chunks."""
+def reopen(request, tmp_path) -> Callable[..., Source]:
+    """Open a file of each format, with a column from its folder, as often as wanted."""
     name, write, options = CASES[request.param]
     write(tmp_path / name)
-    return open_source(tmp_path / name, partitions={"shop": "north"}, block_bytes=500, **options)
+    return partial(open_source, tmp_path / name, partitions={"shop": "north"}, **options)
+
+
+@pytest.fixture
+def source(reopen) -> Source:
+    """The file, read in blocks so small that there are many chunks."""
+    return reopen(block_bytes=500)
 
 
 def rows_of(chunks) -> list[tuple]:
@@ -118,24 +126,17 @@ def test_every_row_is_numbered_and_accounted_for(source):
     assert source.row_count() in {None, ROWS}
 
 
-def test_reading_goes_on_from_the_end_of_every_chunk(source):
+def test_reading_goes_on_from_the_end_of_every_chunk(source, reopen):
     """The rows after any chunk are the same, read on or read anew by another source."""
     rows = rows_of(source.chunks())
     for chunk in source.chunks():
-        rest = rows_of(source.chunks(chunk.end))
+        rest = rows_of(reopen().chunks(chunk.end))
         assert rest == [each for each in rows if each[0] >= chunk.end.row]
 
 
-def test_rows_do_not_depend_on_the_size_of_blocks(source):
+def test_rows_do_not_depend_on_the_size_of_blocks(source, reopen):
     """Small blocks and one large block give the same rows."""
-    options = next(case[2] for case in CASES.values() if case[0] == source.path.name)
-    if source.values != "typed" and source.path.name.count(".") == 1:
-        options = {"encoding": source.text.encoding.name, **options}
-    if source.kind == "csv":
-        options = {**options, "delimiter": source.delimiter.decode()}
-    whole = open_source(source.path, partitions={"shop": "north"}, **options)
-
-    assert rows_of(whole.chunks()) == rows_of(source.chunks())
+    assert rows_of(source.chunks()) == rows_of(reopen().chunks())
 
 
 def test_columns_are_the_same_in_every_chunk(source):

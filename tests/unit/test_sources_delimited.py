@@ -367,6 +367,19 @@ def test_a_quoted_field_may_have_65536_bytes(tmp_path):
     assert reasons.popitem() == (len(reasons) + 1, ["unclosed_quote"])
 
 
+def test_reasons_say_what_was_found_and_where(tmp_path):
+    """The sentence has figures and places, never a value of the row."""
+    (tmp_path / "in.csv").write_bytes(b'a,b\nsecret\nsecret,"\nsecret,\xff\n')
+
+    chunks = open_source(tmp_path / "in.csv").chunks()
+
+    assert [each.reasons[0].message for chunk in chunks for each in chunk.rejections] == [
+        "the row has 1 cells, the header 2",
+        "a quote opens in the row and is not closed; the next line was read as a row of its own",
+        "byte 7 of the row is not valid utf-8",
+    ]
+
+
 @pytest.mark.parametrize("block_bytes", [50_000, 1 << 21])
 def test_a_row_may_have_a_mebibyte(tmp_path, block_bytes):
     """One byte more is too long, in one block or in many, quoted or not."""
@@ -427,7 +440,7 @@ def test_no_pattern_makes_reading_slow(tmp_path, line):
         (b'a," "\n', "column 2 has no name"),
         (b"\na,b,a\n", "header in line 2 cannot be used: two columns are named a"),
         (b'a,"b\n1,2\n', "a quote opens in the row and is not closed"),
-        (b'a,b"c\n1,2\n', "a quote stands inside a field"),
+        (b'a,b"c\n1,2\n', "a quote stands inside a cell"),
         (b"a,\0b\n", "column 2 has no name"),
         (b"x" * (ROW_MAX + 1), "longer than"),
     ],
