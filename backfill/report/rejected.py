@@ -24,6 +24,8 @@ from backfill.rows import Rejection
 REJECTED_FILE = "rejected.csv"
 TWIN_FILE = "rejected.jsonl"
 OWN_COLUMNS = ("_source", "_row", "_line", "_field", "_reason", "_message")
+RAW_COLUMN = "_raw"
+"""Where the text of bad rows stands if not one row has any columns."""
 
 _DIGESTS_FILE = ".rejected.sha256"
 
@@ -56,8 +58,7 @@ def write_rejected(
     Args:
         folder: The job's directory.
         rows: Gives the rejected rows in order; called twice, so that they need not be held.
-        columns: The columns of each file by its name; where each row has its own (JSON Lines),
-            those that the pipeline file names.
+        columns: The columns of each file by its name; none where each row has its own.
 
     Returns:
         The CSV that was written; None if no row is rejected.
@@ -109,13 +110,20 @@ def twin_line(row: RejectedRow) -> bytes:
 def _columns(
     rows: Iterable[RejectedRow], columns: Mapping[str, Sequence[str]]
 ) -> dict[str, None] | None:
-    """The union of the columns of the files with rejected rows, in first-seen order."""
+    """The union of the columns of the files with rejected rows, in first-seen order.
+
+    A column that is named like one of ours is shown in the twin only.
+    """
     names: dict[str, None] = {}
     found = False
     for row in rows:
         found = True
         names.update(dict.fromkeys(columns.get(row.source, ())))
         names.update(dict.fromkeys(row.rejection.cells))
+    for name in OWN_COLUMNS:
+        names.pop(name, None)
+    if found and not names:
+        names[RAW_COLUMN] = None
     return names if found else None
 
 

@@ -1,0 +1,92 @@
+"""Where a job stands, as a small file that other processes read while it runs.
+
+The journal belongs to the process that runs the job; nobody else opens it.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from backfill.errors import StateError
+from backfill.files import write_atomically
+
+STATUS_FILE = "status.json"
+
+State = Literal["planning", "running", "paused", "ended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a job stands.
+
+    Args:
+        job: The pipeline's name.
+        state: What it does now; `ended` says nothing of how.
+        pid: The process that runs it, or ran it last.
+        rows_total: How many rows there are, once that is known.
+        rows_read: Rows read so far.
+        delivered: Rows accepted with 2xx.
+        rejected: Rows not sent, or refused.
+        merged: Rows that were sent as part of another.
+        skipped: Rows left out on purpose.
+        rows_per_second: Rows settled in a second, lately.
+        pause: Why it waits, where it does.
+        started_at: When this call began, ISO 8601 in UTC.
+        updated_at: When this was written, ISO 8601 in UTC.
+        exit: The exit code, once it has ended.
+    """
+
+    job: str
+    state: State
+    pid: int
+    started_at: str
+    updated_at: str
+    rows_total: int | None = None
+    rows_read: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    merged: int = 0
+    skipped: int = 0
+    rows_per_second: float = 0.0
+    pause: str = ""
+    exit: int | None = None
+
+    def is_alive(self) -> bool:
+        """Whether its process is still there; a killed one cannot say that it ended."""
+        if self.state == "ended":
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # another user's, but there
+        return True
+
+
+def write_status(path: Path, status: Status) -> None:
+    """Replace the file.
+
+    Raises:
+        OSError: The disk is full, or the directory cannot be written to.
+    """
+    write_atomically(path, orjson.dumps(asdict(status), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def read_status(path: Path) -> Status | None:
+    """Where a job stands; None if it never said.
+
+    Raises:
+        StateError: The file is not one of ours.
+    """
+    try:
+        return Status(**orjson.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise StateError(
+            f"{path}: cannot be read", next_step="remove it; the next run writes it again"
+        ) from error
