@@ -54,6 +54,10 @@ class Account:
         self._run_id = job.journal.runs.start(utc_text(self._started_s))
         job.journal.commit()
 
+    def settled(self) -> int:
+        """How many rows need nothing more."""
+        return _all(self._job.journal.counts()).rows() if self._job else 0
+
     def planned(self, plan: Plan) -> None:
         """The plan says how many rows there are."""
         self._plan = plan

@@ -38,9 +38,9 @@ from backfill.merged import MergedPeople
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.report.summary import Summary
-from backfill.sender import Sender
+from backfill.sender import Sender, Work
 from backfill.sending import FirstTime, Preparing
-from backfill.stage import Stage, transforms_of
+from backfill.stage import stage_of
 
 Result = TypeVar("Result")
 
@@ -77,6 +77,9 @@ class Options:
 class Observer(Protocol):
     """Is told how a run goes on. Every method may be called from another thread than `run`."""
 
+    def opened(self, account: Account) -> None:
+        """The job is open: `account` knows what earlier runs did."""
+
     def planning(self, rows: int) -> None:
         """So many more rows were looked at."""
 
@@ -98,6 +101,9 @@ class Observer(Protocol):
 
 class Silent:
     """Listens to nothing, and agrees to start."""
+
+    def opened(self, account: Account) -> None:
+        """Nothing."""
 
     def planning(self, rows: int) -> None:
         """Nothing."""
@@ -166,9 +172,45 @@ def run(
     Raises:
         BackfillError: What stopped it, with its exit code; its `summary` says how far it came.
     """
-    return _outside_any_loop(
-        lambda: _Run(pipeline, options or Options(), observer or Silent(), stop or Stop()).run()
-    )
+    return carry_out(_SendAll(), pipeline, options, observer, stop)
+
+
+class Errand(Protocol):
+    """What a run is for: sending what was not sent, or what was rejected."""
+
+    def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
+        """Why nothing must be sent, in order of harm."""
+
+    def work(self, job: Job, plan: Plan, now_s: float) -> Work:
+        """What is sent."""
+
+
+class _SendAll:
+    """The errand of `run`."""
+
+    def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
+        """What the plan pass found."""
+        return guards.refusals(job.pipeline, plan, now_s)
+
+    def work(self, job: Job, plan: Plan, now_s: float) -> Work:
+        """Every row that is not settled."""
+        folder = job.folder / PLAN_FOLDER / plan.key
+        stage = stage_of(job.pipeline, plan.found.readings, plan.now_s)
+        marks, merged = Marks(folder / "marks"), MergedPeople(folder / "merged")
+        prepare = Preparing(job.pipeline, plan, stage, marks, merged, job.settled(), now_s)
+        return FirstTime(job, prepare)
+
+
+def carry_out(
+    errand: Errand,
+    pipeline: Pipeline,
+    options: Options | None = None,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Summary:
+    """Do an errand; arguments, result and errors are those of `run`."""
+    every = options or Options(), observer or Silent(), stop or Stop()
+    return _outside_any_loop(lambda: _Run(errand, pipeline, *every).run())
 
 
 def _outside_any_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -185,8 +227,14 @@ class _Run:
     """One run."""
 
     def __init__(
-        self, pipeline: Pipeline, options: Options, observer: Observer, stop: Stop
+        self,
+        errand: Errand,
+        pipeline: Pipeline,
+        options: Options,
+        observer: Observer,
+        stop: Stop,
     ) -> None:
+        self._errand = errand
         self._pipeline = pipeline
         self._options = options
         self._observer = observer
@@ -222,20 +270,31 @@ class _Run:
         inputs = bind(inputs, journal, append=self._options.append)
         job = Job(self._pipeline, inputs, journal, self._folder, self._options.limit)
         self._account.open(job)
+        self._observer.opened(self._account)
         bind_settings(job, accept_changes=self._options.accept_changes)
         async with self._delivery(url, credentials) as delivery:
-            region = await delivery.region()
+            region = await self._unless_stopped(delivery.region())
             check_region(self._pipeline.destination.region, region, url)
             bind_workspace(journal, region.workspace(credentials.site_id))
             plan = await asyncio.to_thread(self._plan, job)
             self._account.planned(plan)
-            found = guards.refusals(self._pipeline, plan, self._clock.unix_s())
+            found = self._errand.guards(job, plan, self._clock.unix_s())
             wanted = self._observer.planned(plan, found)
             guards.refuse(found)
             self._stop.check()
             if not wanted:
                 raise InterruptedRunError("nothing was sent", next_step="start again when ready")
             await self._deliver(job, plan, delivery)
+
+    async def _unless_stopped(self, waiting: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for something that may be given up at once when the run is to stop."""
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(waiting)
+        self._stop.listen(lambda _: loop.call_soon_threadsafe(task.cancel))
+        try:
+            return await task
+        except asyncio.CancelledError:
+            self._stop.check()
+            raise
 
     def _destination(self) -> tuple[str, Credentials]:
         settings = self._pipeline.destination
@@ -265,21 +324,9 @@ class _Run:
         return plan_of(job, now_s=self._clock.unix_s(), progress=progress)
 
     async def _deliver(self, job: Job, plan: Plan, delivery: TrackDelivery) -> None:
-        folder = self._folder / PLAN_FOLDER / plan.key
-        stage = Stage(
-            self._pipeline, transforms_of(self._pipeline), plan.found.readings, plan.now_s
-        )
-        prepare = Preparing(
-            self._pipeline,
-            plan,
-            stage,
-            Marks(folder / "marks"),
-            MergedPeople(folder / "merged"),
-            job.settled(),
-            self._clock.unix_s(),
-        )
+        work = self._errand.work(job, plan, self._clock.unix_s())
         sender = Sender(
-            FirstTime(job, prepare),
+            work,
             self._pipeline.rejected_max,
             delivery,
             meter=delivery.meter,
