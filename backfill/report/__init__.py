@@ -3,6 +3,8 @@
 summary    the figures, and the law that they obey
 rejected   the rejected rows as a table for spreadsheets, with a lossless twin
 mended     the same table, read back after it was mended
+saved      how a spreadsheet saved it
+edits      what in it is a person's work
 status     a running job's figures, for other processes
 cells      how a cell is written in the table
 """
