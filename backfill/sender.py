@@ -225,19 +225,20 @@ class Sender:
             self._work.settle(Settlement(part, ranges_of(rows), skipped={why: len(rows)}))
             self._unsaved_operations += len(rows)
             self._listener.settled(len(rows), 0)
-        self._settle_members(self._waiting.add(part, prepared.members))
+        self._settle_members(self._waiting.add(prepared.members))
         self._commit_if_due()
 
-    def _settle_members(self, members: Iterable[tuple[int, Member]]) -> None:
+    def _settle_members(self, members: Iterable[Member]) -> None:
         """Settle rows whose person was answered for: merged, or rejected with their carrier."""
         merged: dict[int, list[int]] = {}
-        for part, member in members:
+        for member in members:
+            part, row = member.place
             reasons = self._work.rejected(member.carrier)
             if reasons is None:
-                merged.setdefault(part, []).append(member.row)
+                merged.setdefault(part, []).append(row)
             else:
-                refused = [rejection(member.origin, member.row, reasons)]
-                self._settle_rows(part, np.array([member.row], np.int64), 0, refused)
+                refused = [rejection(member.origin, row, reasons)]
+                self._settle_rows(part, np.array([row], np.int64), 0, refused)
         for part, rows in merged.items():
             settled = np.array(sorted(rows), np.int64)
             self._work.settle(Settlement(part, ranges_of(settled), merged=len(rows)))
@@ -305,17 +306,17 @@ class _Waiting:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._members: dict[RowPlace, list[tuple[int, Member]]] = {}
+        self._members: dict[RowPlace, list[Member]] = {}
 
-    def add(self, part: int, members: Sequence[Member]) -> Iterator[tuple[int, Member]]:
-        """Take members of a part; give those whose carrier was answered for already."""
+    def add(self, members: Sequence[Member]) -> Iterator[Member]:
+        """Take members; give those whose carrier was answered for already."""
         for member in members:
             if self._work.is_answered(member.carrier):
-                yield part, member
+                yield member
             else:
-                self._members.setdefault(member.carrier, []).append((part, member))
+                self._members.setdefault(member.carrier, []).append(member)
 
-    def answered(self, part: int, rows: Rows) -> list[tuple[int, Member]]:
+    def answered(self, part: int, rows: Rows) -> list[Member]:
         """The members that waited for any of these rows."""
         if not self._members:
             return []

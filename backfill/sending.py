@@ -44,12 +44,12 @@ class Member:
     """A row whose person another row carries.
 
     Args:
-        row: Its number.
+        place: Its part and number.
         carrier: The part and row that carry the person.
         origin: The chunk it was read in.
     """
 
-    row: int
+    place: RowPlace
     carrier: RowPlace
     origin: Chunk
 
@@ -161,7 +161,8 @@ class Preparing:
         members = kinds == Mark.MERGED
         for row, mark in zip(subjects.rows[members].tolist(), marked[members], strict=True):
             carrier = int(mark["other"]), int(mark["value"])
-            prepared.members.append(Member(row, carrier, staged.chunk))
+            place = staged.place.part, row
+            prepared.members.append(Member(place, carrier, staged.chunk))
         gone = (*SKIPPED, Mark.UNKNOWN_PERSON, Mark.MERGED)
         return ~np.isin(kinds, gone)
 

@@ -124,6 +124,17 @@ def digest_of(subjects: Subjects) -> str:
     return digest.hexdigest()
 
 
+def stage_of(
+    pipeline: Pipeline, readings: Mapping[int, Mapping[str, Reading]], now_s: float
+) -> Stage:
+    """The stage of a pipeline, its transforms loaded anew.
+
+    Raises:
+        UsageError: A transform cannot be loaded.
+    """
+    return Stage(pipeline, transforms_of(pipeline), readings, now_s)
+
+
 def transforms_of(pipeline: Pipeline) -> dict[int, Transform]:
     """The users' functions, by source.
 
