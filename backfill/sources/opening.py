@@ -18,7 +18,7 @@ _COMPRESSED = {".gz", ".zst"}
 def open_source(
     path: Path,
     *,
-    delimiter: str = ",",
+    delimiter: str | None = None,
     encoding: str = "utf-8",
     partitions: Mapping[str, str] = _NONE,
     block_bytes: int = BLOCK_BYTES,
@@ -27,7 +27,7 @@ def open_source(
 
     Args:
         path: The file.
-        delimiter: What parts the fields of a .csv; a .tsv has tabs unless another is given.
+        delimiter: What parts the cells of delimited text; by default a comma, in a .tsv a tab.
         encoding: Of a text file: `utf-8`, `latin-1`, `cp1252` or `utf-16`.
         partitions: Columns from the names of its folders, as text. Where the file has such a
             column itself, that one counts.
@@ -44,8 +44,8 @@ def open_source(
     match suffixes[-1:]:
         case [".csv" | ".tsv" as suffix]:
             text = TextFile.open(path, encoding, block_bytes, header=True)
-            tab = suffix == ".tsv" and delimiter == ","
-            return DelimitedSource.open(text, "\t" if tab else delimiter, partitions)
+            usual = "\t" if suffix == ".tsv" else ","
+            return DelimitedSource.open(text, usual if delimiter is None else delimiter, partitions)
         case [".jsonl" | ".ndjson"]:
             text = TextFile.open(path, encoding, block_bytes, header=False)
             return JsonLinesSource.open(text, partitions)
