@@ -175,12 +175,16 @@ def test_cookies_are_not_kept():
     """What a server sets is not sent back."""
     cookie = answer(headers={"Set-Cookie": "portal=1; Path=/"})
 
-    async def scenario(delivery: Delivery) -> None:
-        await three(delivery)
-        await three(delivery)
+    async def go() -> None:
+        async with serving(in_turn(then=cookie)) as server:
+            named = Server(server.url.replace("127.0.0.1", "localhost"))
+            async with opened(named) as delivery:
+                await three(delivery)
+                await three(delivery)
+            assert len(server.received) == 2
+            assert not any("cookie" in request.headers for request in server.received)
 
-    for request in deliver_to(in_turn(then=cookie), scenario).received:
-        assert "cookie" not in request.headers
+    asyncio.run(go())
 
 
 def test_proxies_of_the_environment_are_ignored(monkeypatch):

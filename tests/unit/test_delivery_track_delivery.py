@@ -246,6 +246,18 @@ def test_an_outage_rejects_nothing():
     assert len(service.sent_at_s) < 50 * 8 + 900
 
 
+def test_an_outage_is_probed_singly_while_tokens_last():
+    """After 30 s without success there are only probes, though retries could still be paid."""
+    service = Service(lambda *_: Answer(500))
+    pauses: list[Pause] = []
+
+    with pytest.raises(UnavailableError):
+        in_no_time(deliver_one(service, outage_max_s=120, on_pause=pauses.append))
+
+    assert {pause.reason for pause in pauses} == {"outage"}
+    assert len(service.sent_at_s) < 100
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.floats(1, 850), st.sampled_from([NoAnswer("timeout"), Answer(500), Answer(429)]))
 def test_an_outage_that_ends_is_survived(outage_s, trouble):
