@@ -1,6 +1,7 @@
 """The account of a run: what became of every row, from the journal and the plan."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from backfill.journal import Counts, Totals
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.report.rejected import RejectedRow, write_rejected
+from backfill.report.status import STATUS_FILE, State, Status, write_status
 from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
 from backfill.sender import Listener
 
@@ -53,6 +55,7 @@ class Account:
         self._before_totals = job.journal.totals()
         self._run_id = job.journal.runs.start(utc_text(self._started_s))
         job.journal.commit()
+        self.show("planning")
 
     def settled(self) -> int:
         """How many rows need nothing more."""
@@ -68,7 +71,35 @@ class Account:
 
     def listener(self, told: Told) -> Listener:
         """Passes on what the send pass does, and keeps the status file up to date."""
-        return _Listener(told)
+        return _Listener(told, self.show)
+
+    def show(self, state: State, exit_code: int | None = None) -> None:
+        """Say where the job stands, for other processes: they never open the journal.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        now = _all(self._job.journal.counts()) if self._job else Counts()
+        seconds = self._clock.since_start_s()
+        status = Status(
+            job=self._pipeline.name,
+            state=state,
+            pid=os.getpid(),
+            started_at=utc_text(self._started_s),
+            updated_at=utc_text(self._clock.unix_s()),
+            rows_total=self._plan.rows_read if self._plan else None,
+            rows_read=now.rows(),
+            delivered=now.delivered,
+            rejected=now.rejected,
+            merged=now.merged,
+            skipped=sum(now.skipped.values()),
+            rows_per_second=_per_second(now.rows() - self._before.rows(), seconds),
+            exit=exit_code,
+        )
+        try:
+            write_status(self._folder / STATUS_FILE, status)
+        except OSError as failure:
+            raise _unwritten(self._folder, failure) from failure
 
     def close(self, error: BackfillError | None) -> Summary:
         """Check the law, and write the rejected rows and the summary.
@@ -97,10 +128,8 @@ class Account:
             self.rejected_file = write_rejected(self._folder, self._rejected, self._columns())
             summary.write(self._folder / SUMMARY_FILE)
         except OSError as failure:
-            raise StateError(
-                f"{self._folder}: the report cannot be written: {failure.strerror}",
-                next_step="make room or mend the permissions, then start the same command again",
-            ) from failure
+            raise _unwritten(self._folder, failure) from failure
+        self.show("ended", summary.exit)
         journal.runs.finish(self._run_id, summary.finished_at, summary.exit, summary.as_dict())
         journal.commit()
         return summary
@@ -121,7 +150,7 @@ class Account:
         return Summary(
             job=self._pipeline.name,
             exit=self._exit(error, everything.rejected),
-            complete=bool(self._plan) and left == 0 and self._plan.limit is None,
+            complete=self._plan is not None and self._plan.limit is None and left == 0,
             rows_read=sum(rows.values()),
             delivered=everything.delivered,
             rejected=everything.rejected,
@@ -194,14 +223,21 @@ class Account:
 
 
 class _Listener:
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, told: Told, show: Callable[[State], None]) -> None:
+        self._told, self._show = told, show
 
     def settled(self, rows: int, rejected: int) -> None:
         self._told.settled(rows, rejected)
 
     def committed(self) -> None:
-        pass
+        self._show("running")
+
+
+def _unwritten(folder: Path, failure: OSError) -> StateError:
+    return StateError(
+        f"{folder}: the report cannot be written: {failure.strerror}",
+        next_step="make room or mend the permissions, then start the same command again",
+    )
 
 
 def _all(counts: Mapping[int, Counts]) -> Counts:

@@ -12,6 +12,7 @@ A row's failure is a value (`backfill.rows.Rejection`); only a run's failure is 
     └── InterruptedRunError 130  Ctrl-C (143: SIGTERM)
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -35,7 +36,7 @@ class ExitCode(IntEnum):
 _PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)
 
 
-def first_of(codes: "list[int]") -> ExitCode:
+def first_of(codes: Iterable[int]) -> ExitCode:
     """The code that wins when a run ends with several reasons.
 
     >>> first_of([3, 75]).name

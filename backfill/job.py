@@ -8,7 +8,8 @@ from backfill.errors import GuardError
 from backfill.inputs import Input
 from backfill.journal import Journal, Ranges
 from backfill.pipeline import Pipeline
-from backfill.plans import Plan, Progress, base_key, keep_only, key_of, make_plan, stored
+from backfill.planning import Progress
+from backfill.plans import Plan, base_key, keep_only, key_of, make_plan, stored
 
 STATE_FOLDER = ".backfill"
 PLAN_FOLDER = "plan"
@@ -34,11 +35,8 @@ class Job:
 
     def settled(self) -> dict[int, Ranges]:
         """The rows that are settled now, by part, as a copy."""
-        return {
-            each.part: Ranges(ranges.low, list(ranges.above()))
-            for each in self.inputs
-            if (ranges := self.journal.settled(each.part))
-        }
+        ranges = {each.part: self.journal.settled(each.part) for each in self.inputs}
+        return {part: Ranges(each.low, list(each.above())) for part, each in ranges.items()}
 
 
 def folder_of(pipeline: Pipeline, state_dir: Path | None) -> Path:

@@ -38,7 +38,7 @@ from backfill.stage import (
     unknown_person,
 )
 from backfill.tally import RECENT_S
-from backfill.values import canonical_json, load_json
+from backfill.values import Mask, as_mask, canonical_json, load_json
 
 CHUNK_ROWS = 10_000
 
@@ -220,9 +220,7 @@ class Again:
             occurrences = np.where(marked["kind"] == Mark.OCCURRENCE, marked["value"], 0)
         return event_ids(source, self._job.pipeline.namespace, subjects, occurrences)
 
-    def _known(
-        self, source: EventsSource, staged: Staged, prepared: Prepared
-    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _known(self, source: EventsSource, staged: Staged, prepared: Prepared) -> Mask:
         """Which events are about people whom customers sources name; the others stay rejected."""
         subjects = staged.judged.subjects
         if self._job.pipeline.unknown_people(source) != "reject" or not len(subjects):
@@ -234,7 +232,7 @@ class Again:
             people = person_key(kind, staged_people.judged.named)
             named.update(people.filter(pc.is_in(people, value_set=wanted)).to_pylist())
         known = pc.is_in(person_key(kind, subjects.person), value_set=pa.array(named, pa.string()))
-        stays = known.to_numpy(zero_copy_only=False)
+        stays = as_mask(known)
         for row in subjects.rows[~stays].tolist():
             prepared.rejections.append(unknown_person(self._job.pipeline, staged, row))
         return stays
@@ -271,7 +269,7 @@ class Again:
         subjects, part = staged.judged.subjects, staged.place.part
         wanted = pa.array([each.partition(":")[2] for each in mended], pa.string())
         keys = person_key(kind, subjects.person)
-        for at in np.flatnonzero(pc.is_in(keys, value_set=wanted).to_numpy(zero_copy_only=False)):
+        for at in np.flatnonzero(as_mask(pc.is_in(keys, value_set=wanted))):
             row = int(subjects.rows[at])
             person = mended.get(f"{kind}:{keys[int(at)].as_py()}")
             if person and self.journal.rejection(part, row) is None:
@@ -318,12 +316,10 @@ class _Person:
         return canonical_json(merged)[1:-1]
 
 
-def _recent(subjects: Subjects, now_s: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _recent(subjects: Subjects, now_s: float) -> Mask:
     if subjects.micros is None:
         return np.zeros(len(subjects), np.bool_)
-    recent: np.ndarray[Any, np.dtype[np.bool_]] = (
-        subjects.micros.to_numpy() >= (now_s - RECENT_S) * 1e6
-    )
+    recent: Mask = subjects.micros.to_numpy() >= (now_s - RECENT_S) * 1e6
     return recent
 
 

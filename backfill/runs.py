@@ -289,7 +289,11 @@ class _Run:
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, Result]) -> Result:
         """Wait for something that may be given up at once when the run is to stop."""
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(waiting)
-        self._stop.listen(lambda _: loop.call_soon_threadsafe(task.cancel))
+
+        def give_up(_: BackfillError) -> None:
+            loop.call_soon_threadsafe(task.cancel)
+
+        self._stop.listen(give_up)
         try:
             return await task
         except asyncio.CancelledError:
