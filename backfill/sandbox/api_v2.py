@@ -41,8 +41,10 @@ def _batch(call: Call, workspace: Workspace) -> Answer:
     if isinstance(body, Problem):
         return answers.errors([body])
     items = body.get("batch")
-    if not isinstance(items, list) or not items:
+    if not isinstance(items, list):
         return answers.errors([Problem("batch", "must be a list of operations", "required")])
+    if not items:
+        return answers.OK
     operations = [_read(item, index, call, workspace) for index, item in enumerate(items)]
     workspace.apply(operations, call.number)
     problems = [

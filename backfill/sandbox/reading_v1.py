@@ -34,7 +34,7 @@ def identify(text: str, body: Body, behaviour: Behaviour) -> Operation:
     problems = [*_identifier_problems(identifier, named)]
     attributes = {key: value for key, value in body.items() if key != "_timestamp"}
     problems.extend(limits.attribute_problems(attributes))
-    if identifier == "id" and attributes.get("id", "") not in ("", None, named):
+    if identifier == "id" and str(attributes.get("id") or named) != named:
         problems.append(
             Problem("id", "differs", sentence="id attribute and identifier are not the same value")
         )
@@ -63,7 +63,7 @@ def track(text: str | None, body: Body, behaviour: Behaviour) -> Operation:
     event_id = limits.event_id(body.get("id"), behaviour)
     problems.extend(value for value in (name, event_id) if isinstance(value, Problem))
     kind = body.get("type", "event")
-    if kind not in EVENT_KINDS:
+    if not isinstance(kind, str) or kind not in EVENT_KINDS:
         problems.append(Problem("type", "must be event, page or screen"))
         kind = "event"
     data = body.get("data")
