@@ -1,0 +1,67 @@
+# Needs make, and Python 3.11 or newer with venv; the rest is installed into .venv.
+#
+#     make demo                     the first thing to try
+#     make test ARGS="-k journal"   arguments for pytest
+#     make PYTHON=python3.13 test   another Python than the one that is found
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench clean
+
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$each -c '$(RECENT)' 2>/dev/null && echo $$each && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+
+demo: .venv/.installed ## run the sample pipeline into a sandbox on this machine
+	@$(BIN)/backfill demo $(ARGS)
+
+test: .venv/.installed-test ## run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.installed-tools ## look at style, types, imports and the README without running anything
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+	@if grep -q '\[\[\[cog' README.md; then $(BIN)/cog --check README.md; fi
+
+format: .venv/.installed-tools ## write the code in the one style
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+bench: .venv/.installed-test ## measure speed and memory; takes minutes
+	@for each in tests/benchmarks/bench_*.py; do $(BIN)/python "$$each" $(ARGS) || exit; done
+
+clean: ## remove what make made; the state of jobs stays
+	@rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each needs the one before, so that `make -j` never installs two things at once.
+
+.venv/.installed: .venv/.made pyproject.toml
+	@echo "installing into .venv (a minute, the first time)"
+	@$(PIP) .
+	@touch $@
+
+.venv/.installed-test: .venv/.installed
+	@echo "installing what the tests need"
+	@$(PIP) '.[test]'
+	@touch $@
+
+.venv/.installed-tools: .venv/.installed-test
+	@echo "installing ruff, mypy and import-linter"
+	@$(PIP) '.[test,tools]'
+	@touch $@
+
+.venv/.made:
+	@'$(PYTHON)' -c '$(RECENT)' 2>/dev/null || { echo "backfill needs Python 3.11 or newer: install" \
+		"it, or name it with make PYTHON=/path/to/python" >&2; exit 2; }
+	@'$(PYTHON)' -m venv --clear .venv || { echo "python cannot make a virtual environment: install its" \
+		"venv module (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
+	@touch $@
