@@ -1,6 +1,6 @@
 """Rejected rows again: mended in `rejected.csv`, judged as before, sent with their right ids."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -133,7 +133,7 @@ class Again:
                     'set recent_events = "send", "skip" or "hold"',
                 )
 
-    def prepared(self, kind: str) -> Iterator[Prepared]:
+    def prepared(self, kind: str) -> Generator[Prepared]:
         """The mended rows of one kind."""
         if kind == "customers":
             yield from self._people()
@@ -239,7 +239,7 @@ class Again:
 
     # People
 
-    def _people(self) -> Iterator[Prepared]:
+    def _people(self) -> Generator[Prepared]:
         """Each mended person once, with all that the accepted rows of the source say of them.
 
         A mended row may be older than one that was delivered: what the later row says still wins.

@@ -1,8 +1,9 @@
 """The second pass at work: batches to the API, answers to the journal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from itertools import chain
 from typing import Protocol
 
@@ -22,7 +23,11 @@ from backfill.rows import Chunk, Reason, Rejection, Rows
 from backfill.sending import Member, Prepared, RowPlace
 
 BATCHES_UNDER_WAY_MAX = 64
-CEILING_STEP_ROWS = 4_096
+CEILING_ROWS_MIN = 1_000
+CEILING_BATCHES = 8
+"""How far ahead rows may be sent before the journal is asked again: a commit each time, and as
+many rows more that a crash leaves in doubt."""
+
 REFUSALS_MAX = 1_000
 """Fewer refusals by the API than this never stop a run, whatever `rejected_max` says."""
 
@@ -50,7 +55,7 @@ class Work(Protocol):
     def journal(self) -> Journal:
         """Where it is settled."""
 
-    def prepared(self, kind: str) -> Iterator[Prepared]:
+    def prepared(self, kind: str) -> Generator[Prepared]:
         """The chunks of one kind, ready to be sent, in order."""
 
     def settle(self, settlement: Settlement) -> None:
@@ -132,26 +137,31 @@ class Sender:
         """Send one kind, and wait until all of it is settled."""
         self._kind = kind
         packer = Packer()
-        async for prepared in self._prepared(kind):
-            self._settle_unsent(prepared)
-            for operations in prepared.operations:
-                for batch in packer.add(operations):
-                    await self._dispatch(batch)
-            self._work.sent(prepared)
-            self._check()
+        async with aclosing(self._prepared(kind)) as chunks:
+            async for prepared in chunks:
+                self._settle_unsent(prepared)
+                for operations in prepared.operations:
+                    for batch in packer.add(operations):
+                        await self._dispatch(batch)
+                self._work.sent(prepared)
+                self._check()
         for batch in packer.flush():
             await self._dispatch(batch)
         if self._under_way:
             await asyncio.wait(self._under_way)
         self._check()
 
-    async def _prepared(self, kind: str) -> AsyncIterator[Prepared]:
+    async def _prepared(self, kind: str) -> AsyncGenerator[Prepared]:
         """The chunks of one kind; they are read and made ready in threads while others are sent."""
         chunks = self._work.prepared(kind)
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as reader:
-            while (made := await loop.run_in_executor(reader, next, chunks, None)) is not None:
-                yield made
+            try:
+                while (made := await loop.run_in_executor(reader, next, chunks, None)) is not None:
+                    yield made
+            finally:
+                # In the thread that reads: it may be in the middle of the next chunk.
+                reader.submit(chunks.close)
 
     async def _dispatch(self, batch: Batch) -> None:
         await self._slots.acquire()
@@ -173,12 +183,13 @@ class Sender:
     def _allow(self, batch: Batch) -> None:
         """Let the journal know, durably, which rows may have been sent, before they are."""
         granted = True
+        step = max(CEILING_ROWS_MIN, CEILING_BATCHES * batch.count)
         for segment in batch.segments:
             operations = segment.operations
             last = int(operations.rows[segment.stop - 1])
             if self._journal.ceiling(operations.part) <= last:
                 end = operations.origin.end.row if operations.origin else last + 1
-                self._journal.raise_ceiling(operations.part, min(end, last + CEILING_STEP_ROWS))
+                self._journal.raise_ceiling(operations.part, min(end, last + step))
                 granted = False
         if not granted:
             self._commit()

@@ -1,6 +1,6 @@
 """A chunk on its way to the API: what of it is sent, what is settled without being sent."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -244,7 +244,7 @@ class FirstTime:
             if part in self._customers
         }
 
-    def prepared(self, kind: str) -> Iterator[Prepared]:
+    def prepared(self, kind: str) -> Generator[Prepared]:
         """The chunks of one kind, from where each file was left."""
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         starts = {each.part: self.journal.position(each.part) or START for each in inputs}
