@@ -25,7 +25,7 @@ def sandbox(
 
     Send to it with `backfill run PIPELINE --url http://127.0.0.1:8025`.
     """
-    from backfill.sandbox import Settings, serve  # noqa: PLC0415  # see above
+    from backfill.sandbox import Settings, serve  # see above
 
     settings = Settings(
         host=host,

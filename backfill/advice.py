@@ -1,0 +1,132 @@
+"""What people should know before they send: nothing here refuses, as guards do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from backfill.pipeline import CustomersSource, DeletionsSource, EventsSource, Pipeline
+from backfill.plans import Plan
+from backfill.tally import SourcePlan
+
+_MEANINGFUL = ("email", "created_at", "unsubscribed")
+"""Attributes that the service acts on, in this spelling only (Track docs)."""
+
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Warning_:  # noqa: N801  # the word is taken by Python
+    """Something that is as the settings want it, and may still surprise.
+
+    Args:
+        code: Which warning it is.
+        what: What was found.
+    """
+
+    code: str
+    what: str
+
+
+def warnings_of(pipeline: Pipeline, plan: Plan) -> list[Warning_]:
+    """All there is to warn of, in order of harm."""
+    found: list[Warning_] = []
+    for index, (source, seen) in enumerate(zip(pipeline.sources, plan.sources, strict=True)):
+        of_source = f"source {index + 1} ({source.kind})"
+        if isinstance(source, CustomersSource):
+            found += _customers(source, seen, of_source)
+        elif isinstance(source, EventsSource):
+            found += _events(pipeline, source, seen, plan, of_source)
+        else:
+            found += _deletions(source, seen, of_source)
+    return sorted(found, key=lambda each: _HARM.index(each.code))
+
+
+_HARM = (
+    "recent_events",
+    "suppressed",
+    "no_created_at",
+    "created_at_text",
+    "nearly_named",
+    "unknown_people",
+    "names_by_case",
+    "names_with_spaces",
+)
+
+
+def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Warning_]:
+    if source.create and "created_at" not in seen.attributes:
+        yield Warning_(
+            "no_created_at",
+            f"{of_source} has no created_at: the service takes now for it, and campaigns that"
+            " welcome new people may start",
+        )
+    if _is_text(seen) and "created_at" in seen.attributes and "created_at" not in source.columns:
+        yield Warning_(
+            "created_at_text",
+            f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
+            " the file holds, which the service does not take for a moment",
+        )
+    for name in seen.attributes:
+        meant = name.strip().lower()
+        if meant in _MEANINGFUL and name != meant:
+            yield Warning_(
+                "nearly_named",
+                f"{of_source}: {name!r} is not {meant!r}: the service treats it as any other"
+                f" attribute (columns: {meant} = {{ from = {name!r} }})",
+            )
+
+
+def _events(
+    pipeline: Pipeline, source: EventsSource, seen: SourcePlan, plan: Plan, of_source: str
+) -> Iterator[Warning_]:
+    recent = seen.recent_at(plan.now_s)
+    if recent and source.recent_events == "send":
+        yield Warning_(
+            "recent_events",
+            f"{recent:,} events of {of_source} are younger than 72 h and can trigger campaigns:"
+            f" {_some(sorted(seen.recent_names))}",
+        )
+    if seen.unknown_people and pipeline.unknown_people(source) == "send":
+        yield Warning_(
+            "unknown_people",
+            f"{seen.unknown_people:,} people of {of_source} are named by no customers source: they"
+            " become profiles, which are billed",
+        )
+    yield from _names(seen, of_source)
+
+
+def _names(seen: SourcePlan, of_source: str) -> Iterator[Warning_]:
+    by_folded: dict[str, list[str]] = {}
+    for name in sorted(seen.names):
+        by_folded.setdefault(name.strip().casefold(), []).append(name)
+    alike = [" / ".join(names) for names in by_folded.values() if len(names) > 1]
+    if alike:
+        yield Warning_(
+            "names_by_case",
+            f"{of_source} has event names that differ only by case: {_some(alike)}",
+        )
+    spaced = [name for name in sorted(seen.names) if " " in name]
+    if spaced:
+        yield Warning_(
+            "names_with_spaces",
+            f"{of_source} has event names with spaces, which campaigns must repeat exactly:"
+            f" {_some(spaced)}",
+        )
+
+
+def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Iterator[Warning_]:
+    if source.action == "suppress" and seen.operations:
+        yield Warning_(
+            "suppressed",
+            f"{seen.operations:,} people of {of_source} will be suppressed: the service takes"
+            " nothing about them any more",
+        )
+
+
+def _is_text(seen: SourcePlan) -> bool:
+    return any(".parquet" not in PurePath(each).suffixes for each in seen.files)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more

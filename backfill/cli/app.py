@@ -1,0 +1,81 @@
+"""The commands, and the one way in."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from backfill.cli import demo, looking, sandbox, sending, status
+from backfill.cli.exits import Asked, Ending, leave, of_error
+from backfill.errors import UsageError
+
+app = typer.Typer(
+    name="backfill",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from backfill import __version__  # slow: it looks up what is installed
+
+        typer.echo(f"backfill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def backfill(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Move a company's history into Customer.io: once, complete, with the right dates.
+
+    See it at work with `backfill demo`. Then: check, plan, run.
+    """
+
+
+for _command in (
+    demo.demo,
+    looking.check,
+    looking.plan,
+    sending.run,
+    sending.retry,
+    status.status,
+    sandbox.sandbox,
+):
+    app.command()(_command)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the arguments ask; give the exit code. Nothing is ever raised."""
+    asked = Asked(arguments)
+    try:
+        found = typer.main.get_command(app).main(
+            list(arguments), prog_name="backfill", standalone_mode=False
+        )
+    except typer.TyperException as error:
+        return leave(of_error(_misuse(error, arguments), asked), asked)
+    except typer.Abort:
+        return leave(of_error(KeyboardInterrupt(), asked), asked)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the way out for all of them
+        return leave(of_error(error, asked), asked)
+    if isinstance(found, Ending):
+        return leave(found, asked)
+    return int(found or 0)
+
+
+def _misuse(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
+    """A mistake on the command line, as one sentence."""
+    sentence = " ".join(error.format_message().split())
+    names = [
+        each.name or each.callback.__name__ for each in app.registered_commands if each.callback
+    ]
+    meant = next((each for each in arguments if each in names), None)
+    shown = f"backfill {meant} --help" if meant else "backfill --help"
+    return UsageError(sentence[:1].lower() + sentence[1:].rstrip("."), next_step=f"see: {shown}")

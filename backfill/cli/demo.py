@@ -1,0 +1,103 @@
+"""`backfill demo`: the whole job, into a workspace that exists only meanwhile."""
+
+import json
+import threading
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backfill.cli.exits import Ending, shown
+from backfill.cli.options import Sending, Showing, flat
+from backfill.errors import ExitCode
+
+if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
+    from backfill.cli.session import Sent
+
+DEMO_FOLDER = Path(".backfill") / "demo"
+
+
+@flat
+def demo(
+    showing: Showing,
+    state_dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the demo keeps its state.")
+    ] = DEMO_FOLDER,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the sandbox open until Ctrl-C, to look at it.")
+    ] = False,
+) -> Ending:
+    """Send a shop's invented history into a sandbox: no account, nothing to set up."""
+    from dataclasses import replace
+
+    from backfill import runs
+    from backfill.cli import session
+    from backfill.pipeline import Pipeline
+    from backfill.samples import expected_rejections, sample_pipeline
+    from backfill.sandbox import running
+
+    pipeline = Pipeline.load(sample_pipeline())
+    asked = Sending(state_dir, restart=True, yes=True, json=showing.json, quiet=showing.quiet)
+    with running() as sandbox:
+        options = replace(asked.options(), url=sandbox.url, env={})  # the sandbox's own keys
+        done = session.send(pipeline, asked, options, runs.run)
+        ending = _ending(done, _held_by(sandbox.url), expected_rejections())
+        if keep and ending.code == ExitCode.DELIVERED:
+            typer.echo(f"{ending.text}\nsandbox: {sandbox.url}, until Ctrl-C", err=True)
+            _wait_for_ctrl_c()
+    return ending
+
+
+def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) -> Ending:
+    from dataclasses import replace
+
+    summary = done.summary
+    found = dict(summary.rejections_by_reason)
+    error = "" if found == expected else f"the demo was to reject {_differences(found, expected)}"
+    code = ExitCode.BUG if error else ExitCode.DELIVERED
+    rows = shown(done.rejected_file) if done.rejected_file else "none"
+    text = (
+        f"{summary.text()}\n"
+        f"The sandbox holds {held['people']:,} people and {held['events']:,} events.\n"
+        f"The rejected rows, each with its reasons: {rows}\n"
+    )
+    return Ending(
+        code,
+        _next_step(rows, code),
+        text,
+        replace(summary, exit=code).to_json(),
+        error,
+    )
+
+
+def _next_step(rows: str, code: ExitCode) -> str:
+    from backfill.samples import sample_pipeline
+
+    if code != ExitCode.DELIVERED:
+        return "report this, with what --json prints"
+    return f"open {rows}, then write your own pipeline file after {shown(sample_pipeline())}"
+
+
+def _held_by(url: str) -> Mapping[str, int]:
+    """What the sandbox counted."""
+    with urllib.request.urlopen(f"{url}/sandbox/stats") as answer:  # noqa: S310  # our own sandbox
+        counted: Mapping[str, int] = json.load(answer)
+    return counted
+
+
+def _differences(found: Mapping[str, int], expected: Mapping[str, int]) -> str:
+    codes = sorted(found.keys() | expected.keys())
+    return ", ".join(
+        f"{expected.get(code, 0)} rows as {code} and rejected {found.get(code, 0)}"
+        for code in codes
+        if expected.get(code, 0) != found.get(code, 0)
+    )
+
+
+def _wait_for_ctrl_c() -> None:
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        return

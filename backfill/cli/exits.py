@@ -1,0 +1,184 @@
+"""The one way out: the result goes to stdout, what to do next is the last line of stderr."""
+
+import errno
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backfill.errors import (
+    BackfillError,
+    ExitCode,
+    InterruptedRunError,
+    StateError,
+    UsageError,
+)
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a command ends.
+
+    Args:
+        code: The exit code.
+        next_step: What to do next, as one line.
+        text: The result as people read it.
+        json: The result as one line of JSON.
+        error: What went wrong and where; empty: nothing did.
+    """
+
+    code: ExitCode
+    next_step: str
+    text: str = ""
+    json: bytes = b""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the arguments ask of every command's ending, also where they are not understood."""
+
+    arguments: Sequence[str]
+
+    @property
+    def json(self) -> bool:
+        """Whether the last line of stdout is to be JSON."""
+        return "--json" in self.arguments
+
+    @property
+    def quiet(self) -> bool:
+        """Whether people want to see nothing but errors and advice."""
+        return "--quiet" in self.arguments
+
+    @property
+    def debug(self) -> bool:
+        """Whether tracebacks are wanted."""
+        return "--debug" in self.arguments
+
+    @property
+    def job(self) -> str:
+        """The name of the job that was meant, as well as can be told."""
+        files = [each for each in self.arguments if each.endswith(".toml")]
+        return _name_in(Path(files[0])) if files else ""
+
+
+def leave(ending: Ending, asked: Asked) -> int:
+    """Show how a command ended; give the exit code."""
+    try:
+        if asked.json:
+            sys.stdout.write(ending.json.decode() + "\n")
+        elif ending.text and not asked.quiet:
+            sys.stdout.write(ending.text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it has seen enough; the interpreter would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if ending.error:
+        print(f"error: {ending.error}", file=sys.stderr)
+    print(f"next: {ending.next_step}", file=sys.stderr, flush=True)
+    return ending.code
+
+
+def of_error(error: BaseException, asked: Asked) -> Ending:
+    """How a command ends that something stopped."""
+    if asked.debug:
+        traceback.print_exception(error)
+    known = _known(error)
+    summary = known.summary
+    return Ending(
+        known.exit_code,
+        known.next_step or "mend that and start the same command again",
+        summary.text() if summary and summary.this_run.attempts else "",
+        (summary.to_json() if summary else nothing_done(asked.job, known.exit_code))
+        if asked.json
+        else b"",
+        known.what,
+    )
+
+
+def nothing_done(job: str, code: ExitCode) -> bytes:
+    """The summary of a job that never began."""
+    from backfill.clock import Clock  # slow, and seldom needed
+    from backfill.report.summary import RunSummary, Summary, utc_text
+
+    now = utc_text(Clock().unix_s())
+    counts = dict.fromkeys(
+        ("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "held", "deletes"), 0
+    )
+    return Summary(
+        job=job,
+        exit=code,
+        complete=False,
+        requests=0,
+        attempts=0,
+        bytes_sent=0,
+        seconds=0.0,
+        rows_per_second=0.0,
+        started_at=now,
+        finished_at=now,
+        sources=(),
+        rejections_by_reason={},
+        this_run=RunSummary(),
+        **counts,
+    ).to_json()
+
+
+def command(name: str, pipeline: Path, state_dir: Path | None = None) -> str:
+    """A command as it can be pasted into a shell."""
+    words = ["backfill", name, str(pipeline)]
+    if state_dir is not None:
+        words += ["--state-dir", str(state_dir)]
+    return shlex.join(words)
+
+
+def shown(path: Path) -> str:
+    """A path as people in this directory would write it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _known(error: BaseException) -> BackfillError:
+    """The error as one of ours."""
+    if isinstance(error, BackfillError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return InterruptedRunError("interrupted", next_step="start the same command again")
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return StateError(
+            f"{error.filename or 'the disk'}: {error.strerror}",
+            next_step="make room, then start the same command again: it goes on where it stopped",
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return UsageError(
+            f"{error.filename}: {error.strerror}", next_step="mend that and start again"
+        )
+    return BackfillError(
+        f"a bug in backfill: {type(error).__name__}{_place(error)}",
+        next_step="start the same command with --debug, and report what it prints (look it over:"
+        " a traceback may quote your data)",
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Where in our own code it happened; the message may hold what a file says, and stays out."""
+    here = str(Path(__file__).parent.parent)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if here in each.filename]
+    if not frames:
+        return ""
+    return f" at {os.path.relpath(frames[-1].filename, here)} line {frames[-1].lineno}"
+
+
+def _name_in(path: Path) -> str:
+    """The name that a pipeline file gives; the file's own where it cannot be read."""
+    import tomllib  # seldom needed
+
+    try:
+        name = tomllib.loads(path.read_text("utf-8")).get("name")
+    except (OSError, ValueError):
+        name = None
+    return name if isinstance(name, str) else path.stem

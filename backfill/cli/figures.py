@@ -1,0 +1,134 @@
+"""How far a run has come, in words that fit the line."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from backfill.delivery.meter import Meter
+from backfill.report.summary import duration
+
+_LATELY_S = 15.0
+_BAR_WIDTH_MIN = 10
+
+_PAUSES = {
+    "throttled": "429: waiting {} s",
+    "hint": "asked to wait {} s",
+    "outage": "no answer: trying again in {} s",
+    "budget": "many errors: waiting {} s",
+    "credentials": "401: asking whether the key still works",
+}
+
+
+@dataclass(slots=True)
+class Figures:
+    """How far one phase has come.
+
+    Args:
+        phase: plan or send.
+        meter: What the delivery does, while sending.
+        total: How many rows there are, where that is known.
+        requests: How many requests all of them make, roughly.
+        rows: How many are looked at, or settled.
+        rejected: How many of them were rejected.
+        stopping: No more rows are taken.
+    """
+
+    phase: Literal["plan", "send"]
+    meter: Meter | None = None
+    total: int | None = None
+    requests: int = 0
+    rows: int = 0
+    rejected: int = 0
+    stopping: bool = False
+    _lately: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def seen(self, now_s: float) -> None:
+        """Note how far it has come by now; the rate is told from what was noted lately."""
+        self._lately.append((now_s, self.rows))
+        while now_s - self._lately[0][0] > _LATELY_S:
+            self._lately.popleft()
+
+    def rows_per_second(self) -> float:
+        """How fast it went lately."""
+        if not self._lately:
+            return 0.0
+        (began_s, before), (ended_s, after) = self._lately[0], self._lately[-1]
+        return (after - before) / (ended_s - began_s) if ended_s > began_s else 0.0
+
+    def left_s(self, now_s: float) -> float | None:
+        """How long it will take: at the speed of late, and no faster than the pacer lets it."""
+        speed = self.rows_per_second()
+        if not self.total or not speed:
+            return None
+        share = 1 - self.rows / self.total
+        paced_s = 0.0
+        if self.meter is not None and self.meter.rate:
+            paced_s = self.requests * share / self.meter.rate
+        return max((self.total - self.rows) / speed, paced_s) + self._pause_s(now_s)
+
+    def _pause_s(self, now_s: float) -> float:
+        pause = self.meter.pause if self.meter else None
+        return max(pause.until_s - now_s, 0.0) if pause else 0.0
+
+    def pause(self, now_s: float) -> str:
+        """Why nothing is sent just now; empty: something is."""
+        pause = self.meter.pause if self.meter else None
+        wait_s = self._pause_s(now_s)
+        if pause is None or not wait_s:
+            return ""
+        return _PAUSES[pause.reason].format(max(round(wait_s), 1))
+
+
+def head(figures: Figures) -> str:
+    """What the line begins with."""
+    if not figures.total:
+        return figures.phase
+    return f"{figures.phase} {int(100 * figures.rows / figures.total):>3}%"
+
+
+def line(figures: Figures, now_s: float, width: int) -> tuple[str, str]:
+    """What stands before and behind the bar, in a terminal of this width.
+
+    Where there is room for less, what matters less is left out.
+    """
+    pieces = _pieces(figures, now_s)
+    room = width - len(head(figures)) - 2
+    kept: set[int] = set()
+    for _, place, text in sorted((rank, place, text) for place, (rank, text) in enumerate(pieces)):
+        if len(text) + 2 <= room:
+            kept.add(place)
+            room -= len(text) + 2
+    behind = "  ".join(text for place, (_, text) in enumerate(pieces) if place in kept)
+    return head(figures), behind
+
+
+def has_room(before: str, behind: str, width: int) -> bool:
+    """Whether a bar of some use fits between."""
+    return width - len(before) - len(behind) - 4 >= _BAR_WIDTH_MIN
+
+
+def sentence(figures: Figures, now_s: float) -> str:
+    """All of it, for a log."""
+    return f"{figures.phase}: " + ", ".join(text for _, text in _pieces(figures, now_s))
+
+
+def _pieces(figures: Figures, now_s: float) -> list[tuple[int, str]]:
+    """What there is to say, in the order of saying, each with its rank: 0 matters most."""
+    speed = f"{figures.rows_per_second():,.0f} rows/s"
+    if figures.phase == "plan":
+        return [(0, f"{figures.rows:,} rows looked at"), (1, speed)]
+    pieces = [(3, f"{figures.rows:,}/{figures.total:,} rows")]
+    if figures.meter is not None:
+        pieces.append((5, f"{figures.meter.attempts:,} requests"))
+    pause = figures.pause(now_s)
+    left_s = figures.left_s(now_s)
+    if pause:
+        pieces.append((0, pause))
+    elif figures.stopping:
+        pieces.append((0, "stopping"))
+    else:
+        pieces.append((4, speed))
+    if left_s is not None and not figures.stopping and figures.rows != figures.total:
+        pieces.append((2, f"ETA {duration(left_s)}"))
+    pieces.append((1, f"{figures.rejected:,} rejected"))
+    return pieces

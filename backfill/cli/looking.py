@@ -1,0 +1,53 @@
+"""`backfill check` and `backfill plan`: look at every row, send nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backfill.cli.exits import Ending, command, shown
+from backfill.cli.options import Looking, PipelineFile, Rate, Url, flat
+
+if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
+    from backfill.check import Planned
+
+
+@flat
+def check(pipeline: PipelineFile, asked: Looking) -> Ending:
+    """Judge every row, send nothing, and write the rejected rows."""
+    from backfill.cli import screens, session
+    from backfill.pipeline import Pipeline
+
+    given = Pipeline.load(pipeline)
+    planned = session.look(given, asked)
+    return Ending(
+        planned.exit,
+        _next_step(pipeline, asked, planned, "plan"),
+        screens.check_text(given, planned),
+        screens.plan_json(given, planned, asked.options()),
+    )
+
+
+@flat
+def plan(pipeline: PipelineFile, asked: Looking, url: Url = None, rate: Rate = None) -> Ending:
+    """Say what a run would send, how long it would take, and what stands against it."""
+    from backfill.cli import screens, session
+    from backfill.pipeline import Pipeline
+
+    given = Pipeline.load(pipeline)
+    planned = session.look(given, asked)
+    options = replace(asked.options(), url=url, rate=rate)
+    return Ending(
+        planned.exit,
+        _next_step(pipeline, asked, planned, "run"),
+        screens.plan_text(given, planned, options),
+        screens.plan_json(given, planned, options),
+    )
+
+
+def _next_step(path: Path, asked: Looking, planned: "Planned", then: str) -> str:
+    go_on = command(then, path, asked.state_dir)
+    if planned.guards:
+        return f"{planned.guards[0].answer}; then: {go_on}"
+    if planned.rejected_file:
+        return f"look at {shown(planned.rejected_file)}; to send the others: {go_on}"
+    return go_on

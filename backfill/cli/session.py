@@ -1,0 +1,146 @@
+"""One call of the library from the command line: watched, and stopped by signals."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backfill import check
+from backfill.account import Account
+from backfill.check import Planned
+from backfill.cli import screens
+from backfill.cli.exits import Ending, command, nothing_done, shown
+from backfill.cli.options import Looking, Sending
+from backfill.cli.progress import View, Watch, view_for
+from backfill.cli.signals import obeyed, raised
+from backfill.clock import Clock
+from backfill.delivery.destination import destination, is_loopback
+from backfill.errors import ExitCode
+from backfill.guards import Guard
+from backfill.job import folder_of
+from backfill.pipeline import Pipeline
+from backfill.plans import Plan
+from backfill.report.rejected import REJECTED_FILE
+from backfill.report.summary import Summary
+from backfill.runs import Observer, Options, Stop
+
+Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a sending command did.
+
+    Args:
+        summary: What became of every row.
+        rejected_file: Where the rejected rows are; None: there are none.
+    """
+
+    summary: Summary
+    rejected_file: Path | None
+
+
+def look(pipeline: Pipeline, asked: Looking) -> Planned:
+    """Look at every row."""
+    watch = Watch(view_for(quiet=asked.quiet), Clock().now_s, lambda *_: True)
+    with _stoppable(pipeline, as_json=asked.json) as stop:
+
+        def progress(rows: int) -> None:
+            stop.check()
+            watch.planning(rows)
+
+        try:
+            return check.plan(pipeline, asked.options(), progress)
+        finally:
+            watch.ended()
+
+
+def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send) -> Sent:
+    """Send, after asking where a person is there to be asked."""
+    view = view_for(quiet=asked.quiet)
+    question = _Question(pipeline, options, view, is_asked=not asked.yes)
+    watch = Watch(view, Clock().now_s, question)
+    with _stoppable(pipeline, as_json=asked.json) as stop:
+        summary = call(pipeline, options, watch, stop)
+    return Sent(summary, _rejected_file(pipeline, options, summary, watch.account))
+
+
+def sent(path: Path, asked: Sending, given: Sent) -> Ending:
+    """How a sending command ends whose rows were all seen to."""
+    summary = given.summary
+    return Ending(
+        ExitCode(summary.exit),
+        _next_step(path, asked, given),
+        summary.text(),
+        summary.to_json(),
+    )
+
+
+def _next_step(path: Path, asked: Sending, given: Sent) -> str:
+    again = command("run", path, asked.state_dir)
+    if given.rejected_file:
+        return f"mend {shown(given.rejected_file)}, then: {command('retry', path, asked.state_dir)}"
+    if given.summary.held:
+        return f"nothing now; when the held rows are old enough: {again}"
+    if not given.summary.complete:
+        return f"the rest is sent by: {again}"
+    return "nothing to do; every row is accounted for"
+
+
+def _rejected_file(
+    pipeline: Pipeline, options: Options, summary: Summary, account: Account | None
+) -> Path | None:
+    if not summary.rejected:
+        return None
+    written = account.rejected_file if account else None
+    return written or folder_of(pipeline, options.state_dir) / REJECTED_FILE
+
+
+@contextmanager
+def _stoppable(pipeline: Pipeline, *, as_json: bool) -> Iterator[Stop]:
+    def last_words(code: ExitCode) -> bytes:
+        return nothing_done(pipeline.name, code) + b"\n" if as_json else b""
+
+    stop = Stop()
+    with obeyed(stop, last_words):
+        yield stop
+
+
+class _Question:
+    """Shows a plan in short, and asks whether to start.
+
+    Args:
+        pipeline: The settings.
+        options: How it would be sent.
+        view: Where it is shown.
+        is_asked: Whether anybody is asked at all.
+    """
+
+    def __init__(self, pipeline: Pipeline, options: Options, view: View, *, is_asked: bool) -> None:
+        settings = pipeline.destination
+        self._pipeline = pipeline
+        self._options = options
+        self._view = view
+        self._url = destination(region=settings.region or "us", url=options.url or settings.url)
+        here = sys.stdin.isatty() and sys.stderr.isatty()
+        self._is_asked = is_asked and here and not is_loopback(self._url)
+
+    def __call__(self, plan: Plan, guards: list[Guard], left: int) -> bool:
+        """Whether to start; without anybody to ask, or anything to do: yes."""
+        for line in screens.short_plan(self._pipeline, plan, self._options):
+            self._view.say(line)
+        if guards or not left or not self._is_asked:
+            return True
+        try:
+            with raised():
+                answer = input_from_person(f"send {left:,} rows to {self._url}; start now? [y/N] ")
+        except (KeyboardInterrupt, EOFError):
+            return False
+        return answer.strip().lower() in ("y", "yes")
+
+
+def input_from_person(question: str) -> str:
+    """Ask on stderr: stdout carries the result."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()
