@@ -31,7 +31,7 @@ def plain(column: pa.Array) -> pa.Array:
         column = column.dictionary_decode()
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         return column.cast(pa.string())
-    return column
+    return column.cast(pa.binary()) if _is_bytes(column.type) else column
 
 
 def encode(
@@ -50,11 +50,12 @@ def encode(
         return {"text": kernels.strings, "json": _as_found, "typed": _typed}[kind](column)
     if declared.type in ("timestamp", "date"):
         return _moments(column, kind, reading)
-    if kind == "typed" and declared.type == "json":
+    if kind == "typed" and declared.type == "json" and not _is_text(column.type):
         return _typed(column)
     if kind == "json" and declared.type == "json":
         return kernels.documents(_without_null(column))
-    return _declared(text_of(column, kind), declared.type, decimal)
+    written_here = kind != "typed" or _is_text(column.type)
+    return _declared(text_of(column, kind), declared.type, decimal if written_here else ".")
 
 
 def _declared(text: Encoded, type_: str, decimal: str) -> Encoded:
@@ -99,10 +100,8 @@ def text_of(column: pa.Array, kind: Values) -> Encoded:
         return Encoded(column)
     if kind == "json":
         return Encoded(_fragment_text(column))
-    if pa.types.is_string(column.type):
+    if _is_text(column.type):
         return _valid_utf8(column)
-    if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
-        return _valid_utf8(column.cast(pa.binary()))
     encoded = _typed(column)
     return Encoded(_unquoted(encoded), failures=encoded.failures)
 
@@ -165,13 +164,24 @@ def _as_found(column: pa.StringArray) -> Encoded:
         return pc.if_else(where, column, nothing)
 
     found = kernels.strings(_fragment_text(only(is_string)))
-    real = kernels.numbers(only(pc.and_not(is_number, is_whole)))
+    real = _reals(only(pc.and_not(is_number, is_whole)))
     whole = kernels.integers(only(is_whole))
     nested = kernels.documents(only(is_nested))
     rest = pc.if_else(pc.or_(pc.or_(is_string, is_number), is_nested), nothing, column)
     text = pc.coalesce(found.fragments(), real.text, whole.text, nested.text, rest)
     size = pc.coalesce(found.size_bytes, pc.binary_length(text))
     return Encoded(text, size_bytes=size, failures=real.failures | nested.failures)
+
+
+def _reals(column: pa.StringArray) -> Encoded:
+    """JSON numbers with a point or an exponent; digits that no double holds stay text."""
+    many = kernels.as_mask(pc.match_substring_regex(column, kernels.MANY_DIGITS))
+    if not many.any():
+        return kernels.numbers(column)
+    few = kernels.numbers(pc.if_else(pa.array(many), None, column))
+    exact = kernels.documents(pc.if_else(pa.array(many), column, None))
+    failures = {"not_finite": exact.failures["not_json"]} if exact.failures else {}
+    return Encoded(pc.coalesce(few.text, exact.text), failures=few.failures | failures)
 
 
 # Typed columns ----------------------------------------------------------------------------------
@@ -197,8 +207,18 @@ def refusal_of(type_: pa.DataType) -> str | None:
 
 
 def _is_bytes(type_: pa.DataType) -> bool:
-    checks = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    checks = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_fixed_size_binary,
+        pa.types.is_binary_view,
+    )
     return any(check(type_) for check in checks)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    """Whether a column holds text, or bytes that may be text."""
+    return bool(pa.types.is_string(type_)) or _is_bytes(type_)
 
 
 def _typed(column: pa.Array) -> Encoded:
@@ -232,10 +252,10 @@ def _integers(column: pa.Array) -> pa.StringArray:
 def _nested(column: pa.Array) -> Encoded:
     failed = np.zeros(len(column), np.bool_)
     written: list[str | None] = []
-    for place, each in enumerate(column.to_pylist()):
+    for place, each in enumerate(column):
         try:
-            value = _plain_value(each, column.type)
-            written.append(None if each is None else kernels.canonical_json(value))
+            value = _plain_value(each.as_py(), column.type)
+            written.append(None if value is None else kernels.canonical_json(value))
         except ValueError:
             failed[place] = True
             written.append(None)
@@ -278,21 +298,22 @@ def row_cells(chunk: Chunk, place: int) -> dict[str, Any]:
 
 def _cell(column: pa.Array, kind: Values) -> Any:
     column = plain(column)
-    value = column[0].as_py() if _has_python_value(column.type) else None
-    if value is None and not column[0].is_valid:
+    if not column[0].is_valid:
         return None
-    if kind == "json" and pa.types.is_string(column.type):
-        return kernels.load_json(value)
-    if pa.types.is_temporal(column.type) and not pa.types.is_time(column.type):
+    if _is_text(column.type):
+        text = column.cast(pa.binary())[0].as_py().decode(errors="backslashreplace")
+        return _document(text) if kind == "json" else text
+    if pa.types.is_temporal(column.type):
         return pc.cast(column, pa.string())[0].as_py()
-    if isinstance(value, str):
-        return value
-    if refusal_of(column.type):
-        return str(value)
     encoded = _typed(column).fragments()[0].as_py()
-    return str(value) if encoded is None else kernels.load_json(encoded)
+    return str(column[0].as_py()) if encoded is None else _document(encoded)
 
 
-def _has_python_value(type_: pa.DataType) -> bool:
-    """Moments in nanoseconds and far years have no Python value."""
-    return not pa.types.is_temporal(type_)
+def _document(text: str) -> Any:
+    """One JSON value; its text where it cannot be written again."""
+    try:
+        value = kernels.load_json(text)
+        kernels.canonical_json(value)
+    except ValueError:
+        return text
+    return value

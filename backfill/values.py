@@ -29,8 +29,9 @@ _TRUE = pa.array(["true", "t", "yes", "y", "1", "on"])
 _FALSE = pa.array(["false", "f", "no", "n", "0", "off"])
 _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_MANY_DIGITS = re.compile(r"[0-9.]{16}|[eE][+-]?[0-9]{3}")
+MANY_DIGITS = r"[0-9.]{16}|[eE][+-]?[0-9]{3}"
 _DIGITS_OF_A_DOUBLE = 15
+_EXPONENTS_FROM = 1e9  # safely below where Arrow begins to write whole doubles as 1e+10
 _QUOTE, _BACKSLASH, _FIRST_PRINTABLE = 34, 92, 32
 
 
@@ -97,18 +98,26 @@ def integers(column: pa.StringArray) -> Encoded:
     fits = pc.match_substring_regex(trimmed, _INTEGER)
     failures = _failures("not_an_integer", fits)
     digits = pc.replace_substring_regex(_where(fits, trimmed), r"^\+|\.0*$", "")
-    return Encoded(_shortest(digits), failures=failures)
+    return Encoded(_shortest(digits), size_bytes=pc.binary_length(digits), failures=failures)
 
 
 def _shortest(digits: pa.StringArray) -> pa.StringArray:
     """Digits in their shortest form; those beyond 2**53 as JSON strings."""
     if (pc.max(pc.binary_length(digits)).as_py() or 0) <= len(str(INTEGER_MAX)) - 1:
         return pc.cast(pc.cast(digits, pa.int64()), pa.string())
-    return pa.array([None if each is None else _whole(int(each)) for each in digits.to_pylist()])
+    return pa.array([None if each is None else _whole(each) for each in digits.to_pylist()])
 
 
-def _whole(number: int) -> str:
-    return str(number) if abs(number) <= INTEGER_MAX else f'"{number}"'
+def _whole(digits: str) -> str:
+    number = digits.lstrip("-").lstrip("0") or "0"
+    written = f"-{number}" if digits.startswith("-") and number != "0" else number
+    return written if _is_exact(number) else f'"{written}"'
+
+
+def _is_exact(number: str) -> bool:
+    """Whether every reader of JSON keeps these digits."""
+    most = len(str(INTEGER_MAX))
+    return len(number) < most or (len(number) == most and int(number) <= INTEGER_MAX)
 
 
 def numbers(column: pa.StringArray, decimal: str = ".") -> Encoded:
@@ -125,8 +134,19 @@ def numbers(column: pa.StringArray, decimal: str = ".") -> Encoded:
 def floats(column: pa.DoubleArray) -> Encoded:
     """Doubles as numbers; NaN and infinity are failures."""
     finite = pc.is_finite(column)
-    text = pc.cast(_where(finite, column), pa.string())
+    column = _where(finite, column)
+    text = pc.cast(column, pa.string())
+    largest = pc.max(pc.abs(column)).as_py() or 0
+    if largest >= _EXPONENTS_FROM:
+        text = pc.coalesce(_whole_doubles(column), text)
     return Encoded(text, failures=_failures("not_finite", finite))
+
+
+def _whole_doubles(column: pa.DoubleArray) -> pa.StringArray:
+    """The digits of whole numbers, as an integer column writes them; null elsewhere."""
+    exact = pc.less_equal(pc.abs(column), float(INTEGER_MAX))
+    whole = pc.and_(exact, pc.equal(column, pc.trunc(column)))
+    return pc.cast(pc.cast(pc.if_else(whole, column, None), pa.int64()), pa.string())
 
 
 def booleans(column: pa.StringArray) -> Encoded:
@@ -174,19 +194,18 @@ def load_json(text: str) -> Any:
     Raises:
         ValueError: It is not JSON.
     """
-    if not _MANY_DIGITS.search(text):
+    if not re.search(MANY_DIGITS, text):
         return orjson.loads(text)
-    return json.loads(
-        text, parse_int=_exact_int, parse_float=_exact_float, parse_constant=_refuse_constant
-    )
+    try:
+        return json.loads(
+            text, parse_int=_exact_int, parse_float=_exact_float, parse_constant=_refuse_constant
+        )
+    except (ArithmeticError, RecursionError) as error:
+        raise ValueError("beyond what can be read") from error
 
 
 def _exact_int(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _DIGITS_OF_A_DOUBLE else _whole_or_text(digits)
-
-
-def _whole_or_text(digits: str) -> int | str:
-    return int(digits) if abs(int(digits)) <= INTEGER_MAX else digits
+    return int(digits) if _is_exact(digits.lstrip("-")) else digits
 
 
 def _exact_float(digits: str) -> float | str:
@@ -204,9 +223,13 @@ def canonical_json(value: Any) -> str:
     """One value as compact JSON with sorted keys; integers beyond 2**53 as strings.
 
     Raises:
-        ValueError: It holds NaN or infinity, which JSON cannot say.
+        ValueError: It holds what JSON cannot say (NaN, infinity, half a character), or is nested
+            deeper than any reader follows.
     """
-    return orjson.dumps(_within_limits(value), option=orjson.OPT_SORT_KEYS).decode()
+    try:
+        return orjson.dumps(_within_limits(value), option=orjson.OPT_SORT_KEYS).decode()
+    except (TypeError, RecursionError) as error:
+        raise ValueError("cannot be written as JSON") from error
 
 
 def _within_limits(value: Any) -> Any:
@@ -242,14 +265,15 @@ def _failures(code: str, fits: pa.Array) -> dict[str, Mask]:
 def decimals(column: pa.Array) -> Encoded:
     """Exact decimals as numbers where a double holds all their digits, else as strings."""
     if column.type.precision <= _DIGITS_OF_A_DOUBLE:
-        return floats(pc.cast(column, pa.float64()))
+        # By way of text: Arrow's own cast makes 19.990000000000002 of 19.99.
+        return floats(pc.cast(pc.cast(column, pa.string()), pa.float64()))
     return Encoded(_each(column, decimal_json))
 
 
 def decimal_json(value: Decimal) -> str:
     """One exact decimal: a number where a double holds all its digits, else a string."""
     if value == value.to_integral_value():
-        return _whole(int(value))
+        return _whole(f"{value:.0f}")
     if len(value.normalize().as_tuple().digits) > _DIGITS_OF_A_DOUBLE:
         return f'"{value.normalize():f}"'
     return cast("str", pc.cast(pa.scalar(float(value)), pa.string()).as_py())
