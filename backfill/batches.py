@@ -51,7 +51,7 @@ class Batch:
         """The request's body as JSON; empty where the request has none."""
         if self.single:
             segment = self.segments[0]
-            return segment.operations.json(segment.start, segment.stop)
+            return bytes(segment.operations.json(segment.start, segment.stop))
         slices = (each.operations.json(each.start, each.stop) for each in self.segments)
         return b"".join((_OPEN, b",".join(slices), _CLOSE))
 

@@ -402,16 +402,16 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "deletions": DeletionsSource,
     }
     table: type[Settings] = Pipeline
+    nested: dict[str, type[Settings]] = {
+        "destination": Destination,
+        "identifier": Identifier,
+        "timestamp": EventTimestamp,
+        "name": FromColumn,
+    }
     for part in location[:-1]:
-        nested = {
-            "destination": Destination,
-            "identifier": Identifier,
-            "timestamp": EventTimestamp,
-            "name": FromColumn,
-        }
         if part in models:
             table = models[str(part)]
-        elif part in nested and part != "columns":
+        elif part in nested:
             table = nested[str(part)]
         elif "columns" in location[:-1]:
             table = Column

@@ -168,8 +168,7 @@ class Pass:
         source = self._pipeline.sources[staged.place.source]
         judged, subjects = staged.judged, staged.judged.subjects
         rows = self._records(staged, subjects.rows)
-        people = _people(source.identifier.type, subjects.person)
-        named = np.unique(_people(source.identifier.type, judged.named), axis=0)
+        named = _people(source.identifier.type, pc.unique(judged.named))
         emails = events = ids = None
         sight = Sight()
         if isinstance(source, EventsSource):
@@ -179,6 +178,7 @@ class Pass:
         elif judged.emails is not None:
             has = as_mask(pc.is_valid(judged.emails))
             addresses = identity.hashes(_bytes(judged.emails.drop_null()))
+            people = _people(source.identifier.type, subjects.person)
             emails = self._records(staged, subjects.rows[has])(addresses, people[has])
         return _Look(
             staged,
@@ -186,7 +186,9 @@ class Pass:
             operations_of(
                 source, self._pipeline.destination.api, staged, subjects, judged.by_v1, ids
             ),
-            rows(people),
+            self._actors(source, staged)
+            if isinstance(source, EventsSource)
+            else rows(_people(source.identifier.type, subjects.person)),
             self._records(staged, np.zeros(len(named), np.int64))(named),
             emails,
             events,
@@ -199,6 +201,14 @@ class Pass:
         if subjects.key is None:
             return alike, alike
         return identity.hashes(event_keys(source, namespace, subjects)), alike
+
+    def _actors(self, source: EventsSource, staged: Staged) -> Records:
+        """Whom the events are about: each row where unknown people are rejected, else each once."""
+        person, rows = staged.judged.subjects.person, staged.judged.subjects.rows
+        if self._pipeline.unknown_people(source) != "reject":
+            person = pc.unique(person)
+            rows = rows[: len(person)]
+        return self._records(staged, rows)(_people(source.identifier.type, person))
 
     def _records(self, staged: Staged, rows: Rows) -> Callable[..., Records]:
         """Makes records of some rows of a chunk."""
@@ -294,8 +304,9 @@ def _people(identifier_type: str, person: pa.StringArray) -> Hashes:
     """
     key = identity.person_key(identifier_type, person).dictionary_encode()
     prefix = identifier_type.encode() + b":"
-    hashes = identity.hashes(prefix + each for each in _bytes(key.dictionary))
-    return hashes[key.indices.to_numpy()]
+    hashes = identity.hashes([prefix + each for each in _bytes(key.dictionary)])
+    places: Rows = key.indices.to_numpy()
+    return hashes[places]
 
 
 def _bytes(column: pa.StringArray) -> list[bytes]:

@@ -167,7 +167,8 @@ def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
             ' (an IANA name such as "Europe/Berlin", or "UTC")',
         )
     found = evidence.decide()
-    doubt, rivals = "", ()
+    doubt = ""
+    rivals: tuple[str, ...] = ()
     fits = evidence.figures[0].fits if evidence.figures else evidence.values
     if isinstance(found, Ambiguity):
         doubt = f"two formats fit: {found.first.format} and {found.second.format}"

@@ -18,7 +18,7 @@ from backfill.instants import Reading
 from backfill.layout import Attribute, Layout, layout_of
 from backfill.operations import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
 from backfill.pipeline import CustomersSource, EventsSource, Source
-from backfill.rows import Chunk, Rejection, Values
+from backfill.rows import Chunk, Rejection, Rows, Values
 from backfill.values import Encoded, Mask, as_mask, instants, null_where, strings
 
 IDENTIFIER_BYTES_MAX = 150
@@ -290,7 +290,7 @@ class Judge:
 
     def _sizes(self, subjects: Subjects, findings: Findings) -> Mask:
         """Refuse what the API is too small for; say which events only v1 takes."""
-        data_bytes = pc.binary_length(subjects.attributes).to_numpy() + len("{}")
+        data_bytes: Rows = pc.binary_length(subjects.attributes).to_numpy() + len("{}")
         by_v1 = np.zeros(len(subjects), np.bool_)
         is_event = isinstance(self._source, EventsSource)
         if self._api == "v1":

@@ -18,7 +18,7 @@ _UNIT_US = {"s": SECOND_US, "ms": 1000, "us": 1}
 
 def is_native(kind: pa.DataType) -> bool:
     """Whether values of this type are timestamps or dates."""
-    return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def zone_of(kind: pa.DataType) -> str | None:
