@@ -71,7 +71,7 @@ async def opened(server: Server, **options) -> AsyncIterator[TrackDelivery]:
     """The delivery to a server, in a hurry."""
     loop = asyncio.get_running_loop()
     time = Time(lambda: loop.time() * 100, hurried, random.Random(1).random)
-    more = {"rate": 0, "timeouts": QUICK, **options}
+    more = {"rate": 0, **options}
     async with open_delivery(server.url, CREDENTIALS, time, **more) as delivery:
         yield delivery
 
@@ -128,7 +128,7 @@ def test_v1_paths_mean_the_same_person(method, person):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_of_a_server_is_survived(fault):
     """Whatever the server does to a request, the batch is sent again and delivered."""
-    server = deliver_to(in_turn(FAULTS[fault]), three)
+    server = deliver_to(in_turn(FAULTS[fault]), three, timeouts=QUICK)
 
     assert len(server.received) >= 2
     assert len({request.body for request in server.received}) == 1, "the very same bytes"
