@@ -1,8 +1,6 @@
 """`backfill demo`: the whole job, into a workspace that exists only meanwhile."""
 
-import json
 import threading
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +80,9 @@ def _next_step(rows: str, code: ExitCode) -> str:
 
 def _held_by(url: str) -> Mapping[str, int]:
     """What the sandbox counted."""
+    import json
+    import urllib.request
+
     with urllib.request.urlopen(f"{url}/sandbox/stats") as answer:  # noqa: S310  # our own sandbox
         counted: Mapping[str, int] = json.load(answer)
     return counted

@@ -18,6 +18,7 @@ from backfill.plans import Plan
 from backfill.proof import Decision
 from backfill.reasons import SENTENCES
 from backfill.report.summary import duration, size
+from backfill.report.tables import counted, table, titled
 from backfill.runs import Options
 from backfill.tally import SourcePlan
 
@@ -134,7 +135,7 @@ def _headline(pipeline: Pipeline, planned: Planned) -> str:
     plan = planned.plan
     files = sum(len(each.files) for each in plan.sources)
     limit = f" (the first {plan.limit:,} of each source)" if plan.limit else ""
-    read = f"{_count(plan.rows_read, 'row')} in {_count(files, 'file')}{limit}"
+    read = f"{counted(plan.rows_read, 'row')} in {counted(files, 'file')}{limit}"
     return f"{pipeline.name}: {read}, nothing was sent"
 
 
@@ -147,15 +148,7 @@ def _table(sources: Sequence[SourcePlan]) -> list[str]:
         lines.append((title, *_figures([each])))
     if len(sources) > 1:
         lines.append(("all rows", *_figures(sources)))
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    text = [
-        f"  {line[0]:<{widths[0]}}"
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
-        for line in lines
-    ]
-    if len(sources) > 1:
-        text.insert(-1, "  " + "-" * (len(text[0]) - 2))
-    return text
+    return table(lines, ruled=len(sources) > 1)
 
 
 def _figures(sources: Sequence[SourcePlan]) -> tuple[str, ...]:
@@ -241,7 +234,7 @@ def _samples(samples: Sequence[str]) -> list[str]:
 
 def _cost(plan: Plan) -> str:
     total = size(sum(each.bytes for each in plan.sources))
-    return f"{_count(plan.requests, 'request')}, {total}"
+    return f"{counted(plan.requests, 'request')}, {total}"
 
 
 def _at(rate: float, plan: Plan) -> str:
@@ -258,12 +251,7 @@ def _reasons(sources: Iterable[SourcePlan]) -> Counter[str]:
 
 
 def _titled(sources: Sequence[SourcePlan]) -> list[tuple[str, SourcePlan]]:
-    """Each source with its name; several of a kind are told apart by number."""
-    kinds = [each.kind for each in sources]
-    return [
-        (kind if kinds.count(kind) == 1 else f"{kind} {kinds[: place + 1].count(kind)}", each)
-        for place, (kind, each) in enumerate(zip(kinds, sources, strict=True))
-    ]
+    return list(zip(titled([each.kind for each in sources]), sources, strict=True))
 
 
 def _wrapped(first: str, text: str) -> list[str]:
@@ -279,10 +267,6 @@ def _wrapped(first: str, text: str) -> list[str]:
 
 def _joined(sections: Iterable[Sequence[str]]) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
-
-
-def _count(count: int, one: str) -> str:
-    return f"{count:,} {one}{'' if count == 1 else 's'}"
 
 
 def _iso(unix_s: int | None) -> str:

@@ -1,9 +1,126 @@
-"""`backfill status`: where jobs stand."""
+"""`backfill status`: where jobs stand, also while one runs. No journal is opened."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from backfill.cli.exits import Ending
+from backfill.cli.options import Showing, StateDir, flat
 from backfill.errors import ExitCode
 
+if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
+    from backfill.report.status import Status
 
-def status() -> Ending:
-    """Where jobs stand."""
-    return Ending(ExitCode.DELIVERED, "")
+_SETTLED = (ExitCode.DELIVERED, ExitCode.REJECTIONS)
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+
+
+@flat
+def status(
+    showing: Showing,
+    pipeline: Annotated[
+        Path | None, typer.Argument(metavar="[PIPELINE]", help="Only this pipeline's job.")
+    ] = None,
+    state_dir: StateDir = None,
+) -> Ending:
+    """Show where jobs stand, also while one runs."""
+    import orjson
+
+    from backfill.clock import Clock
+
+    del showing  # how it is shown is asked of every ending
+    jobs = [each for folder in _folders(pipeline, state_dir) if (each := _read(folder))]
+    now = Clock().unix_s()
+    return Ending(
+        ExitCode.DELIVERED,
+        _next_step(jobs),
+        _text(jobs, now) if jobs else "no job has begun here\n",
+        orjson.dumps({"jobs": [_as_json(*each) for each in jobs]}),
+    )
+
+
+Job = tuple["Status", dict[str, Any]]
+"""What a job said last, and its summary (empty before its first run ends)."""
+
+
+def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
+    if pipeline is None:
+        home = state_dir or Path(".backfill")
+        return sorted(each for each in home.glob("*") if each.is_dir())
+    from backfill.job import folder_of
+    from backfill.pipeline import Pipeline
+
+    return [folder_of(Pipeline.load(pipeline), state_dir)]
+
+
+def _read(folder: Path) -> Job | None:
+    import orjson
+
+    from backfill.report.status import STATUS_FILE, read_status
+    from backfill.report.summary import SUMMARY_FILE
+
+    found = read_status(folder / STATUS_FILE)
+    if found is None:
+        return None
+    try:
+        summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
+    except (OSError, ValueError):
+        summary = {}
+    return found, summary
+
+
+def _state(found: "Status") -> str:
+    """In one word, for people: a killed process cannot say that it ended."""
+    if found.is_alive():
+        return found.state
+    return "finished" if found.exit in _SETTLED else "interrupted"
+
+
+def _pending(found: "Status") -> int | None:
+    return None if found.rows_total is None else found.rows_total - found.rows_read
+
+
+def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        **asdict(found),
+        "state": _state(found),
+        "pending": _pending(found),
+        "summary": summary or None,
+    }
+
+
+def _text(jobs: list[Job], now_s: float) -> str:
+    from backfill.report.tables import table
+
+    lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
+    for found, _ in jobs:
+        pending = _pending(found)
+        counts = (found.rows_total, found.delivered, found.rejected, pending)
+        shown = ["?" if each is None else f"{each:,}" for each in counts]
+        speed = f"{found.rows_per_second:,.0f}"
+        lines.append([found.job, _state(found), *shown, speed, _ago(found.updated_at, now_s)])
+    waits = [f"  {found.job}: {found.pause}" for found, _ in jobs if found.pause]
+    return "\n".join([*table(lines), *waits]) + "\n"
+
+
+def _ago(moment: str, now_s: float) -> str:
+    from datetime import datetime
+
+    seconds = max(int(now_s - datetime.fromisoformat(moment).timestamp()), 0)
+    units = ((_DAY_S, "days"), (_HOUR_S, "h"), (_MINUTE_S, "min"), (1, "s"))
+    unit_s, word = next((each for each in units if seconds >= each[0]), units[-1])
+    return f"{seconds // unit_s} {word} ago"
+
+
+def _next_step(jobs: list[Job]) -> str:
+    states = {_state(found) for found, _ in jobs}
+    if not jobs:
+        return "backfill run PIPELINE begins a job; --state-dir DIR looks elsewhere"
+    if "interrupted" in states:
+        return "start an interrupted job's command again: it goes on where it stopped"
+    if any(found.rejected for found, _ in jobs):
+        return "mend a job's rejected.csv, then: backfill retry PIPELINE"
+    return "nothing to do"

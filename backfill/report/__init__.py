@@ -6,5 +6,6 @@ mended     the same table, read back after it was mended
 saved      how a spreadsheet saved it
 edits      what in it is a person's work
 status     a running job's figures, for other processes
+tables     lines of cells for terminals
 cells      how a cell is written in the table
 """

@@ -1,6 +1,6 @@
 """What became of a job: the figures that are kept in `summary.json` and shown at every exit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ import orjson
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
 from backfill.reasons import SENTENCES
+from backfill.report.tables import counted, table, titled
 
 SUMMARY_FILE = "summary.json"
 
@@ -151,7 +152,7 @@ class Summary:
         """As people read it in a terminal: plain ASCII, at most 80 columns wide."""
         parts = [
             [f"{self.job}: {self._outcome()}"],
-            _table([*_by_kind(self.sources), ("all rows", self)]),
+            _table(self),
             self._reasons(),
             self._notes(),
         ]
@@ -180,15 +181,15 @@ class Summary:
 
     def _notes(self) -> list[str]:
         run = self.this_run
-        cost = f"{_count(run.requests, 'request')}, {size(run.bytes_sent)}"
+        cost = f"{counted(run.requests, 'request')}, {size(run.bytes_sent)}"
         lines = [f"{cost}, {duration(run.seconds)}, {run.rows_per_second:,.0f} rows/s"]
         if (again := run.attempts - run.requests) > 0:
-            lines.append(f"{_count(again, 'attempt')} had to be made again")
+            lines.append(f"{counted(again, 'attempt')} had to be made again")
         if self.requests != run.requests:
-            total = f"{_count(self.requests, 'request')}, {size(self.bytes_sent)}"
+            total = f"{counted(self.requests, 'request')}, {size(self.bytes_sent)}"
             lines.append(f"the job so far: {total}")
         if self.deletes:
-            lines.append(f"{_count(self.deletes, 'person', 'people')} deleted or suppressed")
+            lines.append(f"{counted(self.deletes, 'person', 'people')} deleted or suppressed")
         if self.held:
             lines.append(f"{_rows(self.held)} held until they are 72 hours old")
         return lines
@@ -231,34 +232,18 @@ def _equation(each: "Summary | SourceSummary") -> str:
     return f"{each.rows_read} rows_read = {right} ({each.held} held)"
 
 
-def _by_kind(sources: Iterable[SourceSummary]) -> list[tuple[str, SourceSummary]]:
-    """The lines of the table; several sources of a kind are told apart by number."""
-    sources = list(sources)
-    kinds = [each.kind for each in sources]
-    return [
-        (kind if kinds.count(kind) == 1 else f"{kind} {kinds[: place + 1].count(kind)}", each)
-        for place, (kind, each) in enumerate(zip(kinds, sources, strict=True))
-    ]
-
-
-def _table(lines: Sequence[tuple[str, "Summary | SourceSummary"]]) -> list[str]:
+def _table(summary: Summary) -> list[str]:
     """The law as a table: what was read, and what became of it."""
     names = ("rows_read", *_ACCOUNTS)
-    table: list[tuple[str, ...]] = [("", "rows read", *_ACCOUNTS)]
-    table += [(title, *(f"{getattr(each, name):,}" for name in names)) for title, each in lines]
-    widths = [max(len(line[place]) for line in table) for place in range(len(names) + 1)]
-    shown = [
-        f"  {line[0]:<{widths[0]}}"
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
-        for line in table
+    titles = [*titled([each.kind for each in summary.sources]), "all rows"]
+    accounts: list[Summary | SourceSummary] = [*summary.sources, summary]
+    head = ["", "rows read", *_ACCOUNTS]
+    lines = [
+        [title, *(f"{getattr(each, name):,}" for name in names)]
+        for title, each in zip(titles, accounts, strict=True)
     ]
-    rule = "  " + "-" * (len(shown[0]) - 2)
-    return [*shown[:-1], rule, shown[-1]]
+    return table([head, *lines], ruled=True)
 
 
 def _rows(count: int) -> str:
-    return _count(count, "row")
-
-
-def _count(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return counted(count, "row")
