@@ -148,6 +148,13 @@ def test_an_answer_cut_at_any_byte():
     asyncio.run(go())
 
 
+def test_an_answer_above_a_megabyte():
+    """An answer that is too long is no answer, even if it would end in success."""
+    long = answer(200, b" " * 1_100_000 + b"{}")
+
+    assert len(deliver_to(in_turn(long), three).received) == 2
+
+
 def test_a_continue_before_the_answer():
     """An interim answer is no answer."""
     early = raw(b"HTTP/1.1 100 Continue\r\n\r\n" + message(), keep=True)
