@@ -7,6 +7,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help demo test check format bench clean
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
@@ -42,7 +43,7 @@ clean: ## remove what make made; the state of jobs stays
 	@rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each needs the one before, so that `make -j` never installs two things at once.
+# Each needs the one before it.
 
 .venv/.installed: .venv/.made pyproject.toml
 	@echo "installing into .venv (a minute, the first time)"

@@ -1,6 +1,6 @@
 """A server that answers `{}` to whatever it is sent, and nothing else: what is left is our cost.
 
-    python tests/benchmarks/answering.py PORT_FILE
+Started as `python tests/benchmarks/answering.py PORT_FILE`.
 """
 
 import asyncio
@@ -58,7 +58,8 @@ class Answering(asyncio.Protocol):
 
 async def _serve(port_file: Path) -> None:
     server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
-    port_file.write_text(str(server.sockets[0].getsockname()[1]))
+    port = server.sockets[0].getsockname()[1]
+    port_file.write_text(str(port))  # noqa: ASYNC240  # once, before the first request
     await server.serve_forever()
 
 
