@@ -57,9 +57,9 @@ class Account:
         job.journal.commit()
         self.show("planning")
 
-    def settled(self) -> int:
-        """How many rows need nothing more."""
-        return _all(self._job.journal.counts()).rows() if self._job else 0
+    def counts(self) -> Counts:
+        """What became of the rows that need nothing more."""
+        return _all(self._job.journal.counts()) if self._job else Counts()
 
     def planned(self, plan: Plan) -> None:
         """The plan says how many rows there are."""
@@ -79,7 +79,7 @@ class Account:
         Raises:
             StateError: It cannot be written.
         """
-        now = _all(self._job.journal.counts()) if self._job else Counts()
+        now = self.counts()
         seconds = self._clock.since_start_s()
         status = Status(
             job=self._pipeline.name,

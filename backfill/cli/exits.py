@@ -17,6 +17,7 @@ from backfill.errors import (
     UsageError,
 )
 
+_RESUMABLE = (ExitCode.UNAVAILABLE, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -79,7 +80,8 @@ def leave(ending: Ending, asked: Asked) -> int:
         # Whoever read it has seen enough; the interpreter would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if ending.error:
-        print(f"error: {ending.error}", file=sys.stderr)
+        word = "stopped" if ending.code in _RESUMABLE else "error"
+        print(f"{word}: {ending.error}", file=sys.stderr)
     print(f"next: {ending.next_step}", file=sys.stderr, flush=True)
     return ending.code
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backfill.delivery.meter import Meter
-from backfill.report.summary import duration
 
 _LATELY_S = 15.0
-_BAR_WIDTH_MIN = 10
+_TELLING_S = 2.0
+_BAR_WIDTH_MIN = 6
+_EXACT_MAX = 10_000
 
 _PAUSES = {
     "throttled": "429: waiting {} s",
@@ -56,9 +57,12 @@ class Figures:
         return (after - before) / (ended_s - began_s) if ended_s > began_s else 0.0
 
     def left_s(self, now_s: float) -> float | None:
-        """How long it will take: at the speed of late, and no faster than the pacer lets it."""
+        """How long it will take: at the speed of late, and no faster than the pacer lets it.
+
+        None where that cannot be told: too early, or nothing moves.
+        """
         speed = self.rows_per_second()
-        if not self.total or not speed:
+        if not self.total or not speed or now_s - self._lately[0][0] < _TELLING_S:
             return None
         share = 1 - self.rows / self.total
         paced_s = 0.0
@@ -91,7 +95,7 @@ def line(figures: Figures, now_s: float, width: int) -> tuple[str, str]:
 
     Where there is room for less, what matters less is left out.
     """
-    pieces = _pieces(figures, now_s)
+    pieces = _pieces(figures, now_s, brief=True)
     room = width - len(head(figures)) - 2
     kept: set[int] = set()
     for _, place, text in sorted((rank, place, text) for place, (rank, text) in enumerate(pieces)):
@@ -109,26 +113,50 @@ def has_room(before: str, behind: str, width: int) -> bool:
 
 def sentence(figures: Figures, now_s: float) -> str:
     """All of it, for a log."""
-    return f"{figures.phase}: " + ", ".join(text for _, text in _pieces(figures, now_s))
+    pieces = _pieces(figures, now_s, brief=False)
+    return f"{figures.phase}: " + ", ".join(text for _, text in pieces)
 
 
-def _pieces(figures: Figures, now_s: float) -> list[tuple[int, str]]:
+def short(count: int) -> str:
+    """A number in five places at most.
+
+    >>> short(9_876), short(123_456), short(1_234_567)
+    ('9,876', '123k', '1.23M')
+    """
+    if count < _EXACT_MAX:
+        return f"{count:,}"
+    unit, letter = (
+        (10**9, "G") if count >= 10**9 else (10**6, "M") if count >= 10**6 else (1e3, "k")
+    )
+    scaled = count / unit
+    return f"{scaled:.{max(2 - len(str(int(scaled))) + 1, 0)}f}{letter}"
+
+
+def clock(seconds: float) -> str:
+    """A length of time as clocks show it.
+
+    >>> clock(75), clock(3725)
+    ('1:15', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _pieces(figures: Figures, now_s: float, *, brief: bool) -> list[tuple[int, str]]:
     """What there is to say, in the order of saying, each with its rank: 0 matters most."""
-    speed = f"{figures.rows_per_second():,.0f} rows/s"
+    shown, speed = short if brief else "{:,}".format, f"{figures.rows_per_second():,.0f} rows/s"
     if figures.phase == "plan":
         return [(0, f"{figures.rows:,} rows looked at"), (1, speed)]
-    pieces = [(3, f"{figures.rows:,}/{figures.total:,} rows")]
+    pieces = [(3, f"{shown(figures.rows)}/{shown(figures.total or 0)} rows")]
     if figures.meter is not None:
-        pieces.append((5, f"{figures.meter.attempts:,} requests"))
-    pause = figures.pause(now_s)
-    left_s = figures.left_s(now_s)
-    if pause:
-        pieces.append((0, pause))
-    elif figures.stopping:
-        pieces.append((0, "stopping"))
+        pieces.append((5, f"{shown(figures.meter.attempts)} {'req' if brief else 'requests'}"))
+    pause, left_s = figures.pause(now_s), figures.left_s(now_s)
+    if pause or figures.stopping:
+        pieces.append((0, pause or "stopping"))
     else:
-        pieces.append((4, speed))
+        pieces.append((4, f"{figures.rows_per_second():,.0f}/s" if brief else speed))
     if left_s is not None and not figures.stopping and figures.rows != figures.total:
-        pieces.append((2, f"ETA {duration(left_s)}"))
-    pieces.append((1, f"{figures.rejected:,} rejected"))
+        pieces.append((2, f"ETA {clock(left_s)}"))
+    pieces.append((1, f"{shown(figures.rejected)} rejected"))
     return pieces

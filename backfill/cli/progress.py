@@ -1,6 +1,8 @@
 """What happens while a command works: bars on a terminal, elsewhere a line now and then."""
 
+import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
@@ -68,20 +70,23 @@ class Watch:
         """The plan pass has ended; ask whether to start."""
         self._end()
         self._plan = plan
-        done = self.account.settled() if self.account else 0
+        done = self.account.counts().rows() if self.account else 0
         return self._ask(plan, guards, plan.rows_read - done)
 
     def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
         """Sending begins."""
         if in_doubt:
             self._view.say(
-                f"resuming: up to {in_doubt:,} rows may be sent twice, since the last run was cut"
-                " off before it could note the answers (events keep their ids)"
+                f"resuming: up to {in_doubt:,} rows may be sent twice (events keep their ids, and"
+                " the service ignores an id that it has seen)"
             )
         plan = self._plan
         total = plan.rows_read if plan else None
         requests = plan.requests if plan else 0
-        self._begin(Figures("send", meter, total, requests, rows=account.settled()))
+        done = account.counts()
+        self._begin(
+            Figures("send", meter, total, requests, rows=done.rows(), rejected=done.rejected)
+        )
 
     def settled(self, rows: int, rejected: int) -> None:
         """So many more rows need nothing more."""
@@ -184,8 +189,9 @@ class Bars:
             self._bar = None
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
-        tqdm.write(text, file=self._file)
+        """Lines above the bar, no wider than the terminal."""
+        width = shutil.get_terminal_size().columns
+        tqdm.write(textwrap.fill(text, max(width, 20), subsequent_indent="  "), file=self._file)
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]

@@ -57,12 +57,12 @@ def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
     return _joined(sections)
 
 
-def short_plan(pipeline: Pipeline, plan: Plan, options: Options) -> Iterator[str]:
+def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) -> Iterator[str]:
     """A plan in a few lines, as a run shows it before it sends."""
     rejected = sum(each.rejected for each in plan.sources)
     yield f"plan: {plan.rows_read:,} rows looked at, {rejected:,} rejected"
     yield f"plan: {_cost(plan)}, {_at(rate_of(pipeline, options), plan)}"
-    for each in warnings_of(pipeline, plan):
+    for each in warnings_of(pipeline, plan) if warn else ():
         yield f"warning: {each.what}"
 
 

@@ -128,7 +128,8 @@ class _Question:
 
     def __call__(self, plan: Plan, guards: list[Guard], left: int) -> bool:
         """Whether to start; without anybody to ask, or anything to do: yes."""
-        for line in screens.short_plan(self._pipeline, plan, self._options):
+        begun = left < plan.rows_read
+        for line in screens.short_plan(self._pipeline, plan, self._options, warn=not begun):
             self._view.say(line)
         if guards or not left or not self._is_asked:
             return True
