@@ -1,0 +1,81 @@
+"""The command line as a process of its own, without its second of imports.
+
+    python tests/forking.py SOCKET
+
+Waits with everything imported. Each connection brings a command and the three standard streams;
+a fork carries it out, the answer is its process id and then how it ended. What a start from
+nothing is like, the kill storm and the tests of the command line see to.
+"""
+
+import array
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+
+from backfill.cli import app, screens, session
+from backfill.delivery import track_delivery
+
+READY = "ready"
+IMPORTED = (app, screens, session, track_delivery)
+_STREAMS = 3
+_REQUEST_BYTES_MAX = 1 << 20
+
+
+def main(path: str) -> None:
+    """Serve until the standard input ends, which it does when the tests have ended."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        print(READY, flush=True)
+        # Nobody asks how a fork that answered ended; the system takes it away by itself.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        if os.fork() == 0:
+            sys.stdin.read()
+            os.kill(os.getppid(), signal.SIGTERM)
+            os._exit(0)
+        while True:
+            connection, _ = listening.accept()
+            if os.fork() == 0:
+                _answer(connection)
+            connection.close()
+
+
+def _answer(connection: socket.socket) -> None:
+    """Carry one command out, and tell how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    room = socket.CMSG_SPACE(_STREAMS * array.array("i").itemsize)
+    request, ancillary, _, _ = connection.recvmsg(_REQUEST_BYTES_MAX, room)
+    streams = array.array("i", ancillary[0][2])
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        _become(json.loads(request), streams)
+    connection.sendall(f"{child}\n".encode())
+    _, status = os.waitpid(child, 0)
+    connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _become(request: dict, streams: array.array) -> None:
+    """Be the command from here on."""
+    code = 1
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        code = app.main(request["arguments"])
+        sys.stdout.flush()
+    except BaseException:  # noqa: BLE001  # it must not go on as the parent would
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

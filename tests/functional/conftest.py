@@ -1,0 +1,92 @@
+"""What the tests of the whole program share: a way to start it, and a workspace to send to."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.checker import check_law
+from tests.programs import Command, Ended, forking
+from tests.workspaces import Workspace, workspace
+
+
+@pytest.fixture(scope="session")
+def _start():
+    """Starts processes of the program."""
+    with forking() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def _workspace():
+    """One sandbox for all tests."""
+    with workspace() as shared:
+        yield shared
+
+
+@pytest.fixture
+def sandbox(_workspace: Workspace):
+    """A workspace where nothing ever arrived, and which behaves well."""
+    _workspace.reset()
+    return _workspace
+
+
+@pytest.fixture
+def clean_env():
+    """The environment of a user who has no credentials set."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("CUSTOMERIO_")}
+
+
+@pytest.fixture
+def start(_start, tmp_path, clean_env):
+    """Start the program in the test's own folder and go on; takes its arguments."""
+    running: list[Command] = []
+
+    def started(*arguments, cwd: Path = tmp_path, env: Mapping[str, str] | None = None) -> Command:
+        command = _start(*arguments, cwd=cwd, env={**clean_env, **(env or {})})
+        running.append(command)
+        return command
+
+    yield started
+    for command in running:
+        command.kill()
+
+
+@pytest.fixture
+def backfill(start):
+    """Run the program to its end; takes its arguments."""
+    return lambda *arguments, **more: start(*arguments, **more).ended()
+
+
+@pytest.fixture
+def start_sending(start, sandbox):
+    """Start sending into the sandbox; takes the pipeline file and more arguments."""
+
+    def started(pipeline: Path, *more, command: str = "run", **others) -> Command:
+        url = () if "--url" in more else ("--url", sandbox.url)
+        arguments = (command, pipeline, *more, *url, "--rate", "0", "--json")
+        return start(*arguments, cwd=pipeline.parent, **others)
+
+    return started
+
+
+@pytest.fixture
+def send(start_sending):
+    """Send into the sandbox; whatever happens, every row must be accounted for."""
+
+    def sent(*arguments, **more) -> Ended:
+        ended = start_sending(*arguments, **more).ended()
+        check_law(ended.summary)
+        assert ended.summary["exit"] == ended.code
+        return ended
+
+    return sent
+
+
+@pytest.fixture
+def look(backfill):
+    """Check or plan a pipeline; gives how that ended."""
+    return lambda pipeline, *more, command="check": backfill(
+        command, pipeline, *more, "--json", cwd=pipeline.parent
+    )

@@ -1,0 +1,174 @@
+"""Runs the program as its users do: a process with arguments, a folder and an environment."""
+
+import array
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORKING = Path(__file__).with_name("forking.py")
+PATIENCE_S = 60.0
+_PAUSE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended.
+
+    Args:
+        code: The exit code; below 0: the signal that ended it.
+        stdout: What it printed.
+        stderr: What it said.
+    """
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `--json` printed as the last line."""
+        return json.loads(self.stdout.splitlines()[-1])
+
+    @property
+    def next_step(self) -> str:
+        """The last line on stderr: what to do next."""
+        last = self.stderr.splitlines()[-1]
+        assert last.startswith("next: "), self.stderr
+        return last.removeprefix("next: ")
+
+
+class Command:
+    """A command that runs.
+
+    Args:
+        pid: Its process id.
+        wait: Waits so many seconds for its end, and gives the exit code.
+        folder: Where its output is.
+    """
+
+    def __init__(
+        self, pid: int, wait: Callable[[float], int], folder: tempfile.TemporaryDirectory
+    ) -> None:
+        self.pid = pid
+        self._wait = wait
+        self._folder = folder
+        self._ended: Ended | None = None
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        if self._ended is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> Ended:
+        """Kill it, as the system does when memory is short."""
+        self.signal(signal.SIGKILL)
+        return self.ended()
+
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return (Path(self._folder.name) / "stderr").read_text("utf-8")
+
+    def ended(self, timeout_s: float = PATIENCE_S) -> Ended:
+        """Wait for its end."""
+        if self._ended is None:
+            try:
+                code = self._wait(timeout_s)
+            except TimeoutError:
+                said = self.stderr()
+                self.signal(signal.SIGKILL)
+                raise AssertionError(f"still running after {timeout_s} s:\n{said}") from None
+            stdout = (Path(self._folder.name) / "stdout").read_text("utf-8")
+            self._ended = Ended(code, stdout, self.stderr())
+            self._folder.cleanup()
+        return self._ended
+
+
+Start = Callable[..., Command]
+"""Starts a command: arguments, and by name `cwd` and `env`."""
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[Start]:
+    """A parent with everything imported; gives a way to start commands from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/socket"
+        parent = subprocess.Popen(
+            [sys.executable, str(FORKING), path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
+        with parent:
+            assert parent.stdout.readline() == "ready\n"
+            yield lambda *arguments, **more: _fork(path, arguments, **more)
+            parent.stdin.close()
+
+
+def _fork(path: str, arguments: tuple, *, cwd: Path, env: Mapping[str, str]) -> Command:
+    folder = tempfile.TemporaryDirectory()
+    request = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "env": dict(env)}
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    with _streams(folder.name) as streams:
+        numbers = array.array("i", [each.fileno() for each in streams])
+        connection.sendmsg(
+            [json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
+        )
+    answers = connection.makefile()
+
+    def wait(timeout_s: float) -> int:
+        connection.settimeout(timeout_s)
+        with connection, answers:
+            return int(answers.readline())
+
+    return Command(int(answers.readline()), wait, folder)
+
+
+def start_anew(*arguments, cwd: Path, env: Mapping[str, str]) -> Command:
+    """Start a command from nothing: the interpreter, the imports, all of it."""
+    folder = tempfile.TemporaryDirectory()
+    with _streams(folder.name) as (stdin, stdout, stderr):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "backfill", *map(str, arguments)],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            env=dict(env),
+        )
+
+    def wait(timeout_s: float) -> int:
+        try:
+            return child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+
+    return Command(child.pid, wait, folder)
+
+
+@contextlib.contextmanager
+def _streams(folder: str) -> Iterator[list]:
+    with contextlib.ExitStack() as stack:
+        files = [(os.devnull, "rb"), (f"{folder}/stdout", "wb"), (f"{folder}/stderr", "wb")]
+        yield [stack.enter_context(Path(name).open(mode)) for name, mode in files]
+
+
+def until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
+    """Wait until something is so, and give it."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never came to be so"
+        time.sleep(_PAUSE_S)
+    return found

@@ -1,0 +1,92 @@
+"""The sandbox as a process of its own, and what it knows of what arrived."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+REGION = "/api/v1/accounts/region"
+BATCH = "/api/v2/batch"
+_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A sandbox that somebody else runs.
+
+    Args:
+        url: Where it is.
+        pid: Its process id.
+    """
+
+    url: str
+    pid: int
+
+    def reset(self) -> None:
+        """Forget all that came, and every fault; the environment id stays."""
+        httpx.post(f"{self.url}/sandbox/reset").raise_for_status()
+
+    def misbehave(self, *faults: dict[str, Any], seed: int = 1) -> None:
+        """Put a script of faults in force; requests count from 1 again."""
+        script = {"seed": seed, "faults": faults}
+        httpx.post(f"{self.url}/sandbox/faults", json=script).raise_for_status()
+
+    def fired(self) -> list[int]:
+        """How often each fault of the script has happened."""
+        return [each["fired"] for each in self._get("faults")["faults"]]
+
+    def stats(self) -> dict[str, int]:
+        """The counters."""
+        return self._get("stats")
+
+    def breakdown(self) -> dict[str, Any]:
+        """The counters by kind and outcome."""
+        return self._get("breakdown")
+
+    def people(self) -> dict[str, dict[str, Any]]:
+        """Everyone, by id or, for those without, by e-mail."""
+        return {each["id"] or each["email"]: each for each in self._pages("people")}
+
+    def events(self) -> list[dict[str, Any]]:
+        """All that is kept, by arrival."""
+        return list(self._pages("events"))
+
+    def arrivals(self) -> list[dict[str, Any]]:
+        """Every operation that came, refused and repeated ones too, in order."""
+        return list(self._pages("arrivals"))
+
+    def _pages(self, name: str) -> Iterator[dict[str, Any]]:
+        after: int | None = 0
+        while after is not None:
+            page = self._get(f"{name}?limit={_PAGE}&after={after}")
+            yield from page[name]
+            after = page["next"]
+
+    def _get(self, path: str) -> Any:
+        answer = httpx.get(f"{self.url}/sandbox/{path}", timeout=30)
+        return answer.raise_for_status().json()
+
+
+@contextlib.contextmanager
+def workspace(*, port: int = 0, data: Path | None = None) -> Iterator[Workspace]:
+    """Run a sandbox; its end is a kill."""
+    command = [sys.executable, "-m", "backfill.sandbox", "--port", str(port)]
+    command += ["--data", str(data)] if data else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield Workspace(child.stdout.readline().split()[1], child.pid)
+        finally:
+            child.kill()
+
+
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
