@@ -101,14 +101,15 @@ class Operations:
         return len(self.rows)
 
     @property
-    def _offsets(self) -> npt.NDArray[np.int64]:
-        offsets = np.frombuffer(self.column.buffers()[1], np.int32)
-        return offsets[self.column.offset :][: len(self.column) + 1].astype(np.int64)
+    def _offsets(self) -> npt.NDArray[np.int32]:
+        """Where each begins in the column's bytes, and where the last one ends; not a copy."""
+        buffer = self.column.buffers()[1] or bytes(4)
+        return np.frombuffer(buffer, np.int32)[self.column.offset :][: len(self.column) + 1]
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """The bytes of each, without the comma."""
-        return np.diff(self._offsets) - 1
+        return np.diff(self._offsets).astype(np.int64) - 1
 
     def json(self, start: int, stop: int) -> memoryview:
         """The bytes of those from `start` up to, not including, `stop`; commas between them."""

@@ -15,11 +15,11 @@ from backfill import cells
 from backfill.findings import Findings, any_of
 from backfill.identity import person_key
 from backfill.instants import Reading
-from backfill.layout import Attribute, Layout, layout_of
+from backfill.layout import Attribute, Layout, layout_of, require_columns
 from backfill.operations import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
 from backfill.pipeline import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rejection, Rows, Values
-from backfill.values import Encoded, Mask, as_mask, instants, null_where, strings
+from backfill.values import Encoded, Mask, as_mask, escaped, instants, null_where, strings
 
 IDENTIFIER_BYTES_MAX = 150
 ATTRIBUTE_NAME_BYTES_MAX = 150
@@ -32,7 +32,9 @@ EVENT_TIMESTAMP = ""
 """The key of an event's own moment among a source's readings; attributes have their names."""
 
 _EMAIL = r"^[^@\s]+@[^@\s]+$"
-_MISREAD_BY_V1 = r"(?i)^cio_|^[^@\s]+@[^@\s]+\.[^@\s]+$|^\.{1,2}$"
+_MISREAD_BY_V1 = r"(?i)^cio_|[^@\s]@[^@\s]|^\.{1,2}$"
+"""v1 guesses an identifier's type "from the shape of the value": one that holds an e-mail address
+is one (Track OpenAPI)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Judge:
             UsageError: The chunk's columns cannot be used with these settings.
         """
         origin = origin or chunk
-        layout = self._layout(chunk.batch.schema, where)
+        layout = self._layout(chunk, where)
         findings = Findings(len(chunk.rows))
         person = self._person(chunk, layout, findings)
         attributes, emails = self._attributes(chunk, layout, person, findings)
@@ -100,7 +102,7 @@ class Judge:
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, findings)
             micros = self._micros(chunk, self._source, findings)
-            key = _key(chunk, self._source, findings)
+            key = self._key(chunk, self._source, findings)
         subjects = Subjects(chunk.rows, person, attributes, name, micros, key)
         by_v1 = self._sizes(subjects, findings)
         bad = findings.bad()
@@ -115,9 +117,12 @@ class Judge:
             None if emails is None else emails.filter(pa.array(~bad)),
         )
 
-    def _layout(self, schema: pa.Schema, where: str) -> Layout:
+    def _layout(self, chunk: Chunk, where: str) -> Layout:
+        schema = chunk.batch.schema
         layout = self._layouts.get(schema)
         if layout is None:
+            if chunk.values != "json":
+                require_columns(self._source, schema.names, where)
             types = {each.name: each.type for each in schema if not pa.types.is_string(each.type)}
             layout = layout_of(self._source, schema.names, types, where)
             self._layouts[schema] = layout
@@ -160,6 +165,7 @@ class Judge:
         """The attributes of each row as JSON members, and its e-mail attribute in lower case."""
         members: dict[str, pa.StringArray] = {}
         emails = None
+        self._require_absent(chunk, layout, findings)
         for each in layout.attributes:
             if each.column not in chunk.batch.schema.names:
                 self._require(each, None, chunk, findings)
@@ -173,7 +179,9 @@ class Judge:
                     self._same_person(person, each, encoded, findings)
                     continue
                 if each.name == "email":
-                    emails = person_key("email", encoded.text)
+                    emails = null_where(
+                        person_key("email", pc.utf8_trim_whitespace(encoded.text)), [""]
+                    )
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
                 findings.add("attribute_name_too_long", each.column, says)
@@ -187,6 +195,13 @@ class Judge:
             column = null_where(column, self._source.null_values)
         reading = self._readings.get(each.name)
         return cells.encode(column, kind, each.declared, reading, self._source.decimal)
+
+    def _require_absent(self, chunk: Chunk, layout: Layout, findings: Findings) -> None:
+        """A required key that no line of a JSON Lines chunk has is missing in all of them."""
+        there = {*chunk.batch.schema.names, *(each.name for each in layout.attributes)}
+        for name in self._source.required:
+            if name not in there:
+                findings.add("required_missing", name, np.ones(len(chunk.rows), np.bool_))
 
     def _require(
         self, each: Attribute, encoded: Encoded | None, chunk: Chunk, findings: Findings
@@ -211,9 +226,10 @@ class Judge:
         self, person: pa.StringArray, each: Attribute, encoded: Encoded, findings: Findings
     ) -> None:
         """An attribute named as the identifier must name the same person, and is not repeated."""
-        other = pc.utf8_trim_whitespace(pc.utf8_trim(encoded.text, '"'))
+        text = encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
+        other = pc.utf8_trim_whitespace(text)
         kind = self._source.identifier.type
-        differs = pc.not_equal(person_key(kind, person), person_key(kind, other))
+        differs = pc.not_equal(person_key(kind, escaped(person)), person_key(kind, other))
         findings.add("identifier_conflict", each.column, differs)
 
     def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> pa.StringArray:
@@ -242,17 +258,16 @@ class Judge:
         self, members: dict[str, pa.StringArray], count: int, findings: Findings
     ) -> pa.StringArray:
         if isinstance(self._source, CustomersSource):
-            if not self._source.create:
-                members["_update"] = pa.repeat('"_update":true', count)
             if len(members) > ATTRIBUTES_MAX:
                 present = np.zeros(count, np.int64)
                 for each in members.values():
                     present += as_mask(pc.is_valid(each))
                 findings.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
+            if not self._source.create:
+                members["_update"] = pa.repeat('"_update":true', count)
         if not members:
             return pa.repeat("", count)
-        in_order = [members[name] for name in sorted(members)]
-        return pc.binary_join_element_wise(*in_order, ",", null_handling="skip")
+        return _in_one([members[name] for name in sorted(members)], count)
 
     def _name(self, chunk: Chunk, source: EventsSource, findings: Findings) -> pa.StringArray:
         if isinstance(source.name, str):
@@ -287,6 +302,29 @@ class Judge:
         findings.add("timestamp_too_early", column, pc.less(micros, earliest))
         findings.add("timestamp_too_late", column, pc.greater(micros, latest))
         return pc.fill_null(micros, 0)
+
+    def _key(self, chunk: Chunk, source: EventsSource, findings: Findings) -> pa.StringArray | None:
+        """The key of each event as a JSON array of texts."""
+        if not source.key:
+            return None
+        texts = []
+        missing = np.ones(len(chunk.rows), np.bool_)
+        for column in source.key:
+            text = self._key_text(chunk, column)
+            missing &= as_mask(pc.is_null(text)) | as_mask(pc.equal(text, ""))
+            texts.append(pc.fill_null(strings(text).fragments(), cells.NULL_FRAGMENT))
+        findings.add("key_missing", source.key[0], missing)
+        return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*texts, ","), "]", "")
+
+    def _key_text(self, chunk: Chunk, column: str) -> pa.StringArray:
+        """One column of the key; where it is declared, as what it is: `007` is the integer 7."""
+        for name, declared in self._source.declared().items():
+            if declared.from_ == column and declared.type != "string":
+                encoded = self._encoded(chunk, Attribute(name, column, declared))
+                return pc.utf8_trim(encoded.text, '"')
+        cells_ = _cells(chunk, column)
+        text = cells.text_of(cells_, _kind(chunk, cells_)).text
+        return null_where(text, self._source.null_values)
 
     def _sizes(self, subjects: Subjects, findings: Findings) -> Mask:
         """Refuse what the API is too small for; say which events only v1 takes."""
@@ -332,19 +370,19 @@ def _misread_by_v1(person: pa.StringArray) -> Mask:
     return as_mask(pc.match_substring_regex(person, _MISREAD_BY_V1))
 
 
-def _key(chunk: Chunk, source: EventsSource, findings: Findings) -> pa.StringArray | None:
-    """The key of each event as a JSON array of texts."""
-    if not source.key:
-        return None
-    texts = []
-    missing = np.ones(len(chunk.rows), np.bool_)
-    for column in source.key:
-        cells_ = _cells(chunk, column)
-        text = null_where(cells.text_of(cells_, _kind(chunk, cells_)).text, source.null_values)
-        missing &= as_mask(pc.is_null(text)) | as_mask(pc.equal(text, ""))
-        texts.append(pc.fill_null(strings(text).fragments(), cells.NULL_FRAGMENT))
-    findings.add("key_missing", source.key[0], missing)
-    return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*texts, ","), "]", "")
+def _in_one(members: list[pa.StringArray], count: int) -> pa.StringArray:
+    """The members of each row behind one another; null ones vanish.
+
+    Arrow loses a row that has nothing but nulls, so one of them is made empty there.
+    """
+    silent = np.ones(count, np.bool_)
+    for each in members:
+        silent &= as_mask(pc.is_null(each))
+        if not silent.any():
+            break
+    else:
+        members = [pc.if_else(pa.array(silent), "", members[0]), *members[1:]]
+    return pc.binary_join_element_wise(*members, ",", null_handling="skip")
 
 
 def _by_row(rejection: Rejection) -> int:
