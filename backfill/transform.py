@@ -125,7 +125,8 @@ def _line(error: BaseException) -> int:
 
 def _frame(chunk: Chunk) -> pd.DataFrame:
     if chunk.values != "json":
-        return pa.Table.from_batches([chunk.batch]).to_pandas()
+        frame: pd.DataFrame = pa.Table.from_batches([chunk.batch]).to_pandas()
+        return frame
     columns = {
         name: [None if each is None else orjson.loads(each) for each in column.to_pylist()]
         for name, column in zip(chunk.batch.schema.names, chunk.batch.columns, strict=True)
