@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backfill.errors import UsageError
-from backfill.sandbox import inspection, segment_routes
+from backfill.sandbox import inspection, page, segment_routes
 from backfill.sandbox.faults import Faults
 from backfill.sandbox.gateway import Gateway
 from backfill.sandbox.workspace import Workspace
@@ -20,7 +20,11 @@ class App:
     def __init__(self, workspace: Workspace, faults: Faults) -> None:
         self._api = Gateway(workspace, faults)
         self._site: ASGIApp = Starlette(
-            routes=[*inspection.routes(workspace, faults), *segment_routes.routes(workspace)],
+            routes=[
+                *inspection.routes(workspace, faults, self._api.recent),
+                *segment_routes.routes(workspace),
+                *page.routes(),
+            ],
             exception_handlers={UsageError: _bad_request},
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from collections import deque
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -15,6 +16,11 @@ from backfill.sandbox.spoiling import Spoiler, substitute
 from backfill.sandbox.workspace import Workspace
 
 BODY_TIMEOUT_S = 30.0
+RECENT_MAX = 200
+ERROR_BYTES_MAX = 500
+
+Recent = dict[str, Any]
+"""One of the latest requests: number, moment, method, path, bytes, status, fault, error."""
 
 
 class Gateway:
@@ -23,6 +29,7 @@ class Gateway:
     def __init__(self, workspace: Workspace, faults: Faults) -> None:
         self._workspace = workspace
         self._faults = faults
+        self.recent: deque[Recent] = deque(maxlen=RECENT_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or misbehave as the script says."""
@@ -32,22 +39,47 @@ class Gateway:
         chosen = self._faults.choose(scope["method"], scope["path"])
         body = await _body(receive)
         if isinstance(body, Answer):
+            self._note(scope, number, 0, body)
             await respond(send, body)
             return
         ledger.bytes += len(body)
         if chosen.latency_s:
             await asyncio.sleep(chosen.latency_s)
         fault = chosen.answer
+        real = None
+        if fault is None or fault.applies:
+            real = self._answer(scope, number, body, chosen)
         if fault is None:
-            await respond(send, self._answer(scope, number, body, chosen))
+            self._note(scope, number, len(body), real)
+            await respond(send, real or answers.OK)
             return
-        real = self._answer(scope, number, body, chosen) if fault.applies else answers.OK
         behaviour, now_s = self._workspace.settings.behaviour, self._workspace.clock()
         spoilt = substitute(fault, scope["path"], behaviour, now_s)
+        self._note(scope, number, len(body), spoilt, fault.kind)
         if spoilt is not None:
             await respond(send, spoilt)
         else:
-            await Spoiler(fault, real)(scope, receive, send)
+            await Spoiler(fault, real or answers.OK)(scope, receive, send)
+
+    def _note(
+        self, scope: Scope, number: int, size: int, answer: Answer | None, fault: str | None = None
+    ) -> None:
+        """Remember the request for those who watch; `answer` is None where there was none."""
+        status = answer.status if answer else None
+        bad = answer is not None and answer.status > answers.NO_CONTENT.status
+        error = answer.body[:ERROR_BYTES_MAX].decode("utf-8", "replace") if answer and bad else None
+        self.recent.append(
+            {
+                "request": number,
+                "received_s": self._workspace.clock(),
+                "method": scope["method"],
+                "path": scope["path"],
+                "bytes": size,
+                "status": status,
+                "fault": fault,
+                "error": error,
+            }
+        )
 
     def _answer(self, scope: Scope, number: int, body: bytes, chosen: Chosen) -> Answer:
         headers: dict[bytes, bytes] = dict(scope["headers"])

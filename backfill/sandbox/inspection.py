@@ -9,6 +9,7 @@ GET  /sandbox/arrivals?limit=&after=        every operation, by arrival
 POST /sandbox/reset                 forget everything but the environment id
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -20,14 +21,15 @@ from starlette.routing import Route
 from backfill.errors import UsageError
 from backfill.sandbox import reports
 from backfill.sandbox.faults import Faults, Script, script_of
+from backfill.sandbox.gateway import Recent
 from backfill.sandbox.workspace import Workspace
 
 LIMIT_MAX = 10_000
 
 
-def routes(workspace: Workspace, faults: Faults) -> list[Route]:
+def routes(workspace: Workspace, faults: Faults, recent: Iterable[Recent]) -> list[Route]:
     """The paths under `/sandbox`."""
-    inspection = _Inspection(workspace, faults)
+    inspection = _Inspection(workspace, faults, recent)
     return [
         Route("/sandbox/stats", inspection.stats),
         Route("/sandbox/breakdown", inspection.breakdown),
@@ -35,6 +37,8 @@ def routes(workspace: Workspace, faults: Faults) -> list[Route]:
         Route("/sandbox/people/{name:path}", inspection.person),
         Route("/sandbox/events", inspection.events),
         Route("/sandbox/arrivals", inspection.arrivals),
+        Route("/sandbox/timeline", inspection.timeline),
+        Route("/sandbox/requests", inspection.requests),
         Route("/sandbox/faults", inspection.faults),
         Route("/sandbox/faults", inspection.install, methods=["POST"]),
         Route("/sandbox/reset", inspection.reset, methods=["POST"]),
@@ -73,9 +77,10 @@ def number(request: Request, name: str, default: int) -> int:
 class _Inspection:
     """The handlers; each brings the store up to date and asks it on a thread."""
 
-    def __init__(self, workspace: Workspace, faults: Faults) -> None:
+    def __init__(self, workspace: Workspace, faults: Faults, recent: Iterable[Recent]) -> None:
         self._workspace = workspace
         self._faults = faults
+        self._recent = recent
 
     async def stats(self, _request: Request) -> Response:
         return as_json(self._workspace.ledger.stats())
@@ -84,7 +89,7 @@ class _Inspection:
         return as_json(self._workspace.ledger.breakdown())
 
     async def people(self, request: Request) -> Response:
-        return await self._page(request, reports.people)
+        return await self._page(request, reports.people, request.query_params.get("search", ""))
 
     async def person(self, request: Request) -> Response:
         self._workspace.flush()
@@ -110,6 +115,13 @@ class _Inspection:
 
     async def arrivals(self, request: Request) -> Response:
         return await self._page(request, reports.arrivals)
+
+    async def timeline(self, _request: Request) -> Response:
+        self._workspace.flush()
+        return as_json(await run_in_threadpool(reports.timeline, self._workspace.store))
+
+    async def requests(self, _request: Request) -> Response:
+        return as_json({"requests": list(self._recent)[::-1]})
 
     async def faults(self, _request: Request) -> Response:
         return as_json(self._faults.report())

@@ -10,6 +10,7 @@ from backfill.sandbox.store import Store
 
 Report = Callable[..., dict[str, Any]]
 LAST_EVENTS = 50
+NAMES_SHOWN = 7
 
 
 class Chosen(NamedTuple):
@@ -21,12 +22,16 @@ class Chosen(NamedTuple):
     until_s: int | None = None
 
 
-def people(store: Store, limit: int, after: int) -> dict[str, Any]:
-    """People by number: `{"people": [{id, email, …, attributes}], "next": number or None}`."""
+def people(store: Store, limit: int, after: int, search: str = "") -> dict[str, Any]:
+    """People by number: `{"people": [{id, email, …, attributes}], "next": number or None}`.
+
+    With `search` only those in whose id or e-mail it occurs, in either case.
+    """
     rows = store.read(
-        "SELECT number, id, email, phone, since_s, bare FROM active"
-        " WHERE number > ? ORDER BY number LIMIT ?",
-        [after, limit],
+        "SELECT number, id, email, phone, since_s, bare FROM active WHERE number > $after"
+        " AND ($search = '' OR contains(lower(concat_ws(' ', id, email)), lower($search)))"
+        " ORDER BY number LIMIT $limit",
+        {"after": after, "limit": limit, "search": search},
     )
     last = rows[-1]["number"] if rows else 0
     known = attributes(store, after, last)
@@ -57,8 +62,8 @@ def person(store: Store, number: int) -> dict[str, Any]:
 def events(store: Store, limit: int, after: int, chosen: Chosen) -> dict[str, Any]:
     """Events that are kept, by arrival; those of deleted people are not."""
     rows = store.read(
-        "SELECT arrival, kind, identifier, named, event_id, events.name, occurred_s, replaced,"
-        " payload, id, email FROM events LEFT JOIN people ON person = number"
+        "SELECT arrival, kind, identifier, named, event_id, name, occurred_s, replaced, payload"
+        " FROM events LEFT JOIN people ON person = number"
         " WHERE arrival > $after AND (person IS NULL OR state = 'active')"
         " AND ($name IS NULL OR name = $name) AND ($person IS NULL OR person = $person)"
         " AND ($since IS NULL OR occurred_s >= $since)"
@@ -86,6 +91,24 @@ def arrivals(store: Store, limit: int, after: int) -> dict[str, Any]:
     for row in rows:
         row["body_hash"] = f"{row['body_hash']:016x}"
     return {"arrivals": rows, "next": _next(rows, limit)}
+
+
+def timeline(store: Store) -> dict[str, Any]:
+    """Kept events by UTC day and name, from the whole history; rare names come as `None`.
+
+    Returns:
+        `{"days": [[day, name, count], …]}`, a day in days since 1970.
+    """
+    rows = store.read(
+        "WITH kept AS (SELECT name, CAST(floor(occurred_s / 86400) AS BIGINT) AS day, count(*) AS n"
+        " FROM events LEFT JOIN people ON person = number"
+        " WHERE person IS NULL OR state = 'active' GROUP BY ALL),"
+        " common AS (SELECT name FROM kept GROUP BY name ORDER BY sum(n) DESC, name LIMIT ?)"
+        " SELECT day, common.name AS name, CAST(sum(n) AS BIGINT) AS count"
+        " FROM kept LEFT JOIN common ON kept.name = common.name GROUP BY ALL ORDER BY day, name",
+        [NAMES_SHOWN],
+    )
+    return {"days": [[row["day"], row["name"], row["count"]] for row in rows]}
 
 
 def _next(rows: list[dict[str, Any]], limit: int) -> int | None:

@@ -1,0 +1,103 @@
+// The list of people, and one of them with attributes, devices and events.
+
+import { ask, byId, calmly, el, moment, number } from "./dom.js";
+
+const PAGE = 50;
+
+export class People {
+  constructor() {
+    this.chosen = null;
+    byId("search").addEventListener("input", calmly(() => this.list()));
+    byId("more-people").addEventListener("click", () => this.list(this.next));
+  }
+
+  forget() {
+    this.chosen = null;
+    byId("person").replaceChildren(el("p", { class: "hint" }, "Choose a person."));
+  }
+
+  /** The list as it is now, unless someone has gone on to further pages. */
+  async refresh() {
+    if (byId("people-list").children.length <= PAGE) await this.list();
+    if (this.chosen !== null) await this.load(this.chosen);
+  }
+
+  async list(after = 0) {
+    const search = encodeURIComponent(byId("search").value);
+    const found = await ask(`/sandbox/people?limit=${PAGE}&after=${after}&search=${search}`);
+    const items = found.people.map((person) => this.item(person));
+    const list = byId("people-list");
+    if (after) list.append(...items);
+    else list.replaceChildren(...(items.length ? items : [el("li", { class: "hint" }, "Nobody.")]));
+    this.next = found.next;
+    byId("more-people").hidden = found.next === null;
+    this.mark();
+  }
+
+  item(person) {
+    const name = person.id ?? `cio_${person.cio_id}`;
+    const shown = person.id ?? person.email ?? name;
+    const bare = person.bare ? el("span", { class: "tag" }, "bare") : null;
+    const choose = { type: "button", "data-name": name, onclick: () => this.show(name) };
+    return el("li", {}, el("button", choose, shown, bare));
+  }
+
+  mark() {
+    for (const button of byId("people-list").querySelectorAll("button")) {
+      button.setAttribute("aria-current", String(button.dataset.name === this.chosen));
+    }
+  }
+
+  async show(name) {
+    this.chosen = name;
+    this.mark();
+    await this.load(name);
+    byId("person").scrollIntoView({ block: "nearest" });
+  }
+
+  async load(name) {
+    const frame = byId("person");
+    try {
+      frame.replaceChildren(...portrait(await ask(`/sandbox/people/${encodeURIComponent(name)}`)));
+    } catch (error) {
+      frame.replaceChildren(el("p", { class: "hint" }, error.message));
+    }
+  }
+}
+
+function portrait(person) {
+  const facts = { id: person.id, email: person.email, phone: person.phone, cio_id: person.cio_id };
+  const known = Object.entries(facts).filter(([, value]) => value !== null);
+  return [
+    el("h3", {}, person.id ?? person.email ?? person.cio_id, person.bare ? el("span", { class: "tag" }, "bare: made by an event") : null),
+    el("p", { class: "hint" }, `Added ${moment(person.since)} UTC`),
+    table([...known, ...Object.entries(person.attributes).filter(([name]) => !(name in facts))]),
+    ...(person.devices.length ? [el("h3", {}, "Devices"), table(person.devices.map((d) => [d.platform, d.token]))] : []),
+    el("h3", {}, `Events (${number(person.events)})`),
+    timeline(person),
+  ];
+}
+
+function table(pairs) {
+  const rows = pairs.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, text(value))));
+  return el("table", {}, el("tbody", {}, ...rows));
+}
+
+function timeline(person) {
+  if (!person.last_events.length) return el("p", { class: "hint" }, "None.");
+  const items = person.last_events.map((event) =>
+    el(
+      "li",
+      {},
+      el("strong", {}, event.name),
+      event.type === "event" ? null : el("span", { class: "tag" }, event.type),
+      event.timestamp_replaced ? el("span", { class: "tag" }, "timestamp replaced by now") : null,
+      el("br"),
+      el("time", {}, `${moment(event.timestamp)} UTC`),
+      Object.keys(event.attributes).length ? el("div", {}, el("code", {}, JSON.stringify(event.attributes))) : null,
+    ),
+  );
+  return el("ol", { class: "timeline" }, ...items);
+}
+
+const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
