@@ -9,7 +9,7 @@ GET  /sandbox/arrivals?limit=&after=        every operation, by arrival
 POST /sandbox/reset                 forget everything but the environment id
 """
 
-from collections.abc import Iterable
+from collections import deque
 from typing import Any
 
 import orjson
@@ -27,7 +27,7 @@ from backfill.sandbox.workspace import Workspace
 LIMIT_MAX = 10_000
 
 
-def routes(workspace: Workspace, faults: Faults, recent: Iterable[Recent]) -> list[Route]:
+def routes(workspace: Workspace, faults: Faults, recent: deque[Recent]) -> list[Route]:
     """The paths under `/sandbox`."""
     inspection = _Inspection(workspace, faults, recent)
     return [
@@ -77,7 +77,7 @@ def number(request: Request, name: str, default: int) -> int:
 class _Inspection:
     """The handlers; each brings the store up to date and asks it on a thread."""
 
-    def __init__(self, workspace: Workspace, faults: Faults, recent: Iterable[Recent]) -> None:
+    def __init__(self, workspace: Workspace, faults: Faults, recent: deque[Recent]) -> None:
         self._workspace = workspace
         self._faults = faults
         self._recent = recent
@@ -133,6 +133,7 @@ class _Inspection:
     async def reset(self, _request: Request) -> Response:
         self._workspace.reset()
         self._faults.install(Script())
+        self._recent.clear()
         return as_json({})
 
     async def _page(self, request: Request, report: reports.Report, *choice: Any) -> Response:

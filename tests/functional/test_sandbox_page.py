@@ -1,0 +1,293 @@
+"""The page at `/`, in a real browser: what it shows, by mouse and by keyboard, wide and narrow."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from backfill.sandbox import Settings, running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+NOW_S = 1_790_000_000
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+class Browser:
+    """Headless Chromium, spoken to over a pair of pipes (its DevTools protocol)."""
+
+    def __init__(self, profile):
+        to_read, self._to = os.pipe()
+        self._from, to_write = os.pipe()
+        command = [
+            sys.executable,
+            "-c",
+            HAND_OVER,
+            str(to_read),
+            str(to_write),
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ]
+        self._process = subprocess.Popen(
+            command, pass_fds=(to_read, to_write), stderr=subprocess.DEVNULL
+        )
+        os.close(to_read)
+        os.close(to_write)
+        self._buffer = b""
+        self._count = 0
+        self._session = None
+        self.failures = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def close(self):
+        """End the browser."""
+        with contextlib.suppress(OSError):
+            os.close(self._to)
+        self._process.kill()
+        self._process.wait()
+        os.close(self._from)
+
+    def call(self, method, **params):
+        """One command; its result."""
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self._count:
+                assert "error" not in answer, answer
+                return answer["result"]
+            if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+                self.failures.append(answer["params"])
+
+    def _receive(self):
+        while b"\0" not in self._buffer:
+            part = os.read(self._from, 65_536)
+            assert part, "the browser is gone"
+            self._buffer += part
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        return json.loads(message)
+
+    def open(self, url):
+        """Open a page."""
+        self.call("Page.navigate", url=url)
+
+    def value(self, script):
+        """What a piece of JavaScript gives."""
+        result = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
+        return result["result"].get("value")
+
+    def wait_for(self, script, expected, patience_s=10.0):
+        """Wait until a piece of JavaScript gives what is expected."""
+        until = time.monotonic() + patience_s
+        while (found := self.value(script)) != expected:
+            assert time.monotonic() < until, f"{script} gives {found!r}, not {expected!r}"
+            time.sleep(0.05)
+
+    def text(self, selector):
+        """The script that reads an element's text."""
+        return f"document.querySelector({selector!r})?.textContent"
+
+    def press(self, key, code=0, text=""):
+        """Press a key and let it go."""
+        event = {"key": key, "windowsVirtualKeyCode": code, "text": text}
+        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **event)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def write(self, text):
+        """Type a text where the focus is."""
+        self.call("Input.insertText", text=text)
+
+    def resize(self, width, height=900):
+        """Look at the page on another screen."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser for this file."""
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def workspace():
+    """A sandbox that stands still at NOW_S."""
+    settings = Settings(now_s=NOW_S)
+    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=20) as client:
+        client.auth = (settings.site_id, settings.api_key)
+        yield client
+
+
+@pytest.fixture
+def page(browser, workspace):
+    """The page over a small history: five people, of whom two bought lately."""
+    workspace.post("/sandbox/reset")
+    operations = [
+        {
+            "type": "person",
+            "action": "identify",
+            "identifiers": {"id": f"person-{index}"},
+            "attributes": {"email": f"p{index}@example.com", "plan": "<b>bold</b>"},
+        }
+        for index in range(4)
+    ]
+    operations += [
+        {
+            "type": "person",
+            "action": "event",
+            "identifiers": {"id": f"person-{index}"},
+            "name": "bought",
+            "timestamp": NOW_S - days * 86_400,
+            "attributes": {"price": index},
+        }
+        for index, days in [(0, 3), (1, 20), (2, 400), (9, 800)]
+    ]
+    workspace.post("/api/v2/batch", json={"batch": operations}).raise_for_status()
+    workspace.put("/api/v1/customers/person-0", json={"a": "x" * 1001})
+    browser.resize(1280)
+    browser.failures.clear()
+    browser.open(f"{workspace.base_url}/")
+    browser.wait_for(browser.text("#total-people"), "5")
+    browser.wait_for("document.querySelectorAll('#people-list button').length", 5)
+    return browser
+
+
+def test_the_totals_are_those_of_the_account(page):
+    """Figures, and what to look at."""
+    assert page.value(page.text("#total-events")) == "4"
+    assert page.value(page.text("#total-rejected_operations")) == "1"
+    assert "People made by an event alone" in page.value(page.text("#notes"))
+    assert page.failures == []
+
+
+def test_new_arrivals_show_by_themselves(page, workspace):
+    """Nobody has to reload."""
+    workspace.put("/api/v1/customers/new", json={}).raise_for_status()
+
+    page.wait_for(page.text("#total-people"), "6")
+
+
+def test_the_chart_covers_the_whole_history(page):
+    """Bars for each month with events, and a label that says so."""
+    page.wait_for("document.querySelectorAll('#chart rect').length", 3)
+
+    label = page.value("document.querySelector('#chart svg').getAttribute('aria-label')")
+    assert label.startswith("4 events by month, 2024-07-01 to 2026-")
+    assert page.value(page.text("#legend button")) == "bought 4"
+
+
+def test_a_segment_is_counted_while_it_is_written(page):
+    """With the keyboard alone: an event, then a window."""
+    page.value("document.querySelector('[aria-label=\"Name of the event\"]').focus()")
+    page.write("bought")
+    page.wait_for(page.text("#segment-count"), "4 people")
+    for _ in range(3):
+        page.press("Tab", 9)
+    page.write("30")
+    page.wait_for(page.text("#segment-count"), "2 people")
+
+    assert page.value("document.querySelectorAll('#segment-people button').length") == 2
+    assert json.loads(page.value(page.text("#segment-json")))["event"]["within_days"] == 30
+
+
+def test_a_person_is_found_and_shown(page):
+    """By a part of the e-mail; attributes are text, never markup."""
+    page.value("document.getElementById('search').focus()")
+    page.write("P2@EXAMPLE")
+    page.wait_for("document.querySelectorAll('#people-list button').length", 1)
+    page.press("Tab", 9)
+    page.press("Enter", 13, "\r")
+    page.wait_for(page.text("#person h3"), "person-2")
+
+    shown = page.value(page.text("#person"))
+    assert "<b>bold</b>" in shown
+    assert "2025-08" in shown
+    assert page.value("document.querySelector('#person b')") is None
+
+
+def test_requests_with_errors_can_be_singled_out(page):
+    """The refused one remains, with what was answered."""
+    page.wait_for("document.querySelectorAll('#requests-body tr').length", 2)
+    page.value("document.getElementById('only-errors').click()")
+
+    page.wait_for("document.querySelectorAll('#requests-body tr').length", 1)
+    assert "cannot be longer than 1000 bytes" in page.value(page.text("#requests-body"))
+
+
+def test_a_reset_asks_first(page):
+    """Escape keeps everything; the button in the dialog does not."""
+    page.value("document.getElementById('reset').focus()")
+    page.press("Enter", 13, "\r")
+    page.wait_for("document.getElementById('reset-dialog').open", True)
+    page.press("Escape", 27)
+    page.wait_for("document.getElementById('reset-dialog').open", False)
+    assert page.value(page.text("#total-people")) == "5"
+
+    page.value("document.getElementById('reset').click()")
+    page.value("document.querySelector('#reset-dialog .danger').click()")
+    page.wait_for(page.text("#total-people"), "0")
+    assert page.value(page.text("#chart")) == "No events."
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_nothing_runs_off_the_screen(page, width):
+    """The page is as wide as the screen, also with a person open."""
+    page.resize(width)
+    page.value("document.querySelector('#people-list button').click()")
+    page.wait_for(page.text("#person h3"), "person-0")
+
+    assert page.value("document.documentElement.scrollWidth") <= width
+
+
+def test_every_control_has_a_name(page):
+    """What a screen reader would say is never nothing."""
+    nameless = page.value(
+        "[...document.querySelectorAll('button, input, select')].filter(control =>"
+        " !control.textContent.trim() && !control.getAttribute('aria-label')"
+        " && !control.labels?.length).length"
+    )
+
+    assert nameless == 0
+
+
+def test_nothing_comes_from_elsewhere(page, workspace):
+    """Every resource is the sandbox's own, and the page says that no other may be loaded."""
+    sources = page.value("performance.getEntriesByType('resource').map(entry => entry.name)")
+
+    assert sources
+    assert all(source.startswith(str(workspace.base_url)) for source in sources)
+    policy = workspace.get("/").headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'")
