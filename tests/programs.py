@@ -136,28 +136,6 @@ def _fork(path: str, arguments: tuple, *, cwd: Path, env: Mapping[str, str]) -> 
     return Command(int(answers.readline()), wait, folder)
 
 
-def start_anew(*arguments, cwd: Path, env: Mapping[str, str]) -> Command:
-    """Start a command from nothing: the interpreter, the imports, all of it."""
-    folder = tempfile.TemporaryDirectory()
-    with _streams(folder.name) as (stdin, stdout, stderr):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "backfill", *map(str, arguments)],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            cwd=cwd,
-            env=dict(env),
-        )
-
-    def wait(timeout_s: float) -> int:
-        try:
-            return child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise TimeoutError from None
-
-    return Command(child.pid, wait, folder)
-
-
 @contextlib.contextmanager
 def _streams(folder: str) -> Iterator[list]:
     with contextlib.ExitStack() as stack:

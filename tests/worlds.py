@@ -86,7 +86,9 @@ class World:
         return self.pipeline.parent
 
 
-def invent(folder: Path, seed: int, *, people: int = 60, events: int = 600) -> World:
+def invent(
+    folder: Path, seed: int, *, people: int = 60, events: int = 600, filling_bytes: int = 0
+) -> World:
     """Write a world's files.
 
     Args:
@@ -94,19 +96,17 @@ def invent(folder: Path, seed: int, *, people: int = 60, events: int = 600) -> W
         seed: The same seed gives the same world.
         people: How many people there are.
         events: How many rows of events, roughly.
+        filling_bytes: How much each event carries besides.
     """
     random = Random(seed)
     world = World(folder / "pipeline.toml")
     _people(world, random, people)
     ids = list(world.people)
     third = events // 3
-    _write_csv(world, "events-1.csv", _events(world, "events-1.csv", random, ids, 0, third))
-    parquet = _events(world, "events-2.parquet", random, ids, third, third)
-    _write_parquet(world, "events-2.parquet", parquet)
-    lines = _events(world, "events-3.jsonl", random, ids, 2 * third, third)
-    _write_lines(world, "events-3.jsonl", lines)
     text = PIPELINE.format(name=f"world-{seed}")
-    for name in ("events-1.csv", "events-2.parquet", "events-3.jsonl"):
+    for place, (name, write) in enumerate(_WAYS.items()):
+        numbers = range(place * third, (place + 1) * third)
+        write(world, name, _events(world, name, random, ids, numbers, "x" * filling_bytes))
         written = "" if name.endswith("parquet") else ', format = "iso8601"'
         text += EVENTS.format(file=name, format=written)
     world.pipeline.write_text(text, "utf-8")
@@ -166,11 +166,11 @@ def _bad_person(world: World, random: Random, person: str, place: Place) -> list
 
 
 def _events(
-    world: World, file: str, random: Random, people: list[str], first: int, count: int
+    world: World, file: str, random: Random, people: list[str], numbers: range, filling: str
 ) -> list[dict[str, Any]]:
     """Rows of events, some of them twice, some no good."""
     rows: list[dict[str, Any]] = []
-    for n in range(first, first + count):
+    for n in numbers:
         row = {
             "customer_id": random.choice(people),
             "event": random.choice(NAMES),
@@ -178,11 +178,13 @@ def _events(
             "n": n,
             "amount": random.randrange(1, 100_000) / 100,
             "note": random.choice(NOTES),
+            "filling": filling,
         }
         if random.random() < 0.04:
             rows.append(_bad_event(world, random, row, (file, len(rows) + 1)))
             continue
-        said = {"n": n, "amount": row["amount"]} | ({"note": row["note"]} if row["note"] else {})
+        said = {"n": n, "amount": row["amount"]}
+        said |= {name: row[name] for name in ("note", "filling") if row[name]}
         world.events[n] = (row["customer_id"], row["event"], row["at"], said)
         for _ in range(2 if random.random() < 0.02 else 1):
             rows.append(row)
@@ -214,13 +216,13 @@ def _write_csv(world: World, name: str, rows: list[dict[str, Any]]) -> None:
     """CSV, with some lines between that are no rows at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["customer_id", "event", "at", "n", "amount", "note"])
+    writer.writerow(["customer_id", "event", "at", "n", "amount", "note", "filling"])
     writer.writerows(_iso(row).values() for row in rows)
     body = text.getvalue().encode()
     for code, line in (
         ("too_few_fields", b"p00000,seen\r\n"),
-        ("invalid_utf8", b"p00000,seen,2020-09-13T12:26:40+00:00,1,1,\xff\r\n"),
-        ("quote_out_of_place", b'p00000,seen,2020-09-13T12:26:40+00:00,1,1,a"b\r\n'),
+        ("invalid_utf8", b"p00000,seen,2020-09-13T12:26:40+00:00,1,1,\xff,\r\n"),
+        ("quote_out_of_place", b'p00000,seen,2020-09-13T12:26:40+00:00,1,1,a"b,\r\n'),
     ):
         body += line
         rows.append({})
@@ -237,6 +239,7 @@ def _write_parquet(world: World, name: str, rows: list[dict[str, Any]]) -> None:
         "n": (pa.int64(), int),
         "amount": (pa.float64(), float),
         "note": (pa.string(), lambda note: note or None),
+        "filling": (pa.string(), lambda filling: filling or None),
     }
     table = pa.table(
         {
@@ -260,3 +263,10 @@ def _write_lines(world: World, name: str, rows: list[dict[str, Any]]) -> None:
         world.rows += 1
         world.rejected[name, len(lines)] = {code}
     (world.folder / name).write_text("\n".join(lines), "utf-8")
+
+
+_WAYS = {
+    "events-1.csv": _write_csv,
+    "events-2.parquet": _write_parquet,
+    "events-3.jsonl": _write_lines,
+}

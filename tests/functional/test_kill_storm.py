@@ -1,0 +1,71 @@
+"""One run, killed at random moments until it is done: nothing is lost, nothing stored twice.
+
+`KILLS=100 make test ARGS="-k storm"` kills more often, `SEED=8` at other moments.
+"""
+
+import os
+import random
+import re
+import time
+
+from tests.checker import check
+from tests.programs import until
+from tests.worlds import invent
+
+KILLS = int(os.environ.get("KILLS", "20"))
+SEED = int(os.environ.get("SEED", "7"))
+ROWS_A_KILL = 1_750
+FILLING_BYTES = 2_000
+ROWS_A_BATCH_MAX = 500_000 // FILLING_BYTES
+PEOPLE = 500
+
+FAULTS = (
+    {"kind": "refuse_items", "requests": [9, 31], "items": [0, 3], "method": "POST"},
+    {"kind": "lost_answer", "rate": 0.04, "method": "POST"},
+    {"kind": "reset_before", "rate": 0.04, "method": "POST"},
+    {"kind": "reset_after", "rate": 0.04, "method": "POST"},
+    {"kind": "status", "status": 500, "rate": 0.04, "method": "POST"},
+    {"kind": "status", "status": 429, "retry_after": "0", "rate": 0.04, "method": "POST"},
+    {"kind": "latency", "seconds": 0.1, "method": "POST"},
+)
+
+
+def test_a_run_that_is_killed_again_and_again(tmp_path, start_sending, sandbox):
+    """SIGKILL at any moment, the same command again: every event once, everybody as they are."""
+    dice = random.Random(SEED)
+    rows = KILLS * ROWS_A_KILL
+    world = invent(tmp_path, SEED, people=PEOPLE, events=rows, filling_bytes=FILLING_BYTES)
+    sandbox.misbehave(*FAULTS, seed=SEED)
+
+    said: list[str] = []
+    while len(said) < KILLS:
+        command = start_sending(world.pipeline, "--concurrency", "2")
+        _wait_for_a_moment(command, dice)
+        ended = command.kill()
+        assert ended.code == -9, ended.stderr
+        said.append(ended.stderr)
+    done = start_sending(world.pipeline).ended()
+
+    arrived = check(world, sandbox, done.summary, tmp_path / ".backfill" / f"world-{SEED}")
+    fired = sandbox.fired()
+    announced = [_in_doubt(each) for each in [*said, done.stderr]]
+    applied_and_lost = fired[1] + fired[3]
+    sent_twice = arrived["event duplicate"] + arrived["identify applied"] - PEOPLE
+    assert all(fired)
+    assert sum(map(bool, announced)) > KILLS / 2
+    assert 0 < sent_twice <= sum(announced) + applied_and_lost * ROWS_A_BATCH_MAX
+
+
+def _in_doubt(said):
+    """How many rows a start told of that may be sent twice."""
+    found = re.search(r"up to ([\d,]+) rows may be sent twice", said)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def _wait_for_a_moment(command, dice):
+    """Most kills come while rows are sent; some at the start, when a crash is recovered from."""
+    if dice.random() < 0.15:
+        time.sleep(dice.uniform(0.0, 0.3))
+        return
+    until(lambda: "plan:" in command.stderr())
+    time.sleep(dice.uniform(0.0, 0.6))
