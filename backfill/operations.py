@@ -63,9 +63,9 @@ class Subjects:
     def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Subjects":
         """Those at `places`, or where the mask is true."""
         if places.dtype == np.bool_:
+            if places.all():
+                return self
             places = np.flatnonzero(places)
-        if len(places) == len(self):
-            return self
         at = pa.array(places)
         return Subjects(
             self.rows[places],

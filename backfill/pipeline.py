@@ -11,15 +11,12 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     ValidationError,
@@ -27,78 +24,21 @@ from pydantic import (
     model_validator,
 )
 
+from backfill.amounts import Allowance as Allowance  # noqa: PLC0414 - a setting like the others
+from backfill.amounts import AllowanceSetting, Moment, MomentSetting, Settings
 from backfill.errors import UsageError
 from backfill.instants import Reading, validate_reading
+from backfill.mistakes import mistakes
 
 IdentifierType = Literal["id", "email", "cio_id"]
 ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "json"]
 Ambiguous = Literal["reject", "earlier", "later"]
 Nonexistent = Literal["reject", "forward", "backward"]
 
+EVENT_NAME_BYTES_MAX = 100
+"""The longest event name, in bytes of UTF-8 (Track OpenAPI)."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_RELATIVE = re.compile(r"now(?:([+-])(\d+)([dhms]))?")
-_UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-
-
-class Settings(BaseModel):
-    """A table of the pipeline file: no unknown keys, never changed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Allowance(Settings):
-    """So many, or such a share: `100` or `"1%"`."""
-
-    count: int | None = None
-    share: float | None = None
-
-    def reached_by(self, number: int, total: int) -> bool:
-        """Whether `number` of `total` is more than allowed."""
-        if self.count is not None:
-            return number > self.count
-        return number > total * (self.share or 0.0)
-
-
-def _allowance(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return value
-    if isinstance(value, int) and value >= 0:
-        return {"count": value}
-    if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
-        return {"share": float(match[1]) / 100}
-    raise ValueError('give a number such as 100, or a share such as "1%"')
-
-
-AllowanceSetting = Annotated[Allowance, BeforeValidator(_allowance)]
-
-
-class Moment(Settings):
-    """A fixed instant, or one that is told from the run's start: `"1990-01-01"`, `"now+1d"`."""
-
-    unix_s: int | None = None
-    after_now_s: int = 0
-
-    def at(self, now_s: float) -> int:
-        """The instant as unix seconds, for a run that starts at `now_s`."""
-        return self.unix_s if self.unix_s is not None else int(now_s) + self.after_now_s
-
-
-def _moment(value: object) -> object:
-    if isinstance(value, str) and (match := _RELATIVE.fullmatch(value.strip())):
-        sign, amount, unit = match.groups()
-        after_s = int(amount or 0) * _UNIT_S.get(unit, 0)
-        return {"after_now_s": -after_s if sign == "-" else after_s}
-    try:
-        moment = datetime.fromisoformat(str(value)) if isinstance(value, str | date) else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise ValueError('give a date such as "1990-01-01", or "now", "now+1d", "now-2h"')
-    return {"unix_s": int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())}
-
-
-MomentSetting = Annotated[Moment, BeforeValidator(_moment)]
 
 
 class Dated(Settings):
@@ -239,6 +179,13 @@ class EventsSource(SourceSettings):
     earliest: MomentSetting = Moment(unix_s=631_152_000)
     latest: MomentSetting = Moment(after_now_s=86_400)
 
+    @field_validator("name")
+    @classmethod
+    def _sendable(cls, value: str | FromColumn) -> str | FromColumn:
+        if isinstance(value, str) and not 0 < len(value.strip().encode()) <= EVENT_NAME_BYTES_MAX:
+            raise ValueError(f"an event name has 1 to {EVENT_NAME_BYTES_MAX} bytes")
+        return value
+
 
 class DeletionsSource(SourceSettings):
     """People to be deleted, or suppressed for ever."""
@@ -270,7 +217,7 @@ class Pipeline(Settings):
     namespace: str = ""
     rejected_max: AllowanceSetting = Allowance(share=0.01)
     destination: Destination = Destination()
-    sources: tuple[Source, ...] = Field(alias="source", min_length=1)
+    sources: tuple[Source, ...] = Field(alias="source")
     path: Path = Field(exclude=True)
 
     @field_validator("name")
@@ -278,6 +225,13 @@ class Pipeline(Settings):
     def _is_a_folder_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError("use letters, digits, '.', '_' and '-': state is kept in this folder")
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _any(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        if not value:
+            raise ValueError("name at least one [[source]]")
         return value
 
     @classmethod
@@ -301,9 +255,9 @@ class Pipeline(Settings):
         try:
             return cls.model_validate({**document, "path": path.resolve()})
         except ValidationError as error:
-            mistakes = "\n".join(f"  {each}" for each in _mistakes(error))
+            lines = "\n".join(f"  {each}" for each in mistakes(error, _TABLES))
             raise UsageError(
-                f"{path}: cannot be used:\n{mistakes}",
+                f"{path}: cannot be used:\n{lines}",
                 next_step="mend these keys of the pipeline file and start again",
             ) from None
 
@@ -325,14 +279,18 @@ class Pipeline(Settings):
         """What makes operations and ids, as a short text: it changes when they would.
 
         Rate, concurrency, url and the guards are no part of it; the transforms' code is.
+
+        Raises:
+            UsageError: A transform's file cannot be read.
         """
-        kept = {"namespace": self.namespace, "api": self.destination.api, "sources": []}
+        sources = []
         for source in self.sources:
             settings = source.model_dump(mode="json", by_alias=True, exclude=set(_UNBOUND))
+            settings["drops_reserved"] = source.reserved == "drop"
             if source.transform:
-                code = (self.folder / source.transform.partition(":")[0]).read_bytes()
-                settings["transform_code"] = hashlib.sha256(code).hexdigest()
-            kept["sources"].append(settings)  # type: ignore[attr-defined]
+                settings["transform_code"] = _code_digest(self.folder, source.transform)
+            sources.append(settings)
+        kept = {"namespace": self.namespace, "api": self.destination.api, "sources": sources}
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -356,63 +314,31 @@ _UNBOUND = (
 )
 
 
+def _code_digest(folder: Path, transform: str) -> str:
+    try:
+        code = (folder / transform.partition(":")[0]).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"transform = {transform!r}: the file cannot be read: {error.strerror}",
+            next_step="name a .py file beside the pipeline file",
+        ) from error
+    return hashlib.sha256(code).hexdigest()
+
+
 def _other_files(path: Path) -> str:
     near = get_close_matches(path.name, [each.name for each in path.parent.glob("*.toml")], 3, 0.4)
     return f"did you mean {', '.join(near)}?" if near else "name the pipeline file to use"
 
 
-def _mistakes(error: ValidationError) -> list[str]:
-    """Each mistake as one line: the key, what is wrong, and the nearest right key."""
-    return [f"{_key(each['loc'])}: {_sentence(each)}" for each in error.errors()]
-
-
-def _key(location: tuple[str | int, ...]) -> str:
-    text = ""
-    for part in location:
-        if part in _TAGS:
-            continue
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
-    return text or "the file"
-
-
-_TAGS = ("customers", "events", "deletions", "str", "FromColumn")
-
-
-def _sentence(each: Any) -> str:
-    kind, location = each["type"], each["loc"]
-    if kind == "extra_forbidden":
-        near = get_close_matches(str(location[-1]), _known_keys(location), 1, 0.6)
-        return "no such key" + (f"; did you mean {near[0]}?" if near else "")
-    if kind == "missing":
-        return "is missing"
-    if kind == "literal_error":
-        return f"must be one of {each['ctx']['expected']}"
-    if kind.startswith("union_tag"):
-        return 'kind must be one of "customers", "events", "deletions"'
-    if kind == "value_error":
-        return str(each["ctx"]["error"])
-    return str(each["msg"]).replace("Input should", "should")
-
-
-def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys of the table that a wrong key stands in."""
-    models: dict[str, type[Settings]] = {
-        "customers": CustomersSource,
-        "events": EventsSource,
-        "deletions": DeletionsSource,
-    }
-    table: type[Settings] = Pipeline
-    nested: dict[str, type[Settings]] = {
-        "destination": Destination,
-        "identifier": Identifier,
-        "timestamp": EventTimestamp,
-        "name": FromColumn,
-    }
-    for part in location[:-1]:
-        if part in models:
-            table = models[str(part)]
-        elif part in nested:
-            table = nested[str(part)]
-        elif "columns" in location[:-1]:
-            table = Column
-    return [field.alias or name for name, field in table.model_fields.items() if name != "path"]
+_TABLES: dict[str, type[Settings]] = {
+    "": Pipeline,
+    "customers": CustomersSource,
+    "events": EventsSource,
+    "deletions": DeletionsSource,
+    "destination": Destination,
+    "identifier": Identifier,
+    "timestamp": EventTimestamp,
+    "name": FromColumn,
+    "columns": Column,
+}
+"""Which keys there are below which key."""

@@ -17,7 +17,7 @@ from backfill.identity import person_key
 from backfill.instants import Reading
 from backfill.layout import Attribute, Layout, layout_of, require_columns
 from backfill.operations import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
-from backfill.pipeline import CustomersSource, EventsSource, Source
+from backfill.pipeline import EVENT_NAME_BYTES_MAX, CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rejection, Rows, Values
 from backfill.values import Encoded, Mask, as_mask, escaped, instants, null_where, strings
 
@@ -25,7 +25,6 @@ IDENTIFIER_BYTES_MAX = 150
 ATTRIBUTE_NAME_BYTES_MAX = 150
 VALUE_BYTES_MAX = 1000
 ATTRIBUTES_MAX = 300
-EVENT_NAME_BYTES_MAX = 100
 """Limits of the Track API, in bytes of UTF-8 (Track OpenAPI)."""
 
 EVENT_TIMESTAMP = ""

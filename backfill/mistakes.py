@@ -1,0 +1,61 @@
+"""What is wrong with a pipeline file, a line a mistake: the key, what is wrong, the nearest key."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+Tables = Mapping[str, type[BaseModel]]
+"""The table below a key; the whole file below the empty one."""
+
+_KIND_AT = 2
+_KINDS = ("customers", "events", "deletions")
+_BRANCHES = ("str", "FromColumn")
+"""What pydantic adds to a location: the kind behind `source[n]`, the branch behind `name`."""
+
+
+def mistakes(error: ValidationError, tables: Tables) -> list[str]:
+    """Every mistake, each named once.
+
+    Args:
+        error: What the settings say of the file.
+        tables: Which keys there are, for the nearest right one.
+    """
+    found = (f"{_key(each['loc'])}: {_sentence(each, tables)}" for each in error.errors())
+    return list(dict.fromkeys(found))
+
+
+def _key(location: tuple[str | int, ...]) -> str:
+    text = ""
+    for place, part in enumerate(location):
+        if (place == _KIND_AT and part in _KINDS) or part in _BRANCHES:
+            continue
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "the file"
+
+
+def _sentence(each: Any, tables: Tables) -> str:
+    kind, location = each["type"], each["loc"]
+    if kind == "extra_forbidden":
+        near = get_close_matches(str(location[-1]), _known_keys(location, tables), 1, 0.6)
+        return "no such key" + (f"; did you mean {near[0]}?" if near else "")
+    if kind == "missing":
+        return "is missing"
+    if kind == "literal_error":
+        return f"must be one of {each['ctx']['expected']}"
+    if kind.startswith("union_tag"):
+        return 'kind must be one of "customers", "events", "deletions"'
+    if kind == "value_error":
+        return str(each["ctx"]["error"])
+    return str(each["msg"]).replace("Input should", "should")
+
+
+def _known_keys(location: tuple[str | int, ...], tables: Tables) -> list[str]:
+    """The keys of the table that a wrong key stands in."""
+    table = tables[""]
+    for part in location[:-1]:
+        table = tables.get(str(part), table)
+        if part == "columns":
+            break
+    return [field.alias or name for name, field in table.model_fields.items() if name != "path"]
