@@ -23,7 +23,7 @@ from backfill.pipeline import Pipeline
 from backfill.planning import Finding, Pass, Progress, nobody
 from backfill.tally import SourcePlan
 
-FORM = 1
+FORM = 2
 """The form of what is stored; another one is planned anew."""
 
 PLAN_FILE = "plan.json"

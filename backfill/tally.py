@@ -1,9 +1,11 @@
 """What a source's rows show, added up chunk by chunk."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +21,9 @@ NAMES_MAX = 1000
 """So many event names are told apart; what comes later counts as OTHER."""
 
 OTHER = "(other names)"
+
+NAME_DAYS_MAX = 30_000
+"""So many pairs of a name and a day are counted; beyond, days are put together."""
 
 
 @dataclass(slots=True)
@@ -38,6 +43,8 @@ class SourcePlan:
         requests: The requests that they fill.
         names: Events by name.
         days: Events by UTC day, as days since 1970.
+        name_days: The same by name; of days that were put together, the first one stands for all.
+        days_together: How many days are put together in `name_days`.
         first_s: The first event.
         last_s: The last event.
         recent: Events that were younger than 72 hours when the plan was made, by minute.
@@ -62,6 +69,8 @@ class SourcePlan:
     requests: int = 0
     names: Counter[str] = field(default_factory=Counter)
     days: Counter[int] = field(default_factory=Counter)
+    name_days: dict[str, Counter[int]] = field(default_factory=dict)
+    days_together: int = 1
     first_s: int | None = None
     last_s: int | None = None
     recent: Counter[int] = field(default_factory=Counter)
@@ -87,17 +96,31 @@ class SourcePlan:
     def see(self, seen: "Sight") -> None:
         """Add what one chunk shows."""
         room = NAMES_MAX - len(self.names)
-        for name, count in seen.names.items():
+        for name, days in seen.name_days.items():
             known = name in self.names or room > 0
             room -= name not in self.names
-            self.names[name if known else OTHER] += count
-        self.days.update(seen.days)
+            self.names[name if known else OTHER] += sum(days.values())
+            self.days.update(days)
+            self._see_days(name if known else OTHER, days)
+        while sum(map(len, self.name_days.values())) > NAME_DAYS_MAX:
+            self._put_days_together()
         self.recent.update(seen.recent)
         self.recent_names.update(seen.recent_names)
         for moment in (seen.first_s, seen.last_s):
             if moment is not None:
                 self.first_s = moment if self.first_s is None else min(self.first_s, moment)
                 self.last_s = moment if self.last_s is None else max(self.last_s, moment)
+
+    def _see_days(self, name: str, days: Mapping[int, int]) -> None:
+        counted = self.name_days.setdefault(name, Counter())
+        for day, count in days.items():
+            counted[day // self.days_together * self.days_together] += count
+
+    def _put_days_together(self) -> None:
+        self.days_together *= 2
+        before, self.name_days = self.name_days, {}
+        for name, days in before.items():
+            self._see_days(name, days)
 
     def recent_at(self, now_s: float) -> int:
         """How many events are younger than 72 hours at some later time; future ones are."""
@@ -109,8 +132,7 @@ class SourcePlan:
 class Sight:
     """What the events of one chunk show."""
 
-    names: dict[str, int] = field(default_factory=dict)
-    days: dict[int, int] = field(default_factory=dict)
+    name_days: dict[str, dict[int, int]] = field(default_factory=dict)
     recent: dict[int, int] = field(default_factory=dict)
     recent_names: dict[str, int] = field(default_factory=dict)
     first_s: int | None = None
@@ -123,16 +145,28 @@ def sight_of(subjects: Subjects, now_s: float) -> Sight:
         return Sight()
     micros = subjects.micros.to_numpy()
     recent = micros >= (now_s - RECENT_S) * 1e6
-    days, day_counts = np.unique(micros // DAY_US, return_counts=True)
     minutes, minute_counts = np.unique(micros[recent] // MINUTE_US, return_counts=True)
     return Sight(
-        names=_counts(subjects.name),
-        days=dict(zip(days.tolist(), day_counts.tolist(), strict=True)),
+        name_days=_name_days(subjects.name, micros // DAY_US),
         recent=dict(zip(minutes.tolist(), minute_counts.tolist(), strict=True)),
         recent_names=_counts(subjects.name.filter(pa.array(recent))) if recent.any() else {},
         first_s=int(micros.min() // 1_000_000),
         last_s=int(micros.max() // 1_000_000),
     )
+
+
+def _name_days(names: pa.StringArray, days: npt.NDArray[np.int64]) -> dict[str, dict[int, int]]:
+    """How many events each name has on each day."""
+    coded = names.dictionary_encode()
+    first = int(days.min())
+    span = int(days.max()) - first + 1
+    places = coded.indices.to_numpy().astype(np.int64) * span + (days - first)
+    found: dict[str, dict[int, int]] = {name: {} for name in coded.dictionary.to_pylist()}
+    of_name = list(found.values())
+    places, counts = np.unique(places, return_counts=True)
+    for place, count in zip(places.tolist(), counts.tolist(), strict=True):
+        of_name[place // span][first + place % span] = count
+    return found
 
 
 def _counts(names: pa.StringArray) -> dict[str, int]:
