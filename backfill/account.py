@@ -101,11 +101,12 @@ class Account:
         except OSError as failure:
             raise _unwritten(self._folder, failure) from failure
 
-    def close(self, error: BackfillError | None) -> Summary:
+    def close(self, error: BackfillError | None, *, may_leave_rows: bool = False) -> Summary:
         """Check the law, and write the rejected rows and the summary.
 
         Args:
             error: What stopped the run; None: it ran to its end.
+            may_leave_rows: Whether an end without an error may leave rows that are not sent.
 
         Raises:
             StateError: They cannot be written.
@@ -124,6 +125,8 @@ class Account:
         journal.meta["seconds"] = round(seconds, 3)
         summary = self._summary(error, rows, pending)
         summary.check_law()
+        if error is None and not may_leave_rows:
+            self._check_nothing_left(summary)
         try:
             self.rejected_file = write_rejected(self._folder, self._rejected, self._columns())
             summary.write(self._folder / SUMMARY_FILE)
@@ -133,6 +136,14 @@ class Account:
         journal.runs.finish(self._run_id, summary.finished_at, summary.exit, summary.as_dict())
         journal.commit()
         return summary
+
+    def _check_nothing_left(self, summary: Summary) -> None:
+        """At the end of a run over all rows, none but those held back may be pending."""
+        is_whole = self._plan is not None and self._plan.limit is None
+        if is_whole and summary.pending != summary.held:
+            raise BackfillError(
+                f"the run has ended, and {summary.pending - summary.held} rows are not settled"
+            )
 
     def _summary(
         self, error: BackfillError | None, rows: Mapping[int, int], pending: Mapping[int, int]

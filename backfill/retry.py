@@ -76,6 +76,8 @@ def retry(
 class _Retry:
     """The errand: send rejected rows again."""
 
+    may_leave_rows = True
+
     def __init__(self, file: Path | None) -> None:
         self._file = file
 

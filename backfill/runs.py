@@ -178,6 +178,10 @@ def run(
 class Errand(Protocol):
     """What a run is for: sending what was not sent, or what was rejected."""
 
+    @property
+    def may_leave_rows(self) -> bool:
+        """Whether rows may stay unsent that it is not about."""
+
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
         """Why nothing must be sent, in order of harm."""
 
@@ -187,6 +191,8 @@ class Errand(Protocol):
 
 class _SendAll:
     """The errand of `run`."""
+
+    may_leave_rows = False
 
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
         """What the plan pass found."""
@@ -252,7 +258,7 @@ class _Run:
                 except BackfillError as error:
                     error.summary = self._account.close(error)
                     raise
-                return self._account.close(None)
+                return self._account.close(None, may_leave_rows=self._errand.may_leave_rows)
         except BackfillError as error:
             error.summary = error.summary or self._account.close(error)
             raise

@@ -261,7 +261,9 @@ class FirstTime:
 
     def sent(self, prepared: Prepared) -> None:
         """Reading can go on behind this chunk, once all of it is settled."""
-        self.journal.remember_position(prepared.place.part, prepared.chunk.end)
+        # Under a limit the last chunk is cut, and reading cannot go on from its end.
+        if self._job.limit is None:
+            self.journal.remember_position(prepared.place.part, prepared.chunk.end)
 
     def is_answered(self, carrier: RowPlace) -> bool:
         """Whether it is settled what became of a row that carries its person."""
