@@ -37,7 +37,7 @@ def _batch(call: Call, workspace: Workspace) -> Answer:
     if len(call.body) >= limits.V2_REQUEST_BYTES_LIMIT:
         rule = f"must be smaller than {limits.V2_REQUEST_BYTES_LIMIT} bytes"
         return answers.errors([Problem("batch", rule)], behaviour.oversize)
-    body = json_of(call.body)
+    body = json_of(call.body, is_flat=True)
     if isinstance(body, Problem):
         return answers.errors([body])
     items = body.get("batch")

@@ -41,9 +41,14 @@ def query_of(query: bytes) -> dict[str, str]:
     return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
-def json_of(body: bytes) -> dict[str, Any] | Problem:
-    """The object that a body holds; an empty body is an empty object."""
-    if not body.strip():
+def json_of(body: bytes, *, is_flat: bool = False) -> dict[str, Any] | Problem:
+    """The object that a body holds; an empty body is an empty object.
+
+    Args:
+        body: The bytes.
+        is_flat: Leave it to the caller to refuse what is nested too deeply to be written again.
+    """
+    if not body or body.isspace():
         return {}
     try:
         value = orjson.loads(body)
@@ -52,7 +57,8 @@ def json_of(body: bytes) -> dict[str, Any] | Problem:
     if not isinstance(value, dict):
         return Problem("", "must be an object", sentence="body must be a JSON object")
     try:
-        orjson.dumps(value)
+        if not is_flat:
+            orjson.dumps(value)
     except orjson.JSONEncodeError:
         return Problem("", "is nested too deeply", sentence="body is nested too deeply")
     return value

@@ -83,6 +83,13 @@ def _trimmed(text: str) -> str | Problem:
     return name
 
 
+is_plain = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?").fullmatch
+"""Whether a text is ASCII that no limit of a name or an identifier touches, and nothing trims."""
+
+is_upper_ulid = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}").fullmatch
+"""Whether a text is a ULID in the spelling that is kept."""
+
+
 def event_id(value: Any, behaviour: Behaviour) -> str | Problem | None:
     """An event's id in upper case, None where it has none."""
     if value is None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from backfill.sandbox import limits
+from backfill.sandbox import fields, limits
 from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem, hash_of, text_of
 from backfill.sandbox.people import guess_identifier
 from backfill.sandbox.settings import Behaviour
@@ -102,13 +102,13 @@ def add_device(text: str, body: Body) -> Operation:
     device = body.get("device")
     token = device.get("id") if isinstance(device, dict) else None
     if not isinstance(device, dict):
-        problems.append(_required("device", device))
+        problems.append(fields.required("device", device))
     else:
         if not isinstance(token, str) or not token:
-            problems.append(_required("device.id", token))
+            problems.append(fields.required("device.id", token))
         platform = device.get("platform")
         if not isinstance(platform, str) or platform not in DEVICE_PLATFORMS:
-            problems.append(_required("device.platform", platform))
+            problems.append(fields.required("device.platform", platform))
     return Operation(
         "add_device",
         _hash(body),
@@ -131,8 +131,10 @@ def delete_device(text: str, token: str) -> Operation:
 def merge(body: Body) -> Operation:
     """`POST /merge_customers`: exactly one identifier for each of the two."""
     problems: list[Problem] = []
-    primary = _one_identifier(body, "primary", problems)
-    secondary = _one_identifier(body, "secondary", problems)
+    primary = fields.one_identifier(body.get("primary"), "primary", MERGE_IDENTIFIERS, problems)
+    secondary = fields.one_identifier(
+        body.get("secondary"), "secondary", MERGE_IDENTIFIERS, problems
+    )
     return Operation(
         "merge", _hash(body), *primary, payload=None, extra=secondary, problems=tuple(problems)
     )
@@ -147,7 +149,7 @@ def segment(kind: str, number: str, identifier: str, body: Body) -> Operation:
         problems.append(Problem("id_type", "must be id, email or cio_id"))
     ids = body.get("ids")
     if not isinstance(ids, list):
-        problems.append(_required("ids", ids))
+        problems.append(fields.required("ids", ids))
     elif len(ids) > limits.SEGMENT_IDS_MAX:
         rule = f"cannot have more than {limits.SEGMENT_IDS_MAX} entries"
         problems.append(Problem("ids", rule))
@@ -167,7 +169,7 @@ def form(number: str, body: Body) -> Operation:
     data = body.get("data")
     identifier, named = "", ""
     if not isinstance(data, dict):
-        problems.append(_required("data", data))
+        problems.append(fields.required("data", data))
     else:
         given = [(key, data[key]) for key in ("id", "email") if data.get(key)]
         if len(given) != 1:
@@ -219,10 +221,10 @@ def _metric(kind: str, body: Body, key: str, known: frozenset[str]) -> Operation
     problems = []
     delivery = body.get("delivery_id")
     if not isinstance(delivery, str) or not delivery:
-        problems.append(_required("delivery_id", delivery))
+        problems.append(fields.required("delivery_id", delivery))
     value = body.get(key)
     if not isinstance(value, str) or value not in known:
-        problems.append(_required(key, value))
+        problems.append(fields.required(key, value))
     return Operation(
         kind,
         _hash(body),
@@ -243,21 +245,6 @@ def _anonymous(body: Body, problems: list[Problem]) -> tuple[str, str]:
     return "anonymous_id", named
 
 
-def _one_identifier(body: Body, at: str, problems: list[Problem]) -> tuple[str, str]:
-    identifiers = body.get(at)
-    if not isinstance(identifiers, dict) or not identifiers:
-        problems.append(_required(at, identifiers or None))
-    elif len(identifiers) > 1 or next(iter(identifiers)) not in MERGE_IDENTIFIERS:
-        problems.append(Problem(at, "must have exactly one of id, email or cio_id"))
-    else:
-        ((identifier, named),) = identifiers.items()
-        if isinstance(named, str) and named:
-            problems.extend(_identifier_problems(identifier, named, at=f"{at}.{identifier}"))
-            return identifier, named
-        problems.append(Problem(f"{at}.{identifier}", "must be a string"))
-    return "", ""
-
-
 def _identifier_problems(identifier: str, named: str, at: str = "identifier") -> list[Problem]:
     if not named:
         return [Problem(at, "cannot be blank", "required")]
@@ -265,12 +252,6 @@ def _identifier_problems(identifier: str, named: str, at: str = "identifier") ->
     if limits.bytes_of(named) > longest:
         return [Problem(at, f"cannot be longer than {longest} bytes")]
     return []
-
-
-def _required(field: str, value: Any) -> Problem:
-    if value is None:
-        return Problem(field, "is required", "required")
-    return Problem(field, "is not valid")
 
 
 def _hash(body: Body) -> int:
