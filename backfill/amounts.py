@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _RELATIVE = re.compile(r"now(?:([+-])(\d+)([dhms]))?")
+_DURATION = re.compile(r"(\d+)\s*([dhms])")
 _UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
@@ -69,3 +70,15 @@ def _moment(value: object) -> object:
 
 
 MomentSetting = Annotated[Moment, BeforeValidator(_moment)]
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return int(match[1]) * _UNIT_S[match[2]]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise ValueError('give a length of time such as "15m", "90s" or "2h"')
+
+
+DurationSetting = Annotated[float, BeforeValidator(_seconds)]
+"""A length of time, in seconds."""

@@ -25,7 +25,13 @@ from pydantic import (
 )
 
 from backfill.amounts import Allowance as Allowance  # noqa: PLC0414 - a setting like the others
-from backfill.amounts import AllowanceSetting, Moment, MomentSetting, Settings
+from backfill.amounts import (
+    AllowanceSetting,
+    DurationSetting,
+    Moment,
+    MomentSetting,
+    Settings,
+)
 from backfill.errors import UsageError
 from backfill.instants import Reading, validate_reading
 from backfill.mistakes import mistakes
@@ -122,7 +128,9 @@ def _column(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
-ColumnSetting = Annotated[Column, BeforeValidator(_column)]
+ColumnSetting = Annotated[
+    Column, BeforeValidator(_column, json_schema_input_type=ColumnType | Column)
+]
 
 
 class SourceSettings(Settings):
@@ -200,7 +208,7 @@ Source = Annotated[CustomersSource | EventsSource | DeletionsSource, Discriminat
 
 
 class Destination(Settings):
-    """Where requests go, and how fast."""
+    """Where requests go, how fast, and how long an outage may last before a run stops."""
 
     api: Literal["v1", "v2"] = "v2"
     region: Literal["us", "eu"] | None = None
@@ -208,6 +216,7 @@ class Destination(Settings):
     credentials: str | None = None
     rate: float = Field(default=100, ge=0)
     concurrency: int | None = Field(default=None, ge=1, le=1024)
+    outage_max: DurationSetting = Field(default=900, gt=0)
 
 
 class Pipeline(Settings):

@@ -38,7 +38,7 @@ from backfill.stage import (
     unknown_person,
 )
 from backfill.tally import RECENT_S
-from backfill.values import Mask, as_mask, canonical_json, load_json
+from backfill.values import Mask, as_mask, canonical_json
 
 CHUNK_ROWS = 10_000
 
@@ -329,10 +329,7 @@ def _chunk(place: Input, rows: Sequence[MendedRow]) -> Chunk:
     """Mended rows as their source would have read them; typed ones as JSON."""
     kind: Values = "text" if place.file.values == "text" else "json"
     columns = place.file.columns() or tuple(dict.fromkeys(key for row in rows for key in row.cells))
-    arrays = [
-        pa.array([_cell(row.cells, name, place.file) for row in rows], pa.string())
-        for name in columns
-    ]
+    arrays = [_column(rows, name, place.file) for name in columns]
     numbers: Rows = np.array([row.row for row in rows], np.int64)
     lines = None
     if all(row.line is not None for row in rows):
@@ -348,19 +345,21 @@ def _chunk(place: Input, rows: Sequence[MendedRow]) -> Chunk:
     )
 
 
+def _column(rows: Sequence[MendedRow], name: str, file: Source) -> pa.Array:
+    """One column as its source would have written it; typed numbers are numbers again, also NaN."""
+    schema = file.schema()
+    if schema is not None and pa.types.is_floating(schema.field(name).type):
+        with suppress(ValueError, TypeError):
+            cells = [row.cells.get(name) for row in rows]
+            return pa.array([None if each is None else float(each) for each in cells], pa.float64())
+    return pa.array([_cell(row.cells, name, file) for row in rows], pa.string())
+
+
 def _cell(cells: Mapping[str, Any], name: str, file: Source) -> str | None:
-    """One cell as its source would have written it; None where there is none."""
+    """One cell, as text or as a JSON fragment; None where there is none."""
     if name not in cells:
         return None
-    value, schema = cells[name], file.schema()
+    value = cells[name]
     if file.values == "text":
         return None if value is None else str(value)
-    if isinstance(value, str) and schema is not None and not _is_text(schema.field(name).type):
-        # What was no number before, such as NaN, was kept as text: mended, it is a number.
-        with suppress(ValueError):
-            return canonical_json(load_json(value))
     return canonical_json(value)
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return not (pa.types.is_floating(type_) or pa.types.is_integer(type_))

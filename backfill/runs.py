@@ -20,7 +20,7 @@ from backfill.clock import Clock
 from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination
 from backfill.delivery.meter import Meter
-from backfill.delivery.region import check_region
+from backfill.delivery.region import Region, check_region
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError
 from backfill.inputs import bind, open_inputs
@@ -43,6 +43,9 @@ from backfill.sending import FirstTime, Preparing
 from backfill.stage import stage_of
 
 Result = TypeVar("Result")
+
+START_PATIENCE_S = 30.0
+"""How long the first look-up may take, repeats included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,7 @@ class _Run:
 
     async def run(self) -> Summary:
         """Do all of it; whatever happens, the account is closed."""
+        deadline = self._deadline(asyncio.get_running_loop())
         try:
             with self._journal() as journal:
                 try:
@@ -263,6 +267,8 @@ class _Run:
             error.summary = error.summary or self._account.close(error)
             raise
         finally:
+            if deadline is not None:
+                deadline.cancel()
             self._observer.ended()
 
     def _journal(self) -> Journal:
@@ -279,7 +285,7 @@ class _Run:
         self._observer.opened(self._account)
         bind_settings(job, accept_changes=self._options.accept_changes)
         async with self._delivery(url, credentials) as delivery:
-            region = await self._unless_stopped(delivery.region())
+            region = await self._unless_stopped(self._region(delivery))
             check_region(self._pipeline.destination.region, region, url)
             bind_workspace(journal, region.workspace(credentials.site_id))
             plan = await asyncio.to_thread(self._plan, job)
@@ -291,6 +297,17 @@ class _Run:
             if not wanted:
                 raise InterruptedRunError("nothing was sent", next_step="start again when ready")
             await self._deliver(job, plan, delivery)
+
+    async def _region(self, delivery: TrackDelivery) -> Region:
+        """Which workspace it is; before anything was sent there is little to wait for."""
+        try:
+            return await asyncio.wait_for(delivery.region(), START_PATIENCE_S)
+        except TimeoutError:
+            raise UnavailableError(
+                f"the destination could not be reached for {START_PATIENCE_S:.0f} s; nothing was"
+                " sent",
+                next_step="check the network and `url`, then start the same command again",
+            ) from None
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, Result]) -> Result:
         """Wait for something that may be given up at once when the run is to stop."""
@@ -323,7 +340,12 @@ class _Run:
     ) -> AbstractAsyncContextManager[TrackDelivery]:
         concurrency = self._options.concurrency or self._pipeline.destination.concurrency
         return open_delivery(
-            url, credentials, self._clock.time(), rate=self._rate, concurrency=concurrency
+            url,
+            credentials,
+            self._clock.time(),
+            rate=self._rate,
+            concurrency=concurrency,
+            outage_max_s=self._pipeline.destination.outage_max,
         )
 
     def _plan(self, job: Job) -> Plan:
@@ -352,23 +374,15 @@ class _Run:
             loop.call_soon_threadsafe(sender.stop, why)
 
         self._stop.listen(stop)
-        deadline = self._deadline(loop, stop)
-        try:
-            await sender.send()
-        finally:
-            if deadline is not None:
-                deadline.cancel()
+        await sender.send()
         job.journal.lower_ceilings()
 
-    def _deadline(
-        self, loop: asyncio.AbstractEventLoop, stop: Callable[[BackfillError], None]
-    ) -> asyncio.TimerHandle | None:
+    def _deadline(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
         """Stop when the time is up; it counts from the run's start."""
         if self._options.stop_after_s is None:
             return None
-        left_s = self._options.stop_after_s - self._clock.since_start_s()
         why = UnavailableError(
             "the time that was given is up",
             next_step="start the same command again: it goes on where it stopped",
         )
-        return loop.call_later(max(left_s, 0.0), stop, why)
+        return loop.call_later(self._options.stop_after_s, self._stop, why)
