@@ -106,6 +106,7 @@ class Sender:
         self._slots = asyncio.Semaphore(BATCHES_UNDER_WAY_MAX)
         self._under_way: set[asyncio.Task[None]] = set()
         self._stopped_by: BackfillError | None = None
+        self._taking: asyncio.Future[None] | None = None
         self._clock = CommitClock(now_s())
         self._unsaved_operations = self._unsaved_requests = 0
         self._saved_attempts = self._saved_bytes = 0
@@ -116,6 +117,8 @@ class Sender:
     def stop(self, why: BackfillError) -> None:
         """Take no more rows; what is under way is waited for, then `send` raises `why`."""
         self._stopped_by = self._stopped_by or why
+        if self._taking is not None:  # it may wait for a place that an outage keeps taken
+            self._taking.cancel()
 
     async def send(self) -> None:
         """Send everything.
@@ -124,14 +127,22 @@ class Sender:
             BackfillError: What stopped it; all that was answered is settled and committed.
         """
         ticking = asyncio.create_task(self._tick())
+        self._taking = asyncio.ensure_future(self._take())
         try:
-            for kind in KINDS:
-                await self._send(kind)
+            await self._taking
+        except asyncio.CancelledError:
+            self._check()
+            raise
         finally:
             ticking.cancel()
             await self._drain()
             self._commit()
         self._check()
+
+    async def _take(self) -> None:
+        """Take all rows, kind after kind."""
+        for kind in KINDS:
+            await self._send(kind)
 
     async def _send(self, kind: str) -> None:
         """Send one kind, and wait until all of it is settled."""
