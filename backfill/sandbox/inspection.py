@@ -19,8 +19,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backfill.errors import UsageError
-from backfill.sandbox import reports
+from backfill.sandbox import reports, segments
 from backfill.sandbox.faults import Faults, Script, script_of
+from backfill.sandbox.faults import __doc__ as documentation
 from backfill.sandbox.gateway import Recent
 from backfill.sandbox.workspace import Workspace
 
@@ -41,6 +42,7 @@ def routes(workspace: Workspace, faults: Faults, recent: deque[Recent]) -> list[
         Route("/sandbox/requests", inspection.requests),
         Route("/sandbox/faults", inspection.faults),
         Route("/sandbox/faults", inspection.install, methods=["POST"]),
+        Route("/sandbox/help", inspection.help),
         Route("/sandbox/reset", inspection.reset, methods=["POST"]),
     ]
 
@@ -129,6 +131,9 @@ class _Inspection:
     async def install(self, request: Request) -> Response:
         self._faults.install(script_of(await json_of(request)))
         return as_json(self._faults.report())
+
+    async def help(self, _request: Request) -> Response:
+        return as_json({"paths": __doc__, "faults": documentation, "segments": segments.__doc__})
 
     async def reset(self, _request: Request) -> Response:
         self._workspace.reset()

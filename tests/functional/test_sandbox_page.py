@@ -247,6 +247,22 @@ def test_requests_with_errors_can_be_singled_out(page):
     assert "cannot be longer than 1000 bytes" in page.value(page.text("#requests-body"))
 
 
+def test_faults_can_be_put_in_force_and_taken_back(page, workspace):
+    """A script is typed in, strikes, and shows how often."""
+    script = json.dumps({"faults": [{"kind": "status", "status": 503, "path": "/api/v2/"}]})
+    page.value(f"document.getElementById('faults-script').value = {json.dumps(script)}")
+    page.value("document.querySelector('#faults-form button').click()")
+    page.wait_for(page.text("#faults-said"), "In force.")
+    assert workspace.post("/api/v2/batch", json={"batch": []}).status_code == 503
+    page.wait_for("document.querySelector('#faults-list').textContent.includes('fired 1')", True)
+
+    page.value("document.getElementById('faults-none').click()")
+    page.wait_for(page.text("#faults-list"), "None: everything works.")
+    page.value("document.getElementById('faults-script').value = '{\"faults\": 1}'")
+    page.value("document.querySelector('#faults-form button').click()")
+    page.wait_for("document.querySelector('#faults-said').textContent.slice(0, 12)", "no script of")
+
+
 def test_a_reset_asks_first(page):
     """Escape keeps everything; the button in the dialog does not."""
     page.value("document.getElementById('reset').focus()")

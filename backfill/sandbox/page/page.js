@@ -1,6 +1,7 @@
 // What the page shows at the top and at the bottom, and what keeps it up to date.
 
 import { Chart } from "./chart.js";
+import { Faults } from "./faults.js";
 import { People } from "./people.js";
 import { SegmentForm } from "./segment.js";
 import { ask, byId, bytes, el, moment, number } from "./dom.js";
@@ -19,6 +20,7 @@ const TOTALS = [
 
 const chart = new Chart(byId("chart"), byId("legend"), byId("chart-table"));
 const people = new People();
+const faults = new Faults();
 const segment = new SegmentForm((name) => people.show(name));
 let last = "";
 
@@ -32,6 +34,7 @@ async function refresh() {
     showTotals(stats, (await ask("/sandbox/breakdown")).bare_people);
     chart.show((await ask("/sandbox/timeline")).days);
     showRequests((await ask("/sandbox/requests")).requests);
+    faults.refresh();
     people.refresh();
     segment.count();
   } catch (error) {
