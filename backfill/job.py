@@ -89,14 +89,15 @@ def plan_of(job: Job, *, now_s: float, progress: Progress) -> Plan:
     if meta.get("plan_for") == purpose:
         plan = stored(folder, str(meta["plan"]))
     if plan is None:
-        settled = job.settled()
-        plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit))
+        settled, former = job.settled(), str(meta.get("plan", ""))
+        plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit, former))
         plan = plan or make_plan(
             job.pipeline,
             job.inputs,
             folder,
             now_s=now_s,
             settled=settled,
+            former=former,
             limit=job.limit,
             progress=progress,
         )

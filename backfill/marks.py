@@ -4,8 +4,10 @@ Only rows about which something had to be decided have a mark: repeats, merged p
 nobody names. They are kept in files of neighbouring rows, so that one file at a time is in memory.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ import numpy.typing as npt
 from backfill.rows import Rows
 
 BUCKET_ROWS = 65_536
+BUCKETS_AT_HAND = 4
+BUFFERED_MARKS_MAX = 500_000
+
+_NEW, _LEFT_OUT = 2**30, 2**30 + 1
+"""Behind every occurrence number there can be."""
 
 
 class Mark(IntEnum):
@@ -48,11 +55,15 @@ class Marks:
 
     Args:
         folder: Where they are kept; made when the first is written.
+        buffered_max: So many stay in memory until `flush`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, buffered_max: int = BUFFERED_MARKS_MAX) -> None:
         self._folder = folder
-        self._bucket = lru_cache(maxsize=2)(self._load)
+        self._buffered_max = buffered_max
+        self._buffer: list[tuple[npt.NDArray[np.int32], Marked]] = []
+        self._buffered = 0
+        self._bucket = lru_cache(maxsize=BUCKETS_AT_HAND)(self._load)
 
     def add(
         self,
@@ -65,11 +76,26 @@ class Marks:
         """Mark rows; `value` and `other` as the kind says."""
         made = np.empty(len(rows), _RECORD)
         made["kind"], made["row"], made["value"], made["other"] = kind, rows, value, other
-        buckets = rows // BUCKET_ROWS
-        for part, bucket in set(zip(parts.tolist(), buckets.tolist(), strict=True)):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with self._path(part, bucket).open("ab") as file:
-                file.write(made[(parts == part) & (buckets == bucket)].tobytes())
+        self._buffer.append((parts, made))
+        self._buffered += len(made)
+        if self._buffered >= self._buffered_max:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down all that was added; to be called before marks are read."""
+        if not self._buffered:
+            return
+        parts = np.concatenate([each for each, _ in self._buffer])
+        made = np.concatenate([each for _, each in self._buffer])
+        self._buffer, self._buffered = [], 0
+        buckets = made["row"] // BUCKET_ROWS
+        order = np.lexsort((buckets, parts))
+        parts, buckets, made = parts[order], buckets[order], made[order]
+        new = np.flatnonzero((np.diff(parts) != 0) | (np.diff(buckets) != 0)) + 1
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for start, stop in pairwise([0, *new.tolist(), len(made)]):
+            with self._path(int(parts[start]), int(buckets[start])).open("ab") as file:
+                file.write(made[start:stop].tobytes())
 
     def of(self, part: int, rows: Rows) -> Marked | None:
         """The mark of each of these ascending rows; None where none has any."""
@@ -94,3 +120,29 @@ class Marks:
         # Written last, kept: with the smallest kind behind, it wins where a row has two marks.
         marked = np.fromfile(path, _RECORD)
         return marked[np.lexsort((-marked["kind"].astype(np.int64), marked["row"]))]
+
+
+class Former:
+    """What an earlier plan of the same job decided, for rows that are alike.
+
+    A row that was sent keeps its number for ever, and one that was left out because of another
+    never takes that one's place: the other may still have to be sent.
+
+    Args:
+        marks: The earlier plan's marks.
+        rows: How many rows each part had then.
+    """
+
+    def __init__(self, marks: Marks, rows: Mapping[int, int]) -> None:
+        self._marks = marks
+        self._rows = rows
+
+    def ranks(self, part: int, rows: Rows) -> npt.NDArray[np.int32]:
+        """The place of each of these ascending rows among those that it belongs together with."""
+        ranks = np.where(rows <= self._rows.get(part, 0), 0, _NEW).astype(np.int32)
+        marked = self._marks.of(part, rows)
+        if marked is not None:
+            numbered = marked["kind"] == Mark.OCCURRENCE
+            ranks[numbered] = marked["value"][numbered]
+            ranks[np.isin(marked["kind"], list(SKIPPED))] = _LEFT_OUT
+        return ranks

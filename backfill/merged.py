@@ -7,10 +7,14 @@ from typing import Any
 
 import orjson
 
-from backfill.marks import BUCKET_ROWS
 from backfill.rows import Rows
 from backfill.schema import ATTRIBUTES_MAX
 from backfill.values import canonical_json
+
+BUCKET_ROWS = 4096
+"""Carrying rows of one file: all their people are in memory together."""
+
+BUCKETS_AT_HAND = 4
 
 
 class MergedPeople:
@@ -22,7 +26,7 @@ class MergedPeople:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._bucket = lru_cache(maxsize=2)(self._load)
+        self._bucket = lru_cache(maxsize=BUCKETS_AT_HAND)(self._load)
 
     def add(self, part: int, rows: Iterable[int], attributes: Iterable[str]) -> None:
         """Take one more row of some people, to be called in the order of the rows.
@@ -43,7 +47,8 @@ class MergedPeople:
     def of(self, part: int, row: int) -> str | None:
         """All that a carrying row's person has, as members; None: more than the API takes."""
         merged = self._bucket(part, row // BUCKET_ROWS)[row]
-        return canonical_json(merged)[1:-1] if len(merged) <= ATTRIBUTES_MAX else None
+        attributes = len(merged) - ("_update" in merged)
+        return canonical_json(merged)[1:-1] if attributes <= ATTRIBUTES_MAX else None
 
     def rows(self, part: int, rows: Rows) -> list[str | None]:
         """The same for several rows."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,7 +16,7 @@ from backfill.batches import Packer
 from backfill.inputs import Input
 from backfill.instants import Reading
 from backfill.journal import Ranges
-from backfill.marks import SKIPPED, Mark
+from backfill.marks import SKIPPED, Former, Mark, Marked
 from backfill.merged import MergedPeople
 from backfill.operations import (
     Operations,
@@ -44,7 +45,7 @@ from backfill.stage import (
 )
 from backfill.tally import Sight, SourcePlan, sight_of
 from backfill.together import Found, Together
-from backfill.values import as_mask
+from backfill.values import Mask, as_mask
 
 SAMPLES_MAX = 3
 
@@ -94,6 +95,27 @@ class _Look:
     events: Records | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What became of rows before this pass.
+
+    Args:
+        settled: The rows that were settled, by part.
+        former: The plan that they were settled by; None where there is none.
+    """
+
+    settled: Mapping[int, Ranges]
+    former: Former | None = None
+
+    def standing(self, part: int, rows: Rows) -> tuple[Mask, npt.NDArray[np.int32]]:
+        """Which rows of a part are settled, and their ranks among rows that belong together."""
+        ranges = self.settled.get(part)
+        settled = np.zeros(len(rows), np.bool_) if ranges is None else ranges.contains(rows)
+        if self.former is not None:
+            return settled, self.former.ranks(part, rows)
+        return settled, (~settled).astype(np.int32)
+
+
 class Pass:
     """One pass over the source.
 
@@ -101,7 +123,7 @@ class Pass:
         pipeline: The settings.
         inputs: The opened files.
         folder: The plan's directory, for what the send pass needs.
-        settled: The rows that were settled before, by part.
+        before: What became of rows before.
         limit: Only so many rows of each source.
         now_s: The time now, as unix seconds.
         progress: Told of rows looked at.
@@ -112,14 +134,14 @@ class Pass:
         pipeline: Pipeline,
         inputs: Sequence[Input],
         folder: Path,
-        settled: Mapping[int, Ranges],
+        before: Before,
         limit: int | None,
         now_s: float,
         progress: Progress,
     ) -> None:
         self._pipeline = pipeline
         self._inputs = inputs
-        self._settled = settled
+        self._before = before
         self._limit = limit
         self._progress = progress
         self._now_s = now_s
@@ -212,8 +234,7 @@ class Pass:
 
     def _records(self, staged: Staged, rows: Rows) -> Callable[..., Records]:
         """Makes records of some rows of a chunk."""
-        ranges = self._settled.get(staged.place.part)
-        settled = np.zeros(len(rows), np.bool_) if ranges is None else ranges.contains(rows)
+        settled, rank = self._before.standing(staged.place.part, rows)
 
         def made(hashes: Hashes, content: Hashes | None = None) -> Records:
             return records(
@@ -223,6 +244,7 @@ class Pass:
                 part=staged.place.part,
                 source=staged.place.source,
                 settled=settled,
+                rank=rank,
             )
 
         return made
@@ -285,16 +307,21 @@ class Pass:
             marked = self._together.marks.of(part, subjects.rows)
             if marked is None:
                 continue
-            for at in np.flatnonzero(np.isin(marked["kind"], (Mark.CARRIER, Mark.MERGED))):
-                carrier = marked[at] if marked["kind"][at] == Mark.MERGED else None
-                self._merged.add(
-                    int(carrier["other"]) if carrier is not None else part,
-                    [int(carrier["value"]) if carrier is not None else int(subjects.rows[at])],
-                    [subjects.attributes[int(at)].as_py()],
-                )
+            self._keep_people(part, subjects, marked)
             for at in np.flatnonzero(marked["kind"] == Mark.UNKNOWN_PERSON):
                 unknown = unknown_person(self._pipeline, staged, int(subjects.rows[at]))
                 rejections.write(rejection_line(part, unknown))
+
+    def _keep_people(self, part: int, subjects: Subjects, marked: Marked) -> None:
+        """Keep what the rows of merged people say, with the rows that carry them."""
+        is_member = marked["kind"] == Mark.MERGED
+        carriers = np.where(is_member, marked["value"], subjects.rows)
+        parts = np.where(is_member, marked["other"], part)
+        concerned = is_member | (marked["kind"] == Mark.CARRIER)
+        for carrying in np.unique(parts[concerned]).tolist():
+            here = concerned & (parts == carrying)
+            said = subjects.attributes.filter(pa.array(here)).to_pylist()
+            self._merged.add(carrying, carriers[here].tolist(), said)
 
 
 def _people(identifier_type: str, person: pa.StringArray) -> Hashes:

@@ -19,9 +19,11 @@ from pydantic import TypeAdapter
 
 from backfill.inputs import Input
 from backfill.journal import Ranges
+from backfill.marks import Former, Marks
 from backfill.pipeline import Pipeline
-from backfill.planning import Finding, Pass, Progress, nobody
+from backfill.planning import Before, Finding, Pass, Progress, nobody
 from backfill.tally import SourcePlan
+from backfill.together import MARKS_FOLDER
 
 FORM = 2
 """The form of what is stored; another one is planned anew."""
@@ -76,15 +78,19 @@ def base_key(pipeline: Pipeline, inputs: Sequence[Input], limit: int | None) -> 
 
 
 def key_of(
-    pipeline: Pipeline, inputs: Sequence[Input], settled: Mapping[int, Ranges], limit: int | None
+    pipeline: Pipeline,
+    inputs: Sequence[Input],
+    settled: Mapping[int, Ranges],
+    limit: int | None,
+    former: str = "",
 ) -> str:
-    """What a plan holds for: what it is for, and the rows that were settled before."""
+    """What a plan holds for: what it is for, the rows settled before, and the plan they went by."""
     before = [
         [part, ranges.low, list(ranges.above())]
         for part, ranges in sorted(settled.items())
         if ranges.settled_count()
     ]
-    return _short([base_key(pipeline, inputs, limit), before])
+    return _short([base_key(pipeline, inputs, limit), before, former if before else ""])
 
 
 def _short(said: list[Any]) -> str:
@@ -97,13 +103,14 @@ def stored(folder: Path, key: str) -> Plan | None:
     return _PLAN.validate_json(path.read_bytes()) if path.exists() else None
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - all but three are keywords
     pipeline: Pipeline,
     inputs: Sequence[Input],
     folder: Path,
     *,
     now_s: float,
     settled: Mapping[int, Ranges] | None = None,
+    former: str = "",
     limit: int | None = None,
     progress: Progress = nobody,
 ) -> Plan:
@@ -116,6 +123,8 @@ def make_plan(
         now_s: The time now, as unix seconds.
         settled: The rows that were settled before, by part: repeats of them count as repeats,
             and people are merged without them.
+        former: The key of the plan that they were settled by, while it is still there: events
+            keep their occurrence numbers, and what was left out takes nothing's place.
         limit: Only so many rows of each source.
         progress: Told of rows looked at.
 
@@ -124,12 +133,13 @@ def make_plan(
         SourceChangedError: A file changed meanwhile.
     """
     settled = settled or {}
-    key = key_of(pipeline, inputs, settled, limit)
+    key = key_of(pipeline, inputs, settled, limit, former)
+    before = Before(settled, _former(folder, former))
     made_in = folder / f"{key}.{os.getpid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made_in.mkdir(mode=0o700)
     try:
-        found = Pass(pipeline, inputs, made_in, settled, limit, now_s, progress).make()
+        found = Pass(pipeline, inputs, made_in, before, limit, now_s, progress).make()
         plan = Plan(key, now_s, limit, found)
         (made_in / PLAN_FILE).write_bytes(plan.to_json())
         shutil.rmtree(folder / key, ignore_errors=True)
@@ -137,6 +147,11 @@ def make_plan(
     finally:
         shutil.rmtree(made_in, ignore_errors=True)
     return plan
+
+
+def _former(folder: Path, key: str) -> Former | None:
+    plan = stored(folder, key) if key else None
+    return Former(Marks(folder / key / MARKS_FOLDER), plan.found.rows) if plan else None
 
 
 def keep_only(folder: Path, key: str) -> None:

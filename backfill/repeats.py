@@ -24,6 +24,7 @@ RECORD = np.dtype(
         ("row", "<i8"),
         ("source", "<i2"),
         ("settled", "?"),
+        ("rank", "<i4"),  # the lower ones come first among rows that belong together
     ]
 )
 Records = npt.NDArray[Any]
@@ -41,13 +42,14 @@ def records(
     part: int,
     source: int,
     settled: npt.NDArray[np.bool_],
+    rank: npt.NDArray[np.int32] | int = 0,
 ) -> Records:
     """The records of some rows of one part."""
     made = np.empty(len(rows), RECORD)
     made["hash"] = hashes
     made["content"] = hashes if content is None else content
     made["part"], made["source"] = part, source
-    made["row"], made["settled"] = rows, settled
+    made["row"], made["settled"], made["rank"] = rows, settled, rank
     return made
 
 
@@ -59,11 +61,13 @@ class Spill:
     Args:
         folder: Where the partitions are kept; made when first needed.
         name: What their files begin with.
+        buffered_max: So many stay in memory.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, buffered_max: int = BUFFERED_RECORDS_MAX) -> None:
         self._folder = folder
         self._name = name
+        self._buffered_max = buffered_max
         self._buffer: list[Records] = []
         self._buffered = 0
         self._flushed = False
@@ -73,7 +77,7 @@ class Spill:
         """Take records; they reach the disk when enough have come together."""
         self._buffer.append(more)
         self._buffered += len(more)
-        if self._buffered >= BUFFERED_RECORDS_MAX:
+        if self._buffered >= self._buffered_max:
             self._flush()
 
     def partitions(self) -> Iterator[tuple[int, Records]]:
@@ -120,11 +124,11 @@ def _partitioned(all_: Records) -> Iterator[tuple[int, Records]]:
 def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
     """The records that share their hash with another one, and the group of each.
 
-    Groups are numbered from 0. Within a group what is settled comes first, then the order in
-    which the records were added: a row that was sent once keeps its place for ever.
+    Groups are numbered from 0. Within a group the rank counts, then the order in which the
+    records were added.
     """
     hashes = partition["hash"]
-    order = np.lexsort((~partition["settled"], hashes[:, 1], hashes[:, 0]))
+    order = np.lexsort((partition["rank"], hashes[:, 1], hashes[:, 0]))
     ordered = partition[order]
     hashes = ordered["hash"]
     new = np.ones(len(ordered), np.bool_)

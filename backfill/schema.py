@@ -17,7 +17,10 @@ from backfill.identity import person_key
 from backfill.instants import Reading
 from backfill.layout import Attribute, Layout, layout_of, require_columns
 from backfill.operations import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
-from backfill.pipeline import EVENT_NAME_BYTES_MAX, CustomersSource, EventsSource, Source
+from backfill.pipeline import (
+    EVENT_NAME_BYTES_MAX as EVENT_NAME_BYTES_MAX,  # noqa: PLC0414 - a limit like those below
+)
+from backfill.pipeline import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rejection, Rows, Values
 from backfill.values import Encoded, Mask, as_mask, escaped, instants, null_where, strings
 

@@ -9,8 +9,18 @@ import numpy.typing as npt
 
 from backfill.marks import Mark, Marks
 from backfill.pipeline import CustomersSource, EventsSource, Pipeline
-from backfill.repeats import Records, Spill, firsts, grouped, occurrences, within
+from backfill.repeats import (
+    BUFFERED_RECORDS_MAX,
+    Records,
+    Spill,
+    firsts,
+    grouped,
+    occurrences,
+    within,
+)
 from backfill.rows import Rows
+
+MARKS_FOLDER = "marks"
 
 
 @dataclass(slots=True)
@@ -46,10 +56,13 @@ class Together:
     Args:
         pipeline: The policies.
         folder: The plan's directory; the marks stay in it.
+        buffered_max: So many records of each kind stay in memory.
     """
 
-    def __init__(self, pipeline: Pipeline, folder: Path) -> None:
-        self.marks = Marks(folder / "marks")
+    def __init__(
+        self, pipeline: Pipeline, folder: Path, buffered_max: int = BUFFERED_RECORDS_MAX
+    ) -> None:
+        self.marks = Marks(folder / MARKS_FOLDER, buffered_max)
         self._sources = pipeline.sources
         self._has_customers = pipeline.has_customers
         self._unknown = {
@@ -57,14 +70,14 @@ class Together:
             for index, source in enumerate(pipeline.sources)
             if isinstance(source, EventsSource)
         }
-        spills = folder / "spill"
-        self._people = Spill(spills, "people")
-        self._named = Spill(spills, "named")
-        self._emails = Spill(spills, "emails")
-        self._left_out = Spill(spills, "left-out")
-        self._events = Spill(spills, "events")
-        self._actors = Spill(spills, "actors")
-        self._deletions = Spill(spills, "deletions")
+
+        def spill(name: str) -> Spill:
+            return Spill(folder / "spill", name, buffered_max)
+
+        self._people, self._named, self._emails = spill("people"), spill("named"), spill("emails")
+        self._left_out = spill("left-out")
+        self._events, self._actors = spill("events"), spill("actors")
+        self._deletions = spill("deletions")
         self._found = Found()
 
     def add_people(self, people: Records, named: Records, emails: Records | None) -> None:
@@ -102,20 +115,21 @@ class Together:
             self._know(partition, self._named.partition(number))
         for number, partition in self._deletions.partitions():
             self._delete(partition, self._named.partition(number))
+        self.marks.flush()
         return self._found
 
     def _share(self, partition: Records) -> None:
         ordered, group = grouped(partition)
         first = firsts(group)
         others = (ordered["content"] != ordered["content"][first]).any(axis=1)
-        for group_of_other in np.unique(group[others]):
-            self._found.shared_emails[int(ordered["source"][group == group_of_other][0])] += 1
+        _, first_other = np.unique(group[others], return_index=True)
+        self._found.shared_emails.update(ordered["source"][others][first_other].tolist())
         skipping = [
             index
             for index, source in enumerate(self._sources)
             if isinstance(source, CustomersSource) and source.shared_emails == "first"
         ]
-        skipped = ordered[others & np.isin(ordered["source"], skipping) & ~ordered["settled"]]
+        skipped = ordered[others & np.isin(ordered["source"], skipping)]
         self._skip(Mark.SHARED_EMAIL, skipped)
         by_person = skipped.copy()
         by_person["hash"] = skipped["content"]
@@ -123,7 +137,9 @@ class Together:
 
     def _merge(self, partition: Records, left_out: Records) -> None:
         gone = np.isin(_place(partition), _place(left_out)) | partition["settled"]
-        ordered, group = grouped(partition[~gone])
+        open_ = partition[~gone]
+        open_["rank"] = 0  # among people the order of the files counts
+        ordered, group = grouped(open_)
         if not len(ordered):
             return
         first = firsts(group)
@@ -151,9 +167,9 @@ class Together:
         some = ordered[kept]
         self.marks.add(Mark.OCCURRENCE, some["part"], some["row"], numbers[kept])
         collapsed = identical & np.isin(ordered["source"], self._with("identical_rows", "collapse"))
-        self._skip(Mark.IDENTICAL, ordered[collapsed & ~ordered["settled"]])
+        self._skip(Mark.IDENTICAL, ordered[collapsed])
         later = ~alike & np.isin(ordered["source"], self._with("repeated_keys", "first"))
-        self._skip(Mark.REPEATED_KEY, ordered[later & ~ordered["settled"]])
+        self._skip(Mark.REPEATED_KEY, ordered[later])
 
     def _know(self, actors: Records, named: Records) -> None:
         unknown = actors[~within(actors["hash"], named["hash"])]
@@ -169,12 +185,14 @@ class Together:
         people = np.unique(partition["hash"], axis=0)
         self._found.both += int(within(people, named["hash"]).sum())
         ordered, group = grouped(partition)
-        again = (firsts(group) != np.arange(len(ordered))) & ~ordered["settled"]
+        again = firsts(group) != np.arange(len(ordered))
         self._skip(Mark.REPEATED_PERSON, ordered[again])
 
     def _skip(self, mark: Mark, skipped: Records) -> None:
+        """Leave rows out; those that are settled are counted elsewhere."""
         self.marks.add(mark, skipped["part"], skipped["row"])
-        self._found.skipped.update((source, mark) for source in skipped["source"].tolist())
+        counted = skipped["source"][~skipped["settled"]].tolist()
+        self._found.skipped.update((source, mark) for source in counted)
 
     def _with(self, setting: str, value: str) -> list[int]:
         """The sources whose setting has this value."""
