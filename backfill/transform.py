@@ -1,13 +1,15 @@
 """The user's own code on a chunk: a DataFrame in, a DataFrame out."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
+from typing import cast
 
 import numpy as np
-import orjson
 import pandas as pd
 import pyarrow as pa
 
@@ -34,8 +36,10 @@ class Transformed:
 class Transform:
     """A function of the user's, as `transform = "transforms.py:clean"` names it.
 
-    It gets one chunk of rows, text columns as strings, and gives the rows to be judged. A row
-    whose index it drops is skipped; it must keep no state between chunks.
+    It gets one chunk of rows, text columns as strings, and gives the rows to be judged. The index
+    is the row's number in its file: a row whose index is dropped is skipped. The function must
+    keep no state between chunks. An absent key of a JSON line comes as None, and None goes as an
+    absent key.
     """
 
     def __init__(self, spec: str, folder: Path) -> None:
@@ -45,6 +49,7 @@ class Transform:
             UsageError: There is no such file or function, or the file raises.
         """
         self._spec = spec
+        self._file = folder / spec.partition(":")[0]
         file, _, name = spec.partition(":")
         module = _load(folder / file, spec)
         function = getattr(module, name, None)
@@ -67,28 +72,51 @@ class Transform:
         except Exception as error:
             raise UsageError(
                 f"{where}: transform {self._spec!r} failed on rows {chunk.first_row} to"
-                f" {chunk.end.row - 1}: {type(error).__name__} at line {_line(error)} of it",
+                f" {chunk.end.row - 1}: {type(error).__name__} in line {self._line(error)} of"
+                f" {self._file.name}",
                 next_step="mend the function; run it with --debug to see its traceback",
             ) from error
         places = self._places(made, chunk, where)
         lines = None if chunk.lines is None else chunk.lines[places]
-        kept = replace(chunk, batch=_batch(made, chunk), rows=chunk.rows[places], lines=lines)
+        batch = self._batch(made, chunk, where)
+        kept = replace(chunk, batch=batch, rows=chunk.rows[places], lines=lines)
         return Transformed(kept, np.delete(chunk.rows, places))
 
     def _places(self, made: object, chunk: Chunk, where: str) -> Rows:
+        """Which of the chunk's rows the frame holds."""
         if not isinstance(made, pd.DataFrame):
             raise self._odd(where, chunk, f"gave {type(made).__name__}, not a DataFrame")
-        try:
-            places = made.index.to_numpy(dtype=np.int64)
-        except (TypeError, ValueError):
-            raise self._odd(where, chunk, "changed the index") from None
-        if len(np.unique(places)) != len(places):
+        rows = made.index
+        if not pd.api.types.is_integer_dtype(rows.dtype) and len(rows):
+            raise self._odd(where, chunk, "changed the index")
+        if not rows.is_unique:
             raise self._odd(where, chunk, "gave a row twice")
-        if len(places) and not (places.min() >= 0 and places.max() < len(chunk.rows)):
-            raise self._odd(where, chunk, "made new rows")
-        if (np.diff(places) < 0).any():
+        if not rows.isin(chunk.rows).all():
+            raise self._odd(where, chunk, "made new rows, or numbered them anew")
+        if not rows.is_monotonic_increasing:
             raise self._odd(where, chunk, "changed the order of rows")
-        return places
+        if not made.columns.is_unique:
+            raise self._odd(where, chunk, "gave two columns of one name")
+        return np.searchsorted(chunk.rows, rows.to_numpy(dtype=np.int64))
+
+    def _batch(self, made: pd.DataFrame, chunk: Chunk, where: str) -> pa.RecordBatch:
+        """The frame as columns; in a JSON Lines source as columns of JSON."""
+        try:
+            if chunk.values == "json":
+                columns = [[_fragment(each) for each in made[name]] for name in made.columns]
+                arrays = [pa.array(column, pa.string()) for column in columns]
+                return pa.RecordBatch.from_arrays(arrays, [str(each) for each in made.columns])
+            made = made.set_axis([str(each) for each in made.columns], axis="columns")
+            return pa.RecordBatch.from_pandas(made, preserve_index=False)
+        except (ValueError, TypeError) as error:  # Arrow's own errors are among them
+            what = f"gave a column that cannot be read ({type(error).__name__})"
+            raise self._odd(where, chunk, what) from error
+
+    def _line(self, error: BaseException) -> int:
+        """The line of the user's file that was at work."""
+        frames = walk_tb(error.__traceback__)
+        lines = [line for frame, line in frames if frame.f_code.co_filename == str(self._file)]
+        return lines[-1] if lines else 0
 
     def _odd(self, where: str, chunk: Chunk, what: str) -> UsageError:
         return UsageError(
@@ -106,6 +134,7 @@ def _load(path: Path, spec: str) -> ModuleType:
             next_step="name a .py file beside the pipeline file",
         )
     module = importlib.util.module_from_spec(found)
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
         found.loader.exec_module(module)
     except Exception as error:
@@ -116,36 +145,35 @@ def _load(path: Path, spec: str) -> ModuleType:
     return module
 
 
-def _line(error: BaseException) -> int:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_lineno if trace else 0
-
-
 def _frame(chunk: Chunk) -> pd.DataFrame:
     if chunk.values != "json":
-        frame: pd.DataFrame = pa.Table.from_batches([chunk.batch]).to_pandas()
-        return frame
+        table = pa.Table.from_batches([chunk.batch])
+        # No index from the file's own pandas metadata, and no integer made a float by a null.
+        frame = table.to_pandas(ignore_metadata=True, types_mapper=_NULLABLE.get)
+        return cast("pd.DataFrame", frame.set_axis(chunk.rows, axis="index"))
     columns = {
-        name: [None if each is None else orjson.loads(each) for each in column.to_pylist()]
+        name: [None if each is None else values.load_json(each) for each in column.to_pylist()]
         for name, column in zip(chunk.batch.schema.names, chunk.batch.columns, strict=True)
     }
-    return pd.DataFrame(columns, index=range(len(chunk.rows)), dtype=object)
+    return pd.DataFrame(columns, index=chunk.rows, dtype=object)
 
 
-def _batch(made: pd.DataFrame, chunk: Chunk) -> pa.RecordBatch:
-    made.columns = made.columns.astype(str)
-    if chunk.values == "json":
-        columns = [[_fragment(each) for each in made[name]] for name in made.columns]
-        arrays = [pa.array(column, pa.string()) for column in columns]
-        return pa.RecordBatch.from_arrays(arrays, list(made.columns))
-    return pa.RecordBatch.from_pandas(made, preserve_index=False)
+_NULLABLE = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
 
 
 def _fragment(value: object) -> str | None:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if value is None or value is pd.NA or value is pd.NaT or value != value:  # noqa: PLR0124 - NaN
         return None
-    if isinstance(value, np.generic):
-        value = value.item()
     return values.canonical_json(value)

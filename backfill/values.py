@@ -227,9 +227,12 @@ def canonical_json(value: Any) -> str:
             deeper than any reader follows.
     """
     try:
-        return orjson.dumps(_within_limits(value), option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(_within_limits(value), option=_CANONICAL).decode()
     except (TypeError, RecursionError) as error:
         raise ValueError("cannot be written as JSON") from error
+
+
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def _within_limits(value: Any) -> Any:
