@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import secrets
+import signal
 import socket
 import tempfile
 import threading
@@ -11,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
-from backfill.errors import UsageError
+from backfill.errors import StateError, UsageError
 from backfill.sandbox.app import App
 from backfill.sandbox.faults import Faults
 from backfill.sandbox.guard import Guard, is_loopback
@@ -65,6 +67,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._workspace = workspace
         self._announce = announce
+        self.failure: StateError | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -74,12 +77,18 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         self._flushing.cancel()
-        self._workspace.flush()
+        if self.failure is None:
+            self._workspace.flush()
 
     async def _flush_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
-            self._workspace.flush()
+            try:
+                self._workspace.flush()
+            except StateError as error:
+                self.failure = error
+                self.should_exit = True
+                return
 
 
 def serve(settings: Settings, announce: Callable[[Address], None]) -> None:
@@ -87,11 +96,19 @@ def serve(settings: Settings, announce: Callable[[Address], None]) -> None:
 
     Raises:
         UsageError: The port is taken, or the address is none of this machine's.
-        StateError: The data folder cannot be used.
+        StateError: The data folder cannot be used, or its disk is full.
     """
     gc.set_threshold(QUIET_GC)  # a batch is thousands of objects, and no cycle among them
+    signal.signal(signal.SIGTERM, _leave)
     with _prepared(settings, announce) as (server, listening, _):
         server.run(sockets=[listening])
+        if server.failure is not None:
+            raise server.failure
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End so that everything is closed on the way out; uvicorn raises its signals again."""
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager
@@ -121,7 +138,7 @@ def running(settings: Settings | None = None) -> Iterator[Running]:
 @contextlib.contextmanager
 def _prepared(
     settings: Settings, announce: Callable[[Address], None]
-) -> Iterator[tuple[uvicorn.Server, socket.socket, Address]]:
+) -> Iterator[tuple[_Server, socket.socket, Address]]:
     """A server that is ready to run, its socket bound; everything is closed afterwards."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_bound(settings))

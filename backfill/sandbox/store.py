@@ -105,7 +105,11 @@ class Store:
         return len(self._buffer[0]) >= APPEND_MAX
 
     def flush(self, people: list[Person], ledger: Ledger) -> None:
-        """Write what is waiting, the people who changed and the counters, in one transaction."""
+        """Write what is waiting, the people who changed and the counters, in one transaction.
+
+        Raises:
+            StateError: They cannot be written; they go on waiting.
+        """
         with self._transaction():
             if self._buffer[0]:
                 columns = zip(ARROW.items(), self._buffer, strict=True)
@@ -193,10 +197,14 @@ class Store:
         self._db.begin()
         try:
             yield
-        except BaseException:
-            self._db.rollback()
-            raise
-        self._db.commit()
+            self._db.commit()
+        except duckdb.Error as error:
+            with contextlib.suppress(duckdb.Error):
+                self._db.rollback()
+            raise StateError(
+                f"the sandbox's data cannot be written ({type(error).__name__})",
+                next_step="Look whether the disk is full.",
+            ) from error
 
     def _upsert_people(self, people: list[Person]) -> None:
         columns = [[getattr(person, name) for person in people] for name in PERSON_FIELDS]
