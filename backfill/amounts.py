@@ -41,7 +41,9 @@ def _allowance(value: object) -> object:
     raise ValueError('give a number such as 100, or a share such as "1%"')
 
 
-AllowanceSetting = Annotated[Allowance, BeforeValidator(_allowance)]
+AllowanceSetting = Annotated[
+    Allowance, BeforeValidator(_allowance, json_schema_input_type=int | str)
+]
 
 
 class Moment(Settings):
@@ -69,7 +71,7 @@ def _moment(value: object) -> object:
     return {"unix_s": int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())}
 
 
-MomentSetting = Annotated[Moment, BeforeValidator(_moment)]
+MomentSetting = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=str | date)]
 
 
 def _seconds(value: object) -> object:
@@ -80,5 +82,5 @@ def _seconds(value: object) -> object:
     raise ValueError('give a length of time such as "15m", "90s" or "2h"')
 
 
-DurationSetting = Annotated[float, BeforeValidator(_seconds)]
+DurationSetting = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]
 """A length of time, in seconds."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backfill.cli import demo, looking, sandbox, sending, status
+from backfill.cli import demo, initing, looking, sandbox, sending, status
 from backfill.cli.exits import Asked, Ending, leave, of_error
 from backfill.errors import UsageError
 
@@ -42,6 +42,7 @@ def backfill(
 
 for _command in (
     demo.demo,
+    initing.init,
     looking.check,
     looking.plan,
     sending.run,

@@ -1,0 +1,129 @@
+"""What the names of columns and files suggest."""
+
+import re
+from pathlib import Path
+
+_PERSON = (
+    "customer|user|person|people|contact|member|subscriber|client|account|profile|distinct|buyer"
+    "|lead|visitor|guest|patient|student|kunden?|cliente?|recipient"
+)
+_NUMBER = "id|ids|uuid|guid|key|ref|nr|no|number|nummer|code"
+_PERSON_ID = re.compile(rf"({_PERSON})_?({_NUMBER})|uid|external_id|{_PERSON}")
+_EMAIL = re.compile(r"(.+_)?(e_?)?mail(_?(address|adresse|id))?")
+_MOMENT = re.compile(
+    r"(.*_)?(at|on|date|datum|day|time|times?tamp|ts|when|created|updated|modified|ordered|joined"
+    r"|since|signed_up|registered|opened|born|birthday|birthdate|dob|received|sent|uhrzeit"
+    r"|zeitpunkt|epoch|start|end|expires|expiry)(_.*)?"
+)
+_OCCURRED = re.compile(
+    r"occurred(_at|_on)?|event_?(time|timestamp|date|at)|timestamp|time|ts|date|datum|datetime"
+    r"|happened_at|(ordered|placed|purchased|opened|sent|paid|bestellt)_(at|on|am)|order_date"
+    r"|bestelldatum|created(_at|_on)?"
+)
+_CREATED = re.compile(
+    r"created(_?(at|on|date))?|(sign(ed)?_?up|join(ed)?|register(ed)?|registration|subscribed"
+    r"|opt_?in|member_since|customer_since)(_?(at|on|date|time))?|date_(joined|created|registered)"
+    r"|angemeldet(_am)?|registriert(_am)?|kunde_seit"
+)
+_EVENT_NAME = re.compile(r"(event|action|activity)(_?(name|type))?|event|verb|ereignis")
+_NOT_A_NUMBER = re.compile(
+    rf".*(^|_)({_NUMBER}|zip|zipcode|plz|postal|postcode|postleitzahl|phone|tel|telephone|telefon"
+    r"|mobile|fax|sku|ean|isbn|iban|vat|barcode|version|account|card)(_(?!of_).*|$)"
+)
+_OWN_KEY = re.compile(rf"(.+_)?({_NUMBER}|name|order|ticket|invoice|token|hash|reference)")
+_YES_OR_NO = re.compile(
+    r"(is|has|was|can|did|opt|wants|accepts)_.+|vip|active|enabled|verified|confirmed|subscribed"
+    r"|unsubscribed|newsletter|consent|deleted|test|paid|b2b"
+)
+_DELETIONS = re.compile(
+    r"delet|eras|gdpr|dsgvo|forget|forgotten|suppress|privacy|right_to|loesch|lösch|purge"
+)
+_CUSTOMERS = re.compile(
+    rf"(?:^|_)({_PERSON})s?(?:_|$)|kunden|newsletter|mailing|leads|people|abonnent"
+)
+_NUMBERS = re.compile(r"(_|^)(v?\d+|export|dump|final|copy|backup|all|data)(?=_|$)")
+_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl|ndjson|parquet|gz|zst))+$", re.IGNORECASE)
+
+
+def plain(name: str) -> str:
+    """A name in lower case, its words parted by `_`.
+
+    >>> plain("Customer ID"), plain("occurredAt"), plain("E-Mail")
+    ('customer_id', 'occurred_at', 'e_mail')
+    """
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"\W+|_+", "_", parted).strip("_").lower()
+
+
+def says_person(name: str) -> bool:
+    """Whether a column of this name tells people apart: `customer_id`, `userId`, `Kundennummer`."""
+    return _PERSON_ID.fullmatch(plain(name)) is not None
+
+
+def says_email(name: str) -> bool:
+    """Whether a column of this name holds e-mail addresses."""
+    return _EMAIL.fullmatch(plain(name)) is not None
+
+
+def says_moment(name: str) -> bool:
+    """Whether a column of numbers with this name may hold moments."""
+    return _MOMENT.fullmatch(plain(name)) is not None
+
+
+def says_occurred(name: str) -> bool:
+    """Whether a column of this name may say when an event happened."""
+    return _OCCURRED.fullmatch(plain(name)) is not None
+
+
+def says_created(name: str) -> bool:
+    """Whether a column of this name says since when there is a person: `created_at`."""
+    return _CREATED.fullmatch(plain(name)) is not None
+
+
+def says_event(name: str) -> bool:
+    """Whether a column of this name names events."""
+    return _EVENT_NAME.fullmatch(plain(name)) is not None
+
+
+def says_text(name: str) -> bool:
+    """Whether digits under this name are no quantity: a postal code, a telephone number, an id."""
+    return _NOT_A_NUMBER.fullmatch(plain(name)) is not None
+
+
+def says_key(name: str) -> bool:
+    """Whether a column of this name may be what makes an event itself: `order_id`."""
+    return _OWN_KEY.fullmatch(plain(name)) is not None
+
+
+def says_yes_or_no(name: str) -> bool:
+    """Whether 0 and 1 under this name mean no and yes."""
+    return _YES_OR_NO.fullmatch(plain(name)) is not None
+
+
+def says_deletions(name: str) -> bool:
+    """Whether a file of this name lists people to be deleted."""
+    return _DELETIONS.search(plain(name)) is not None
+
+
+def says_customers(name: str) -> bool:
+    """Whether a file of this name lists people."""
+    return _CUSTOMERS.search(plain(stem(name))) is not None
+
+
+def stem(name: str) -> str:
+    """The name of a file without its extensions.
+
+    >>> stem("orders-2023.csv.gz")
+    'orders-2023'
+    """
+    return _SUFFIXES.sub("", Path(name).name)
+
+
+def subject(name: str) -> str:
+    """What a file is about, as far as its name says: without dates and numbers.
+
+    >>> subject("orders-2023.csv.gz"), subject("Export 2024-01-31 tickets.csv")
+    ('orders', 'tickets')
+    """
+    whole = plain(stem(name))
+    return _NUMBERS.sub("", whole).strip("_") or whole

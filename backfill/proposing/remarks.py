@@ -1,0 +1,59 @@
+"""What people should know of files before they send them."""
+
+from collections.abc import Iterator, Sequence
+
+from backfill.layout import is_reserved
+from backfill.proposing.columns import ColumnLook
+from backfill.proposing.looks import Look
+from backfill.schema import (
+    ATTRIBUTE_NAME_BYTES_MAX,
+    ATTRIBUTES_MAX,
+    IDENTIFIER_BYTES_MAX,
+    VALUE_BYTES_MAX,
+)
+
+
+def remarks_on(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[str]:
+    """What the files hold that is rejected, or not what it seems.
+
+    Args:
+        look: The files.
+        kind: Their kind.
+        used: The columns that say who, what and when.
+    """
+    if look.malformed:
+        shapes = ", ".join(f"{code} {count:,}" for code, count in look.malformed.items())
+        yield f"rows that cannot be split into cells are rejected: {shapes}"
+    yield from _limits(look, kind, used)
+    if kind == "deletions":
+        return
+    columns = [each for each in look.columns.values() if each not in used]
+    names = [each.name for each in columns if is_reserved(each.name, kind)]
+    if names:
+        yield f"the service acts on {', '.join(names)}: `reserved` says what becomes of them"
+    nested = [each.name for each in columns if each.is_nested and look.format != "csv"]
+    if nested:
+        yield (
+            f"nested values are sent as they are: {', '.join(nested)}; a transform can take them"
+            " apart"
+        )
+
+
+def _limits(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[str]:
+    """What breaks a limit of the Track API."""
+    columns = look.columns.values()
+    for each in used[:1]:
+        if each.bytes_max > IDENTIFIER_BYTES_MAX:
+            yield f"some {each.name} are longer than {IDENTIFIER_BYTES_MAX} bytes: rejected"
+    if kind == "deletions":
+        return
+    for each in columns:
+        if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
+            yield f"the name of column {each.name[:20]}… is longer than an attribute's may be"
+        if kind == "customers" and each.too_long:
+            yield (
+                f"{each.too_long:,} values of {each.name} are longer than {VALUE_BYTES_MAX} bytes:"
+                " these rows are rejected"
+            )
+    if kind == "customers" and len(columns) > ATTRIBUTES_MAX:
+        yield f"{len(columns):,} columns: a person may have {ATTRIBUTES_MAX} attributes"
