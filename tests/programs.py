@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 FORKING = Path(__file__).with_name("forking.py")
-PATIENCE_S = 60.0
+PATIENCE_S = 40.0
 _PAUSE_S = 0.01
 
 
