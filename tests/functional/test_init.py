@@ -1,0 +1,288 @@
+"""Unknown files -> `init` -> `check` -> `run` into the sandbox."""
+
+import gzip
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+CUSTOMERS = "customer_id,email,plan,age,joined\n" + "".join(
+    f"{number:04},p{number}@example.com,{'free' if number % 3 else 'paid'},{20 + number},"
+    f"2023-01-{number:02}T10:00:00Z\n"
+    for number in range(1, 21)
+)
+EVENTS = "user_id,event,occurred_at,amount\n" + "".join(
+    f"{1 + number % 20:04},{'seen' if number % 2 else 'bought'},2023-02-{1 + number % 28:02}"
+    f" 12:{number:02}:00+00,{number}.50\n"
+    for number in range(60)
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write files; takes their names and contents."""
+
+    def written(**contents):
+        for name, content in contents.items():
+            path = tmp_path / name.replace("__", ".")
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path
+
+    return written
+
+
+@pytest.fixture
+def init(backfill, tmp_path):
+    """Run `init` without a terminal; gives what was written, parsed."""
+
+    def inited(*arguments, code=0):
+        ended = backfill("init", *arguments, cwd=tmp_path)
+        assert ended.code == code, ended.stderr
+        return tomllib.loads((tmp_path / "pipeline.toml").read_text("utf-8"))
+
+    return inited
+
+
+def test_two_unknown_files_reach_the_workspace(files, init, backfill, send, sandbox):
+    """What is written passes check as it is, and a run delivers every row."""
+    folder = files(customers__csv=CUSTOMERS, events__csv=EVENTS)
+    written = init("events.csv", "customers.csv")
+    assert [each["kind"] for each in written["source"]] == ["customers", "events"]
+    assert backfill("check", "pipeline.toml", cwd=folder).code == 0
+    ended = send(folder / "pipeline.toml")
+    assert ended.code == 0
+    assert ended.summary["delivered"] == 80
+    person = sandbox.people()["0007"]["attributes"]
+    assert person["age"] == 27
+    assert person["created_at"] == datetime(2023, 1, 7, 10, tzinfo=UTC).timestamp()
+    bought = [each for each in sandbox.events() if each["name"] == "bought"]
+    assert len(bought) == 30
+    assert bought[0]["attributes"] == {"amount": 0.5}
+
+
+def test_each_line_says_what_proves_it(files, init):
+    """Formats are explicit, and the comment counts the values that prove them."""
+    folder = files(customers__csv=CUSTOMERS)
+    source = init("customers.csv")["source"][0]
+    assert source["columns"] == {
+        "created_at": {"from": "joined", "type": "timestamp", "format": "iso8601"},
+        "age": "integer",
+    }
+    text = (folder / "pipeline.toml").read_text("utf-8")
+    assert "it fits all 20 values" in text
+    assert "20 people" in text
+
+
+def test_a_zone_that_nothing_proves_is_the_one_key_to_decide(files, init, backfill):
+    """It stands as TODO, and check refuses it by its name."""
+    folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n"))
+    assert init("customers.csv")["source"][0]["columns"]["created_at"]["timezone"] == "TODO"
+    checked = backfill("check", "pipeline.toml", cwd=folder)
+    assert checked.code == 2
+    assert "source[1].columns.created_at" in checked.stderr
+    assert "TODO" in checked.stderr
+
+
+def test_a_zone_that_is_given_stands_wherever_it_is_needed(files, init, backfill):
+    """`--timezone` is the zone of every clock that carries none."""
+    folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n"))
+    columns = init("customers.csv", "--timezone", "Europe/Berlin")["source"][0]["columns"]
+    assert columns["created_at"]["timezone"] == "Europe/Berlin"
+    assert backfill("check", "pipeline.toml", cwd=folder).code == 0
+
+
+def test_an_unknown_zone_is_refused_with_near_ones(files, backfill):
+    """Nothing is written."""
+    folder = files(customers__csv=CUSTOMERS)
+    ended = backfill("init", "customers.csv", "--timezone", "Berlin", cwd=folder)
+    assert ended.code == 2
+    assert "Europe/Berlin" in ended.stderr
+    assert not (folder / "pipeline.toml").exists()
+
+
+def test_a_file_that_is_there_is_never_overwritten(files, backfill):
+    """Somebody may have worked on it."""
+    folder = files(customers__csv=CUSTOMERS, mine__toml="name = 'mine'")
+    ended = backfill("init", "customers.csv", "-o", "mine.toml", cwd=folder)
+    assert ended.code == 2
+    assert (folder / "mine.toml").read_text() == "name = 'mine'"
+
+
+def test_the_file_may_be_written_elsewhere(files, backfill):
+    """Names of files are relative to it."""
+    folder = files(customers__csv=CUSTOMERS)
+    (folder / "pipelines").mkdir()
+    assert backfill("init", "customers.csv", "-o", "pipelines/a.toml", cwd=folder).code == 0
+    assert backfill("check", "pipelines/a.toml", cwd=folder).code == 0
+
+
+def test_a_spreadsheet_export_is_read_as_what_it_is(files, init, backfill):
+    """Semicolons, decimal commas, cp1252 and day-first dates are found out."""
+    rows = [f"K{n:03};Größe {n};{n},50;{1 + n % 28:02}.03.2024" for n in range(1, 41)]
+    text = "\r\n".join(["Kundennummer;Notiz;Umsatz;Angemeldet", *rows])
+    folder = files(kunden__csv=text.encode("cp1252"))
+    source = init("kunden.csv")["source"][0]
+    assert (source["delimiter"], source["encoding"], source["decimal"]) == (";", "cp1252", ",")
+    assert source["identifier"] == {"id": "Kundennummer"}
+    assert source["columns"]["Umsatz"] == "number"
+    assert source["columns"]["created_at"]["format"] == "%d.%m.%Y"
+    assert backfill("check", "pipeline.toml", cwd=folder).code == 0
+
+
+@pytest.mark.parametrize(("delimiter", "encoding"), [("\t", "utf-16"), ("|", "utf-8")])
+def test_other_delimiters_and_encodings_are_found(files, init, backfill, delimiter, encoding):
+    """Excel writes tabs as UTF-16; old systems write bars."""
+    folder = files(customers__csv=CUSTOMERS.replace(",", delimiter).encode(encoding))
+    source = init("customers.csv")["source"][0]
+    assert (source["delimiter"], source["encoding"]) == (delimiter, encoding)
+    assert backfill("check", "pipeline.toml", cwd=folder).code == 0
+
+
+def test_ids_and_codes_keep_their_zeros(files, init):
+    """Digits that are no quantity are no numbers."""
+    rows = [f"{n:05},{n:05},4915{n:09},{n}" for n in range(1, 30)]
+    files(customers__csv="\n".join(["customer_id,zip,phone,orders", *rows]))
+    assert init("customers.csv")["source"][0].get("columns") == {"orders": "integer"}
+
+
+def test_a_type_that_one_value_breaks_is_only_suggested(files, init, tmp_path):
+    """Nothing is declared that would reject a row."""
+    files(customers__csv=CUSTOMERS.replace(",27,", ",old,"))
+    assert "age" not in init("customers.csv")["source"][0]["columns"]
+    suggested = '# age = "integer"'
+    assert suggested in (tmp_path / "pipeline.toml").read_text("utf-8")
+
+
+def test_texts_like_null_are_suggested(files, init, tmp_path):
+    r"""Whether N/A means nothing is for people to say; \N of a dump means nothing else."""
+    files(customers__csv=CUSTOMERS.replace(",27,", ",N/A,").replace(",paid,", ",\\N,"))
+    assert init("customers.csv")["source"][0]["null_values"] == ["\\N"]
+    assert '# null_values = ["\\\\N", "N/A"]' in (tmp_path / "pipeline.toml").read_text("utf-8")
+
+
+def test_formats_that_cannot_be_told_apart_are_shown(files, init, tmp_path, backfill):
+    """Both readings stand in a comment; check names the guard that stops a run."""
+    events = "user_id,event,time\n" + "".join(
+        f"u{n % 3},seen,0{n}/0{n + 1}/2023\n" for n in range(1, 8)
+    )
+    files(events__csv=events)
+    init("events.csv", "--timezone", "UTC")
+    assert "2023-02-01" in (text := (tmp_path / "pipeline.toml").read_text("utf-8"))
+    assert "2023-01-02" in text
+    assert "format" in backfill("check", "pipeline.toml").next_step
+
+
+def test_a_list_for_deletion_is_told_by_its_name(files, init):
+    """It needs nothing but who."""
+    files(gdpr_deletion_requests__csv="email,requested\na@example.com,x\nb@example.com,y\n")
+    source = init("gdpr_deletion_requests.csv")["source"][0]
+    assert (source["kind"], source["action"]) == ("deletions", "delete")
+    assert source["identifier"] == {"email": "email"}
+    assert source["deletes_max"] == 100
+
+
+def test_people_are_told_by_the_same_identifier_everywhere(files, init):
+    """Customers have an id and an e-mail, events only the e-mail."""
+    events = EVENTS.replace("user_id", "email").replace(",", "@example.com,", 0)
+    events = re.sub(r"(?m)^(\d{4}),", r"p\1@example.com,", events)
+    files(customers__csv=CUSTOMERS, events__csv=events)
+    identifiers = [each["identifier"] for each in init("customers.csv", "events.csv")["source"]]
+    assert identifiers == [{"email": "email"}, {"email": "email"}]
+
+
+def test_nobody_in_the_rows_is_a_key_to_decide(files, init, backfill):
+    """Check lists the columns that there are."""
+    folder = files(log__csv="what,at\nseen,2023-01-01T00:00:00Z\nseen,2023-01-02T00:00:00Z\n")
+    init("log.csv")
+    checked = backfill("check", "pipeline.toml", cwd=folder)
+    assert checked.code == 2
+    assert "TODO" in checked.stderr
+
+
+def test_folders_and_parts_of_a_table_are_one_source(files, init, backfill, tmp_path):
+    """Partition columns can be used; compressed parts belong to the others."""
+    for day in ("2024-01-31", "2024-02-01"):
+        part = tmp_path / "events" / f"event_date={day}"
+        part.mkdir(parents=True)
+        at = datetime.fromisoformat(f"{day}T10:00:00+00:00")
+        people = [f"u{number % 4}" for number in range(10)]
+        table = pa.table({"user_id": people, "event": ["seen"] * 10, "ts": [at] * 10})
+        pq.write_table(table, part / "part-0.parquet")
+    files(customers_1__csv=CUSTOMERS, customers_2__csv__gz=gzip.compress(CUSTOMERS.encode()))
+    written = init("customers_1.csv", "customers_2.csv.gz", "events")
+    assert [each["files"] for each in written["source"]] == [
+        ["customers_1.csv", "customers_2.csv.gz"],
+        ["events/**/*.parquet"],
+    ]
+    assert written["source"][1]["columns"]["event_date"]["type"] == "date"
+    assert backfill("check", "pipeline.toml").code == 0
+
+
+def test_missing_and_unknown_files_are_refused(files, backfill):
+    """With what can be done about it."""
+    folder = files(notes__txt="hello")
+    for name, said in (("nothing.csv", "no such file"), ("notes.txt", "format")):
+        ended = backfill("init", name, cwd=folder)
+        assert ended.code == 2
+        assert said in ended.stderr
+        assert not (folder / "pipeline.toml").exists()
+
+
+def test_json_says_what_is_still_open(files, backfill):
+    """For programs that call it."""
+    folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n"))
+    said = backfill("init", "customers.csv", "--json", cwd=folder).summary
+    assert said["open"] == ["source[1].columns.created_at.timezone"]
+    assert said["rows_read"] == 20
+
+
+def test_on_a_terminal_it_asks_what_nothing_proves(files, backfill, clean_env):
+    """A wrong answer is asked again; the default is taken with Enter."""
+    folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n").replace(",27,", ",N/A,"))
+    said, code = in_terminal(
+        ["init", "customers.csv"],
+        {"mean nothing": "\n", "clocks": "Berlin\n", "close": "Europe/Berlin\n"},
+        cwd=folder,
+        env=clean_env,
+    )
+    assert code == 0, said
+    source = tomllib.loads((folder / "pipeline.toml").read_text("utf-8"))["source"][0]
+    assert source["null_values"] == ["N/A"]
+    assert source["columns"]["age"] == "integer"
+    assert source["columns"]["created_at"]["timezone"] == "Europe/Berlin"
+    assert backfill("check", "pipeline.toml", cwd=folder).code == 0
+
+
+def test_yes_asks_nothing_on_a_terminal(files, clean_env):
+    """Scripts may run in one."""
+    folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n"))
+    said, code = in_terminal(["init", "customers.csv", "--yes"], {}, cwd=folder, env=clean_env)
+    assert code == 0, said
+    assert '"TODO"' in (folder / "pipeline.toml").read_text("utf-8")
+
+
+def in_terminal(arguments, answers, *, cwd, env):
+    """Run the program in a terminal; give each answer once its question stands there."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "backfill", *arguments]
+    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=env)
+    os.close(theirs)
+    said, left = "", dict(answers)
+    while select.select([ours], [], [], 30)[0]:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        said += data.decode(errors="replace")
+        for question in [each for each in left if each in said]:
+            os.write(ours, left.pop(question).encode())
+    os.close(ours)
+    return said, child.wait(30)
