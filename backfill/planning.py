@@ -1,6 +1,6 @@
 """The pass over the source that a plan is made by."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill import identity
+from backfill import identity, people
 from backfill.batches import Packer
-from backfill.inputs import Input
+from backfill.inputs import Input, of_kind
 from backfill.instants import Reading
 from backfill.journal import Ranges
 from backfill.marks import SKIPPED, Former, Mark, Marked
@@ -26,6 +26,7 @@ from backfill.operations import (
     event_ids,
     event_keys,
 )
+from backfill.people import PeopleFiles
 from backfill.pipeline import EventsSource, Pipeline
 from backfill.proof import Decision, prove
 from backfill.repeats import Hashes, Records, records
@@ -91,6 +92,7 @@ class _Look:
     operations: tuple[Operations, ...]
     people: Records
     named: Records
+    shown: Mapping[str, pa.RecordBatch]
     emails: Records | None = None
     events: Records | None = None
 
@@ -150,6 +152,7 @@ class Pass:
         self._samples: dict[str, str] = {}
         self._together = Together(pipeline, folder)
         self._merged = MergedPeople(folder / "merged")
+        self._people = PeopleFiles(folder)
         self._rejections = folder / REJECTIONS_FILE
         self._transforms = transforms_of(pipeline)
         self._packers = [Packer() for _ in pipeline.sources]
@@ -170,6 +173,7 @@ class Pass:
         with (
             ThreadPoolExecutor(THREADS) as pool,
             self._rejections.open("wb") as rejections,
+            self._people,
         ):
             for look in in_order(lambda given: self._look(stage(given)), chunks, pool, THREADS):
                 self._take(look, rejections)
@@ -178,6 +182,7 @@ class Pass:
             found = self._together.resolve()
             self._account(found)
             self._look_again(stage, found.parts, rejections)
+            self._people.resolve(self._marks_of("customers"), self._merged)
         for judge, source in zip(stage.judges, self._sources, strict=True):
             source.reserved = sorted(judge.reserved)
             source.attributes = sorted(judge.attributes)
@@ -200,8 +205,8 @@ class Pass:
         elif judged.emails is not None:
             has = as_mask(pc.is_valid(judged.emails))
             addresses = identity.hashes(_bytes(judged.emails.drop_null()))
-            people = _people(source.identifier.type, subjects.person)
-            emails = self._records(staged, subjects.rows[has])(addresses, people[has])
+            owners = _people(source.identifier.type, subjects.person)
+            emails = self._records(staged, subjects.rows[has])(addresses, owners[has])
         return _Look(
             staged,
             sight,
@@ -212,9 +217,23 @@ class Pass:
             if isinstance(source, EventsSource)
             else rows(_people(source.identifier.type, subjects.person)),
             self._records(staged, np.zeros(len(named), np.int64))(named),
+            self._shown(staged),
             emails,
             events,
         )
+
+    def _shown(self, staged: Staged) -> Mapping[str, pa.RecordBatch]:
+        """Who stands in a chunk, for the memory of a sync."""
+        source, part = self._pipeline.sources[staged.place.source], staged.place.part
+        subjects, type_ = staged.judged.subjects, source.identifier.type
+        if source.kind == "customers":
+            settled, _ = self._before.standing(part, subjects.rows)
+            return people.customers(type_, subjects, staged.judged.named, part, settled)
+        return {} if source.kind == "events" else people.deletions(type_, subjects, part)
+
+    def _marks_of(self, kind: str) -> Iterator[tuple[int, Marked]]:
+        parts = {each.part for each in of_kind(self._inputs, self._pipeline, kind)}
+        return (each for each in self._together.marks.every() if each[0] in parts)
 
     def _events(self, source: EventsSource, subjects: Subjects) -> tuple[Hashes, Hashes]:
         """What makes each event itself, and what makes two alike in every field."""
@@ -227,7 +246,9 @@ class Pass:
     def _actors(self, source: EventsSource, staged: Staged) -> Records:
         """Whom the events are about: each row where unknown people are rejected, else each once."""
         person, rows = staged.judged.subjects.person, staged.judged.subjects.rows
-        if self._pipeline.unknown_people(source) != "reject":
+        if not self._pipeline.has_customers:
+            person, rows = person[:0], rows[:0]  # nobody is unknown
+        elif self._pipeline.unknown_people(source) != "reject":
             person = pc.unique(person)
             rows = rows[: len(person)]
         return self._records(staged, rows)(_people(source.identifier.type, person))
@@ -256,6 +277,8 @@ class Pass:
         self._rows[part] = chunk.end.row - 1
         source.rows_read += chunk.end.row - chunk.first_row
         source.reject(staged.judged.rejections)
+        source.nameless += self._nameless(staged)
+        self._people.add(look.shown)
         if len(staged.dropped):
             source.skipped["transform"] += len(staged.dropped)
         source.see(look.sight)
@@ -274,6 +297,18 @@ class Pass:
             self._samples[source.kind] = self._sample(staged)
         rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
         self._progress(chunk.end.row - chunk.first_row)
+
+    def _nameless(self, staged: Staged) -> int:
+        """How many rows do not say, or not clearly, who they are about."""
+        column = self._pipeline.sources[staged.place.source].identifier.column
+        broken = {each.row for each in staged.chunk.rejections}
+        return sum(
+            each.row in broken
+            or any(
+                why.code.startswith("identifier_") or why.field == column for why in each.reasons
+            )
+            for each in staged.judged.rejections
+        )
 
     def _sample(self, staged: Staged) -> str:
         """The first operation of a chunk, as it would be sent."""
