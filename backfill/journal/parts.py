@@ -13,8 +13,12 @@ from backfill.journal.values import Counts, Part
 from backfill.rows import Position
 
 
-def load_parts(database: Database) -> dict[int, PartState]:
+def load_parts(database: Database, *, dropped: int = 0) -> dict[int, PartState]:
     """Every part by its id.
+
+    Args:
+        database: Where they are.
+        dropped: How many ids were given and taken back.
 
     Raises:
         StateError: The rows contradict each other, as when a page of the file is an older one.
@@ -27,7 +31,7 @@ def load_parts(database: Database) -> dict[int, PartState]:
         states = {row[0]: _part_state(row, ranges.pop(row[0], ())) for row in rows}
     except ValueError as error:
         raise corrupt(database.path, str(error)) from error
-    whole = not ranges and list(states) == list(range(1, len(states) + 1))
+    whole = not ranges and max(states, default=0) <= len(states) + dropped
     if not whole or any(state.imbalance() for state in states.values()):
         raise corrupt(database.path, "rows of its tables are missing")
     return states
@@ -46,6 +50,12 @@ def save_part(database: Database, state: PartState) -> None:
     kept = [(part, start, stop) for start, stop in changes.items() if stop is not None]
     database.run(tables.DELETE_SETTLED, gone)
     database.put(tables.PUT_SETTLED, kept)
+
+
+def delete_part(database: Database, part: int) -> None:
+    """Remove a part, its ranges and its rejections."""
+    for statement in tables.DELETE_PART:
+        database.run(statement, [(part,)])
 
 
 def _part_row(state: PartState) -> Row:

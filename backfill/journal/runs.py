@@ -40,6 +40,10 @@ class Runs:
         run = replace(tables.run_of(row), finished_at=finished_at, exit=exit_code, summary=summary)
         self._database.put(tables.PUT_RUN, [tables.run_row(run)])
 
+    def keep(self, count: int) -> None:
+        """Forget all but the last so many runs."""
+        self._database.run(tables.DELETE_RUNS, [(count,)])
+
     def all(self) -> list[Run]:
         """Every run, the first one first."""
         return [tables.run_of(row) for row in self._database.rows(tables.RUNS)]

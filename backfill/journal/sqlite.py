@@ -20,7 +20,7 @@ from backfill.journal.database import Database, corrupt
 from backfill.journal.directory import prepared
 from backfill.journal.lock import JobLock
 from backfill.journal.opening import journal_file
-from backfill.journal.parts import load_parts, save_part
+from backfill.journal.parts import delete_part, load_parts, save_part
 from backfill.journal.ranges import Ranges
 from backfill.journal.runs import Runs
 from backfill.journal.state import PartState
@@ -29,6 +29,7 @@ from backfill.journal.values import Counts, Part, Settlement, Totals
 from backfill.rows import Position, Rejection
 
 _PAGE_ROWS = 500
+_DROPPED = "parts_dropped"
 
 
 class Journal:
@@ -51,7 +52,7 @@ class Journal:
         self._kept_meta = dict(database.rows("SELECT * FROM meta"))
         self.meta: dict[str, Any] = {k: json.loads(v) for k, v in self._kept_meta.items()}
         self._totals = tables.totals_of(database.rows("SELECT * FROM total"))
-        self._states = load_parts(database)
+        self._states = load_parts(database, dropped=self.meta.get(_DROPPED, 0))
         if self._states and not self._totals.commits:
             raise corrupt(self.path, "its totals are missing")
         self._dirty: set[int] = set()
@@ -105,7 +106,8 @@ class Journal:
         self, path: str, *, source: int, size: int, digest: str, rows: int | None = None
     ) -> Part:
         """Take up one more file; its id is the next number."""
-        part = Part(len(self._states) + 1, path, source, size, digest, rows)
+        number = len(self._states) + self.meta.get(_DROPPED, 0) + 1
+        part = Part(number, path, source, size, digest, rows)
         self._states[part.id] = PartState(part)
         self._dirty.add(part.id)
         save_part(self._database, self._states[part.id])  # at once, since rejections refer to it
@@ -114,6 +116,13 @@ class Journal:
     def update_part(self, part: Part) -> None:
         """Replace what is known of a file: it was renamed, it grew, its rows were counted."""
         self._state(part.id).part = part
+
+    def drop_part(self, part: int) -> None:
+        """Forget a file and all that became of its rows; its id is never given again."""
+        del self._states[part]
+        self._dirty.discard(part)
+        self.meta[_DROPPED] = self.meta.get(_DROPPED, 0) + 1
+        delete_part(self._database, part)
 
     # -- settling
 

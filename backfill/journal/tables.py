@@ -81,6 +81,11 @@ ON CONFLICT (id) DO UPDATE SET
     merged = excluded.merged, rejected = excluded.rejected, deletes = excluded.deletes,
     skipped = excluded.skipped, reasons = excluded.reasons, checksum = excluded.checksum
 """
+DELETE_PART = (
+    "DELETE FROM settled WHERE part = ?",
+    "DELETE FROM rejection WHERE part = ?",
+    "DELETE FROM part WHERE id = ?",
+)
 PUT_SETTLED = "REPLACE INTO settled VALUES (?, ?, ?, ?)"
 DELETE_SETTLED = "DELETE FROM settled WHERE part = ? AND start = ?"
 ADD_REJECTION = "INSERT INTO rejection VALUES (?, ?, ?, ?)"
@@ -92,6 +97,7 @@ REJECTION = "SELECT * FROM rejection WHERE part = ? AND row = ?"
 REJECTION_COUNTS = "SELECT part, count(*) FROM rejection GROUP BY part"
 RUNS = "SELECT * FROM run ORDER BY id"
 RUN = "SELECT * FROM run WHERE id = ?"
+DELETE_RUNS = "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?"
 NEXT_RUN = "SELECT coalesce(max(id), 0) + 1 FROM run"
 PUT_RUN = "REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)"
 
