@@ -4,7 +4,7 @@ Only rows about which something had to be decided have a mark: repeats, merged p
 nobody names. They are kept in files of neighbouring rows, so that one file at a time is in memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import lru_cache
 from itertools import pairwise
@@ -109,6 +109,12 @@ class Marks:
             here = rows[at_most] == marked["row"]
             found[at_most[here]] = marked[here]
         return found if found["kind"].any() else None
+
+    def every(self) -> Iterator[tuple[int, Marked]]:
+        """All marks, part by part in the order of the rows."""
+        paths = self._folder.iterdir() if self._folder.exists() else ()
+        for part, bucket in sorted(tuple(map(int, path.name.split("-"))) for path in paths):
+            yield part, self._bucket(part, bucket)
 
     def _path(self, part: int, bucket: int) -> Path:
         return self._folder / f"{part}-{bucket}"

@@ -35,6 +35,7 @@ class SourcePlan:
         files: Its files.
         rows_read: Its rows.
         rejected: Those that would not be sent, before anything is sent.
+        nameless: Those of them that do not say who they are about.
         reasons: Rejected rows by reason code.
         skipped: Rows left out, by reason.
         merged: Rows that go out with another row of their person.
@@ -61,6 +62,7 @@ class SourcePlan:
     files: list[str] = field(default_factory=list)
     rows_read: int = 0
     rejected: int = 0
+    nameless: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     merged: int = 0
