@@ -133,6 +133,26 @@ ColumnSetting = Annotated[
 ]
 
 
+class Sync(Settings):
+    """How a source says what is new; counts in a sync only."""
+
+    mode: Literal["diff", "files", "cursor"] | None = None
+    column: str | None = None
+    lookback: DurationSetting = Field(default=2 * 86_400, ge=0)
+    vanished: Literal["keep", "delete"] = "keep"
+    deletes_max: AllowanceSetting = Allowance(share=0.01)
+    rows_change_max: AllowanceSetting = Allowance(share=0.5)
+    schema_change: Literal["refuse", "accept"] = "refuse"
+
+    @model_validator(mode="after")
+    def _fits_its_mode(self) -> Self:
+        if (self.mode == "cursor") != (self.column is not None):
+            raise ValueError('mode = "cursor" and column = "…" need each other')
+        if self.vanished == "delete" and self.mode not in ("diff", None):
+            raise ValueError('vanished = "delete" needs mode = "diff": no other sees every row')
+        return self
+
+
 class SourceSettings(Settings):
     """What every kind of source has."""
 
@@ -147,6 +167,7 @@ class SourceSettings(Settings):
     other_columns: Literal["keep", "drop", "error"] = "keep"
     columns: Mapping[str, ColumnSetting] = Field(default_factory=dict)
     reserved: Literal["refuse", "drop", "send"] = "refuse"
+    sync: Sync = Sync()
 
     @field_validator("delimiter")
     @classmethod
@@ -171,8 +192,29 @@ class CustomersSource(SourceSettings):
     create: bool = True
     shared_emails: Literal["refuse", "first", "send"] = "refuse"
 
+    @property
+    def sync_mode(self) -> Literal["diff", "files", "cursor"]:
+        """How a sync finds what is new."""
+        return self.sync.mode or "diff"
 
-class EventsSource(SourceSettings):
+
+class LastingSource(SourceSettings):
+    """Rows that stay as they are once they are written."""
+
+    @property
+    def sync_mode(self) -> Literal["files", "cursor"]:
+        """How a sync finds what is new."""
+        return "cursor" if self.sync.mode == "cursor" else "files"
+
+    @field_validator("sync")
+    @classmethod
+    def _no_diff(cls, value: Sync) -> Sync:
+        if value.mode == "diff" or value.vanished == "delete":
+            raise ValueError('only customers can be compared; use mode = "files" or "cursor"')
+        return value
+
+
+class EventsSource(LastingSource):
     """Events, each with the person it is about and the moment it happened."""
 
     kind: Literal["events"]
@@ -195,7 +237,7 @@ class EventsSource(SourceSettings):
         return value
 
 
-class DeletionsSource(SourceSettings):
+class DeletionsSource(LastingSource):
     """People to be deleted, or suppressed for ever."""
 
     kind: Literal["deletions"]
@@ -225,6 +267,7 @@ class Pipeline(Settings):
     name: str
     namespace: str = ""
     rejected_max: AllowanceSetting = Allowance(share=0.01)
+    keep_runs: int = Field(default=30, ge=1)
     destination: Destination = Destination()
     sources: tuple[Source, ...] = Field(alias="source")
     path: Path = Field(exclude=True)
@@ -320,6 +363,7 @@ _UNBOUND = (
     "earliest",
     "latest",
     "deletes_max",
+    "sync",
 )
 
 
@@ -346,6 +390,7 @@ _TABLES: dict[str, type[Settings]] = {
     "deletions": DeletionsSource,
     "destination": Destination,
     "identifier": Identifier,
+    "sync": Sync,
     "timestamp": EventTimestamp,
     "name": FromColumn,
     "columns": Column,
