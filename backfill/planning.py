@@ -93,7 +93,6 @@ class _Look:
     people: Records
     named: Records
     shown: Mapping[str, pa.RecordBatch]
-    shown: Mapping[str, pa.RecordBatch]
     emails: Records | None = None
     events: Records | None = None
 
@@ -153,7 +152,6 @@ class Pass:
         self._samples: dict[str, str] = {}
         self._together = Together(pipeline, folder)
         self._merged = MergedPeople(folder / "merged")
-        self._people = PeopleFiles(folder)
         self._people = PeopleFiles(folder)
         self._rejections = folder / REJECTIONS_FILE
         self._transforms = transforms_of(pipeline)
@@ -237,19 +235,6 @@ class Pass:
         parts = {each.part for each in of_kind(self._inputs, self._pipeline, kind)}
         return (each for each in self._together.marks.every() if each[0] in parts)
 
-    def _shown(self, staged: Staged) -> Mapping[str, pa.RecordBatch]:
-        """Who stands in a chunk, for the memory of a sync."""
-        source, part = self._pipeline.sources[staged.place.source], staged.place.part
-        subjects, type_ = staged.judged.subjects, source.identifier.type
-        if source.kind == "customers":
-            settled, _ = self._before.standing(part, subjects.rows)
-            return people.customers(type_, subjects, staged.judged.named, part, settled)
-        return {} if source.kind == "events" else people.deletions(type_, subjects, part)
-
-    def _marks_of(self, kind: str) -> Iterator[tuple[int, Marked]]:
-        parts = {each.part for each in of_kind(self._inputs, self._pipeline, kind)}
-        return (each for each in self._together.marks.every() if each[0] in parts)
-
     def _events(self, source: EventsSource, subjects: Subjects) -> tuple[Hashes, Hashes]:
         """What makes each event itself, and what makes two alike in every field."""
         namespace = self._pipeline.namespace
@@ -294,8 +279,6 @@ class Pass:
         source.reject(staged.judged.rejections)
         source.nameless += self._nameless(staged)
         self._people.add(look.shown)
-        source.nameless += self._nameless(staged)
-        self._people.add(look.shown)
         if len(staged.dropped):
             source.skipped["transform"] += len(staged.dropped)
         source.see(look.sight)
@@ -314,18 +297,6 @@ class Pass:
             self._samples[source.kind] = self._sample(staged)
         rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
         self._progress(chunk.end.row - chunk.first_row)
-
-    def _nameless(self, staged: Staged) -> int:
-        """How many rows do not say, or not clearly, who they are about."""
-        column = self._pipeline.sources[staged.place.source].identifier.column
-        broken = {each.row for each in staged.chunk.rejections}
-        return sum(
-            each.row in broken
-            or any(
-                why.code.startswith("identifier_") or why.field == column for why in each.reasons
-            )
-            for each in staged.judged.rejections
-        )
 
     def _nameless(self, staged: Staged) -> int:
         """How many rows do not say, or not clearly, who they are about."""
