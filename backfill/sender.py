@@ -188,6 +188,10 @@ class Sender:
             self._settle(batch, outcome)
         except BackfillError as error:
             self.stop(error)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: it must be told
+            bug = BackfillError(f"an answer could not be settled ({type(error).__name__})")
+            bug.__cause__ = error
+            self.stop(bug)
         finally:
             self._slots.release()
 
