@@ -2,19 +2,27 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from backfill.clock import Clock
+from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError, ExitCode, StateError, first_of
-from backfill.job import Job, rows_read
-from backfill.journal import Counts, Totals
+from backfill.job import Job, named_state_dir, rows_read, stored_plan
+from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
+from backfill.recording import recorded, save_course
+from backfill.report.course import COURSE_FILE, Course
+from backfill.report.html import write_report
+from backfill.report.redaction import Redact
 from backfill.report.rejected import RejectedRow, write_rejected
 from backfill.report.status import STATUS_FILE, State, Status, write_status
 from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
 from backfill.sender import Listener
+from backfill.telling import content_of
 
 
 class Told(Protocol):
@@ -45,6 +53,7 @@ class Account:
         self._plan: Plan | None = None
         self._run_id = 0
         self._held: Mapping[int, int] = {}
+        self._course = Course()
         self._before, self._before_totals = Counts(), Totals()
 
     def open(self, job: Job) -> None:
@@ -55,6 +64,8 @@ class Account:
         self._before_totals = job.journal.totals()
         self._run_id = job.journal.runs.start(utc_text(self._started_s))
         job.journal.commit()
+        if self._run_id > 1:
+            self._course = Course.load(self._folder / COURSE_FILE)
         self.show("planning")
 
     def counts(self) -> Counts:
@@ -68,6 +79,17 @@ class Account:
     def sending(self, held: Mapping[int, int]) -> None:
         """Rows begin to be sent; `held` grows as rows are found that must wait."""
         self._held = held
+
+    def watching(self, meter: Meter) -> AbstractAsyncContextManager[None]:
+        """Note how fast it goes, and the pauses, for the report."""
+        return recorded(
+            self._course,
+            self._folder / COURSE_FILE,
+            self._run_id,
+            rows=lambda: self.counts().rows(),
+            meter=meter,
+            clock=self._clock,
+        )
 
     def listener(self, told: Told) -> Listener:
         """Passes on what the send pass does, and keeps the status file up to date."""
@@ -117,10 +139,7 @@ class Account:
         journal = self._job.journal
         rows = rows_read(self._job, self._plan)
         journal.check_law(rows)
-        pending = {
-            part.id: rows[part.id] - journal.settled(part.id).settled_below(rows[part.id] + 1)
-            for part in journal.parts()
-        }
+        pending = _pending(journal, rows)
         seconds = float(journal.meta.get("seconds", 0.0)) + self._clock.since_start_s()
         journal.meta["seconds"] = round(seconds, 3)
         summary = self._summary(error, rows, pending)
@@ -133,9 +152,55 @@ class Account:
         except OSError as failure:
             raise _unwritten(self._folder, failure) from failure
         self.show("ended", summary.exit)
-        journal.runs.finish(self._run_id, summary.finished_at, summary.exit, summary.as_dict())
+        stopped = {"stopped": [error.what, error.next_step]} if error else {}
+        told = summary.as_dict() | stopped
+        journal.runs.finish(self._run_id, summary.finished_at, summary.exit, told)
         journal.commit()
+        save_course(self._course, self._folder / COURSE_FILE)
+        self._report(self._job, summary)
         return summary
+
+    def tell(self, job: Job, redact: Redact) -> tuple[Summary, Path]:
+        """Write the report of a job that is not running; nothing in its journal is changed.
+
+        Returns:
+            What became of the rows, and where the report is.
+
+        Raises:
+            StateError: The report cannot be written.
+        """
+        self._job = job
+        self._plan = stored_plan(job)
+        self._course = Course.load(self._folder / COURSE_FILE)
+        last = next(reversed(job.journal.runs.all()), None)
+        told = (last.summary or {}) if last else {}
+        held = enumerate(told.get("sources", ()))
+        self._held = {index: each.get("held", 0) for index, each in held}
+        rows = rows_read(job, self._plan)
+        summary = self._summary(None, rows, _pending(job.journal, rows))
+        if last and last.finished_at:
+            summary = replace(summary, finished_at=last.finished_at, exit=last.exit or 0)
+        else:
+            lost_s = max(self._course.seconds() - summary.seconds, 0.0)
+            summary = replace(summary, seconds=round(summary.seconds + lost_s, 3))
+        return summary, self._report(job, summary, redact)
+
+    def _report(self, job: Job, summary: Summary, redact: Redact = "values") -> Path:
+        plan = self._plan or stored_plan(job)
+        content = content_of(
+            self._pipeline,
+            job.journal,
+            plan,
+            summary,
+            self._course,
+            now_s=self._clock.unix_s(),
+            state_dir=named_state_dir(job),
+            redact=redact,
+        )
+        try:
+            return write_report(self._folder, content)
+        except OSError as failure:
+            raise _unwritten(self._folder, failure) from failure
 
     def _check_nothing_left(self, summary: Summary) -> None:
         """At the end of a run over all rows, none but those held back may be pending."""
@@ -249,6 +314,14 @@ def _unwritten(folder: Path, failure: OSError) -> StateError:
         f"{folder}: the report cannot be written: {failure.strerror}",
         next_step="make room or mend the permissions, then start the same command again",
     )
+
+
+def _pending(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:
+    """How many rows of each part are not settled."""
+    return {
+        part.id: rows[part.id] - journal.settled(part.id).settled_below(rows[part.id] + 1)
+        for part in journal.parts()
+    }
 
 
 def _all(counts: Mapping[int, Counts]) -> Counts:

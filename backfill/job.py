@@ -107,6 +107,20 @@ def plan_of(job: Job, *, now_s: float, progress: Progress) -> Plan:
     return plan
 
 
+def stored_plan(job: Job) -> Plan | None:
+    """The plan that the job went by last, if it is there and can still be read."""
+    try:
+        return stored(job.folder / PLAN_FOLDER, str(job.journal.meta.get("plan", "")))
+    except (OSError, ValueError):
+        return None
+
+
+def named_state_dir(job: Job) -> str:
+    """What `--state-dir` must say for a command to find the job; empty: nothing."""
+    usual = folder_of(job.pipeline, None)
+    return "" if job.folder.resolve() == usual.resolve() else str(job.folder.parent.resolve())
+
+
 def rows_read(job: Job, plan: Plan | None) -> Mapping[int, int]:
     """How many rows of each part belong to the accounts: those planned, or settled before."""
     planned = plan.found.rows if plan else {}

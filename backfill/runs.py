@@ -288,6 +288,7 @@ class _Run:
             region = await self._unless_stopped(self._region(delivery))
             check_region(self._pipeline.destination.region, region, url)
             bind_workspace(journal, region.workspace(credentials.site_id))
+            journal.meta["url"] = url
             plan = await asyncio.to_thread(self._plan, job)
             self._account.planned(plan)
             found = self._errand.guards(job, plan, self._clock.unix_s())
@@ -374,7 +375,8 @@ class _Run:
             loop.call_soon_threadsafe(sender.stop, why)
 
         self._stop.listen(stop)
-        await sender.send()
+        async with self._account.watching(delivery.meter):
+            await sender.send()
         job.journal.lower_ceilings()
 
     def _deadline(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backfill.cli import demo, initing, looking, sandbox, sending, status
+from backfill.cli import demo, initing, looking, reporting, sandbox, sending, status
 from backfill.cli.exits import Asked, Ending, leave, of_error
 from backfill.errors import UsageError
 
@@ -48,6 +48,7 @@ for _command in (
     sending.run,
     sending.retry,
     status.status,
+    reporting.report,
     sandbox.sandbox,
 ):
     app.command()(_command)

@@ -1,0 +1,379 @@
+"""The charts of a report: SVG made here, each in a wide and in a narrow form.
+
+Colours and sizes of letters are the style sheet's. What a pointer shows stands in `<title>`, so
+that it is there without a script as well; what a screen reader says is the drawing's label, and a
+table stands beside each chart.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from backfill.report.course import PAUSES, Bin, Course, bins, offsets
+from backfill.report.scales import (
+    Calendar,
+    Tick,
+    calendar,
+    day_ticks,
+    elapsed,
+    elapsed_ticks,
+    short,
+    ticks,
+)
+from backfill.report.svg import drawing, element, path
+
+COLOURS = 8
+"""So many colours there are in the style sheet; the last one is for all others."""
+
+_SEGMENT_MIN = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How large a drawing is, in pixels.
+
+    Args:
+        name: Which form it is, for the style sheet.
+        width: Its width.
+        left: Room for what stands at the left axis.
+        pieces: How many bars or steps there is room for.
+        ticks: How many labels below the axis there is room for.
+    """
+
+    name: str
+    width: int
+    left: int
+    pieces: int
+    ticks: int
+
+    @property
+    def right(self) -> int:
+        """Where the plot ends."""
+        return self.width - 12
+
+
+FORMS = (Form("wide", 1000, 58, 190, 9), Form("narrow", 340, 46, 46, 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One account of the law.
+
+    Args:
+        name: Its name.
+        rows: Its rows.
+    """
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Events by name and day.
+
+    Args:
+        by_name: Days since 1970 with their events, the most frequent name first.
+        together: So many days are put together, the first one stands for all.
+    """
+
+    by_name: Mapping[str, Mapping[int, int]]
+    together: int = 1
+
+    @property
+    def first(self) -> int:
+        """The first day."""
+        return min(map(min, self.by_name.values()))
+
+    @property
+    def last(self) -> int:
+        """The last day."""
+        return max(map(max, self.by_name.values())) + self.together - 1
+
+
+def balance(rows_read: int, parts: Sequence[Part]) -> Markup:
+    """The law as two bars of the same length: what was read, and what became of it."""
+    said = " + ".join(f"{part.rows:,} {part.name}" for part in parts)
+    label = f"{rows_read:,} rows read = {said}"
+    return _forms(label, 104, lambda form: _balance(form, rows_read, parts))
+
+
+def _balance(form: Form, rows_read: int, parts: Sequence[Part]) -> list[Markup]:
+    width, shown = float(form.width), [part for part in parts if part.rows]
+    widths = _widths([part.rows for part in shown], width, _SEGMENT_MIN)
+    drawn = [
+        _words(0, 14, f"{rows_read:,} rows read", "caption"),
+        element("rect", x=0, y=22, width=width, height=26, rx=4, class_="read"),
+        _words(0, 68, "what became of them", "caption"),
+    ]
+    at = 0.0
+    for part, wide in zip(shown, widths, strict=True):
+        gap = 1.5 if wide > _SEGMENT_MIN else 0.5
+        said = f"{part.rows:,} {part.name} ({part.rows / max(rows_read, 1):.2%})"
+        drawn.append(
+            element(
+                "rect",
+                element("title", said),
+                x=at,
+                y=76,
+                width=max(wide - gap, 1.0),
+                height=26,
+                rx=min(4.0, wide / 3),
+                class_=f"part {part.name}",
+            )
+        )
+        at += wide
+    return drawn
+
+
+def _widths(amounts: Sequence[int], width: float, least: float) -> list[float]:
+    """Shares of a width; the small ones are drawn a little too wide, to be seen at all."""
+    total = sum(amounts) or 1
+    small = [each for each in amounts if each / total * width < least]
+    rest = (width - least * len(small)) / ((total - sum(small)) or 1)
+    return [least if each / total * width < least else each * rest for each in amounts]
+
+
+def speed(course: Course) -> Markup:
+    """Rows and requests per second over the time of sending."""
+    label = "Rows settled per second over the time of sending"
+    return _forms(label, 230, lambda form: _speed(form, course))
+
+
+def latency(course: Course) -> Markup:
+    """The mean latency over the time of sending."""
+    label = "Mean latency of the service's answers over the time of sending"
+    return _forms(label, 180, lambda form: _latency(form, course))
+
+
+def _speed(form: Form, course: Course) -> list[Markup]:
+    found = bins(course, form.pieces)
+    plot = _Plot(form, 20, 200, found[-1].until_s)
+    up = ticks(max(each.rows_per_second for each in found), 4, whole=True)
+    plot.grid(up, elapsed_ticks(plot.last, form.ticks), "rows/s")
+    _waits(plot, course)
+    outline = [
+        point
+        for each in found
+        for point in (
+            (plot.x(each.from_s), plot.y(each.rows_per_second)),
+            (plot.x(each.until_s), plot.y(each.rows_per_second)),
+        )
+    ]
+    floor = [(plot.x(plot.last), plot.y(0)), (plot.x(0), plot.y(0))]
+    plot.drawn.append(element("path", d=path(outline + floor, close=True), class_="area"))
+    plot.drawn.append(element("path", d=path(outline), class_="line"))
+    _runs(plot, course)
+    _tips(plot, found)
+    return plot.drawn
+
+
+def _latency(form: Form, course: Course) -> list[Markup]:
+    found = bins(course, form.pieces)
+    plot = _Plot(form, 20, 150, found[-1].until_s)
+    known = [each for each in found if each.latency_s is not None]
+    up = ticks(1000 * max(each.latency_s or 0.0 for each in known), 3, whole=True)
+    plot.grid(up, elapsed_ticks(plot.last, form.ticks), "ms")
+    _waits(plot, course)
+    for line in _unbroken(found):
+        points = [
+            (plot.x((each.from_s + each.until_s) / 2), plot.y(1000 * (each.latency_s or 0.0)))
+            for each in line
+        ]
+        plot.drawn.append(element("path", d=path(points), class_="line second"))
+        if len(points) == 1:
+            (x, y), *_ = points
+            plot.drawn.append(element("circle", cx=x, cy=y, r=3, class_="dot second"))
+    _runs(plot, course)
+    _tips(plot, found)
+    return plot.drawn
+
+
+def _unbroken(found: Sequence[Bin]) -> list[list[Bin]]:
+    """The bins with a latency, neighbours together."""
+    lines: list[list[Bin]] = [[]]
+    for each in found:
+        if each.latency_s is None:
+            lines.append([])
+        else:
+            lines[-1].append(each)
+    return [line for line in lines if line]
+
+
+def history(days: Days) -> Markup:
+    """Events by name over the time when they happened."""
+    names = ", ".join(days.by_name)
+    label = f"Events by the time when they happened, one colour a name: {names}"
+    return _forms(label, 270, lambda form: _history(form, days))
+
+
+def in_pieces(days: Days, count: int) -> tuple[Calendar, dict[int, Counter[str]]]:
+    """Events by name in at most so many pieces of the calendar, by the first day of each."""
+    parts = calendar(days.first, days.last, count, days.together)
+    pieces: dict[int, Counter[str]] = {
+        start: Counter() for start in parts.starts(days.first, days.last)
+    }
+    for name, counted in days.by_name.items():
+        for at, count_ in counted.items():
+            pieces[parts.start(at)][name] += count_
+    return parts, pieces
+
+
+def _history(form: Form, days: Days) -> list[Markup]:
+    parts, pieces = in_pieces(days, form.pieces)
+    first, last = min(pieces), parts.after(max(pieces))
+    plot = _Plot(form, 20, 236, last - first)
+    up = ticks(max(each.total() for each in pieces.values()), 4, whole=True)
+    below = [Tick(each.at - first, each.label) for each in day_ticks(first, last, form.ticks)]
+    plot.grid(up, below, "events")
+    for start, counted in pieces.items():
+        left, right = plot.x(start - first), plot.x(parts.after(start) - first)
+        wide = max(right - left - min(1.5, (right - left) / 5), 0.8)
+        plot.drawn += _stack(plot, days.by_name, counted, left, wide)
+        said = [f"{parts.label(start)}: {counted.total():,} events"]
+        said += [f"{name}: {counted[name]:,}" for name in days.by_name if counted[name]]
+        plot.tip(left, right, "\n".join(said))
+    return plot.drawn
+
+
+def _stack(
+    plot: "_Plot", names: Mapping[str, object], counted: Counter[str], left: float, wide: float
+) -> list[Markup]:
+    drawn, below = [], 0
+    for place, name in enumerate(names):
+        if not counted[name]:
+            continue
+        top, bottom = plot.y(below + counted[name]), plot.y(below)
+        below += counted[name]
+        height = max(bottom - top, 0.5)
+        colour = f"c{min(place, COLOURS - 1)}"
+        drawn.append(element("rect", x=left, y=top, width=wide, height=height, class_=colour))
+    return drawn
+
+
+class _Plot:
+    """The inside of a chart.
+
+    Args:
+        form: How large it is.
+        top: Where the plot begins, from above.
+        bottom: Where it ends.
+        last: What stands at its right end, in the axis's own units; 0 stands at the left.
+    """
+
+    def __init__(self, form: Form, top: int, bottom: int, last: float) -> None:
+        self.drawn: list[Markup] = []
+        self.last = last
+        self._form, self._top, self._bottom = form, top, bottom
+        self._highest = 1.0
+
+    def x(self, value: float) -> float:
+        """Where a value of the lower axis stands."""
+        return self._form.left + value / self.last * (self._form.right - self._form.left)
+
+    def y(self, value: float) -> float:
+        """Where a value of the left axis stands."""
+        return self._bottom - value / self._highest * (self._bottom - self._top)
+
+    def grid(self, up: Sequence[Tick], below: Sequence[Tick], unit: str) -> None:
+        """The axes, with a line at each tick."""
+        left, right = self._form.left, self._form.right
+        self._highest = up[-1].at
+        self.drawn.append(_words(left - 8, self._top - 8, unit, "unit end"))
+        for each in up:
+            y = self.y(each.at)
+            self.drawn.append(element("line", x1=left, y1=y, x2=right, y2=y, class_="grid"))
+            self.drawn.append(_words(left - 8, y + 4, each.label, "tick end"))
+        for each in below:
+            x = self.x(each.at)
+            bottom = self._bottom
+            self.drawn.append(element("line", x1=x, y1=bottom, x2=x, y2=bottom + 5, class_="axis"))
+            side = "end" if x > right - 20 else "" if x < left + 12 else "middle"
+            self.drawn.append(_words(x, bottom + 20, each.label, f"tick {side}"))
+        y = self._bottom
+        self.drawn.append(element("line", x1=left, y1=y, x2=right, y2=y, class_="axis"))
+
+    def band(self, from_: float, until: float, title: str, class_: str) -> None:
+        """Mark a piece of the lower axis, from top to bottom."""
+        wide = max(self.x(min(until, self.last)) - self.x(from_), 1.5)
+        self.drawn.append(
+            element(
+                "rect",
+                element("title", title),
+                x=self.x(from_),
+                y=self._top,
+                width=wide,
+                height=self._bottom - self._top,
+                class_=class_,
+            )
+        )
+
+    def tip(self, left: float, right: float, title: str) -> None:
+        """Show words while the pointer is between two places."""
+        self.drawn.append(
+            element(
+                "rect",
+                element("title", title),
+                x=left,
+                y=self._top,
+                width=max(right - left, 0.5),
+                height=self._bottom - self._top,
+                class_="tip",
+            )
+        )
+
+    def rule(self, at: float, label: str) -> None:
+        """A vertical line with a word at its top."""
+        x = self.x(at)
+        top, bottom = self._top - 4, self._bottom
+        self.drawn.append(element("line", x1=x, y1=top, x2=x, y2=bottom, class_="rule"))
+        self.drawn.append(_words(x + 4, self._top - 8, label, "unit"))
+
+
+def _waits(plot: _Plot, course: Course) -> None:
+    starts = offsets(course)
+    for each in course.waits:
+        if each.run in starts:
+            at_s = max(starts[each.run] + each.from_s, 0.0)
+            why = PAUSES.get(each.reason, each.reason)
+            said = f"paused for {elapsed(each.seconds)}: {why}"
+            plot.band(min(at_s, plot.last), at_s + each.seconds, said, "wait")
+
+
+def _runs(plot: _Plot, course: Course) -> None:
+    """A line where each later run begins; labels only where they do not run into each other."""
+    spans = course.spans()
+    starts = [(run, offset + spans[run][0].from_s) for run, offset in offsets(course).items()]
+    labelled = plot.x(0)
+    for run, at_s in starts[1:]:
+        free = plot.x(at_s) - labelled > _RULE_WIDTH and plot.x(at_s) < plot.x(plot.last) - 40
+        plot.rule(at_s, f"run {run}" if free else "")
+        labelled = plot.x(at_s) if free else labelled
+
+
+_RULE_WIDTH = 48
+
+
+def _tips(plot: _Plot, found: Sequence[Bin]) -> None:
+    for each in found:
+        answered = "" if each.latency_s is None else f"\n{1000 * each.latency_s:,.0f} ms latency"
+        plot.tip(
+            plot.x(each.from_s),
+            plot.x(each.until_s),
+            f"{elapsed(each.from_s)} to {elapsed(each.until_s)}\n{each.rows_per_second:,.0f} rows/s"
+            f"\n{short(round(each.attempts_per_second, 1))} requests/s{answered}",
+        )
+
+
+def _forms(label: str, height: int, draw: Callable[[Form], list[Markup]]) -> Markup:
+    """The same drawing in every form; the style sheet shows one of them."""
+    return Markup("").join(
+        drawing(form.width, height, label, *draw(form), class_=f"chart {form.name}")
+        for form in FORMS
+    )
+
+
+def _words(x: float, y: float, words: str, class_: str) -> Markup:
+    return element("text", words, x=x, y=y, class_=class_)

@@ -1,0 +1,218 @@
+"""The report as one HTML file: it needs no network, fits any screen, and prints.
+
+Its own policy forbids the browser to load anything and to run any script but the one in it, so
+that a name from a file can do no harm even if it were taken for markup.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from backfill.errors import ExitCode
+from backfill.files import write_atomically
+from backfill.report.content import Content
+from backfill.report.summary import Summary, duration, size
+from backfill.report.tables import counted, titled
+
+REPORT_FILE = "report.html"
+
+EXITS = {
+    ExitCode.DELIVERED: "all delivered",
+    ExitCode.BUG: "a bug in backfill",
+    ExitCode.USAGE: "the pipeline file or a source could not be used",
+    ExitCode.REJECTIONS: "done, some rows rejected",
+    ExitCode.CREDENTIALS: "credentials or region",
+    ExitCode.SOURCE_CHANGED: "the source changed",
+    ExitCode.STATE: "the state could not be used",
+    ExitCode.GUARD: "refused by a guard, nothing sent",
+    ExitCode.UNAVAILABLE: "service unavailable, or time was up",
+    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.TERMINATED: "terminated",
+}
+ACCOUNTS = {
+    "delivered": "accepted by Customer.io",
+    "merged": "sent with another row of the same person",
+    "skipped": "left out on purpose",
+    "rejected": "not sent or refused, each with its reason",
+    "pending": "still to be sent",
+}
+
+_TABLE_ROWS = 40
+_RUNS_SHOWN = 50
+_COURSE_MIN_S = 1.0
+"""A shorter course makes no curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended, at a glance: a tone for the style sheet, a word, a sentence."""
+
+    tone: str
+    word: str
+    sentence: str
+
+
+def write_report(folder: Path, content: Content) -> Path:
+    """Put the report into a job's directory, and name it.
+
+    Raises:
+        OSError: The disk is full, or the directory cannot be written to.
+    """
+    path = folder / REPORT_FILE
+    write_atomically(path, render(content))
+    return path
+
+
+def render(content: Content) -> bytes:
+    """The report as UTF-8."""
+    # Late: a run that has not ended needs neither.
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    from backfill.report import charts  # noqa: PLC0415
+
+    home = Environment(
+        autoescape=True,
+        loader=PackageLoader("backfill.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    home.filters |= {"n": "{:,}".format, "size": size, "duration": duration, "moment": _moment}
+    script = _asset("report.js")
+    page = home.get_template("report.html.j2").render(
+        _named(content),
+        charts=charts,
+        style=_asset("report.css"),
+        script=script,
+        script_digest=_digest(script),
+    )
+    return page.encode("utf-8", "replace")  # the name of a file need not be text
+
+
+def outcome_of(content: Content) -> Outcome:
+    """What happened, in a word and in one sentence."""
+    summary = content.summary
+    tone, word = _verdict(content)
+    total = counted(summary.rows_read, "row")
+    place = content.destination
+    if not summary.delivered:
+        return Outcome(tone, word, f"Nothing has been delivered to {place} yet.")
+    if summary.delivered == summary.rows_read:
+        done = f"All {total} were delivered to {place}"
+    else:
+        done = f"{summary.delivered:,} of {total} were delivered to {place}"
+    sentence = f"{done} in {duration(summary.seconds)}"
+    if len(content.calls) > 1:
+        sentence += f", over {len(content.calls)} runs"
+    return Outcome(tone, word, sentence + _others(summary))
+
+
+def _verdict(content: Content) -> tuple[str, str]:
+    summary = content.summary
+    if not content.ended:
+        return "bad", "Cut off"
+    if summary.exit == ExitCode.GUARD and not summary.delivered:
+        return "bad", "Not started"
+    if summary.exit not in (ExitCode.DELIVERED, ExitCode.REJECTIONS):
+        return "bad", "Stopped early"
+    if summary.pending > summary.held:
+        return "bad", "Unfinished"
+    if summary.pending:
+        return "some", "Done so far"
+    if not summary.complete:
+        return "some", "A part is done"
+    return ("some", "Done, with rejections") if summary.rejected else ("good", "Complete")
+
+
+def _others(summary: Summary) -> str:
+    """What is to be said of the rows that were not delivered."""
+    waiting = summary.pending - summary.held
+    said = [
+        (summary.merged, "went out merged with another row of their person"),
+        (summary.skipped, "were skipped on purpose"),
+        (summary.rejected, "were rejected"),
+        (summary.held, "are held until they are 72 hours old"),
+        (waiting, "are still to be sent"),
+    ]
+    parts = [f"{count:,} {_agreeing(words, count)}" for count, words in said if count]
+    if not parts:
+        return "."
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"; {listed}."
+
+
+def _agreeing(words: str, count: int) -> str:
+    """A verb in the singular where it is about one row."""
+    if count != 1:
+        return words
+    verb, _, rest = words.partition(" ")
+    rest = rest.replace("they are", "it is")
+    return f"{ {'were': 'was', 'are': 'is'}.get(verb, verb) } {rest}"
+
+
+def _named(content: Content) -> dict[str, Any]:
+    """What the template calls by name."""
+    from backfill.report import charts, course, scales  # noqa: PLC0415
+
+    summary = content.summary
+    kinds = {each.kind for each in summary.sources}
+    by_kind = {
+        kind: sum(each.delivered for each in summary.sources if each.kind == kind)
+        for kind in ("customers", "events", "deletions")
+        if kind in kinds
+    }
+    curve = content.course.seconds() >= _COURSE_MIN_S
+    days = content.history.days
+    return {
+        "content": content,
+        "summary": summary,
+        "outcome": outcome_of(content),
+        "by_kind": by_kind,
+        "titles": titled([each.kind for each in summary.sources]),
+        "accounts": ACCOUNTS,
+        "parts": [charts.Part(name, getattr(summary, name)) for name in ACCOUNTS],
+        "curve": curve,
+        "latency": curve and any(each.latency_s for each in content.course.steps),
+        "bins": course.bins(content.course, _TABLE_ROWS) if curve else [],
+        "elapsed": scales.elapsed,
+        "days": days,
+        "pieces": _pieces(days) if days else [],
+        "names": list(days.by_name) if days else [],
+        "totals": {name: sum(each.values()) for name, each in days.by_name.items()} if days else {},
+        "pauses": course.PAUSES,
+        "dates": (scales.long_day(days.first), scales.long_day(days.last)) if days else (),
+        "calls": content.calls[-_RUNS_SHOWN:],
+        "exits": {int(code): words for code, words in EXITS.items()},
+    }
+
+
+def _pieces(days: Any) -> Sequence[tuple[str, Any]]:
+    """The history as lines of a table: what each piece is called, and its events by name."""
+    from backfill.report import charts  # noqa: PLC0415
+
+    parts, pieces = charts.in_pieces(days, _TABLE_ROWS)
+    return [(parts.label(start), counted) for start, counted in pieces.items()]
+
+
+def _moment(text: str | None) -> str:
+    """A moment as people read it.
+
+    >>> _moment("2026-11-21T23:59:01Z")
+    '2026-11-21 23:59:01 UTC'
+    """
+    return text.replace("T", " ").replace("Z", " UTC") if text else ""
+
+
+def _asset(name: str) -> Any:
+    from markupsafe import Markup  # noqa: PLC0415
+
+    text = (files("backfill.report") / "templates" / name).read_text("utf-8")
+    return Markup(text)  # noqa: S704  # our own file
+
+
+def _digest(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
