@@ -1,0 +1,95 @@
+"""What a terminal shows while the program works, wide and narrow, and what a log gets instead."""
+
+import pytest
+
+from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, people
+from tests.terminals import in_terminal
+
+SLOW = {"kind": "latency", "seconds": 0.25, "method": "POST"}
+THROTTLED = {"kind": "status", "status": 429, "requests": [3]}
+FILLING = "x" * 20_000
+ROWS = 400
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """A job of some twenty requests, with one bad row."""
+    rows = (f"p{n % 10},seen,2024-01-01T00:00:00Z,{n},{FILLING}\n" for n in range(ROWS))
+    text = HEADER.replace("\n", ",filling\n") + "p1,seen,never,0,\n" + "".join(rows)
+    files = {"events.csv": text, "customers.csv": people(*(f"p{n}" for n in range(10)))}
+    return job(tmp_path, files, CUSTOMERS, EVENTS)
+
+
+def _run(pipeline, sandbox, clean_env, *more, columns):
+    command = ("-m", "backfill", "run", pipeline, "--url", sandbox.url, "--concurrency", "1")
+    return in_terminal(*command, *more, columns=columns, cwd=pipeline.parent, env=clean_env)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 132])
+def test_a_bar_stays_in_its_line(pipeline, sandbox, clean_env, columns):
+    """No state of a bar is wider than the terminal, and the last one says that all is done."""
+    sandbox.misbehave(SLOW)
+
+    shown = _run(pipeline, sandbox, clean_env, columns=columns)
+
+    assert shown.code == 3
+    bars = shown.drawn("send")
+    assert len(set(bars)) > 2
+    assert max(map(len, bars)) <= columns
+    assert bars[-1].startswith("send 100%")
+    assert all("rejected" in bar for bar in bars)
+    assert "plan: 411 rows looked at, 1 rejected" in " ".join(shown.text.split())
+
+
+def test_a_wide_terminal_shows_all_of_it(pipeline, sandbox, clean_env):
+    """Rows, requests, speed and the rejected ones, beside a bar."""
+    sandbox.misbehave(SLOW)
+
+    last = _run(pipeline, sandbox, clean_env, columns=120).drawn("send")[-1]
+
+    assert "|████" in last
+    assert "411/411 rows" in last
+    assert " req  " in last
+    assert "/s  " in last
+    assert last.endswith("1 rejected")
+
+
+def test_a_pause_says_why(pipeline, sandbox, clean_env):
+    """Nobody wonders why nothing moves."""
+    sandbox.misbehave(THROTTLED, SLOW)
+
+    shown = _run(pipeline, sandbox, clean_env, columns=80)
+
+    assert any("429: waiting" in bar for bar in shown.drawn("send"))
+
+
+def test_nobody_is_asked_about_a_sandbox(pipeline, sandbox, clean_env):
+    """Loopback is for playing: a run starts by itself, also on a terminal."""
+    assert "start now?" not in _run(pipeline, sandbox, clean_env, columns=80).text
+
+
+def test_quiet_draws_nothing(pipeline, sandbox, clean_env):
+    """Only what to do next is left, also on a terminal."""
+    shown = _run(pipeline, sandbox, clean_env, "--quiet", columns=80)
+
+    assert [frame.partition(":")[0] for frame in shown.frames] == ["next"], shown.text
+
+
+def test_a_log_gets_plain_lines(pipeline, sandbox, backfill):
+    """Without a terminal: whole lines, one at the end of each phase, no control characters."""
+    ended = backfill("run", pipeline, "--url", sandbox.url)
+
+    lines = ended.stderr.splitlines()
+    assert "plan: 411 rows looked at, 1 rejected" in lines
+    assert any(line.startswith("send: 411/411 rows, ") for line in lines)
+    assert "\r" not in ended.stderr
+    assert "\x1b" not in ended.stderr
+    assert ended.stdout.startswith("job: done, 1 row rejected\n")
+
+
+def test_stdout_stays_clean_for_programs(pipeline, sandbox, backfill):
+    """With --json nothing else is on stdout."""
+    ended = backfill("run", pipeline, "--url", sandbox.url, "--json")
+
+    assert len(ended.stdout.splitlines()) == 1
+    assert ended.summary["rejected"] == 1

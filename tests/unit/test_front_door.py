@@ -1,0 +1,45 @@
+"""`import backfill`: the public names, and nothing heavy behind them until they are used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import backfill
+
+HEAVY = ("pyarrow", "pandas", "numpy", "httpx", "aiohttp", "pydantic", "typer", "tqdm", "duckdb")
+
+
+@pytest.mark.parametrize("name", backfill.__all__)
+def test_every_public_name_is_there(name):
+    """What the front door promises can be had."""
+    assert getattr(backfill, name) is not None
+
+
+def test_the_names_are_sorted_and_shown():
+    """`dir` and `*` give the same list."""
+    assert backfill.__all__ == sorted(backfill.__all__) == dir(backfill)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    """As in any other module, so that `hasattr` works."""
+    assert not hasattr(backfill, "no_such_name")
+
+
+def test_importing_it_loads_nothing_heavy():
+    """Whoever catches `backfill.BackfillError` does not wait for Arrow."""
+    code = f"import backfill, sys; print([n for n in {HEAVY} if n in sys.modules])"
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout == "[]\n"
+
+
+def test_the_command_line_loads_nothing_heavy():
+    """`backfill --help` must answer before one has looked away; Typer is all that it needs."""
+    heavy = [*(name for name in HEAVY if name != "typer"), "rich"]
+    code = f"import backfill.cli.app, sys; print([n for n in {heavy} if n in sys.modules])"
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout == "[]\n"
