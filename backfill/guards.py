@@ -135,11 +135,12 @@ def _deletions(
     source: DeletionsSource, seen: SourcePlan, plan: Plan, of_source: str
 ) -> Iterator[Guard]:
     people = sum(each.operations for each in plan.sources if each.kind == "customers")
-    if source.deletes_max.reached_by(seen.operations, people):
+    gone = seen.operations - seen.skipped["repeated_person"]
+    if source.deletes_max.reached_by(gone, people):
         yield Guard(
             "deletes_max",
-            f"{of_source} would {source.action} {seen.operations:,} people, more than deletes_max",
-            f"set deletes_max = {seen.operations} in this source if that is meant",
+            f"{of_source} would {source.action} {gone:,} people, more than deletes_max",
+            f"set deletes_max = {gone} in this source if that is meant",
         )
     if plan.found.both:
         yield Guard(

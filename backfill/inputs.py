@@ -93,7 +93,8 @@ def bind(inputs: Sequence[Input], journal: Journal, *, append: bool) -> list[Inp
     for each in inputs:
         if parts[id(each)] is not None:
             continue
-        grown = next((part for part in unclaimed.values() if part.path == each.name), None)
+        at = (each.source, each.name)
+        grown = next((one for one in unclaimed.values() if (one.source, one.path) == at), None)
         if grown is not None:
             del unclaimed[grown.id]
             has_grown = _has_grown(each, grown)

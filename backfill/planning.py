@@ -328,7 +328,8 @@ class Pass:
             source.shared_emails = found.shared_emails[index]
             source.unknown_people = found.unknown_people[index]
             source.rejected += found.unknown_rows[index]
-            source.reasons["unknown_person"] += found.unknown_rows[index]
+            if found.unknown_rows[index]:
+                source.reasons["unknown_person"] += found.unknown_rows[index]
             source.skipped.update(
                 {SKIPPED[mark]: count for (at, mark), count in found.skipped.items() if at == index}
             )
