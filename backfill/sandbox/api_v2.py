@@ -45,7 +45,10 @@ def _batch(call: Call, workspace: Workspace) -> Answer:
         return answers.errors([Problem("batch", "must be a list of operations", "required")])
     if not items:
         return answers.OK
-    operations = [_read(item, index, call, workspace) for index, item in enumerate(items)]
+    if call.is_chosen is None:
+        operations = [read_item(item, behaviour) for item in items]
+    else:
+        operations = [_read(item, index, call, workspace) for index, item in enumerate(items)]
     workspace.apply(operations, call.number)
     problems = [
         (index, problem)

@@ -10,6 +10,7 @@ POST /sandbox/reset                 forget everything but the environment id
 """
 
 from collections import deque
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from backfill.sandbox import reports, segments
 from backfill.sandbox.faults import Faults, Script, script_of
 from backfill.sandbox.faults import __doc__ as documentation
 from backfill.sandbox.gateway import Recent
+from backfill.sandbox.settings import Behaviour, changed
 from backfill.sandbox.workspace import Workspace
 
 LIMIT_MAX = 10_000
@@ -42,6 +44,8 @@ def routes(workspace: Workspace, faults: Faults, recent: deque[Recent]) -> list[
         Route("/sandbox/requests", inspection.requests),
         Route("/sandbox/faults", inspection.faults),
         Route("/sandbox/faults", inspection.install, methods=["POST"]),
+        Route("/sandbox/behaviour", inspection.behaviour),
+        Route("/sandbox/behaviour", inspection.behave, methods=["POST"]),
         Route("/sandbox/help", inspection.help),
         Route("/sandbox/reset", inspection.reset, methods=["POST"]),
     ]
@@ -132,8 +136,23 @@ class _Inspection:
         self._faults.install(script_of(await json_of(request)))
         return as_json(self._faults.report())
 
+    async def behaviour(self, _request: Request) -> Response:
+        return as_json(asdict(self._workspace.settings.behaviour))
+
+    async def behave(self, request: Request) -> Response:
+        now = self._workspace.settings.behaviour
+        self._workspace.behave(changed(now, await json_of(request)))
+        return as_json(asdict(self._workspace.settings.behaviour))
+
     async def help(self, _request: Request) -> Response:
-        return as_json({"paths": __doc__, "faults": documentation, "segments": segments.__doc__})
+        return as_json(
+            {
+                "paths": __doc__,
+                "faults": documentation,
+                "segments": segments.__doc__,
+                "behaviour": Behaviour.__doc__,
+            }
+        )
 
     async def reset(self, _request: Request) -> Response:
         self._workspace.reset()

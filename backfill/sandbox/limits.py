@@ -59,6 +59,20 @@ def attribute_problems(attributes: dict[str, Any], at: str = "attributes") -> It
             )
 
 
+def own_name_problems(attributes: dict[str, Any], at: str = "attributes") -> Iterator[Problem]:
+    """Identifiers among a person's attributes that can name nobody."""
+    for name in ("id", "email"):
+        value = attributes.get(name)
+        if value is None or type(value) is int:
+            continue
+        if type(value) is not str:
+            yield Problem(f"{at}.{name}", "must be a string or a number")
+        elif bytes_of(value) > IDENTIFIER_BYTES_MAX[name]:
+            yield Problem(
+                f"{at}.{name}", f"cannot be longer than {IDENTIFIER_BYTES_MAX[name]} bytes"
+            )
+
+
 def _value_bytes(value: Any) -> int:
     """A text counts as its bytes, anything nested as its JSON."""
     if isinstance(value, str):

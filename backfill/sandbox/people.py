@@ -75,6 +75,8 @@ class People:
 
     def find(self, identifier: str, named: str) -> Person | None:
         """The person of this name; also a suppressed one."""
+        if identifier == "id":
+            return self._by["id"].get(named)
         if identifier == "cio_id":
             return self._of_cio_id(named)
         if identifier == "anonymous_id":
@@ -107,19 +109,20 @@ class People:
         One that the person has already is changed only if it is among `changeable`.
 
         Returns:
-            False, and nothing is done, where one of them is somebody else's.
+            False, and nothing is done, where the id or the e-mail is somebody else's.
         """
-        new: dict[str, str] = {}
-        for identifier in self._by:
-            named = attributes.get(identifier)
-            if named in (None, ""):
-                continue
-            if self.find(identifier, str(named)) not in (None, person):
-                return False
-            if str(named) != getattr(person, identifier):
-                new[identifier] = str(named)
-        for identifier, named in new.items():
-            if getattr(person, identifier) is None or identifier in changeable:
+        given = {
+            identifier: str(attributes[identifier])
+            for identifier in ("id", "email", "phone")
+            if attributes.get(identifier) not in (None, "")
+        }
+        owners = {identifier: self.find(identifier, given[identifier]) for identifier in given}
+        if any(owners.get(key) not in (None, person) for key in ("id", "email")):
+            return False
+        for identifier, named in given.items():
+            own = getattr(person, identifier)
+            is_free = owners[identifier] in (None, person)  # a phone may be several people's
+            if is_free and named != own and (own is None or identifier in changeable):
                 self.rename(person, identifier, named)
         return True
 

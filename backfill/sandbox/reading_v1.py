@@ -34,6 +34,7 @@ def identify(text: str, body: Body, behaviour: Behaviour) -> Operation:
     problems = [*_identifier_problems(identifier, named)]
     attributes = {key: value for key, value in body.items() if key != "_timestamp"}
     problems.extend(limits.attribute_problems(attributes))
+    problems.extend(limits.own_name_problems(attributes))
     if identifier == "id" and str(attributes.get("id") or named) != named:
         problems.append(
             Problem("id", "differs", sentence="id attribute and identifier are not the same value")

@@ -119,6 +119,7 @@ def _identify(item: dict[str, Any], body_hash: int, behaviour: Behaviour) -> Ope
     problems: list[Problem] = []
     identifier, named = _person(item, problems)
     attributes = fields.attributes_of(item, problems)
+    problems.extend(limits.own_name_problems(attributes))
     if "cio_relationships" in item:
         problems.extend(fields.relationship_problems(item, ("object_type_id", "object_id")))
     occurred_s, _ = limits.moment(item, "timestamp", behaviour)

@@ -25,16 +25,16 @@ class Seen:
     """
 
     def __init__(self, window_s: int | None = None) -> None:
-        self._window_s = window_s
+        self.window_s = window_s
         self._young: dict[int, int] = {}
         self._runs: list[tuple[Keys, Seconds]] = []
 
     def admit(self, event_ids: Sequence[str], now_s: float) -> list[bool]:
         """Whether each id is new; from now on it no longer is."""
-        if self._window_s == 0:
+        if self.window_s == 0:
             return [True] * len(event_ids)
         second = int(now_s)
-        oldest = -1 if self._window_s is None else second - self._window_s
+        oldest = -1 if self.window_s is None else second - self.window_s
         keys = [hash(event_id) for event_id in event_ids]
         old = self._in_runs(keys, oldest)
         young = self._young
@@ -49,11 +49,9 @@ class Seen:
         return fresh
 
     def remember(self, event_ids: Sequence[str], seconds: Sequence[float]) -> None:
-        """Take in ids that were seen before a restart."""
-        for event_id, second in zip(event_ids, seconds, strict=True):
-            self._young[hash(event_id)] = int(second)
-        if len(self._young) >= YOUNG_MAX:
-            self._settle()
+        """Take in ids that were seen before a restart, in the order of their arrival."""
+        keys = np.fromiter(map(hash, event_ids), np.int64, len(event_ids))
+        self._merge(_sorted(keys, np.array(seconds, np.uint32)))
 
     def _in_runs(self, keys: list[int], oldest: int) -> list[bool]:
         if not self._runs or not keys:
@@ -61,23 +59,27 @@ class Seen:
         wanted = np.array(keys, dtype=np.int64)
         found = np.zeros(len(keys), dtype=bool)
         for known, seconds in self._runs:
-            at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+            at = np.searchsorted(known, wanted, side="right") - 1  # the latest sight of it
             found |= (known[at] == wanted) & (seconds[at] > oldest)
         return found.tolist()
 
     def _settle(self) -> None:
-        """Make a run of the young ones; merge it with those that are not twice its size."""
+        """Make a run of the young ones."""
         run = _sorted(
             np.fromiter(self._young.keys(), np.int64, len(self._young)),
             np.fromiter(self._young.values(), np.uint32, len(self._young)),
         )
         self._young.clear()
+        self._merge(run)
+
+    def _merge(self, run: tuple[Keys, Seconds]) -> None:
+        """Add a run, later than all others; merge it with those that are not twice its size."""
         while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
             keys, seconds = self._runs.pop()
-            run = _sorted(np.concatenate([run[0], keys]), np.concatenate([run[1], seconds]))
+            run = _sorted(np.concatenate([keys, run[0]]), np.concatenate([seconds, run[1]]))
         self._runs.append(run)
 
 
 def _sorted(keys: Keys, seconds: Seconds) -> tuple[Keys, Seconds]:
-    order = np.argsort(keys, kind="stable")  # merges what is already sorted
+    order = np.argsort(keys, kind="stable")  # keeps the latest last, merges runs
     return keys[order], seconds[order]

@@ -1,8 +1,12 @@
 """How a sandbox behaves: where it listens, who may call, and what the documentation leaves open."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from backfill.errors import UsageError
 
 DAY_S = 86_400
 
@@ -37,6 +41,23 @@ class Behaviour:
     milliseconds: Literal["now", "keep"] = "now"
     email_by_id: bool = True
     event_values_limited: bool = False
+
+
+def changed(behaviour: Behaviour, changes: Any) -> Behaviour:
+    """The behaviour with some of its switches set otherwise.
+
+    Raises:
+        UsageError: There is no such switch, or no such position of it.
+    """
+    known = asdict(behaviour)
+    if not isinstance(changes, dict) or (unknown := changes.keys() - known):
+        names = ", ".join(sorted(unknown)) if isinstance(changes, dict) else "an object is needed"
+        raise UsageError(f"no such switch: {names}", next_step=f"There are {', '.join(known)}.")
+    try:
+        return TypeAdapter(Behaviour).validate_python({**known, **changes})
+    except ValidationError as error:
+        mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise UsageError("no such behaviour: " + "; ".join(mistakes)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ answers 200 before it looks, and what cannot be done ends as `ignored`, `failed`
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from backfill.sandbox import handover
@@ -13,7 +14,7 @@ from backfill.sandbox.ledger import Ledger
 from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem
 from backfill.sandbox.people import People, Person, guess_identifier
 from backfill.sandbox.seen import Seen
-from backfill.sandbox.settings import DAY_S, Settings
+from backfill.sandbox.settings import DAY_S, Behaviour, Settings
 from backfill.sandbox.store import ARROW, Store
 
 HANDED_OVER_S = 30 * DAY_S
@@ -35,7 +36,7 @@ class Workspace:
 
     def __init__(self, store: Store, settings: Settings, clock: Callable[[], float]) -> None:
         self.store = store
-        self.settings = settings
+        self.settings = self._started_with = settings
         self.clock = clock
         self._changes: dict[str, Callable[[Operation, float], Effect]] = {
             "identify": self._identify,
@@ -104,8 +105,14 @@ class Workspace:
         self.store.flush(list(self._people.changed.values()), self.ledger)
         self._people.changed.clear()
 
+    def behave(self, behaviour: Behaviour) -> None:
+        """Set the switches, until the next reset."""
+        self.settings = replace(self.settings, behaviour=behaviour)
+        self._seen.window_s = behaviour.dedupe_window_s
+
     def reset(self) -> None:
-        """Forget everything; the environment id stays."""
+        """Forget everything, and behave as at the start; the environment id stays."""
+        self.settings = self._started_with
         self.store.clear()
         self._load()
 

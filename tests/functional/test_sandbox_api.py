@@ -205,6 +205,15 @@ def test_v1_refuses_a_body_id_that_differs(client):
     }
 
 
+def test_a_phone_may_be_several_peoples(client):
+    """It is an attribute first; who had it first is found by it."""
+    v2(client, identify({"id": "a"}, phone="+47"), identify({"id": "b"}, phone="+47", plan="x"))
+    v2(client, identify({"phone": "+47"}, plan="y"))
+
+    assert person(client, "a")["attributes"] == {"phone": "+47", "plan": "y"}
+    assert person(client, "b")["attributes"] == {"phone": "+47", "plan": "x"}
+
+
 def test_null_and_the_empty_text_remove_an_attribute(client):
     """An attribute set to nothing is gone."""
     v2(client, identify({"id": "1"}, a=1, b=2, c=3), identify({"id": "1"}, a=None, b=""))
@@ -398,6 +407,8 @@ REFUSED = {
     "long value": (identify({"id": "1"}, a="x" * 1001), "attributes.a"),
     "value long in bytes": (identify({"id": "1"}, a="é" * 501), "attributes.a"),
     "value long as JSON": (identify({"id": "1"}, a=["x" * 999]), "attributes.a"),
+    "id that is an object": (identify({"email": "x@y.z"}, id={"a": 1}), "attributes.id"),
+    "long id as attribute": (identify({"email": "x@y.z"}, id="x" * 151), "attributes.id"),
     "301 attributes": (identify({"id": "1"}, **{f"a{i}": i for i in range(301)}), "attributes"),
     "long event name": (event("1", "n" * 101), "name"),
     "blank event name": (event("1", ""), "name"),
@@ -500,6 +511,21 @@ def test_what_is_not_documented_is_a_switch(behaviour, operation, expected):
         )
 
     assert answer.status_code == expected
+
+
+def test_a_switch_can_be_set_while_it_runs(client):
+    """Until the next reset; what is no switch is refused."""
+    switches = client.get("/sandbox/behaviour").json()
+    assert client.post("/sandbox/behaviour", json={"all_invalid_batch": 400}).status_code == 200
+    assert client.post("/sandbox/behaviour", json={"dedupe_window_s": 0}).status_code == 200
+
+    assert v2(client, event("1", "")).status_code == 400
+    v2(client, event("1", id=ULID), event("1", id=ULID))
+    assert stats(client)["events"] == 2
+    for mistake in ({"all_invalid_batch": 500}, {"nonsense": 1}, []):
+        assert client.post("/sandbox/behaviour", json=mistake).status_code == 400
+    client.post("/sandbox/reset")
+    assert client.get("/sandbox/behaviour").json() == switches
 
 
 def test_an_old_identify_can_be_skipped_whole():
