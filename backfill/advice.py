@@ -15,7 +15,7 @@ _NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Warning_:  # noqa: N801  # the word is taken by Python
+class Caution:
     """Something that is as the settings want it, and may still surprise.
 
     Args:
@@ -27,9 +27,9 @@ class Warning_:  # noqa: N801  # the word is taken by Python
     what: str
 
 
-def warnings_of(pipeline: Pipeline, plan: Plan) -> list[Warning_]:
+def warnings_of(pipeline: Pipeline, plan: Plan) -> list[Caution]:
     """All there is to warn of, in order of harm."""
-    found: list[Warning_] = []
+    found: list[Caution] = []
     for index, (source, seen) in enumerate(zip(pipeline.sources, plan.sources, strict=True)):
         of_source = f"source {index + 1} ({source.kind})"
         if isinstance(source, CustomersSource):
@@ -53,15 +53,15 @@ _HARM = (
 )
 
 
-def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Warning_]:
+def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Caution]:
     if source.create and "created_at" not in seen.attributes:
-        yield Warning_(
+        yield Caution(
             "no_created_at",
             f"{of_source} has no created_at: the service takes now for it, and campaigns that"
             " welcome new people may start",
         )
     if _is_text(seen) and "created_at" in seen.attributes and "created_at" not in source.columns:
-        yield Warning_(
+        yield Caution(
             "created_at_text",
             f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
             " the file holds, which the service does not take for a moment",
@@ -69,7 +69,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
     for name in seen.attributes:
         meant = name.strip().lower()
         if meant in _MEANINGFUL and name != meant:
-            yield Warning_(
+            yield Caution(
                 "nearly_named",
                 f"{of_source}: {name!r} is not {meant!r}: the service treats it as any other"
                 f" attribute (columns: {meant} = {{ from = {name!r} }})",
@@ -78,16 +78,16 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
 
 def _events(
     pipeline: Pipeline, source: EventsSource, seen: SourcePlan, plan: Plan, of_source: str
-) -> Iterator[Warning_]:
+) -> Iterator[Caution]:
     recent = seen.recent_at(plan.now_s)
     if recent and source.recent_events == "send":
-        yield Warning_(
+        yield Caution(
             "recent_events",
             f"{recent:,} events of {of_source} are younger than 72 h and can trigger campaigns:"
             f" {_some(sorted(seen.recent_names))}",
         )
     if seen.unknown_people and pipeline.unknown_people(source) == "send":
-        yield Warning_(
+        yield Caution(
             "unknown_people",
             f"{seen.unknown_people:,} people of {of_source} are named by no customers source: they"
             " become profiles, which are billed",
@@ -95,28 +95,28 @@ def _events(
     yield from _names(seen, of_source)
 
 
-def _names(seen: SourcePlan, of_source: str) -> Iterator[Warning_]:
+def _names(seen: SourcePlan, of_source: str) -> Iterator[Caution]:
     by_folded: dict[str, list[str]] = {}
     for name in sorted(seen.names):
         by_folded.setdefault(name.strip().casefold(), []).append(name)
     alike = [" / ".join(names) for names in by_folded.values() if len(names) > 1]
     if alike:
-        yield Warning_(
+        yield Caution(
             "names_by_case",
             f"{of_source} has event names that differ only by case: {_some(alike)}",
         )
     spaced = [name for name in sorted(seen.names) if " " in name]
     if spaced:
-        yield Warning_(
+        yield Caution(
             "names_with_spaces",
             f"{of_source} has event names with spaces, which campaigns must repeat exactly:"
             f" {_some(spaced)}",
         )
 
 
-def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Iterator[Warning_]:
+def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Iterator[Caution]:
     if source.action == "suppress" and seen.operations:
-        yield Warning_(
+        yield Caution(
             "suppressed",
             f"{seen.operations:,} people of {of_source} will be suppressed: the service takes"
             " nothing about them any more",

@@ -27,7 +27,10 @@ def demo(
         bool, typer.Option("--keep", help="Leave the sandbox open until Ctrl-C, to look at it.")
     ] = False,
 ) -> Ending:
-    """Send a shop's invented history into a sandbox: no account, nothing to set up."""
+    """Send a shop's invented history into a sandbox of its own.
+
+    No account, nothing to set up, and keys that are set in the environment are not used.
+    """
     from dataclasses import replace
 
     from backfill import runs

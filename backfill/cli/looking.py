@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
 
 @flat
 def check(pipeline: PipelineFile, asked: Looking) -> Ending:
-    """Judge every row, send nothing, and write the rejected rows."""
+    """Judge every row, send nothing, write the rejected rows."""
     from backfill.cli import screens, session
     from backfill.pipeline import Pipeline
 
@@ -29,7 +29,7 @@ def check(pipeline: PipelineFile, asked: Looking) -> Ending:
 
 @flat
 def plan(pipeline: PipelineFile, asked: Looking, url: Url = None, rate: Rate = None) -> Ending:
-    """Say what a run would send, how long it would take, and what stands against it."""
+    """Say what a run would send, and what stands against it."""
     from backfill.cli import screens, session
     from backfill.pipeline import Pipeline
 

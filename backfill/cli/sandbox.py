@@ -21,7 +21,7 @@ def sandbox(
     site_id: Annotated[str, typer.Option(help="Site id that it asks for.")] = "sandbox",
     api_key: Annotated[str, typer.Option(help="API key that it asks for.")] = "sandbox",
 ) -> None:
-    """Serve a local workspace with the Track API, and a page to look at it.
+    """Serve a workspace with the Track API on this machine.
 
     Send to it with `backfill run PIPELINE --url http://127.0.0.1:8025`.
     """

@@ -1,5 +1,6 @@
 """What a plan looks like, in a terminal and as JSON."""
 
+import json
 import shutil
 import textwrap
 from collections import Counter
@@ -13,6 +14,7 @@ import orjson
 from backfill.advice import warnings_of
 from backfill.check import Planned
 from backfill.cli.exits import shown
+from backfill.instants import NATIVE
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.proof import Decision
@@ -26,7 +28,7 @@ API_RATE_MAX = 1000
 """Requests per second that the Track API takes (Track OpenAPI)."""
 
 _NAMES_SHOWN = 6
-_SAMPLE_WIDTH_LINES = 3
+_SAMPLE_LINES_MAX = 4
 
 
 def check_text(pipeline: Pipeline, planned: Planned) -> str:
@@ -47,11 +49,11 @@ def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
         [_headline(pipeline, planned)],
         _table(plan.sources),
         list(_events(plan.sources)),
-        _rejected(planned),
+        _time(pipeline, plan, options),
         _guards(planned),
         _warnings(pipeline, plan),
+        _rejected(planned),
         _moments(plan.found.decisions),
-        _time(pipeline, plan, options),
         _samples(plan.found.samples),
     ]
     return _joined(sections)
@@ -184,9 +186,10 @@ def _rejected(planned: Planned) -> list[str]:
     if not reasons or planned.rejected_file is None:
         return []
     width = len(f"{reasons[0][1]:,}")
+    codes = max(len(code) for code, _ in reasons)
     lines = [f"Rejected rows, all in {shown(planned.rejected_file)}"]
     for code, count in reasons:
-        lines += _wrapped(f"  {count:>{width},}  {code:<21} ", SENTENCES.get(code, ""))
+        lines += _wrapped(f"  {count:>{width},}  {code:<{codes}}  ", SENTENCES.get(code, ""))
     return lines
 
 
@@ -209,10 +212,13 @@ def _warnings(pipeline: Pipeline, plan: Plan) -> list[str]:
 
 def _moments(decisions: Sequence[Decision]) -> list[str]:
     lines = ["How moments are read"] if decisions else []
+    width = max((len(each.column) for each in decisions), default=0)
     for each in decisions:
         zone = f" in {each.timezone}" if each.timezone else ""
         how = "declared" if each.declared else f"fits {each.fits:,} of {each.values:,} values"
-        lines += _wrapped(f"  {each.column}  ", f"{each.format}{zone}: {each.doubt or how}")
+        name = "moments by the file's own type" if each.format == NATIVE else each.format
+        text = f"{name}{zone}: {each.doubt or how}"
+        lines += _wrapped(f"  {each.column:<{width}}  ", text)
     return lines
 
 
@@ -225,9 +231,9 @@ def _time(pipeline: Pipeline, plan: Plan, options: Options) -> list[str]:
 def _samples(samples: Sequence[str]) -> list[str]:
     lines = ["As it would be sent"] if samples else []
     for each in samples:
-        whole = _wrapped("  ", each)
-        lines += whole[:_SAMPLE_WIDTH_LINES]
-        if len(whole) > _SAMPLE_WIDTH_LINES:
+        whole = _wrapped("  ", json.dumps(json.loads(each), ensure_ascii=False))
+        lines += whole[:_SAMPLE_LINES_MAX]
+        if len(whole) > _SAMPLE_LINES_MAX:
             lines[-1] = lines[-1][:-3] + "..."
     return lines
 
@@ -240,7 +246,9 @@ def _cost(plan: Plan) -> str:
 def _at(rate: float, plan: Plan) -> str:
     if not rate:
         return "without a limit of requests/s"
-    return f"at least {duration(plan.requests / rate)} at {rate:,g} requests/s"
+    seconds = plan.requests / rate
+    time = f"at least {duration(seconds)}" if seconds >= 1 else "under a second"
+    return f"{time} at {rate:,g} requests/s"
 
 
 def _reasons(sources: Iterable[SourcePlan]) -> Counter[str]:

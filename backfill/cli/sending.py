@@ -11,7 +11,7 @@ from backfill.cli.options import PipelineFile, Sending, flat
 
 @flat
 def run(pipeline: PipelineFile, asked: Sending) -> Ending:
-    """Plan, then send. Started again, it goes on where it stopped."""
+    """Plan, then send; started again, go on where it stopped."""
     from backfill import runs
     from backfill.cli import session
     from backfill.pipeline import Pipeline
@@ -29,7 +29,7 @@ def retry(
         typer.Argument(metavar="[FILE]", help="The mended rows; else the job's rejected.csv."),
     ] = None,
 ) -> Ending:
-    """Send the rejected rows again, from the mended rejected.csv."""
+    """Send the rejected rows again, as mended in rejected.csv."""
     from backfill import retry as library
     from backfill.cli import session
     from backfill.pipeline import Pipeline

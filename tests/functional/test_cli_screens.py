@@ -36,7 +36,7 @@ def test_a_plan_says_what_would_happen(pipeline, backfill):
     assert "differ only by case: Signed Up / signed up" in text
     assert "iso8601 in UTC: declared" in text
     assert "at 100 requests/s" in text
-    assert '"type":"person"' in ended.stdout
+    assert '"type": "person"' in text
     assert max(map(len, ended.stdout.splitlines())) <= 80
     assert ended.next_step.startswith("set recent_events")
 
