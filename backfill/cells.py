@@ -101,7 +101,7 @@ def text_of(column: pa.Array, kind: Values) -> Encoded:
     if kind == "json":
         return Encoded(_fragment_text(column))
     if _is_text(column.type):
-        return _valid_utf8(column)
+        return _checked(column)
     encoded = _typed(column)
     return Encoded(_unquoted(encoded), failures=encoded.failures)
 
@@ -111,22 +111,28 @@ def _unquoted(encoded: Encoded) -> pa.StringArray:
     return encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
 
 
-def _valid_utf8(column: pa.Array) -> Encoded:
-    """Text whose bytes were never checked: what is not UTF-8 is a failure."""
+def _checked(column: pa.Array) -> Encoded:
+    """Text whose bytes nobody looked at yet: what is not UTF-8 or holds NUL is a failure."""
+    failures = {}
     try:
         text = column.cast(pa.string())
         text.validate(full=True)
     except pa.ArrowInvalid:
-        failed = np.zeros(len(column), np.bool_)
-        cells: list[str | None] = []
-        for place, each in enumerate(column.cast(pa.binary()).to_pylist()):
-            try:
-                cells.append(None if each is None else each.decode())
-            except UnicodeDecodeError:
-                failed[place] = True
-                cells.append(None)
-        return Encoded(pa.array(cells, pa.string()), failures={"invalid_utf8": failed})
-    return Encoded(text)
+        decoded = [_decoded(each) for each in column.cast(pa.binary()).to_pylist()]
+        text = pa.array(decoded, pa.string())
+        failures["invalid_utf8"] = kernels.as_mask(pc.xor(pc.is_null(text), pc.is_null(column)))
+    if (kernels.characters(text) == 0).any():
+        holds_nul = kernels.as_mask(pc.match_substring(text, "\x00"))
+        failures["nul_byte"] = holds_nul
+        text = pc.if_else(pa.array(holds_nul), pa.scalar(None, pa.string()), text)
+    return Encoded(text, failures=failures)
+
+
+def _decoded(text: bytes | None) -> str | None:
+    try:
+        return None if text is None else text.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 # JSON fragments ---------------------------------------------------------------------------------
@@ -224,7 +230,7 @@ def _is_text(type_: pa.DataType) -> bool:
 def _typed(column: pa.Array) -> Encoded:
     type_ = column.type
     if pa.types.is_string(type_):
-        text = _valid_utf8(column)
+        text = _checked(column)
         found = kernels.strings(text.text)
         return Encoded(found.text, found.quoted, found.size_bytes, text.failures)
     if pa.types.is_integer(type_):

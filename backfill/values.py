@@ -82,12 +82,17 @@ def escaped(column: pa.StringArray) -> pa.StringArray:
     return pc.replace_with_mask(column, pa.array(needing), pa.array(rewritten, pa.string()))
 
 
-def _holds_escapes(column: pa.StringArray) -> bool:
+def characters(column: pa.StringArray) -> npt.NDArray[np.uint8]:
+    """The bytes of all texts of a column behind one another; not a copy."""
     data = column.buffers()[2]
     if data is None or len(column) == 0:
-        return False
+        return np.empty(0, np.uint8)
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
-    used = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+    return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+
+
+def _holds_escapes(column: pa.StringArray) -> bool:
+    used = characters(column)
     low, quote, backslash = used < _FIRST_PRINTABLE, used == _QUOTE, used == _BACKSLASH
     return bool(low.any() or quote.any() or backslash.any())
 

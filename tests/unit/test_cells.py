@@ -18,7 +18,7 @@ from backfill.pipeline import Column
 from backfill.rows import Chunk, Position
 
 EXACT = 2**53
-TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
 
 
 def whole(value):
@@ -169,6 +169,15 @@ def test_bytes_that_are_no_text_fail_their_row(type_):
     encoded = cells.encode(column, "typed", Column(type="string"), None, ".")
     assert read(encoded) == ["café", None, None]
     assert encoded.failures["invalid_utf8"].tolist() == [False, True, False]
+
+
+def test_a_nul_fails_its_row_in_a_typed_column_as_it_does_in_text():
+    """No format lets it through."""
+    encoded = cells.encode(sliced(["a\x00b", "ab", None], pa.string()), "typed", None, None, ".")
+    assert read(encoded) == [None, "ab", None]
+    assert {code: mask.tolist() for code, mask in encoded.failures.items()} == {
+        "nul_byte": [True, False, False]
+    }
 
 
 DECLARED = [
