@@ -46,20 +46,19 @@ class Gateway:
         if chosen.latency_s:
             await asyncio.sleep(chosen.latency_s)
         fault = chosen.answer
-        real = None
-        if fault is None or fault.applies:
-            real = self._answer(scope, number, body, chosen)
+        is_applied = fault is None or fault.applies
+        answer = self._answer(scope, number, body, chosen) if is_applied else answers.OK
         if fault is None:
-            self._note(scope, number, len(body), real)
-            await respond(send, real or answers.OK)
+            self._note(scope, number, len(body), answer)
+            await respond(send, answer)
             return
         behaviour, now_s = self._workspace.settings.behaviour, self._workspace.clock()
         spoilt = substitute(fault, scope["path"], behaviour, now_s)
         self._note(scope, number, len(body), spoilt, fault.kind)
-        if spoilt is not None:
-            await respond(send, spoilt)
+        if spoilt is None:
+            await Spoiler(fault, answer)(scope, receive, send)
         else:
-            await Spoiler(fault, real or answers.OK)(scope, receive, send)
+            await respond(send, spoilt)
 
     def _note(
         self, scope: Scope, number: int, size: int, answer: Answer | None, fault: str | None = None

@@ -124,7 +124,7 @@ class Workspace:
         return self._changes.get(operation.kind, self._keep)(operation, now_s)
 
     def _event(self, operation: Operation, now_s: float, *, is_repeat: bool) -> Effect:
-        person = self._find(operation)
+        person = self._people.find(operation.identifier, operation.named)
         if is_repeat:
             return "duplicate", person
         if person is None:
