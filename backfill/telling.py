@@ -102,9 +102,11 @@ def _next(
         words = ["backfill", name, path]
         return shlex.join([*words, "--state-dir", state_dir] if state_dir else words)
 
-    stopped = _stop(last)
-    if stopped and stopped[1]:
-        return _sentence(shown.text(stopped[1]) or "Mend what stopped it, then:"), command("run")
+    if last is None:
+        return "Nothing was sent yet. To begin:", command("run")
+    if stopped := _stop(last):
+        goes_on = "run" if summary.pending or not summary.rejected else "retry"
+        return _sentence(shown.text(stopped[1]) or "Mend what stopped it, then:"), command(goes_on)
     if summary.pending > summary.held:
         return "Go on where it stopped:", command("run")
     if summary.rejected:
@@ -240,11 +242,10 @@ def _moments(title: str, each: Decision, shown: Redaction) -> content.Moments:
         readings = f" ({'; '.join(each.readings)})" if shown.shows_values else ""
         evidence = f"not proved: {each.doubt}{readings}"
     else:
-        share = each.fits / each.values if each.values else 1.0
         evidence = (
-            f"it fits {each.fits:,} of {each.values:,} values ({share:.4g}), and every other known"
-            " format fails where it fits"
-        ).replace(f"({share:.4g})", f"({100 * share:.4g} %)")
+            f"it fits {each.fits:,} of {each.values:,} values; every other known format fails on"
+            " values that it fits"
+        )
     return content.Moments(title, shown.column(each.column), f"{each.format}{zone}", evidence)
 
 
@@ -277,7 +278,9 @@ def _values(settings: Settings | Source, shown: Redaction) -> dict[str, str]:
 def _value(value: Any) -> str:
     match value:
         case Allowance():
-            return f"{value.count:,}" if value.count is not None else f"{value.share or 0:.4%}"
+            return (
+                f"{value.count:,}" if value.count is not None else f"{100 * (value.share or 0):g} %"
+            )
         case Moment(unix_s=None):
             return f"the run's start {value.after_now_s / 3600:+g} h"
         case Moment():
@@ -289,6 +292,8 @@ def _value(value: Any) -> str:
             return "; ".join(f"{key}: {_value(each)}" for key, each in value.items())
         case bool():
             return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
         case list() | tuple():
             return ", ".join(map(_value, value))
     return str(value)

@@ -63,6 +63,7 @@ def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) 
         f"{summary.text()}\n"
         f"The sandbox holds {held['people']:,} people and {held['events']:,} events.\n"
         f"The rejected rows, each with its reasons: {rows}\n"
+        f"The report, to show around: {shown(done.report_file)}\n"
     )
     return Ending(
         code,

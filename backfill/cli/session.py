@@ -21,6 +21,7 @@ from backfill.guards import Guard
 from backfill.job import folder_of
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
+from backfill.report.html import REPORT_FILE
 from backfill.report.rejected import REJECTED_FILE
 from backfill.report.summary import Summary
 from backfill.runs import Observer, Options, Stop
@@ -35,10 +36,16 @@ class Sent:
     Args:
         summary: What became of every row.
         rejected_file: Where the rejected rows are; None: there are none.
+        report_file: Where the report is.
     """
 
     summary: Summary
     rejected_file: Path | None
+    report_file: Path
+
+    def text(self) -> str:
+        """As people read it."""
+        return f"{self.summary.text()}\nTo show around: {shown(self.report_file)}\n"
 
 
 def look(pipeline: Pipeline, asked: Looking) -> Planned:
@@ -59,11 +66,12 @@ def look(pipeline: Pipeline, asked: Looking) -> Planned:
 def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send) -> Sent:
     """Send, after asking where a person is there to be asked."""
     view = view_for(quiet=asked.quiet)
-    question = _Question(pipeline, options, view, is_asked=not asked.yes)
+    question = Question(pipeline, options, view, is_asked=not asked.yes)
     watch = Watch(view, Clock().now_s, question)
     with _stoppable(pipeline, as_json=asked.json) as stop:
         summary = call(pipeline, options, watch, stop)
-    return Sent(summary, _rejected_file(pipeline, options, summary, watch.account))
+    rejected_file = _rejected_file(pipeline, options, summary, watch.account)
+    return Sent(summary, rejected_file, folder_of(pipeline, options.state_dir) / REPORT_FILE)
 
 
 def sent(path: Path, asked: Sending, given: Sent) -> Ending:
@@ -72,7 +80,7 @@ def sent(path: Path, asked: Sending, given: Sent) -> Ending:
     return Ending(
         ExitCode(summary.exit),
         _next_step(path, asked, given),
-        summary.text(),
+        given.text(),
         summary.to_json(),
     )
 
@@ -107,7 +115,7 @@ def _stoppable(pipeline: Pipeline, *, as_json: bool) -> Iterator[Stop]:
         yield stop
 
 
-class _Question:
+class Question:
     """Shows a plan in short, and asks whether to start.
 
     Args:

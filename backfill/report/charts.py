@@ -5,8 +5,9 @@ that it is there without a script as well; what a screen reader says is the draw
 table stands beside each chart.
 """
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -139,18 +140,18 @@ def _widths(amounts: Sequence[int], width: float, least: float) -> list[float]:
 def speed(course: Course) -> Markup:
     """Rows and requests per second over the time of sending."""
     label = "Rows settled per second over the time of sending"
-    return _forms(label, 230, lambda form: _speed(form, course))
+    return _forms(label, 240, lambda form: _speed(form, course))
 
 
 def latency(course: Course) -> Markup:
     """The mean latency over the time of sending."""
     label = "Mean latency of the service's answers over the time of sending"
-    return _forms(label, 180, lambda form: _latency(form, course))
+    return _forms(label, 190, lambda form: _latency(form, course))
 
 
 def _speed(form: Form, course: Course) -> list[Markup]:
     found = bins(course, form.pieces)
-    plot = _Plot(form, 20, 200, found[-1].until_s)
+    plot = _Plot(form, 30, 210, found[-1].until_s)
     up = ticks(max(each.rows_per_second for each in found), 4, whole=True)
     plot.grid(up, elapsed_ticks(plot.last, form.ticks), "rows/s")
     _waits(plot, course)
@@ -172,7 +173,7 @@ def _speed(form: Form, course: Course) -> list[Markup]:
 
 def _latency(form: Form, course: Course) -> list[Markup]:
     found = bins(course, form.pieces)
-    plot = _Plot(form, 20, 150, found[-1].until_s)
+    plot = _Plot(form, 30, 160, found[-1].until_s)
     known = [each for each in found if each.latency_s is not None]
     up = ticks(1000 * max(each.latency_s or 0.0 for each in known), 3, whole=True)
     plot.grid(up, elapsed_ticks(plot.last, form.ticks), "ms")
@@ -206,51 +207,58 @@ def history(days: Days) -> Markup:
     """Events by name over the time when they happened."""
     names = ", ".join(days.by_name)
     label = f"Events by the time when they happened, one colour a name: {names}"
-    return _forms(label, 270, lambda form: _history(form, days))
+    return _forms(label, 280, lambda form: _history(form, days))
 
 
 def in_pieces(days: Days, count: int) -> tuple[Calendar, dict[int, Counter[str]]]:
     """Events by name in at most so many pieces of the calendar, by the first day of each."""
     parts = calendar(days.first, days.last, count, days.together)
-    pieces: dict[int, Counter[str]] = {
-        start: Counter() for start in parts.starts(days.first, days.last)
-    }
+    starts = parts.starts(days.first, days.last)
+    pieces: list[Counter[str]] = [Counter() for _ in starts]
     for name, counted in days.by_name.items():
-        for at, count_ in counted.items():
-            pieces[parts.start(at)][name] += count_
-    return parts, pieces
+        for at, events in counted.items():
+            pieces[bisect_right(starts, at) - 1][name] += events
+    return parts, dict(zip(starts, pieces, strict=True))
 
 
 def _history(form: Form, days: Days) -> list[Markup]:
     parts, pieces = in_pieces(days, form.pieces)
     first, last = min(pieces), parts.after(max(pieces))
-    plot = _Plot(form, 20, 236, last - first)
+    plot = _Plot(form, 30, 246, last - first)
     up = ticks(max(each.total() for each in pieces.values()), 4, whole=True)
     below = [Tick(each.at - first, each.label) for each in day_ticks(first, last, form.ticks)]
     plot.grid(up, below, "events")
+    plot.drawn += [
+        element("path", d="".join(bars), class_=f"c{min(place, COLOURS - 1)}")
+        for place, bars in enumerate(_stacked(plot, days.by_name, parts, pieces).values())
+    ]
     for start, counted in pieces.items():
-        left, right = plot.x(start - first), plot.x(parts.after(start) - first)
-        wide = max(right - left - min(1.5, (right - left) / 5), 0.8)
-        plot.drawn += _stack(plot, days.by_name, counted, left, wide)
         said = [f"{parts.label(start)}: {counted.total():,} events"]
         said += [f"{name}: {counted[name]:,}" for name in days.by_name if counted[name]]
-        plot.tip(left, right, "\n".join(said))
+        plot.tip(plot.x(start - first), plot.x(parts.after(start) - first), "\n".join(said))
     return plot.drawn
 
 
-def _stack(
-    plot: "_Plot", names: Mapping[str, object], counted: Counter[str], left: float, wide: float
-) -> list[Markup]:
-    drawn, below = [], 0
-    for place, name in enumerate(names):
-        if not counted[name]:
-            continue
-        top, bottom = plot.y(below + counted[name]), plot.y(below)
-        below += counted[name]
-        height = max(bottom - top, 0.5)
-        colour = f"c{min(place, COLOURS - 1)}"
-        drawn.append(element("rect", x=left, y=top, width=wide, height=height, class_=colour))
-    return drawn
+def _stacked(
+    plot: "_Plot",
+    names: Iterable[str],
+    parts: Calendar,
+    pieces: Mapping[int, Counter[str]],
+) -> dict[str, list[str]]:
+    """For each name its bars, each on those of the names before."""
+    bars: dict[str, list[str]] = {name: [] for name in names}
+    first = min(pieces)
+    for start, counted in pieces.items():
+        left, right = plot.x(start - first), plot.x(parts.after(start) - first)
+        wide = max(right - left - min(1.5, (right - left) / 5), 0.8)
+        below = 0
+        for name, drawn in bars.items():
+            if counted[name]:
+                bottom = plot.y(below)
+                below += counted[name]
+                high = max(bottom - plot.y(below), 0.5)
+                drawn.append(f"M{left:.1f} {bottom:.1f}v-{high:.1f}h{wide:.1f}v{high:.1f}z")
+    return bars
 
 
 class _Plot:
@@ -281,7 +289,7 @@ class _Plot:
         """The axes, with a line at each tick."""
         left, right = self._form.left, self._form.right
         self._highest = up[-1].at
-        self.drawn.append(_words(left - 8, self._top - 8, unit, "unit end"))
+        self.drawn.append(_words(left - 8, self._top - 16, unit, "unit end"))
         for each in up:
             y = self.y(each.at)
             self.drawn.append(element("line", x1=left, y1=y, x2=right, y2=y, class_="grid"))
@@ -327,9 +335,9 @@ class _Plot:
     def rule(self, at: float, label: str) -> None:
         """A vertical line with a word at its top."""
         x = self.x(at)
-        top, bottom = self._top - 4, self._bottom
+        top, bottom = self._top - 18, self._bottom
         self.drawn.append(element("line", x1=x, y1=top, x2=x, y2=bottom, class_="rule"))
-        self.drawn.append(_words(x + 4, self._top - 8, label, "unit"))
+        self.drawn.append(_words(x + 4, self._top - 10, label, "unit"))
 
 
 def _waits(plot: _Plot, course: Course) -> None:

@@ -49,11 +49,19 @@ _COURSE_MIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended, at a glance: a tone for the style sheet, a word, a sentence."""
+    """How it ended, at a glance.
+
+    Args:
+        tone: good, some or bad, for the style sheet.
+        word: In a word.
+        sentence: In one sentence, up to what became of the rows that were not delivered.
+        others: The rest of the sentence.
+    """
 
     tone: str
     word: str
     sentence: str
+    others: str = "."
 
 
 def write_report(folder: Path, content: Content) -> Path:
@@ -100,7 +108,7 @@ def outcome_of(content: Content) -> Outcome:
     total = counted(summary.rows_read, "row")
     place = content.destination
     if not summary.delivered:
-        return Outcome(tone, word, f"Nothing has been delivered to {place} yet.")
+        return Outcome(tone, word, f"Nothing has been delivered to {place} yet")
     if summary.delivered == summary.rows_read:
         done = f"All {total} were delivered to {place}"
     else:
@@ -108,7 +116,7 @@ def outcome_of(content: Content) -> Outcome:
     sentence = f"{done} in {duration(summary.seconds)}"
     if len(content.calls) > 1:
         sentence += f", over {len(content.calls)} runs"
-    return Outcome(tone, word, sentence + _others(summary))
+    return Outcome(tone, word, sentence, _others(summary))
 
 
 def _verdict(content: Content) -> tuple[str, str]:
