@@ -54,10 +54,3 @@ def test_tls_names_its_authority():
 
         assert kind == "certificate authority"
         assert path.endswith("ca.pem")
-
-
-def test_beyond_loopback_it_prints_a_token():
-    """And the page's address with it."""
-    with command("--host", "0.0.0.0") as lines:
-        next(lines)
-        assert next(lines).startswith("token: ")

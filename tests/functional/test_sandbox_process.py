@@ -185,19 +185,6 @@ def test_a_foreign_page_cannot_change_anything(sandbox):
     assert own.status_code == 200
 
 
-def test_beyond_loopback_a_token_is_asked_for():
-    """The API asks for its key as ever; what looks into it asks for the token."""
-    with running(Settings(host="0.0.0.0")) as sandbox:
-        url = sandbox.url.replace("0.0.0.0", "127.0.0.1")
-        bearer = {"Authorization": f"Bearer {sandbox.token}"}
-
-        assert httpx.get(f"{url}/sandbox/stats").status_code == 401
-        assert httpx.get(f"{url}/sandbox/stats?token=wrong").status_code == 401
-        assert httpx.get(f"{url}/sandbox/stats?token={sandbox.token}").status_code == 200
-        assert httpx.get(f"{url}/sandbox/stats", headers=bearer).status_code == 200
-        assert httpx.get(f"{url}/api/v1/accounts/region", auth=AUTH).status_code == 200
-
-
 def test_the_certificate_is_trusted_by_its_authority_alone():
     """Its names are checked, and nobody else's authority vouches for it."""
     with running(Settings(tls=True)) as sandbox:

@@ -1,6 +1,6 @@
 """Reading v2's JSON: the short way for ordinary events says what the long way says."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.sandbox.reading_v2 import read_any_item, read_item
@@ -36,12 +36,14 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(EVENTS, st.sampled_from([Behaviour(), Behaviour(event_values_limited=True)]))
 def test_the_short_way_says_what_the_long_way_says(item, behaviour):
     """For every event, ordinary or not, and whatever the switches say."""
     assert read_item(item, behaviour) == read_any_item(item, behaviour)
 
 
+@settings(deadline=None)
 @given(st.recursive(ODD, lambda inner: st.dictionaries(st.text(max_size=11), inner)))
 def test_anything_is_an_operation_or_its_refusal(item):
     """No JSON value makes the reader fail."""
