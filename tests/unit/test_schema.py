@@ -326,6 +326,43 @@ def test_a_row_beyond_a_limit_is_refused_and_one_inside_is_not(code, source, col
     assert code in SENTENCES
 
 
+NEW_YORK = Reading("iso8601", "America/New_York")
+UNREADABLE = [
+    ("timestamp_no_zone", Reading("iso8601"), "2024-03-10T01:30:00Z", "2024-03-10T01:30:00"),
+    ("timestamp_ambiguous", NEW_YORK, "2024-11-03 02:00", "2024-11-03 01:30"),
+    ("timestamp_nonexistent", NEW_YORK, "2024-03-10 03:00", "2024-03-10 02:30"),
+    ("timestamp_out_of_range", Reading("epoch_s"), "253402300799", "253402300800"),
+]
+
+
+@pytest.mark.parametrize(("code", "reading", "good", "bad"), UNREADABLE)
+def test_a_moment_that_is_no_instant_fails_its_row(code, reading, good, bad):
+    """In an attribute, and in the event's own moment, whose gates it never reaches."""
+    source = customers(columns={"moment": {"type": "timestamp"}})
+    columns = {"person": ["p", "p"], "moment": [good, bad]}
+    result = Judge(source, "v2", {"moment": reading}, NOW_S).judge(chunk(columns))
+    assert reasons_of(result) == {2: [(code, "moment")]}
+    columns = {"person": ["p", "p"], "what": ["x", "x"], "when": [good, bad]}
+    judge = Judge(events(latest="9999-12-31"), "v2", {EVENT_TIMESTAMP: reading}, NOW_S)
+    found = reasons_of(judge.judge(chunk(columns)))
+    assert found[2] == [(code, "when")]
+
+
+def test_bytes_that_are_no_text_fail_their_row_in_every_role():
+    """Parquet checks nothing."""
+    odd = pa.array([b"fine", b"\xff", b"a\x00"]).view(pa.string())
+    fine = pa.array(["x"] * 3)
+    moment = pa.array([0] * 3, pa.timestamp("s", "UTC"))
+    for column in ("person", "what", "note"):
+        columns = {"person": fine, "what": fine, "when": moment, "note": fine, column: odd}
+        readings = {EVENT_TIMESTAMP: Reading("native")}
+        judge = Judge(events(earliest="1970-01-01"), "v2", readings, NOW_S)
+        assert reasons_of(judge.judge(chunk(columns, "typed"))) == {
+            2: [("invalid_utf8", column)],
+            3: [("nul_byte", column)],
+        }
+
+
 def test_a_row_has_all_its_reasons_at_once():
     """A user mends a row once."""
     source = events(columns={"n": "integer", "moment": "timestamp"}, required=["note"])
