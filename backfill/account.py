@@ -178,6 +178,7 @@ class Account:
         self._held = {index: each.get("held", 0) for index, each in held}
         rows = rows_read(job, self._plan)
         summary = self._summary(None, rows, _pending(job.journal, rows))
+        summary = replace(summary, this_run=RunSummary())
         if last and last.finished_at:
             summary = replace(summary, finished_at=last.finished_at, exit=last.exit or 0)
         else:

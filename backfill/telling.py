@@ -1,19 +1,16 @@
 """What a report tells of a job: from the journal, the plan, and the course of its runs."""
 
-import platform
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
-from backfill.amounts import Allowance, Moment, Settings
 from backfill.delivery.destination import is_loopback
 from backfill.errors import ExitCode
 from backfill.journal import Journal, Run
 from backfill.journal.values import codes
-from backfill.pipeline import Pipeline, Source
+from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.proof import Decision
 from backfill.reasons import SENTENCES
@@ -23,6 +20,7 @@ from backfill.report.charts import COLOURS, Days
 from backfill.report.course import Course
 from backfill.report.redaction import Redact, Redaction
 from backfill.report.rejected import REJECTED_FILE
+from backfill.report.settings import settings_of, versions
 from backfill.report.summary import Summary, utc_text
 from backfill.report.tables import titled
 from backfill.rows import Rejection
@@ -34,10 +32,6 @@ EXAMPLES_AMONG = 5_000
 _CELL_CHARS = 120
 _OTHERS = "all other names"
 _FROM_THE_API = ("refused", "unknown_outcome")
-_NAMING = ("files", "identifier", "name", "timestamp", "key", "columns", "required", "transform")
-"""Settings that name files, columns or events."""
-
-_UNTOLD = ("kind", "credentials", "url", "null_values", "path", "sources")
 
 
 def content_of(  # noqa: PLR0913  # what is known, from five places
@@ -82,8 +76,8 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
         history=_history(plan, summary, shown),
         rejected=list(_rejected(journal, summary, shown)),
         moments=[_moments(titles[each.source], each, shown) for each in _decisions(plan)],
-        settings=list(_settings(pipeline, titles, shown)),
-        versions=_versions(),
+        settings=list(settings_of(pipeline, titles, shown)),
+        versions=versions(),
         made_at=utc_text(now_s),
         redact=redact,
     )
@@ -247,62 +241,3 @@ def _moments(title: str, each: Decision, shown: Redaction) -> content.Moments:
             " values that it fits"
         )
     return content.Moments(title, shown.column(each.column), f"{each.format}{zone}", evidence)
-
-
-# What it was done with
-
-
-def _settings(
-    pipeline: Pipeline, titles: Sequence[str], shown: Redaction
-) -> Iterator[content.Settings]:
-    yield content.Settings(
-        "job", {**_values(pipeline, shown), **_values(pipeline.destination, shown)}
-    )
-    for title, source in zip(titles, pipeline.sources, strict=True):
-        yield content.Settings(title, _values(source, shown))
-
-
-def _values(settings: Settings | Source, shown: Redaction) -> dict[str, str]:
-    """The settings of one table that have a value, each as text."""
-    values: dict[str, str] = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        hidden = name in _UNTOLD or (shown.redact == "all" and name in _NAMING)
-        if hidden or name == "destination" or value in (None, (), {}, ""):
-            continue
-        if text := _value(value):
-            values[name] = text
-    return values
-
-
-def _value(value: Any) -> str:
-    match value:
-        case Allowance():
-            return (
-                f"{value.count:,}" if value.count is not None else f"{100 * (value.share or 0):g} %"
-            )
-        case Moment(unix_s=None):
-            return f"the run's start {value.after_now_s / 3600:+g} h"
-        case Moment():
-            return utc_text(value.unix_s or 0)
-        case Settings():
-            said = value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-            return ", ".join(f"{key} = {_value(each)}" for key, each in said.items())
-        case Mapping():
-            return "; ".join(f"{key}: {_value(each)}" for key, each in value.items())
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:g}"
-        case list() | tuple():
-            return ", ".join(map(_value, value))
-    return str(value)
-
-
-def _versions() -> dict[str, str]:
-    names = ("backfill", "pyarrow", "pandas", "httpx-aiohttp", "apsw")
-    return {
-        **{name: version(name) for name in names},
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
-    }

@@ -42,5 +42,5 @@ def report(
         ExitCode.DELIVERED,
         f"open {shown(path)} in a browser",
         f"{path}\n",
-        orjson.dumps(summary.as_dict() | {"report": str(path)}),
+        orjson.dumps(summary.as_dict() | {"exit": ExitCode.DELIVERED, "report": str(path)}),
     )
