@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from backfill.findings import rejection
@@ -118,9 +119,12 @@ def chunk_key(staged: Staged) -> str:
 def digest_of(subjects: Subjects) -> str:
     """What the accepted rows of a chunk say, as a short text."""
     digest = xxhash.xxh3_128(subjects.rows.tobytes())
-    for column in (subjects.person, subjects.attributes, subjects.name, subjects.micros):
-        for buffer in () if column is None else pa.concat_arrays([column]).buffers():
-            digest.update(b"" if buffer is None else buffer)
+    for column in (subjects.person, subjects.attributes, subjects.name):
+        if column is not None:  # its buffers may hold anything behind the last row
+            digest.update(pc.binary_length(column).to_numpy().tobytes())
+            digest.update(b"".join(column.cast(pa.binary()).to_pylist()))
+    if subjects.micros is not None:
+        digest.update(subjects.micros.to_numpy().tobytes())
     return digest.hexdigest()
 
 
