@@ -34,28 +34,34 @@ class Kind:
 def kind_of(look: Look) -> Kind:
     """Whether the rows of a file are people, events, or people to be deleted."""
     person = person_of(look)
-    listed = f"{person.distinct.count:,} people in {look.rows:,} rows" if person else ""
+    listed = f": {person.distinct.count:,} people in {look.rows:,} rows" if person else ""
     each_once = person is not None and look.rows < person.distinct.count * _REPEATED_MIN
     few = len(look.columns) <= _DELETIONS_COLUMNS_MAX
     if each_once and few and any(map(names.says_deletions, (*look.files, *look.columns))):
-        return Kind("deletions", f"the name says so, and there is a row a person: {listed}", False)
+        return Kind("deletions", f"the name says so, and there is a row a person{listed}", False)
     event = name_column_of(look)
-    if not occurrences_of(look):
-        return Kind("customers", "no column says when something happened", event is None)
     if event is not None:
-        return Kind("events", f"column {event.name!r} names what happened: {listed or 'nobody'}")
+        when = "" if occurrences_of(look) else "; none says when"
+        return Kind("events", f"column {event.name!r} names what happened{when}{listed}", not when)
+    if not occurrences_of(look):
+        return Kind("customers", "no column says when something happened")
+    if person is None:
+        return Kind("events", "a column says when, and none says who", False)
     if any(map(names.says_customers, look.files)) and not any(
         map(names.says_occurred, _apart(look))
     ):
-        return Kind("customers", f"the name says so: {listed}", each_once)
-    if person is None:
-        return Kind("events", "a column says when, and none says who", False)
+        return Kind("customers", f"the name says so{listed}", each_once)
+    return _by_people(look, person, listed)
+
+
+def _by_people(look: Look, person: ColumnLook, listed: str) -> Kind:
+    """What a file with people and moments is, whose name says nothing."""
+    if look.rows >= person.distinct.count * _REPEATED_MIN:
+        return Kind("events", f"people repeat{listed}")
     own = next((each for each in keys_of(look) if each is not person), None)
-    if not each_once:
-        return Kind("events", f"the people repeat: {listed}")
-    if own is not None and own.name != person.name and names.plain(person.name) != "id":
-        return Kind("events", f"each row has a {own.name} of its own beside {person.name}", False)
-    return Kind("customers", f"there is a row a person: {listed}", False)
+    if own is not None and names.plain(person.name) != "id":
+        return Kind("events", f"each row has its own {own.name} beside {person.name}", False)
+    return Kind("customers", f"there is a row a person{listed}", False)
 
 
 def _apart(look: Look) -> list[str]:

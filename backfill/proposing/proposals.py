@@ -206,8 +206,8 @@ class _Writer:
         self._made.open.append("identifier")
         self._set(
             "identifier",
-            {"id": TODO},
-            f"nothing says who a row is about; there is {', '.join(columns)}",
+            {},
+            f'nothing says who a row is about; {{ id = "…" }} names one of {", ".join(columns)}',
         )
 
     def _event(self) -> None:
@@ -234,7 +234,7 @@ class _Writer:
         columns = occurrences_of(self._look)
         if not columns:
             self._made.open.append("timestamp")
-            self._set("timestamp", {"from": TODO}, "no column holds moments")
+            self._set("timestamp", {}, 'no column holds moments; { from = "…" } names one')
             return
         self._used.append(columns[0])
         written = self._written(columns[0], "timestamp", is_day=False)

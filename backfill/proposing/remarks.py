@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import orjson
+
 from backfill.layout import is_reserved
 from backfill.proposing.columns import ColumnLook
 from backfill.proposing.looks import Look
@@ -31,12 +33,18 @@ def remarks_on(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[st
     names = [each.name for each in columns if is_reserved(each.name, kind)]
     if names:
         yield f"the service acts on {', '.join(names)}: `reserved` says what becomes of them"
-    nested = [each.name for each in columns if each.is_nested and look.format != "csv"]
-    if nested:
-        yield (
-            f"nested values are sent as they are: {', '.join(nested)}; a transform can take them"
-            " apart"
-        )
+    for each in columns:
+        if each.is_nested and look.format != "csv":
+            yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"
+
+
+def _inside(column: ColumnLook) -> str:
+    """The keys of the first object in a column."""
+    try:
+        first = orjson.loads(column.examples[0]) if column.examples else None
+    except orjson.JSONDecodeError:
+        first = None
+    return f" ({', '.join(first)})" if isinstance(first, dict) else ""
 
 
 def _limits(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[str]:

@@ -62,6 +62,8 @@ def toml(value: Value) -> str:
         # JSON's strings are TOML's, but for this one character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
+        if not value:
+            return "{}"
         return f"{{ {', '.join(f'{key(name)} = {toml(each)}' for name, each in value.items())} }}"
     if isinstance(value, Sequence):
         return f"[{', '.join(map(toml, value))}]"

@@ -198,13 +198,27 @@ def test_people_are_told_by_the_same_identifier_everywhere(files, init):
     assert identifiers == [{"email": "email"}, {"email": "email"}]
 
 
-def test_nobody_in_the_rows_is_a_key_to_decide(files, init, backfill):
-    """Check lists the columns that there are."""
-    folder = files(log__csv="what,at\nseen,2023-01-01T00:00:00Z\nseen,2023-01-02T00:00:00Z\n")
-    init("log.csv")
-    checked = backfill("check", "pipeline.toml", cwd=folder)
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_nobody_in_the_rows_is_a_key_to_decide(tmp_path, init, backfill, name):
+    """Check refuses it by name, whatever the format."""
+    if name == "log.csv":
+        text = "what,at\nseen,2023-01-01T00:00:00Z\nseen,2023-01-02T00:00:00Z\n"
+    else:
+        text = '{"what": "seen", "at": "2023-01-01T00:00:00Z"}\n' * 2
+    (tmp_path / name).write_text(text)
+    init(name)
+    checked = backfill("check", "pipeline.toml")
     assert checked.code == 2
-    assert "TODO" in checked.stderr
+    assert "source[1].identifier" in checked.stderr
+
+
+def test_what_is_nested_is_named(tmp_path, init):
+    """A transform has to take it apart; what is in it is said."""
+    line = '{"event": "seen", "properties": {"distinct_id": "u1", "time": 1706713445}}\n'
+    (tmp_path / "export.jsonl").write_text(line * 3)
+    assert init("export.jsonl")["source"][0]["kind"] == "events"
+    said = (tmp_path / "pipeline.toml").read_text("utf-8")
+    assert "properties is nested (distinct_id, time)" in said
 
 
 def test_folders_and_parts_of_a_table_are_one_source(files, init, backfill, tmp_path):

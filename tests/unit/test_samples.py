@@ -25,7 +25,8 @@ def _content(path):
 
 
 def _files(folder):
-    return {each.relative_to(folder) for each in folder.rglob("*") if each.suffix in SUFFIXES}
+    found = {each.relative_to(folder) for each in folder.rglob("*") if each.suffix in SUFFIXES}
+    return {each for each in found if each.parts[0] != "exports"}  # made by make_exports.py
 
 
 def _made(folder):

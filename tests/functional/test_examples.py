@@ -1,0 +1,158 @@
+"""The example pipelines, each sent into the sandbox: what arrived is what their files say."""
+
+import importlib.util
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from backfill.pipeline import Pipeline
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = sorted(each.stem for each in (ROOT / "pipelines").glob("*.toml"))
+
+
+@pytest.fixture
+def example(tmp_path, send):
+    """Send an example from a copy of the folders; takes its name, gives the summary."""
+    for name in ("pipelines", "sample_data"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+
+    def sent(name, *, code=0):
+        ended = send(tmp_path / "pipelines" / f"{name}.toml")
+        assert ended.code == code, ended.stderr
+        return ended.summary
+
+    return sent
+
+
+def seconds(*moment):
+    """Unix seconds of a moment in UTC."""
+    return datetime(*moment, tzinfo=UTC).timestamp()
+
+
+def attributes(event):
+    """What an event says."""
+    return event["attributes"]
+
+
+def test_a_spreadsheet_arrives_with_its_umlauts_dates_and_zeros(example, sandbox):
+    """Days first in Berlin's clocks, decimal commas, a dash for nothing, zip codes as text."""
+    summary = example("spreadsheet", code=3)
+    assert summary["rejections_by_reason"] == {"identifier_missing": 1}
+    assert summary["delivered"] == 40
+    assert sandbox.people()["K00004"]["attributes"] == {
+        "created_at": seconds(2019, 5, 29, 8, 15),  # 10:15 in summer
+        "email": "kunde4@example.com",
+        "name": "Emre Müller",
+        "newsletter": "ja",
+        "revenue": 292.4,
+        "town": "Dresden",
+        "zip": "01067",
+    }
+    assert "revenue" not in sandbox.people()["K00010"]["attributes"]
+
+
+def test_a_database_dump_arrives_with_its_nulls_and_documents(example, sandbox):
+    r"""\N is nothing, jsonb an object, 0001 no number; the primary key makes the event."""
+    assert example("postgres")["delivered"] == 60
+    first, *_ = (each for each in sandbox.events() if attributes(each)["id"] == "9012")
+    assert (first["person"], first["name"]) == ("0012", "paid")
+    assert first["timestamp"] == seconds(2024, 2, 2, 20)
+    assert attributes(first) == {
+        "amount": 36.12,
+        "details": {"attempts": 1, "method": "card"},
+        "id": "9012",
+        "refunded_at": seconds(2024, 2, 4, 20),
+    }
+    others = [each for each in sandbox.events() if attributes(each)["id"] != "9012"]
+    assert sum("refunded_at" in attributes(each) for each in others) == 4
+
+
+def test_a_shops_rows_become_an_event_an_item(example, sandbox):
+    """People are told by e-mail in any case; the order's cells go with its first item."""
+    assert example("shopify")["delivered"] == 48
+    assert len(sandbox.people()) == 12
+    order = [each for each in sandbox.events() if attributes(each)["order"] == "#1003"]
+    assert [attributes(each).get("total") for each in order] == [8.9]
+    assert attributes(order[0])["zip"] == "50667"
+    assert order[0]["timestamp"] == seconds(2024, 1, 31, 17)
+    assert order[0]["name"] == "item_ordered"
+
+
+def test_nested_activity_is_taken_apart(example, sandbox):
+    """Names lose their spaces; what a browser sent twice is one event."""
+    summary = example("mixpanel")
+    assert (summary["delivered"], summary["skipped"]) == (80, 1)
+    names = {each["name"] for each in sandbox.events()}
+    assert names == {"signed_in", "report_opened", "report_exported", "seat_added"}
+    signed_in = [each for each in sandbox.events() if each["name"] == "signed_in"]
+    assert attributes(signed_in[0]) == {
+        "city": "Brussels",
+        "insert_id": "78dde6c4",
+        "mp_lib": "web",
+        "os": "Windows",
+        "seats": 1,
+    }
+
+
+def test_folders_of_a_lake_are_a_column(example, sandbox):
+    """The day stands in the folder's name only, and arrives as midnight in UTC."""
+    assert example("lake")["delivered"] == 90
+    days = {attributes(each)["event_date"] for each in sandbox.events()}
+    assert days == {seconds(2024, 1, day) for day in (30, 31)} | {seconds(2024, 2, 1)}
+    assert {each["person"] for each in sandbox.events()} == {str(100 + each) for each in range(9)}
+
+
+def test_a_newsletter_list_is_people_by_their_address(example, sandbox):
+    """Who stands there twice is one person; the later row counts; who left has left."""
+    summary = example("newsletter", code=3)
+    assert summary["rejections_by_reason"] == {"identifier_not_an_email": 1}
+    assert (summary["delivered"], summary["merged"]) == (50, 1)
+    people = {address.lower(): each["attributes"] for address, each in sandbox.people().items()}
+    assert people["leser3@example.com"]["language"] == "en"
+    assert people["leser3@example.com"]["first_name"] == "Dörte"
+    assert people["leser8@example.com"]["unsubscribed"] is True
+    assert people["leser1@example.com"]["created_at"] == seconds(2024, 1, 18, 23)
+
+
+def test_who_asked_to_be_forgotten_is(example, sandbox):
+    """They are gone, and nothing more is taken about them."""
+    example("newsletter", code=3)
+    summary = example("erasure")
+    assert summary["deletes"] == 5
+    addresses = {each.lower() for each in sandbox.people()}
+    assert not addresses & {f"leser{9 * number}@example.com" for number in range(1, 6)}
+    assert len(addresses) == 45
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_is_explained(name):
+    """`pipelines/README.md` has a line for each."""
+    assert f"`{name}.toml`" in (ROOT / "pipelines" / "README.md").read_text("utf-8")
+    assert Pipeline.load(ROOT / "pipelines" / f"{name}.toml").name
+
+
+def test_the_script_makes_the_very_files_of_the_examples(tmp_path):
+    """Who changes the script has to run it, and nobody edits its files by hand."""
+    script = ROOT / "sample_data" / "make_exports.py"
+    spec = importlib.util.spec_from_file_location("make_exports", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.make(tmp_path)
+    kept = ROOT / "sample_data" / "exports"
+    made = _files(tmp_path)
+    assert made == _files(kept)
+    for name in made:
+        assert _content(tmp_path / name) == _content(kept / name), name
+
+
+def _files(folder):
+    return {each.relative_to(folder) for each in folder.rglob("*") if each.is_file()}
+
+
+def _content(path):
+    """What is in a file; how Parquet is packed may differ between versions of the packer."""
+    return pq.read_table(path).to_pylist() if path.suffix == ".parquet" else path.read_bytes()
