@@ -8,24 +8,32 @@ nothing is like, the kill storm and the tests of the command line see to.
 """
 
 import array
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import sys
 import traceback
 
-from backfill.cli import app, screens, session
-from backfill.delivery import track_delivery
+import httpx_aiohttp
+import pandas as pd
+
+import backfill
+from backfill.cli import app
 
 READY = "ready"
-IMPORTED = (app, screens, session, track_delivery)
+ON_THE_WAY = (pd, httpx_aiohttp)
 _STREAMS = 3
 _REQUEST_BYTES_MAX = 1 << 20
 
 
 def main(path: str) -> None:
     """Serve until the standard input ends, which it does when the tests have ended."""
+    for each in pkgutil.walk_packages(backfill.__path__, "backfill."):
+        if not each.name.startswith(("backfill.__main__", "backfill.sandbox")):
+            importlib.import_module(each.name)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
