@@ -59,26 +59,26 @@ class Spill:
     Few stay in memory, many go to the disk. All are added before any is read.
 
     Args:
-        folder: Where the partitions are kept; made when first needed.
-        name: What their files begin with.
+        folder: Where they are kept; made when first needed.
+        name: The file's name.
         buffered_max: So many stay in memory.
     """
 
     def __init__(self, folder: Path, name: str, buffered_max: int = BUFFERED_RECORDS_MAX) -> None:
-        self._folder = folder
-        self._name = name
+        self._path = folder / name
         self._buffered_max = buffered_max
         self._buffer: list[Records] = []
         self._buffered = 0
-        self._flushed = False
-        self._split: dict[int, Records] | None = None
+        self._written = 0
+        self._runs: list[tuple[int, Rows]] = []  # where each begins, and its partitions in it
+        self._last: tuple[Records, Rows] | None = None
 
     def add(self, more: Records) -> None:
         """Take records; they reach the disk when enough have come together."""
         self._buffer.append(more)
         self._buffered += len(more)
         if self._buffered >= self._buffered_max:
-            self._flush()
+            self._write()
 
     def partitions(self) -> Iterator[tuple[int, Records]]:
         """Every partition that holds anything, with its number."""
@@ -88,37 +88,35 @@ class Spill:
 
     def partition(self, number: int) -> Records:
         """One partition; empty where it holds nothing."""
-        if not self._flushed:
-            return self._in_memory().get(number, np.empty(0, RECORD))
-        self._flush()
-        path = self._path(number)
-        return np.fromfile(path, RECORD) if path.exists() else np.empty(0, RECORD)
+        if self._last is None:
+            self._last = _partitioned(self._buffer)
+        last, starts = self._last
+        written = (
+            self._read(begin + at[number], at[number + 1] - at[number]) for begin, at in self._runs
+        )
+        return np.concatenate([*written, last[starts[number] : starts[number + 1]]])
 
-    def _in_memory(self) -> dict[int, Records]:
-        if self._split is None:
-            self._split = dict(_partitioned(np.concatenate(self._buffer))) if self._buffer else {}
-        return self._split
+    def _read(self, first: int, count: int) -> Records:
+        return np.fromfile(self._path, RECORD, count, offset=first * RECORD.itemsize)
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{self._name}.{number:03}"
-
-    def _flush(self) -> None:
-        if not self._buffer:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for number, some in _partitioned(np.concatenate(self._buffer)):
-            with self._path(number).open("ab") as file:
-                file.write(some.tobytes())
-        self._buffer, self._buffered, self._flushed = [], 0, True
+    def _write(self) -> None:
+        """Write down what is in memory, its partitions behind one another."""
+        ordered, starts = _partitioned(self._buffer)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            ordered.tofile(file)
+        self._runs.append((self._written, starts))
+        self._written += len(ordered)
+        self._buffer, self._buffered = [], 0
 
 
-def _partitioned(all_: Records) -> Iterator[tuple[int, Records]]:
-    numbers = (all_["hash"][:, 0] % np.uint64(PARTITIONS)).astype(np.int64)
-    order = np.argsort(numbers, kind="stable")
-    starts = np.searchsorted(numbers[order], np.arange(PARTITIONS + 1))
-    for number in range(PARTITIONS):
-        if starts[number] < starts[number + 1]:
-            yield number, all_[order[starts[number] : starts[number + 1]]]
+def _partitioned(some: list[Records]) -> tuple[Records, Rows]:
+    """Records by partition, and where each partition begins and the last one ends."""
+    records_ = np.concatenate([np.empty(0, RECORD), *some])
+    numbers = (records_["hash"][:, 0] % PARTITIONS).astype(np.uint8)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=PARTITIONS))])
+    # `take` moves records whole, an index field by field; and bytes are sorted by counting.
+    return records_.take(np.argsort(numbers, kind="stable")), starts
 
 
 def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
@@ -127,9 +125,9 @@ def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
     Groups are numbered from 0. Within a group the rank counts, then the order in which the
     records were added.
     """
-    hashes = partition["hash"]
-    order = np.lexsort((partition["rank"], hashes[:, 1], hashes[:, 0]))
-    ordered = partition[order]
+    some = partition.take(np.flatnonzero(_repeating(partition["hash"][:, 0])))
+    hashes = some["hash"]
+    ordered = some.take(np.lexsort((some["rank"], hashes[:, 1], hashes[:, 0])))
     hashes = ordered["hash"]
     new = np.ones(len(ordered), np.bool_)
     new[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
@@ -137,6 +135,12 @@ def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
     shared = np.bincount(group)[group] > 1
     kept = np.unique(group[shared], return_inverse=True)[1] if shared.any() else group[shared]
     return ordered[shared], kept
+
+
+def _repeating(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which of the numbers stand there more than once."""
+    ordered = np.sort(numbers)
+    return np.isin(numbers, ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def firsts(group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

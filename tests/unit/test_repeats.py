@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.repeats import (
+    PARTITIONS,
     RECORD,
     Spill,
     firsts,
@@ -61,7 +62,7 @@ def test_partitions_hold_every_record_in_order(tmp_path_factory, rows, chunk_row
     for number, (hash_, _, _) in enumerate(rows, 1):
         truth.setdefault(hash_, []).append(number)
     assert found == truth
-    assert len(spill.partition(255)) == 0
+    assert len(spill.partition(PARTITIONS - 1)) == 0
 
 
 @given(ROWS)
