@@ -1,5 +1,6 @@
 """Which rows belong together, over the whole job: people, shared e-mails, repeated events."""
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,8 +72,10 @@ class Together:
             if isinstance(source, EventsSource)
         }
 
+        self._spills = folder / "spill"
+
         def spill(name: str) -> Spill:
-            return Spill(folder / "spill", name, buffered_max)
+            return Spill(self._spills, name, buffered_max)
 
         self._people, self._named, self._emails = spill("people"), spill("named"), spill("emails")
         self._left_out = spill("left-out")
@@ -116,6 +119,7 @@ class Together:
         for number, partition in self._deletions.partitions():
             self._delete(partition, self._named.partition(number))
         self.marks.flush()
+        shutil.rmtree(self._spills, ignore_errors=True)
         return self._found
 
     def _share(self, partition: Records) -> None:

@@ -287,6 +287,16 @@ def test_people_are_deleted_once_and_never_while_they_are_customers(
     assert found.both == len(seen & named)
 
 
+def test_nothing_but_the_marks_is_left_on_disk(tmp_path):
+    """What was spilled is as large as the source's rows are many."""
+    together = Together(pipeline({"kind": "deletions"}), tmp_path, 1)
+    for each in recorded([(1, 0, list(enumerate("aab", 1)))], lambda row: row):
+        together.add_deletions(each)
+    assert [each.name for each in tmp_path.iterdir()] == ["spill"]
+    together.resolve()
+    assert [each.name for each in tmp_path.iterdir()] == ["marks"]
+
+
 @pytest.mark.parametrize("policies", [("send", "refuse"), ("refuse", "send")])
 def test_a_shared_address_is_counted_where_it_would_take_a_person_over(tmp_path, policies):
     """The later row does the harm, so its source is asked."""
