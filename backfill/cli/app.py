@@ -7,7 +7,7 @@ import typer
 
 from backfill.cli import demo, initing, looking, reporting, sandbox, sending, status
 from backfill.cli.exits import Asked, Ending, leave, of_error
-from backfill.errors import UsageError
+from backfill.errors import ExitCode, UsageError
 
 app = typer.Typer(
     name="backfill",
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         return leave(of_error(error, asked), asked)
     if isinstance(found, Ending):
         return leave(found, asked)
+    if found == ExitCode.INTERRUPTED:  # Typer has caught Ctrl-C
+        return leave(of_error(KeyboardInterrupt(), asked), asked)
     return int(found or 0)
 
 

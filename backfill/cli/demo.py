@@ -46,8 +46,11 @@ def demo(
         done = session.send(pipeline, asked, options, runs.run)
         ending = _ending(done, _held_by(sandbox.url), expected_rejections())
         if keep and ending.code == ExitCode.DELIVERED:
-            typer.echo(f"{ending.text}\nsandbox: {sandbox.url}, until Ctrl-C", err=True)
+            if not (showing.json or showing.quiet):
+                typer.echo(ending.text)
+            typer.echo(f"sandbox: {sandbox.url}, until Ctrl-C", err=True)
             _wait_for_ctrl_c()
+            return replace(ending, text="")
     return ending
 
 

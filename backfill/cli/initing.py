@@ -35,7 +35,7 @@ def init(
         bool, typer.Option("--yes", help="Ask nothing: what nothing proves stays to be decided.")
     ] = False,
 ) -> Ending:
-    """Look at files, and write a pipeline file with the evidence."""
+    """Look at files, and write a pipeline file after them."""
     from backfill.proposing import nobody, pipeline_text, propose
 
     _refuse_existing(output)

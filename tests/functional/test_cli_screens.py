@@ -1,9 +1,16 @@
 """The screens of looking around: check, plan, status and the demo."""
 
+import re
+import signal
+import socket
+
+import httpx
 import pytest
 
 from tests.jobs import CUSTOMERS, EVENTS, HEADER, ago, job
+from tests.programs import until
 from tests.terminals import in_terminal
+from tests.workspaces import free_port
 
 PEOPLE = "id,Email,created_at\na,a@example.com,yesterday\n,b@example.com,today\n"
 
@@ -126,3 +133,34 @@ def test_the_demo_tells_programs_its_summary(tmp_path, backfill):
     assert ended.code == ended.summary["exit"] == 0
     assert ended.summary["rejected"] == 27
     assert (tmp_path / "elsewhere/acme-history/rejected.csv").exists()
+
+
+def test_the_demo_can_be_looked_at(start):
+    """--keep leaves the sandbox open until Ctrl-C, and shows everything once."""
+    command = start("demo", "--keep")
+    until(lambda: "until Ctrl-C" in command.stderr())
+    [address] = re.findall(r"http://127\.0\.0\.1:\d+", command.stderr())
+    held = httpx.get(f"{address}/sandbox/stats").json()
+    command.signal(signal.SIGINT)
+    ended = command.ended(timeout_s=20)
+
+    assert held["people"] == 560
+    assert ended.code == 0
+    assert ended.stdout.count("acme-history: done") == 1
+
+
+def test_a_sandbox_ends_with_ctrl_c(start):
+    """Its end is told as every end is."""
+    port = free_port()
+    command = start("sandbox", "--port", port)
+    until(lambda: _listens(port))
+    command.signal(signal.SIGINT)
+    ended = command.ended(timeout_s=20)
+
+    assert ended.code == 130
+    assert ended.next_step == "start the same command again"
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

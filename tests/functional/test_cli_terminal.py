@@ -93,3 +93,50 @@ def test_stdout_stays_clean_for_programs(pipeline, sandbox, backfill):
 
     assert len(ended.stdout.splitlines()) == 1
     assert ended.summary["rejected"] == 1
+
+
+ASKING = """
+import sys
+from backfill.cli.progress import view_for
+from backfill.cli.session import Question
+from backfill.pipeline import Pipeline
+from backfill.plans import Plan
+from backfill.planning import Finding
+from backfill.runs import Options
+from backfill.tally import SourcePlan
+
+pipeline = Pipeline.load(sys.argv[1])
+question = Question(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")
+seen = [SourcePlan(each.kind, attributes=["created_at"]) for each in pipeline.sources]
+plan = Plan("key", 0.0, None, Finding({1: 7}, seen, [], {}, 0, {}, []))
+print("answer:", question(plan, [], int(sys.argv[3])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_asked", "left", "answer"),
+    [
+        ("y\n", "ask", 7, True),
+        ("\n", "ask", 7, False),
+        ("\x04", "ask", 7, False),
+        ("", "--yes", 7, True),
+        ("", "ask", 0, True),
+    ],
+)
+def test_who_sends_to_the_world_is_asked(pipeline, clean_env, typed, is_asked, left, answer):
+    """Only yes is yes; --yes answers before, and with nothing to send nobody is asked."""
+    shown = in_terminal(
+        "-c",
+        ASKING,
+        pipeline,
+        is_asked,
+        left,
+        columns=80,
+        cwd=pipeline.parent,
+        env=clean_env,
+        typed=typed,
+    )
+
+    asked = "send 7 rows to https://track.customer.io; start now? [y/N]" in shown.text
+    assert asked == bool(typed)
+    assert shown.frames[-1].endswith(f"answer: {answer}")

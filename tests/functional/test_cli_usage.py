@@ -27,7 +27,7 @@ def test_help_names_every_command(backfill):
 
     assert ended.code == 0
     assert all(f"\n  {each} " in ended.stdout for each in COMMANDS)
-    assert "..." not in ended.stdout
+    assert "..." not in ended.stdout.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
