@@ -77,33 +77,40 @@ def bind_settings(job: Job, *, accept_changes: bool) -> None:
     job.journal.meta["settings"] = digest
 
 
-def plan_of(job: Job, *, now_s: float, progress: Progress) -> Plan:
-    """The plan that this job goes by: the one it was begun with, or a new one.
+def find_plan(job: Job, *, now_s: float, progress: Progress) -> Plan:
+    """The plan that this job was begun with, or a new one; the journal stays as it is.
 
     A new one is made when the files, the settings or the limit have changed since; rows that were
     settled before keep what became of them.
     """
     folder, meta = job.folder / PLAN_FOLDER, job.journal.meta
-    purpose = base_key(job.pipeline, job.inputs, job.limit)
-    plan = None
-    if meta.get("plan_for") == purpose:
-        plan = stored(folder, str(meta["plan"]))
-    if plan is None:
-        settled, former = job.settled(), str(meta.get("plan", ""))
-        plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit, former))
-        plan = plan or make_plan(
-            job.pipeline,
-            job.inputs,
-            folder,
-            now_s=now_s,
-            settled=settled,
-            former=former,
-            limit=job.limit,
-            progress=progress,
-        )
-    meta["plan_for"], meta["plan"] = purpose, plan.key
+    former = str(meta.get("plan", ""))
+    if meta.get("plan_for") == base_key(job.pipeline, job.inputs, job.limit):
+        plan = stored(folder, former)
+        if plan is not None:
+            return plan
+    settled = job.settled()
+    plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit, former))
+    return plan or make_plan(
+        job.pipeline,
+        job.inputs,
+        folder,
+        now_s=now_s,
+        settled=settled,
+        former=former,
+        limit=job.limit,
+        progress=progress,
+    )
+
+
+def plan_of(job: Job, *, now_s: float, progress: Progress) -> Plan:
+    """The plan that this job goes by from now on, as `find_plan` finds it."""
+    plan = find_plan(job, now_s=now_s, progress=progress)
+    meta = job.journal.meta
+    meta["plan_for"] = base_key(job.pipeline, job.inputs, job.limit)
+    meta["plan"] = plan.key
     job.journal.commit()
-    keep_only(folder, plan.key)
+    keep_only(job.folder / PLAN_FOLDER, plan.key)
     return plan
 
 
