@@ -18,6 +18,10 @@ class Clock:
         """A monotonic clock, in seconds."""
         return time.monotonic()  # noqa: TID251
 
+    def sleep(self, seconds: float) -> None:
+        """Do nothing for so long."""
+        time.sleep(seconds)  # noqa: TID251
+
     def since_start_s(self) -> float:
         """Seconds since this clock was made."""
         return self.now_s() - self._started_s

@@ -97,13 +97,14 @@ def bind(inputs: Sequence[Input], journal: Journal, *, append: bool) -> list[Inp
         grown = next((one for one in unclaimed.values() if (one.source, one.path) == at), None)
         if grown is not None:
             del unclaimed[grown.id]
-            has_grown = _has_grown(each, grown)
-            if not (append and has_grown):
-                changes.append(f"{each.name} has {'grown' if has_grown else 'other bytes'}")
+            longer = has_grown(each, grown)
+            if not (append and longer):
+                changes.append(f"{each.name} has {'grown' if longer else 'other bytes'}")
             parts[id(each)] = replace(grown, rows=None)
         elif begun and not append:
             changes.append(f"{each.name} is new")
-    changes += [f"{part.path} is gone" for part in unclaimed.values()]
+    # A sync counts the rows of what it has done; such a file may go.
+    changes += [f"{part.path} is gone" for part in unclaimed.values() if part.rows is None]
     if changes:
         raise _changed(changes)
     return [_take_up(each, parts[id(each)], journal) for each in inputs]
@@ -120,7 +121,7 @@ def _claim_same(each: Input, unclaimed: dict[int, Part]) -> Part | None:
     return unclaimed.pop(same[0].id) if same else None
 
 
-def _has_grown(each: Input, part: Part) -> bool:
+def has_grown(each: Input, part: Part) -> bool:
     """Whether the file begins with the very rows that were read before, whole ones."""
     size = each.fingerprint.size
     if not each.file.appendable or size < part.size:

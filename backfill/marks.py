@@ -35,6 +35,8 @@ class Mark(IntEnum):
     MERGED = 6  # `value` and `other` are the row and part that carry the person
     CARRIER = 7  # carries its person's merged attributes
     OCCURRENCE = 8  # `value` identical rows come before it
+    CHANGED = 9  # in a sync: new, or other than what was delivered
+    REFUSED_BEFORE = 10  # in a sync: as it was when the API refused it
 
 
 SKIPPED = {

@@ -43,6 +43,11 @@ deletions. merged: the rows that carry a person, with what all of that person's 
 customers rows that are not sent by themselves."""
 
 
+def files(folder: Path) -> dict[str, Path]:
+    """The files of a plan, by what queries call them."""
+    return {name.removesuffix(".parquet"): folder / name for name in SCHEMAS}
+
+
 class PeopleFiles:
     """The files of one plan, being written.
 

@@ -1,6 +1,6 @@
 """Rejected rows again: mended in `rejected.csv`, judged as before, sent with their right ids."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -12,10 +12,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill import memory
 from backfill.errors import UsageError
 from backfill.guards import Guard
 from backfill.identity import person_key
-from backfill.inputs import Input, of_kind
+from backfill.inputs import Input, bind, of_kind
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal, Settlement
 from backfill.marks import Mark, Marks
@@ -81,6 +82,11 @@ class _Retry:
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
+    def bind(self, job: Job, *, append: bool) -> Job:
+        """Every file as it was; what became of people so far is remembered first."""
+        memory.catch_up(job.journal, job.pipeline, job.folder)
+        return replace(job, inputs=bind(job.inputs, job.journal, append=append))
+
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[Guard]:
         """Mended events may be recent, too."""
         work = self.work(job, plan, now_s)
@@ -95,6 +101,9 @@ class _Retry:
                 next_step="run the pipeline first: it writes the rows that it rejects",
             )
         return Again(job, plan, path, now_s)
+
+    def completed(self, job: Job, plan: Plan) -> None:
+        """There is nothing to remember: whoever was sent is in doubt, and compared anew."""
 
 
 class Again:
@@ -258,7 +267,18 @@ class Again:
                 person.add(order[staged.place.part], subjects, at)
         for staged in self._customers() if mended else ():
             self._add_delivered(staged, mended, order)
+        self._doubt(mended)
         yield from (self._person(each) for each in mended.values())
+
+    def _doubt(self, people: Iterable[str]) -> None:
+        """What a sync remembers of these people will not be what they were told last."""
+        kinds: dict[str, list[str]] = {}
+        for each in people:
+            kind, _, key = each.partition(":")
+            kinds.setdefault(kind, []).append(key)
+        with memory.open_snapshot(self.journal, self._job.folder) as snapshot:
+            for kind, keys in kinds.items():
+                snapshot.doubt(kind, keys)
 
     def _customers(self) -> Iterator[Staged]:
         inputs = of_kind(self._job.inputs, self._job.pipeline, "customers")

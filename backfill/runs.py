@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from backfill import guards
+from backfill import guards, memory
 from backfill.account import Account
+from backfill.changes import Changes
 from backfill.clock import Clock
 from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination
@@ -39,7 +40,8 @@ from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.report.summary import Summary
 from backfill.sender import Sender, Work
-from backfill.sending import FirstTime, Preparing
+from backfill.sending import Decided, FirstTime, Preparing
+from backfill.snapshot import Snapshot
 from backfill.stage import stage_of
 
 Result = TypeVar("Result")
@@ -61,6 +63,7 @@ class Options:
         stop_after_s: Drain and stop after so many seconds; None: never.
         restart: Forget what was sent.
         append: Rows and files may have been added.
+        wait_s: How long to wait for another process that runs the job.
         accept_changes: The settings may have changed since rows were sent.
         env: Where credentials are looked for.
     """
@@ -74,6 +77,7 @@ class Options:
     restart: bool = False
     append: bool = False
     accept_changes: bool = False
+    wait_s: float = 0.0
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
@@ -175,7 +179,7 @@ def run(
     Raises:
         BackfillError: What stopped it, with its exit code; its `summary` says how far it came.
     """
-    return carry_out(_SendAll(), pipeline, options, observer, stop)
+    return carry_out(SendAll(), pipeline, options, observer, stop)
 
 
 class Errand(Protocol):
@@ -185,17 +189,27 @@ class Errand(Protocol):
     def may_leave_rows(self) -> bool:
         """Whether rows may stay unsent that it is not about."""
 
+    def bind(self, job: Job, *, append: bool) -> Job:
+        """The same job, its files numbered as the journal knows them."""
+
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
         """Why nothing must be sent, in order of harm."""
 
     def work(self, job: Job, plan: Plan, now_s: float) -> Work:
         """What is sent."""
 
+    def completed(self, job: Job, plan: Plan) -> None:
+        """All of it was sent, and the journal has committed what became of it."""
 
-class _SendAll:
+
+class SendAll:
     """The errand of `run`."""
 
     may_leave_rows = False
+
+    def bind(self, job: Job, *, append: bool) -> Job:
+        """Every file as it was; where rows may have been added, with them."""
+        return replace(job, inputs=bind(job.inputs, job.journal, append=append))
 
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
         """What the plan pass found."""
@@ -203,11 +217,22 @@ class _SendAll:
 
     def work(self, job: Job, plan: Plan, now_s: float) -> Work:
         """Every row that is not settled."""
-        folder = job.folder / PLAN_FOLDER / plan.key
-        stage = stage_of(job.pipeline, plan.found.readings, plan.now_s)
-        marks, merged = Marks(folder / "marks"), MergedPeople(folder / "merged")
-        prepare = Preparing(job.pipeline, plan, stage, marks, merged, job.settled(), now_s)
-        return FirstTime(job, prepare)
+        memory.begin(job, plan, diff=False)
+        return every_row(job, plan, now_s)
+
+    def completed(self, job: Job, plan: Plan) -> None:
+        """Remember what people were told."""
+        del plan
+        memory.catch_up(job.journal, job.pipeline, job.folder)
+
+
+def every_row(job: Job, plan: Plan, now_s: float, changes: Changes | None = None) -> Work:
+    """The work of sending every row that is not settled, or of those what has changed."""
+    folder = job.folder / PLAN_FOLDER / plan.key
+    stage = stage_of(job.pipeline, plan.found.readings, plan.now_s)
+    decided = Decided(Marks(folder / "marks"), MergedPeople(folder / "merged"), changes)
+    prepare = Preparing(job.pipeline, plan, stage, decided, job.settled(), now_s)
+    return FirstTime(job, prepare)
 
 
 def carry_out(
@@ -273,14 +298,20 @@ class _Run:
 
     def _journal(self) -> Journal:
         if self._options.restart:
-            forget(self._folder)
-        return Journal.open(self._folder)
+            forget(self._folder, wait_s=self._options.wait_s, sleep=self._sleep)
+            Snapshot.remove(self._folder)
+        return Journal.open(self._folder, wait_s=self._options.wait_s, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        """Pause while another process runs the job."""
+        self._stop.check()
+        self._clock.sleep(seconds)
 
     async def _send(self, journal: Journal) -> None:
         url, credentials = self._destination()
         inputs = open_inputs(self._pipeline)
-        inputs = bind(inputs, journal, append=self._options.append)
         job = Job(self._pipeline, inputs, journal, self._folder, self._options.limit)
+        job = self._errand.bind(job, append=self._options.append)
         self._account.open(job)
         self._observer.opened(self._account)
         bind_settings(job, accept_changes=self._options.accept_changes)
@@ -291,7 +322,8 @@ class _Run:
             journal.meta["url"] = url
             plan = await asyncio.to_thread(self._plan, job)
             self._account.planned(plan)
-            found = self._errand.guards(job, plan, self._clock.unix_s())
+            now_s = self._clock.unix_s()
+            found = await asyncio.to_thread(self._errand.guards, job, plan, now_s)
             wanted = self._observer.planned(plan, found)
             guards.refuse(found)
             self._stop.check()
@@ -354,6 +386,7 @@ class _Run:
             self._stop.check()
             self._observer.planning(rows)
 
+        memory.before_another_plan(job)
         return plan_of(job, now_s=self._clock.unix_s(), progress=progress)
 
     async def _deliver(self, job: Job, plan: Plan, delivery: TrackDelivery) -> None:
@@ -378,6 +411,7 @@ class _Run:
         async with self._account.watching(delivery.meter):
             await sender.send()
         job.journal.lower_ceilings()
+        await asyncio.to_thread(self._errand.completed, job, plan)
 
     def _deadline(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
         """Stop when the time is up; it counts from the run's start."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.changes import Changes
 from backfill.errors import UsageError
 from backfill.findings import rejection
 from backfill.inputs import Input, Place, of_kind
@@ -77,6 +78,21 @@ class Prepared:
     held: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided about single rows before anything is sent.
+
+    Args:
+        marks: What the plan pass decided.
+        merged: The people who stand in several rows.
+        changes: In a sync: who differs from what was delivered; None: everybody is sent.
+    """
+
+    marks: Marks
+    merged: MergedPeople
+    changes: Changes | None = None
+
+
 class Preparing:
     """Prepares chunks; safe to call from several threads.
 
@@ -84,8 +100,7 @@ class Preparing:
         pipeline: The settings.
         plan: What the plan pass found.
         stage: The judges.
-        marks: What the plan pass decided about single rows.
-        merged: The people who stand in several rows.
+        decided: What was decided about single rows.
         settled: The rows that were settled before this run, by part; never changed meanwhile.
         now_s: The run's start: how old an event is.
     """
@@ -95,16 +110,15 @@ class Preparing:
         pipeline: Pipeline,
         plan: Plan,
         stage: Stage,
-        marks: Marks,
-        merged: MergedPeople,
+        decided: Decided,
         settled: Mapping[int, Ranges],
         now_s: float,
     ) -> None:
         self._pipeline = pipeline
         self._plan = plan
         self._stage = stage
-        self._marks = marks
-        self._merged = merged
+        self._marks, self._merged = decided.marks, decided.merged
+        self._changes = decided.changes
         self._settled = settled
         self._now_s = now_s
 
@@ -127,6 +141,10 @@ class Preparing:
         subjects, by_v1 = subjects.take(new), by_v1[new]
         marked = self._marks.of(staged.place.part, subjects.rows)
         occurrences = None
+        if self._changes is not None and self._changes.concern(staged.place.part):
+            stays = self._changed(staged, self._changes, marked, subjects, prepared)
+            marked = None if marked is None else marked[stays]
+            subjects, by_v1 = subjects.take(stays), by_v1[stays]
         if marked is not None:
             stays = self._apply(staged, marked, subjects, prepared)
             marked, subjects, by_v1 = marked[stays], subjects.take(stays), by_v1[stays]
@@ -147,6 +165,37 @@ class Preparing:
                 f" {staged.chunk.first_row} to {staged.chunk.end.row - 1} than in the plan pass",
                 next_step="make it depend on nothing but the frame that it is given",
             )
+
+    def _changed(
+        self,
+        staged: Staged,
+        changes: Changes,
+        marked: Marked | None,
+        subjects: Subjects,
+        prepared: Prepared,
+    ) -> Mask:
+        """Leave out people who are as they were; say which rows stay.
+
+        The rows of a person share one fate: that of the row that carries them.
+        """
+        rows, parts = subjects.rows, np.full(len(subjects), staged.place.part, np.int32)
+        concerned = np.ones(len(subjects), np.bool_)
+        members = ~concerned
+        if marked is not None:
+            members = marked["kind"] == Mark.MERGED
+            concerned = members | np.isin(marked["kind"], (0, Mark.CARRIER))
+            rows = np.where(members, marked["value"], rows)
+            parts = np.where(members, marked["other"], parts)
+        kinds = changes.of(parts, rows)
+        unchanged = concerned & (kinds == 0)
+        if unchanged.any():
+            prepared.skipped["unchanged"] = subjects.rows[unchanged]
+        refused = concerned & ~members & (kinds == Mark.REFUSED_BEFORE)
+        for row in subjects.rows[refused].tolist():
+            why = changes.why_refused(staged.place.part, row)
+            prepared.rejections.append(rejection(staged.chunk, row, why))
+        stays: Mask = ~(unchanged | refused)
+        return stays
 
     def _apply(
         self, staged: Staged, marked: Marked, subjects: Subjects, prepared: Prepared

@@ -1,0 +1,195 @@
+"""What the workspace was told last, person by person: the memory of a sync, in DuckDB.
+
+    type, identifier   who it is; e-mails in lower case
+    high, low          a hash of what was delivered; null where nobody knows
+    refused_…, reasons a hash of what the API refused last, and why
+
+It is a projection of the journal and carries its sequence number: a snapshot that is not in step
+with the journal is not believed.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from backfill.errors import StateError
+from backfill.files import PRIVATE_FILE
+
+SNAPSHOT_FILE = "snapshot.duckdb"
+SETTINGS: dict[str, Any] = {
+    "memory_limit": "400MB",  # what does not fit waits on the disk
+    "threads": os.cpu_count() or 1,
+    "preserve_insertion_order": False,
+}
+BATCH_ROWS = 65_536
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS person (
+    type VARCHAR NOT NULL, identifier VARCHAR NOT NULL,
+    high UBIGINT, low UBIGINT,
+    refused_high UBIGINT, refused_low UBIGINT, reasons VARCHAR
+);
+CREATE TABLE IF NOT EXISTS step (number BIGINT NOT NULL);
+"""
+
+_DOUBT = """
+UPDATE person SET
+    high = NULL, low = NULL, refused_high = NULL, refused_low = NULL, reasons = NULL
+"""
+
+# A file of deletions may name a person twice. Where it is undecided whether a person was deleted
+# there may be nobody to doubt.
+_UPDATE = """
+MERGE INTO person USING (
+    FROM told WHERE outcome NOT IN ('deleted', 'undecided')
+    UNION ALL
+    SELECT DISTINCT ON (type, identifier) * FROM told WHERE outcome IN ('deleted', 'undecided')
+) AS told ON person.type = told.type AND person.identifier = told.identifier
+WHEN MATCHED AND told.outcome = 'deleted' THEN DELETE
+WHEN MATCHED AND told.outcome = 'delivered' THEN UPDATE SET
+    high = told.high, low = told.low, refused_high = NULL, refused_low = NULL, reasons = NULL
+WHEN MATCHED AND told.outcome = 'refused' THEN UPDATE SET
+    refused_high = told.high, refused_low = told.low, reasons = told.reasons
+WHEN MATCHED THEN UPDATE SET
+    high = NULL, low = NULL, refused_high = NULL, refused_low = NULL, reasons = NULL
+WHEN NOT MATCHED AND told.outcome = 'delivered' THEN
+    INSERT (type, identifier, high, low) VALUES (told.type, told.identifier, told.high, told.low)
+WHEN NOT MATCHED AND told.outcome = 'refused' THEN
+    INSERT (type, identifier, refused_high, refused_low, reasons)
+    VALUES (told.type, told.identifier, told.high, told.low, told.reasons)
+WHEN NOT MATCHED AND told.outcome = 'doubt' THEN
+    INSERT (type, identifier) VALUES (told.type, told.identifier)
+"""
+
+OUTCOMES = pa.schema(
+    [
+        ("type", pa.string()),
+        ("identifier", pa.string()),
+        ("high", pa.uint64()),
+        ("low", pa.uint64()),
+        ("outcome", pa.string()),
+        ("reasons", pa.string()),
+    ]
+)
+"""What became of people: delivered, refused, doubt, deleted, or undecided: perhaps deleted."""
+
+
+class Snapshot:
+    """An open snapshot; made when there is none. Every method raises `StateError`.
+
+    `number` is the journal's sequence number that it carries; None where it is new.
+
+    Args:
+        folder: The job's state directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / SNAPSHOT_FILE
+        with self._guarded():
+            self._connection = duckdb.connect(self.path, config=SETTINGS)
+            self.path.chmod(PRIVATE_FILE)
+            self._connection.execute(_TABLES)
+            found = self._connection.execute("SELECT number FROM step").fetchone()
+        self.number: int | None = found[0] if found else None
+
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Delete the snapshot of a job, if there is one."""
+        for name in (SNAPSHOT_FILE, f"{SNAPSHOT_FILE}.wal"):
+            (folder / name).unlink(missing_ok=True)
+
+    def see(self, files: Mapping[str, Path], *views: str) -> None:
+        """Let statements read Parquet files by these names, and views of them."""
+        with self._guarded():
+            see(self._connection, files, *views)
+
+    def run(self, statement: str, bindings: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement; give its rows, which must be few."""
+        with self._guarded():
+            return self._connection.execute(statement, bindings).fetchall()
+
+    def batches(self, query: str, bindings: list[Any]) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, many at a time."""
+        with self._guarded():
+            yield from self._connection.sql(query, params=bindings).to_arrow_reader(BATCH_ROWS)
+
+    def copy(self, query: str, path: Path) -> None:
+        """Write the rows of a query to a Parquet file."""
+        with self._guarded():
+            self._connection.sql(query).write_parquet(str(path), compression="lz4")
+
+    def doubt_everybody(self) -> None:
+        """Believe nothing of what is here but that these people may be in the workspace."""
+        self.run(_DOUBT)
+
+    def doubt(self, type_: str, identifiers: Sequence[str]) -> None:
+        """Believe nothing of some people, who are about to be told something."""
+        count = len(identifiers)
+        nothing = [pa.nulls(count, pa.uint64())] * 2
+        columns = [pa.repeat(type_, count), pa.array(identifiers, pa.string()), *nothing]
+        columns += [pa.repeat("doubt", count), pa.nulls(count, pa.string())]
+        told = pa.Table.from_arrays(columns, schema=OUTCOMES)
+        with self._guarded():
+            self._connection.register("told", told)
+            self._connection.execute(_UPDATE)
+            self._connection.unregister("told")
+
+    def update(self, outcomes: Path, number: int) -> None:
+        """Take up what became of people, all of it or nothing.
+
+        Args:
+            outcomes: A Parquet file of `OUTCOMES`.
+            number: The journal's sequence number that the snapshot carries from then on.
+        """
+        with self._guarded():
+            self._connection.execute("BEGIN")
+            see(self._connection, {"told": outcomes})
+            self._connection.execute(_UPDATE)
+            self._connection.execute("DELETE FROM step")
+            self._connection.execute("INSERT INTO step VALUES (?)", [number])
+            self._connection.execute("COMMIT")
+            self._connection.execute("CHECKPOINT")
+            self._connection.execute("DROP VIEW told")
+        self.number = number
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (duckdb.Error, OSError) as error:
+            raise StateError(
+                f"{self.path}: the memory of the sync cannot be used: {_first_line(error)}",
+                next_step="make room or mend the disk, then start the same command again; if the"
+                " file is damaged, remove it: the next sync sends everybody once more",
+            ) from error
+
+
+def see(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Path], *views: str) -> None:
+    """Let a connection read Parquet files by these names, and views of them, while it is open."""
+    for name, path in files.items():
+        quoted = escape(str(path)).replace("'", "''")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM read_parquet('{quoted}')")
+    for view in views:
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {view}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
