@@ -9,7 +9,7 @@ from backfill.clock import Clock
 from backfill.delivery.meter import Meter, Pause
 from backfill.report.course import Course, Recorder
 
-SAVED_EVERY_S = 5.0
+SAVED_EVERY_S = 2.0
 """A crash takes so much of the curves."""
 
 
