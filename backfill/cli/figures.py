@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backfill.delivery.meter import Meter
+from backfill.report.tables import counted
 
 _LATELY_S = 15.0
 _TELLING_S = 2.0
@@ -150,7 +151,8 @@ def _pieces(figures: Figures, now_s: float, *, brief: bool) -> list[tuple[int, s
         return [(0, f"{figures.rows:,} rows looked at"), (1, speed)]
     pieces = [(3, f"{shown(figures.rows)}/{shown(figures.total or 0)} rows")]
     if figures.meter is not None:
-        pieces.append((5, f"{shown(figures.meter.attempts)} {'req' if brief else 'requests'}"))
+        attempts = figures.meter.attempts
+        pieces.append((5, f"{shown(attempts)} req" if brief else counted(attempts, "request")))
     pause, left_s = figures.pause(now_s), figures.left_s(now_s)
     if pause or figures.stopping:
         pieces.append((0, pause or "stopping"))

@@ -15,6 +15,7 @@ from backfill.cli.figures import Figures
 from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError, InterruptedRunError
 from backfill.guards import Guard
+from backfill.journal import Counts
 from backfill.plans import Plan
 
 Ask = Callable[[Plan, list[Guard], int], bool]
@@ -43,13 +44,17 @@ class Watch:
         view: Where it is shown.
         now_s: The clock that delivery goes by.
         ask: Is asked before anything is sent.
+        again: Only rejected rows are sent, and only they count.
     """
 
-    def __init__(self, view: View, now_s: Callable[[], float], ask: Ask) -> None:
+    def __init__(
+        self, view: View, now_s: Callable[[], float], ask: Ask, *, again: bool = False
+    ) -> None:
         self.account: Account | None = None
         self._view = view
         self._now_s = now_s
         self._ask = ask
+        self._again = again
         self._plan: Plan | None = None
         self._figures: Figures | None = None
         self._over = threading.Event()
@@ -70,8 +75,9 @@ class Watch:
         """The plan pass has ended; ask whether to start."""
         self._end()
         self._plan = plan
-        done = self.account.counts().rows() if self.account else 0
-        return self._ask(plan, guards, plan.rows_read - done)
+        done = self.account.counts() if self.account else Counts()
+        left = done.rejected if self._again else plan.rows_read - done.rows()
+        return self._ask(plan, guards, left)
 
     def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
         """Sending begins."""
@@ -84,9 +90,8 @@ class Watch:
         total = plan.rows_read if plan else None
         requests = plan.requests if plan else 0
         done = account.counts()
-        self._begin(
-            Figures("send", meter, total, requests, rows=done.rows(), rejected=done.rejected)
-        )
+        begun = Figures("send", meter, total, requests, rows=done.rows(), rejected=done.rejected)
+        self._begin(Figures("send", meter, done.rejected) if self._again else begun)
 
     def settled(self, rows: int, rejected: int) -> None:
         """So many more rows need nothing more."""

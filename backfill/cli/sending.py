@@ -36,6 +36,10 @@ def retry(
 
     given = Pipeline.load(pipeline)
     done = session.send(
-        given, asked, asked.options(), lambda first, *rest: library.retry(first, file, *rest)
+        given,
+        asked,
+        asked.options(),
+        lambda first, *rest: library.retry(first, file, *rest),
+        again=True,
     )
     return session.sent(pipeline, asked, done)

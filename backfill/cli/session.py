@@ -1,7 +1,7 @@
 """One call of the library from the command line: watched, and stopped by signals."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +63,13 @@ def look(pipeline: Pipeline, asked: Looking) -> Planned:
             watch.ended()
 
 
-def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send) -> Sent:
-    """Send, after asking where a person is there to be asked."""
+def send(
+    pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, again: bool = False
+) -> Sent:
+    """Send, after asking where a person is there to be asked; `again`: only rejected rows."""
     view = view_for(quiet=asked.quiet)
-    question = Question(pipeline, options, view, is_asked=not asked.yes)
-    watch = Watch(view, Clock().now_s, question)
+    question = Question(pipeline, options, view, is_asked=not asked.yes, again=again)
+    watch = Watch(view, Clock().now_s, question, again=again)
     with _stoppable(pipeline, as_json=asked.json) as stop:
         summary = call(pipeline, options, watch, stop)
     rejected_file = _rejected_file(pipeline, options, summary, watch.account)
@@ -123,21 +125,30 @@ class Question:
         options: How it would be sent.
         view: Where it is shown.
         is_asked: Whether anybody is asked at all.
+        again: Only rejected rows would be sent.
     """
 
-    def __init__(self, pipeline: Pipeline, options: Options, view: View, *, is_asked: bool) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        options: Options,
+        view: View,
+        *,
+        is_asked: bool,
+        again: bool = False,
+    ) -> None:
         settings = pipeline.destination
         self._pipeline = pipeline
         self._options = options
         self._view = view
+        self._again = again
         self._url = destination(region=settings.region or "us", url=options.url or settings.url)
         here = sys.stdin.isatty() and sys.stderr.isatty()
         self._is_asked = is_asked and here and not is_loopback(self._url)
 
     def __call__(self, plan: Plan, guards: list[Guard], left: int) -> bool:
         """Whether to start; without anybody to ask, or anything to do: yes."""
-        begun = left < plan.rows_read
-        for line in screens.short_plan(self._pipeline, plan, self._options, warn=not begun):
+        for line in self._what(plan, left):
             self._view.say(line)
         if guards or not left or not self._is_asked:
             return True
@@ -147,6 +158,13 @@ class Question:
         except (KeyboardInterrupt, EOFError):
             return False
         return answer.strip().lower() in ("y", "yes")
+
+    def _what(self, plan: Plan, left: int) -> Iterable[str]:
+        """What is about to be sent."""
+        if self._again:
+            return [f"retry: {left:,} rejected rows; those that were mended are sent"]
+        warn = left == plan.rows_read
+        return screens.short_plan(self._pipeline, plan, self._options, warn=warn)
 
 
 def input_from_person(question: str) -> str:

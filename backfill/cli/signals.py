@@ -34,13 +34,13 @@ def obeyed(
             os._exit(code)
         asked = True
         _say("\nstopping: what is under way is waited for; once more stops at once\n")
-        stop(
-            InterruptedRunError(
-                "interrupted" if number == signal.SIGINT else "terminated",
-                next_step=NEXT_STEP,
-                terminated=number == signal.SIGTERM,
-            )
+        why = InterruptedRunError(
+            "interrupted" if number == signal.SIGINT else "terminated",
+            next_step=NEXT_STEP,
+            terminated=number == signal.SIGTERM,
         )
+        with contextlib.suppress(RuntimeError):  # the event loop may just have ended by itself
+            stop(why)
 
     before = {each: signal.signal(each, obey) for each in _SIGNALS}
     try:
