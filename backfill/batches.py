@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from backfill.operations import Operations
 
@@ -71,6 +72,34 @@ class Batch:
         )
 
 
+class Fill:
+    """Where batches end, told from the lengths of operations alone.
+
+    `bytes` is what the operations have that wait for more.
+    """
+
+    def __init__(self, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+        self._room_bytes = body_bytes_max - _WRAPPER_BYTES
+        self.bytes = 0
+
+    def stops(self, lengths: npt.NDArray[np.int64]) -> Iterator[int]:
+        """Take operations; for each batch that is full, give the place where the next begins."""
+        # ends[i]: bytes of the operations up to i, each with the comma that follows it.
+        ends = np.cumsum(lengths + 1)
+        start = before = 0
+        while start < len(ends):
+            room = self._room_bytes - self.bytes
+            stop = int(np.searchsorted(ends, before + room, side="right"))
+            if stop == start and not self.bytes:
+                stop += 1  # by itself it is what it is: the judge lets no such operation pass
+            if stop == len(ends):
+                self.bytes += int(ends[-1]) - before
+                return
+            self.bytes = 0
+            yield stop
+            start, before = stop, int(ends[stop - 1]) if stop else 0
+
+
 class Packer:
     """Closes a batch before it would reach 500,000 bytes.
 
@@ -78,36 +107,30 @@ class Packer:
     """
 
     def __init__(self, body_bytes_max: int = BODY_BYTES_MAX) -> None:
-        self._room_bytes = body_bytes_max - 1 - _WRAPPER_BYTES
+        self._fill = Fill(body_bytes_max)
         self._segments: list[Segment] = []
-        self._bytes = 0
 
     def add(self, operations: Operations) -> Iterator[Batch]:
         """Take a chunk's operations; give the batches that they fill."""
         if operations.paths is not None:
             yield from _singles(operations)
             return
-        # ends[i]: bytes of the operations up to i, each with the comma that follows it.
-        ends = np.cumsum(operations.lengths + 1)
         start = 0
-        while start < len(operations):
-            before = int(ends[start - 1]) if start else 0
-            room = self._room_bytes + 1 - self._bytes
-            stop = int(np.searchsorted(ends, before + room, side="right"))
-            if stop == start and not self._segments:
-                stop += 1  # by itself it is what it is: the judge lets no such operation pass
-            if stop > start:
-                self._segments.append(Segment(operations, start, stop))
-                self._bytes += int(ends[stop - 1]) - before
-                start = stop
-            if start < len(operations):
-                yield from self.flush()
+        for stop in self._fill.stops(operations.lengths):
+            self._keep(operations, start, stop)
+            yield from self.flush()
+            start = stop
+        self._keep(operations, start, len(operations))
 
     def flush(self) -> Iterator[Batch]:
         """Give what waits for more operations; nothing where nothing waits."""
-        if self._segments:
-            yield Batch("POST", "/api/v2/batch", tuple(self._segments))
-        self._segments, self._bytes = [], 0
+        segments, self._segments, self._fill.bytes = tuple(self._segments), [], 0
+        if segments:
+            yield Batch("POST", "/api/v2/batch", segments)
+
+    def _keep(self, operations: Operations, start: int, stop: int) -> None:
+        if stop > start:
+            self._segments.append(Segment(operations, start, stop))
 
 
 def _singles(operations: Operations) -> Iterator[Batch]:

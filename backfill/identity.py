@@ -8,6 +8,7 @@ Customer.io, which ignores an id it has seen, keeps one of however many copies a
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ SCHEME = b"cio-event-v1"
 ULID_LENGTH = 26
 MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10
+_SEEDS = {"id": 0, "email": 1, "cio_id": 2}
+"""The same text is somebody else as another type of identifier."""
 _ALPHABET = np.frombuffer(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", dtype=np.uint8)
 
 
@@ -69,6 +72,17 @@ def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     return pc.utf8_lower(person) if identifier_type == "email" else person
 
 
+def people(identifier_type: str, person: pa.StringArray) -> npt.NDArray[np.uint64]:
+    """A hash for whom each row is about: the same for the same person, however it is written.
+
+    Events have few people and many rows: each is hashed once.
+    """
+    keys = person_key(identifier_type, person).dictionary_encode()
+    content = keys.dictionary.cast(pa.binary()).to_pylist()
+    places: npt.NDArray[np.int32] = keys.indices.to_numpy()
+    return hashes(content, _SEEDS[identifier_type])[places]
+
+
 def entropy(content: Iterable[bytes]) -> list[bytes]:
     """80 bits for each event's content: what an id holds besides the time."""
     return [blake2b(each, digest_size=_ENTROPY_BYTES, person=SCHEME).digest() for each in content]
@@ -79,10 +93,10 @@ def with_occurrence(content: bytes, occurrence: int) -> bytes:
     return content if occurrence == 0 else b"%b#%d" % (content, occurrence)
 
 
-def hashes(content: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+def hashes(content: Iterable[bytes], seed: int = 0) -> npt.NDArray[np.uint64]:
     """128 bits for each value, shape (n, 2): equal for equal values, and only for those.
 
     Enough to find repeats among any number of rows; ids are made by `entropy` instead.
     """
-    digest = xxhash.xxh3_128_digest
-    return np.frombuffer(b"".join(map(digest, content)), dtype=np.uint64).reshape(-1, 2)
+    digests = map(xxhash.xxh3_128_digest, content, repeat(seed))
+    return np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)

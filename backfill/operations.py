@@ -11,7 +11,6 @@ v1 (`PUT /api/v1/customers/{identifier}`, `POST …/events`, `DELETE`): one requ
 with the person in the path.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import quote
@@ -35,6 +34,9 @@ V1_DATA_BYTES_MAX = 100_000
 """The data of a v1 event may have 100 000 bytes (Track OpenAPI)."""
 
 Api = Literal["v1", "v2"]
+
+Parts = list[str | pa.StringArray]
+"""What an operation is put together from: ASCII that all rows share, columns of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,7 @@ def encode(source: Source, api: Api, subjects: Subjects, ids: pa.StringArray | N
     return Operations(subjects.rows, _join(_v2_parts(source, subjects, ids)))
 
 
-def _v2_parts(
-    source: Source, subjects: Subjects, ids: pa.StringArray | None
-) -> list[str | pa.StringArray]:
+def _v2_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Parts:
     person = [f'"identifiers":{{"{source.identifier.type}":"', escaped(subjects.person), '"}']
     if isinstance(source, CustomersSource):
         opening = '{"action":"identify","attributes":{'
@@ -158,11 +158,21 @@ def _v2_parts(
 
 def _for_v1(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Operations:
     paths = _paths(source.identifier.type, subjects.person)
+    bodies = _join(_v1_parts(source, subjects, ids))
     if isinstance(source, CustomersSource):
-        body = _join(["{", subjects.attributes, "},"])
-        return Operations(subjects.rows, body, paths, "PUT")
+        return Operations(subjects.rows, bodies, paths, "PUT")
     if isinstance(source, EventsSource):
-        parts: list[str | pa.StringArray] = [
+        return Operations(subjects.rows, bodies, _join([paths, "/events"]), "POST")
+    if source.action == "suppress":
+        return Operations(subjects.rows, bodies, _join([paths, "/suppress"]), "POST")
+    return Operations(subjects.rows, bodies, paths, "DELETE")
+
+
+def _v1_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Parts:
+    if isinstance(source, CustomersSource):
+        return ["{", subjects.attributes, "},"]
+    if isinstance(source, EventsSource):
+        return [
             '{"data":{',
             subjects.attributes,
             '},"id":"',
@@ -173,13 +183,7 @@ def _for_v1(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> O
             _seconds_text(subjects),
             f',"type":"{source.type}"}},',
         ]
-        events = pc.binary_join_element_wise(paths, "/events", "")
-        return Operations(subjects.rows, _join(parts), events, "POST")
-    nothing = pa.array([","] * len(subjects), pa.string())
-    if source.action == "suppress":
-        suppress = pc.binary_join_element_wise(paths, "/suppress", "")
-        return Operations(subjects.rows, nothing, suppress, "POST")
-    return Operations(subjects.rows, nothing, paths, "DELETE")
+    return [pa.repeat(",", len(subjects))]
 
 
 def _paths(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
@@ -221,7 +225,7 @@ def event_contents(source: EventsSource, namespace: str, subjects: Subjects) -> 
     """
     person = escaped(identity.person_key(source.identifier.type, subjects.person))
     head = orjson.dumps([namespace, source.identifier.type, source.type])[:-1].decode()
-    parts: list[str | pa.StringArray] = [
+    parts: Parts = [
         f'{head},"',
         person,
         '","',
@@ -240,17 +244,22 @@ def event_keys(source: EventsSource, namespace: str, subjects: Subjects) -> list
     """What two events must share to be repeats of one another: person, name and key."""
     head = orjson.dumps([namespace, source.identifier.type, source.type])[:-1].decode()
     person = escaped(identity.person_key(source.identifier.type, subjects.person))
-    parts = [f'{head},"', person, '","', escaped(_required(subjects.name)), '",']
+    parts: Parts = [f'{head},"', person, '","', escaped(_required(subjects.name)), '",']
     joined = _join([*parts, _required(subjects.key), "]"])
     return cast("list[bytes]", pc.cast(joined, pa.binary()).to_pylist())
 
 
 def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]:
-    """The bytes that the operation of each row will have; an id counts before it is made."""
-    ids = None
-    if isinstance(source, EventsSource):
-        ids = pa.array(["0" * identity.ULID_LENGTH]).take(pa.array(np.zeros(len(subjects), int)))
-    return encode(source, api, subjects, ids).lengths
+    """The bytes that the operation of each row will have; an id counts before it is made.
+
+    They are added up; nothing is written.
+    """
+    ids = pa.repeat("0" * identity.ULID_LENGTH, len(subjects))
+    made = (_v1_parts if api == "v1" else _v2_parts)(source, subjects, ids)
+    lengths = np.full(len(subjects), -len(","))
+    for part in made:
+        lengths += len(part) if isinstance(part, str) else pc.binary_length(part).to_numpy()
+    return lengths
 
 
 def too_large(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.bool_]:
@@ -265,7 +274,7 @@ def _seconds_text(subjects: Subjects) -> pa.StringArray:
     return pc.cast(seconds(_required(subjects.micros)), pa.string())
 
 
-def _join(parts: Sequence[str | pa.StringArray]) -> pa.StringArray:
+def _join(parts: Parts) -> pa.StringArray:
     """The parts of each row behind one another, as one column of its own."""
     return pc.binary_join_element_wise(*parts, "")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,25 +12,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill import identity, people
-from backfill.batches import Packer
+from backfill.batches import Fill
 from backfill.inputs import Input, of_kind
 from backfill.instants import Reading
 from backfill.journal import Ranges
 from backfill.marks import SKIPPED, Former, Mark, Marked
 from backfill.merged import MergedPeople
 from backfill.operations import (
-    Operations,
     Subjects,
     encode,
     event_contents,
     event_ids,
     event_keys,
+    sizes,
 )
 from backfill.people import PeopleFiles
-from backfill.pipeline import EventsSource, Pipeline
+from backfill.pipeline import EventsSource, Pipeline, Source
 from backfill.proof import Decision, prove
-from backfill.repeats import Hashes, Records, records
+from backfill.repeats import RECORD, Hashes, Records, records
 from backfill.rows import Rows
+from backfill.schema import Judged
 from backfill.spool import rejection_line
 from backfill.stage import (
     THREADS,
@@ -40,7 +41,6 @@ from backfill.stage import (
     chunks_of,
     digest_of,
     in_order,
-    operations_of,
     transforms_of,
     unknown_person,
 )
@@ -83,18 +83,35 @@ class Finding:
     samples: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+def _no_records() -> Records:
+    return np.empty(0, RECORD)
+
+
+@dataclass(slots=True)
 class _Look:
-    """What one chunk shows; worked out in a thread."""
+    """What one chunk shows; worked out in a thread.
+
+    Args:
+        staged: The chunk.
+        batched: The bytes of each operation that travels in batches.
+        alone: The bytes of each that travels by itself.
+        shown: Who stands in it, by file.
+        people: Whom its rows are about; of events only what has to be known.
+        named: The same, those of rejected rows included.
+        emails: The e-mail addresses of its people.
+        events: Its events.
+        sight: What they show.
+    """
 
     staged: Staged
-    sight: Sight
-    operations: tuple[Operations, ...]
-    people: Records
-    named: Records
+    batched: Rows
+    alone: Rows
     shown: Mapping[str, pa.RecordBatch]
+    people: Records = field(default_factory=_no_records)
+    named: Records = field(default_factory=_no_records)
     emails: Records | None = None
-    events: Records | None = None
+    events: Records = field(default_factory=_no_records)
+    sight: Sight = field(default_factory=Sight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +172,7 @@ class Pass:
         self._people = PeopleFiles(folder)
         self._rejections = folder / REJECTIONS_FILE
         self._transforms = transforms_of(pipeline)
-        self._packers = [Packer() for _ in pipeline.sources]
+        self._fills = [Fill() for _ in pipeline.sources]
         self._sources = [
             SourcePlan(source.kind, [each.name for each in inputs if each.source == index])
             for index, source in enumerate(pipeline.sources)
@@ -177,8 +194,8 @@ class Pass:
         ):
             for look in in_order(lambda given: self._look(stage(given)), chunks, pool, THREADS):
                 self._take(look, rejections)
-            for packer, source in zip(self._packers, self._sources, strict=True):
-                source.requests += sum(1 for _ in packer.flush())
+            for fill, source in zip(self._fills, self._sources, strict=True):
+                source.requests += fill.bytes > 0
             found = self._together.resolve()
             self._account(found)
             self._look_again(stage, found.parts, rejections)
@@ -193,34 +210,43 @@ class Pass:
 
     def _look(self, staged: Staged) -> _Look:
         source = self._pipeline.sources[staged.place.source]
-        judged, subjects = staged.judged, staged.judged.subjects
+        subjects = staged.judged.subjects
         rows = self._records(staged, subjects.rows)
-        named = _people(source.identifier.type, pc.unique(judged.named))
-        emails = events = ids = None
-        sight = Sight()
+        look = _Look(staged, *self._sizes(source, staged.judged), self._shown(staged))
         if isinstance(source, EventsSource):
-            events = rows(*self._events(source, subjects))
-            ids = pa.repeat("0" * identity.ULID_LENGTH, len(subjects))
-            sight = sight_of(subjects, self._now_s)
-        elif judged.emails is not None:
-            has = as_mask(pc.is_valid(judged.emails))
-            addresses = identity.hashes(_bytes(judged.emails.drop_null()))
-            owners = _people(source.identifier.type, subjects.person)
-            emails = self._records(staged, subjects.rows[has])(addresses, owners[has])
-        return _Look(
-            staged,
-            sight,
-            operations_of(
-                source, self._pipeline.destination.api, staged, subjects, judged.by_v1, ids
-            ),
-            self._actors(source, staged)
-            if isinstance(source, EventsSource)
-            else rows(_people(source.identifier.type, subjects.person)),
-            self._records(staged, np.zeros(len(named), np.int64))(named),
-            self._shown(staged),
-            emails,
-            events,
+            look.sight = sight_of(subjects, self._now_s)
+            look.events = rows(*self._events(source, subjects))
+            look.people = self._actors(source, staged)
+        else:
+            hashes = identity.people(source.identifier.type, subjects.person)
+            look.people = rows(hashes)
+            look.named = self._named(staged, hashes)
+            look.emails = self._emails(staged, hashes)
+        return look
+
+    def _sizes(self, source: Source, judged: Judged) -> tuple[Rows, Rows]:
+        """The bytes of the operations that travel in batches, and of those that go alone."""
+        alone = judged.by_v1 | (self._pipeline.destination.api == "v1")
+        return (
+            sizes(source, "v2", judged.subjects.take(~alone)),
+            sizes(source, "v1", judged.subjects.take(alone)),
         )
+
+    def _named(self, staged: Staged, people: Hashes) -> Records:
+        """Everybody whom a row is about, rejected ones included."""
+        judged, source = staged.judged, self._pipeline.sources[staged.place.source]
+        if len(judged.named) != len(people):
+            people = identity.people(source.identifier.type, pc.unique(judged.named))
+        return self._records(staged, np.zeros(len(people), np.int64))(people)
+
+    def _emails(self, staged: Staged, people: Hashes) -> Records | None:
+        """The e-mail addresses, with the people who have them."""
+        emails = staged.judged.emails
+        if emails is None:
+            return None
+        has = as_mask(pc.is_valid(emails))
+        addresses = identity.hashes(emails.drop_null().cast(pa.binary()).to_pylist())
+        return self._records(staged, staged.judged.subjects.rows[has])(addresses, people[has])
 
     def _shown(self, staged: Staged) -> Mapping[str, pa.RecordBatch]:
         """Who stands in a chunk, for the memory of a sync."""
@@ -251,7 +277,7 @@ class Pass:
         elif self._pipeline.unknown_people(source) != "reject":
             person = pc.unique(person)
             rows = rows[: len(person)]
-        return self._records(staged, rows)(_people(source.identifier.type, person))
+        return self._records(staged, rows)(identity.people(source.identifier.type, person))
 
     def _records(self, staged: Staged, rows: Rows) -> Callable[..., Records]:
         """Makes records of some rows of a chunk."""
@@ -282,12 +308,13 @@ class Pass:
         if len(staged.dropped):
             source.skipped["transform"] += len(staged.dropped)
         source.see(look.sight)
-        for operations in look.operations:
-            source.send(operations)
-            source.requests += sum(1 for _ in self._packers[index].add(operations))
+        source.send(look.batched)
+        source.send(look.alone)
+        source.requests += len(look.alone)
+        source.requests += sum(1 for _ in self._fills[index].stops(look.batched))
         if source.kind == "customers":
             self._together.add_people(look.people, look.named, look.emails)
-        elif look.events is not None:
+        elif source.kind == "events":
             self._together.add_events(look.events, look.people)
         else:
             self._together.add_deletions(look.people)
@@ -358,20 +385,3 @@ class Pass:
             here = concerned & (parts == carrying)
             said = subjects.attributes.filter(pa.array(here)).to_pylist()
             self._merged.add(carrying, carriers[here].tolist(), said)
-
-
-def _people(identifier_type: str, person: pa.StringArray) -> Hashes:
-    """The people of some rows; the same person has the same hash, however it is written.
-
-    Events have few people and many rows: each is hashed once.
-    """
-    key = identity.person_key(identifier_type, person).dictionary_encode()
-    prefix = identifier_type.encode() + b":"
-    hashes = identity.hashes([prefix + each for each in _bytes(key.dictionary)])
-    places: Rows = key.indices.to_numpy()
-    return hashes[places]
-
-
-def _bytes(column: pa.StringArray) -> list[bytes]:
-    encoded: list[bytes] = column.cast(pa.binary()).to_pylist()
-    return encoded
