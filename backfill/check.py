@@ -1,12 +1,13 @@
 """Looking without sending: `check` judges every row, `plan` says what a run would do."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
 
 from backfill.clock import Clock
 from backfill.errors import ExitCode, SourceChangedError
+from backfill.former import Short, remember
 from backfill.guards import Guard, refusals
 from backfill.inputs import Input, bind, open_inputs
 from backfill.job import PLAN_FOLDER, Job, folder_of
@@ -19,6 +20,8 @@ from backfill.rows import Rejection
 from backfill.runs import Options
 from backfill.spool import read_rejections
 
+EXAMPLES_MAX = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -28,11 +31,15 @@ class Planned:
         plan: What was found.
         guards: Why it would not send, in order of harm; empty: it would.
         rejected_file: Where the rejected rows are; None if there are none.
+        examples: Some rejected rows for each reason, as file and row.
+        former: The figures of the plan before this one.
     """
 
     plan: Plan
     guards: list[Guard]
     rejected_file: Path | None
+    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    former: Short | None = None
 
     @property
     def exit(self) -> ExitCode:
@@ -75,8 +82,12 @@ def plan(
         )
         spool = folder / PLAN_FOLDER / key / REJECTIONS_FILE
         columns = {each.name: each.file.columns() or () for each in inputs}
-        rejected = write_rejected(folder, lambda: _rejected(inputs, journal, spool), columns)
-    return Planned(made, refusals(pipeline, made, now_s), rejected)
+        examples: dict[str, list[str]] = {}
+        rejected = write_rejected(
+            folder, lambda: _noted(_rejected(inputs, journal, spool), examples), columns
+        )
+        former = remember(folder, made)
+    return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former)
 
 
 def _numbered(inputs: list[Input], journal: Journal) -> list[Input]:
@@ -95,6 +106,17 @@ def _rejected(inputs: list[Input], journal: Journal, spool: Path) -> Iterator[Re
         if (part, each.row) != last and part in names:
             yield RejectedRow(part, names[part], each)
         last = part, each.row
+
+
+def _noted(rows: Iterable[RejectedRow], examples: dict[str, list[str]]) -> Iterator[RejectedRow]:
+    """The same rows; the first ones of each reason are noted, once however often this is done."""
+    for row in rows:
+        for code in {reason.code for reason in row.rejection.reasons}:
+            places = examples.setdefault(code, [])
+            place = f"{row.source} row {row.rejection.row}"
+            if len(places) < EXAMPLES_MAX and place not in places:
+                places.append(place)
+        yield row
 
 
 def _spooled(spool: Path) -> Iterator[tuple[int, Rejection]]:

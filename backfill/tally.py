@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.operations import Subjects
+from backfill.operations import Operations, Subjects
 from backfill.rows import Rejection
 
 DAY_US = 86_400_000_000
@@ -84,16 +84,21 @@ class SourcePlan:
     reserved: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
 
+    @property
+    def to_send(self) -> int:
+        """How many rows make an operation."""
+        return self.rows_read - self.rejected - self.merged - self.skipped.total()
+
     def reject(self, rejections: "tuple[Rejection, ...] | list[Rejection]") -> None:
         """Count rejected rows, each once by each of its codes."""
         self.rejected += len(rejections)
         for rejection in rejections:
             self.reasons.update({reason.code for reason in rejection.reasons})
 
-    def send(self, lengths: npt.NDArray[np.int64]) -> None:
-        """Count operations, of which each has so many bytes."""
-        self.operations += len(lengths)
-        self.bytes += int(lengths.sum())
+    def send(self, operations: Operations) -> None:
+        """Count operations."""
+        self.operations += len(operations)
+        self.bytes += int(operations.lengths.sum())
 
     def see(self, seen: "Sight") -> None:
         """Add what one chunk shows."""

@@ -30,7 +30,7 @@ def check(pipeline: PipelineFile, asked: Looking) -> Ending:
 @flat
 def plan(pipeline: PipelineFile, asked: Looking, url: Url = None, rate: Rate = None) -> Ending:
     """Say what a run would send, and what stands against it."""
-    from backfill.cli import screens, session
+    from backfill.cli import plan_screen, screens, session
     from backfill.pipeline import Pipeline
 
     given = Pipeline.load(pipeline)
@@ -39,7 +39,7 @@ def plan(pipeline: PipelineFile, asked: Looking, url: Url = None, rate: Rate = N
     return Ending(
         planned.exit,
         _next_step(pipeline, asked, planned, "run"),
-        screens.plan_text(given, planned, options),
+        plan_screen.plan_text(given, planned, options),
         screens.plan_json(given, planned, options),
     )
 

@@ -1,0 +1,60 @@
+"""Text for terminals of any width, but never wider than is easily read."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+
+WIDTH_MAX = 80
+_TEXT_WIDTH_MIN = 20
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_LETTERS = "_.,-=+*#"
+"""The same for terminals that know ASCII only."""
+
+
+def width() -> int:
+    """How wide a text may be."""
+    return min(shutil.get_terminal_size().columns or WIDTH_MAX, WIDTH_MAX)
+
+
+def wrapped(first: str, text: str) -> list[str]:
+    """A text behind its title; further lines begin where it does, if that leaves room for them."""
+    indent = len(first) if len(first) + _TEXT_WIDTH_MIN <= width() else 4
+    return textwrap.wrap(
+        text,
+        max(width(), indent + _TEXT_WIDTH_MIN),
+        initial_indent=first,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+    )
+
+
+def joined(sections: Iterable[Sequence[str]]) -> str:
+    """Sections, parted by empty lines; those without lines are left out."""
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def histogram(counts: Sequence[int]) -> str:
+    """A character for each count, as high as it is; a blank where there is nothing.
+
+    >>> histogram([0, 1, 4, 8])
+    ' ▁▄█'
+    """
+    marks = _marks()
+    most = max(counts, default=0)
+    return "".join(
+        marks[max(count * len(marks) // most - 1, 0)] if count else " " for count in counts
+    )
+
+
+def bar(count: int, most: int, room: int) -> str:
+    """A bar whose length is the count's share of the most; anything at all shows."""
+    return _marks()[-1] * (max(round(count * room / most), 1) if count and room > 0 else 0)
+
+
+def _marks() -> str:
+    try:
+        _BLOCKS.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return _LETTERS
+    return _BLOCKS

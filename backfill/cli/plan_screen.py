@@ -1,0 +1,190 @@
+"""What a plan looks like: what somebody shows around before the button is pressed."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from backfill.advice import warnings_of
+from backfill.check import Planned
+from backfill.cli.paragraphs import bar, histogram, joined, width, wrapped
+from backfill.cli.screens import (
+    API_RATE_MAX,
+    at_rate,
+    cost,
+    guards,
+    headline,
+    iso,
+    rate_of,
+    rejected,
+    sources_table,
+    titled_sources,
+)
+from backfill.former import Short, short_of
+from backfill.instants import NATIVE
+from backfill.pipeline import Pipeline
+from backfill.plans import Plan
+from backfill.proof import Decision
+from backfill.report.summary import size
+from backfill.report.tables import counted
+from backfill.runs import Options
+from backfill.tally import SourcePlan
+
+_NAMES_SHOWN = 6
+_NAME_WIDTH_MAX = 32
+_BAR_WIDTH_MIN = 5
+_SAMPLE_LINES_MAX = 4
+_INDENT = "    "
+
+
+def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
+    """What `plan` found: what is sent, what stands against it, what to know, why it is read so."""
+    plan = planned.plan
+    sections = [
+        headline(pipeline, planned),
+        sources_table(plan.sources),
+        _time(pipeline, plan, options),
+        _since(plan, planned.former),
+        guards(planned),
+        _warnings(pipeline, plan),
+        list(_history(plan.sources)),
+        _together(pipeline, plan),
+        rejected(planned, places=True),
+        _moments(plan.found.decisions),
+        _samples(plan.found.samples),
+    ]
+    return joined(sections)
+
+
+def _time(pipeline: Pipeline, plan: Plan, options: Options) -> list[str]:
+    rate = rate_of(pipeline, options)
+    limit = "" if rate == API_RATE_MAX else f", {at_rate(API_RATE_MAX, plan)} (the API's limit)"
+    return wrapped("", f"{cost(plan)}: {at_rate(rate, plan)}{limit}")
+
+
+def _since(plan: Plan, former: Short | None) -> list[str]:
+    """What differs from the plan before."""
+    if former is None:
+        return []
+    now = short_of(plan)
+    differences = [
+        f"{name} {_figure(name, count)} ({_signed(name, count - former.counts.get(name, 0))})"
+        for name, count in now.counts.items()
+        if count != former.counts.get(name, 0)
+    ]
+    for what, here, there in (
+        ("new event names", now.names, former.names),
+        ("event names no longer there", former.names, now.names),
+        ("new reasons to reject", now.reasons, former.reasons),
+        ("reasons no longer there", former.reasons, now.reasons),
+    ):
+        names = sorted(name for name in here if here[name] and not there.get(name))
+        if names:
+            more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+            differences.append(f"{what}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+    if now.last_s != former.last_s:
+        differences.append(f"last event {iso(now.last_s) or 'none'}")
+    if not differences:
+        return ["The plan before this one had the same figures"]
+    return [
+        "Since the plan before",
+        *(line for each in differences for line in wrapped("  ", each)),
+    ]
+
+
+def _figure(name: str, count: int) -> str:
+    return size(count) if name == "bytes" else f"{count:,}"
+
+
+def _signed(name: str, difference: int) -> str:
+    return f"{'+' if difference > 0 else '-'}{_figure(name, abs(difference))}"
+
+
+def _warnings(pipeline: Pipeline, plan: Plan) -> list[str]:
+    found = warnings_of(pipeline, plan)
+    lines = ["Know before you send"] if found else []
+    for each in found:
+        lines += wrapped("  - ", each.what)
+    return lines
+
+
+def _together(pipeline: Pipeline, plan: Plan) -> list[str]:
+    """People, and which rows belong together."""
+    lines: list[str] = []
+    for (title, seen), source in zip(titled_sources(plan.sources), pipeline.sources, strict=True):
+        people = seen.to_send if source.kind != "events" else 0
+        policy = {name: getattr(source, name, "") for name in ("identical_rows", "repeated_keys")}
+        unknown = pipeline.unknown_people(source) if source.kind == "events" else ""
+        shared = getattr(source, "shared_emails", "")
+        says = (
+            (people, counted(people, "person", "people")),
+            (seen.merged, f"{counted(seen.merged, 'more row')} of the same people, merged"),
+            (seen.shared_emails, f"e-mails of several: {seen.shared_emails:,} ({shared})"),
+            (seen.unknown_people, f"people only named here: {seen.unknown_people:,} ({unknown})"),
+            (seen.identical, f"identical rows: {seen.identical:,} ({policy['identical_rows']})"),
+            (seen.repeated_keys, f"keys again: {seen.repeated_keys:,} ({policy['repeated_keys']})"),
+            *((n, f"skipped as {why}: {n:,}") for why, n in seen.skipped.items()),
+        )
+        found = "; ".join(text for count, text in says if count)
+        lines += wrapped(f"  {title}  ", found) if found else []
+    return ["People and repeats", *lines] if lines else []
+
+
+def _history(sources: Sequence[SourcePlan]) -> Iterator[str]:
+    """Which events there are, and from when."""
+    dated = [(title, each) for title, each in titled_sources(sources) if each.days]
+    if dated:
+        yield "History, in days of UTC"
+    for title, each in dated:
+        first, last = min(each.days), max(each.days)
+        columns = min(width() - len(_INDENT), last - first + 1)
+        days = (last - first) // columns + 1
+        dates = f"{iso(each.first_s)[:10]} to {iso(each.last_s)[:10]}"
+        scale = f", a mark for {counted(days, 'day')}" if columns > 1 else ""
+        yield from wrapped(f"  {title}  ", f"{dates}{scale}")
+        if columns > 1:
+            binned: Counter[int] = Counter()
+            for day, count in each.days.items():
+                binned[(day - first) // days] += count
+            marks = histogram([binned[at] for at in range((last - first) // days + 1)])
+            yield f"{_INDENT}{marks}".rstrip()
+        yield from _names(each.names)
+
+
+def _names(names: Counter[str]) -> Iterator[str]:
+    """The most frequent events, each with a bar."""
+    most = names.most_common(_NAMES_SHOWN)
+    room_of_names = min(max(len(name) for name, _ in most), _NAME_WIDTH_MAX, width() // 2)
+    digits = len(f"{most[0][1]:,}")
+    room = width() - len(_INDENT) - room_of_names - digits - 4
+    for name, count in most:
+        short = name if len(name) <= room_of_names else f"{name[: room_of_names - 1]}…"
+        line = f"{_INDENT}{short:<{room_of_names}}  {count:>{digits},}"
+        yield f"{line}  {bar(count, most[0][1], room)}" if room >= _BAR_WIDTH_MIN else line
+    if len(names) > len(most):
+        rest = names.total() - sum(count for _, count in most)
+        yield from wrapped(_INDENT, f"and {len(names) - len(most):,} more names, {rest:,} events")
+
+
+def _moments(decisions: Sequence[Decision]) -> list[str]:
+    """How each column of moments is read, and what proves it."""
+    lines = ["How moments are read"] if decisions else []
+    columns = max((len(each.column) for each in decisions), default=0)
+    for each in decisions:
+        zone = f" in {each.timezone}" if each.timezone else ""
+        how = "declared" if each.declared else f"fits {each.fits:,} of {each.values:,} values"
+        name = "moments by the file's own type" if each.format == NATIVE else each.format
+        lines += wrapped(f"  {each.column:<{columns}}  ", f"{name}{zone}: {each.doubt or how}")
+        for reading in each.readings:
+            lines += wrapped(_INDENT, reading)
+    return lines
+
+
+def _samples(samples: Sequence[str]) -> list[str]:
+    """The first operations, as JSON."""
+    lines = ["As it would be sent"] if samples else []
+    for each in samples:
+        whole = wrapped("  ", json.dumps(json.loads(each), ensure_ascii=False))
+        lines += whole[:_SAMPLE_LINES_MAX]
+        if len(whole) > _SAMPLE_LINES_MAX:
+            lines[-1] = f"{lines[-1][: width() - 2]} …"
+    return lines
