@@ -297,9 +297,14 @@ class Sender:
         self._listener.committed()
 
     async def _drain(self) -> None:
-        """Wait for what is under way; what takes too long is left to the next start."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=DRAIN_S)
+        """Wait for the answers that are under way.
+
+        A batch that waits, for its turn or to be tried again, is left to the next start, and so
+        is an answer that takes too long.
+        """
+        ends_s = self._now_s() + DRAIN_S
+        while self._under_way and self._meter.in_flight and self._now_s() < ends_s:
+            await asyncio.wait(self._under_way, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
         left = list(self._under_way)
         for task in left:
             task.cancel()
