@@ -166,7 +166,7 @@ class Pass:
         self._now_s = now_s
         self._rows: dict[int, int] = {}
         self._chunks: dict[str, str] = {}
-        self._samples: dict[str, str] = {}
+        self._samples: dict[int, list[str]] = {}
         self._together = Together(pipeline, folder)
         self._merged = MergedPeople(folder / "merged")
         self._people = PeopleFiles(folder)
@@ -203,7 +203,7 @@ class Pass:
         for judge, source in zip(stage.judges, self._sources, strict=True):
             source.reserved = sorted(judge.reserved)
             source.attributes = sorted(judge.attributes)
-        samples = list(self._samples.values())
+        samples = _some_of_each(list(self._samples.values()))
         return Finding(
             self._rows, self._sources, decisions, readings, found.both, self._chunks, samples
         )
@@ -320,8 +320,8 @@ class Pass:
             self._together.add_deletions(look.people)
         if index in self._transforms:
             self._chunks[chunk_key(staged)] = digest_of(staged.judged.subjects)
-        if source.kind not in self._samples and len(staged.judged.subjects):
-            self._samples[source.kind] = self._sample(staged)
+        if index not in self._samples and len(staged.judged.subjects):
+            self._samples[index] = self._first_operations(staged)
         rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
         self._progress(chunk.end.row - chunk.first_row)
 
@@ -337,15 +337,16 @@ class Pass:
             for each in staged.judged.rejections
         )
 
-    def _sample(self, staged: Staged) -> str:
-        """The first operation of a chunk, as it would be sent."""
+    def _first_operations(self, staged: Staged) -> list[str]:
+        """The first operations of a chunk, as they would be sent."""
         source = self._pipeline.sources[staged.place.source]
-        first = staged.judged.subjects.take(np.zeros(1, np.int64))
+        subjects = staged.judged.subjects
+        first = subjects.take(np.arange(min(SAMPLES_MAX, len(subjects))))
         ids = None
         if isinstance(source, EventsSource):
             ids = event_ids(source, self._pipeline.namespace, first)
         operations = encode(source, self._pipeline.destination.api, first, ids)
-        return bytes(operations.json(0, 1)).decode()
+        return [bytes(operations.json(at, at + 1)).decode() for at in range(len(first))]
 
     def _account(self, found: Found) -> None:
         for index, source in enumerate(self._sources):
@@ -385,3 +386,9 @@ class Pass:
             here = concerned & (parts == carrying)
             said = subjects.attributes.filter(pa.array(here)).to_pylist()
             self._merged.add(carrying, carriers[here].tolist(), said)
+
+
+def _some_of_each(samples: list[list[str]]) -> list[str]:
+    """The first of each source, then the second, until there are enough."""
+    in_turn = [each[rank] for rank in range(SAMPLES_MAX) for each in samples if rank < len(each)]
+    return in_turn[:SAMPLES_MAX]
