@@ -168,23 +168,16 @@ def form(number: str, body: Body) -> Operation:
     """`POST /forms/{form_id}/submit`: texts only, and exactly one of id and e-mail."""
     problems: list[Problem] = []
     data = body.get("data")
-    identifier, named = "", ""
     if not isinstance(data, dict):
         problems.append(fields.required("data", data))
     else:
-        given = [(key, data[key]) for key in ("id", "email") if data.get(key)]
-        if len(given) != 1:
+        if bool(data.get("id")) == bool(data.get("email")):
             problems.append(Problem("data", "must have exactly one of id or email"))
-        texts = all(isinstance(value, str) for value in data.values())
-        if not texts:
+        if not all(isinstance(value, str) for value in data.values()):
             problems.append(Problem("data", "values must be strings"))
-        if len(given) == 1 and texts:
-            identifier, named = given[0]
-            problems.extend(_identifier_problems(identifier, named))
     return Operation(
-        "form", _hash(body), identifier, named, name=number, payload=text_of(data),
-        problems=tuple(problems),
-    )  # fmt: skip
+        "form", _hash(body), name=number, payload=text_of(data), problems=tuple(problems)
+    )
 
 
 def metric(body: Body) -> Operation:

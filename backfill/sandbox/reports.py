@@ -11,6 +11,8 @@ from backfill.sandbox.store import Store
 Report = Callable[..., dict[str, Any]]
 LAST_EVENTS = 50
 NAMES_SHOWN = 7
+CONTROL_KEYS = frozenset({"_update", "_timestamp", "cio_relationships", "cio_id"})
+TOPICS = "cio_subscription_preferences.topics."
 
 
 class Chosen(NamedTuple):
@@ -160,11 +162,20 @@ def attributes(store: Store, after: int, last: int) -> dict[int, dict[str, Any]]
 
 
 def fold(attributes: dict[str, Any], change: Iterable[tuple[str, Any]]) -> None:
-    """Apply a change: null and the empty text remove, and keys that steer are no attributes."""
+    """Apply a change: null and the empty text remove, and keys that steer are no attributes.
+
+    A dotted key sets one topic of the subscription preferences and leaves the others.
+    """
     for name, value in change:
         if name in CONTROL_KEYS:
             continue
-        if value is None or value == "":
+        if name.startswith(TOPICS):
+            topic = name.removeprefix(TOPICS)
+            preferences = attributes.get("cio_subscription_preferences")
+            topics = preferences.get("topics") if isinstance(preferences, dict) else None
+            kept = topics if isinstance(topics, dict) else {}
+            attributes["cio_subscription_preferences"] = {"topics": {**kept, topic: value}}
+        elif value is None or value == "":
             attributes.pop(name, None)
         else:
             attributes[name] = value
@@ -184,6 +195,3 @@ def _devices(store: Store, number: int) -> list[dict[str, Any]]:
         else:
             devices.pop(row["name"], None)
     return list(devices.values())
-
-
-CONTROL_KEYS = frozenset({"_update", "_timestamp", "cio_relationships", "cio_id"})

@@ -19,7 +19,14 @@ from backfill.errors import StateError
 from backfill.sandbox.ledger import Ledger, restored
 from backfill.sandbox.people import Person
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = "1"
+CAUTION = """
+SET threads = 2;
+SET autoinstall_known_extensions = false;
+SET autoload_known_extensions = false;
+SET enable_external_access = false;
+SET lock_configuration = true;
+"""
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -81,10 +88,16 @@ class Store:
         self._buffer: tuple[list[Any], ...] = tuple([] for _ in ARROW)
         self._db = _open(folder)
         self._db.execute(TABLES)
-        self._db.execute("SET threads = 2; SET preserve_insertion_order = true")
-        if self._meta("environment_id") is None:
-            self._set_meta("schema_version", str(SCHEMA_VERSION))
+        self._db.execute(CAUTION)
+        if self._meta("schema_version") is None:
+            self._set_meta("schema_version", SCHEMA_VERSION)
             self._set_meta("environment_id", str(secrets.randbelow(899_999_999) + 100_000_000))
+        if self._meta("schema_version") != SCHEMA_VERSION:
+            self.close()
+            raise StateError(
+                f"{folder}: this data is another version's",
+                next_step="Name another folder with --data, or delete this one.",
+            )
 
     @property
     def environment_id(self) -> int:
@@ -232,7 +245,7 @@ def _open(folder: Path | None) -> duckdb.DuckDBPyConnection:
     if folder is None:
         return duckdb.connect(":memory:")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return duckdb.connect(folder / "sandbox.duckdb")
     except (OSError, duckdb.Error) as error:
         raise StateError(

@@ -57,6 +57,7 @@ class Workspace:
         for anonymous_id, number in self.store.anonymous():
             self._people.meet(anonymous_id, number)
         self._later: list[Callable[[], None]] = []
+        self._flushed: tuple[int, int, int] | None = None
         self._seen = Seen(self.settings.behaviour.dedupe_window_s)
         for event_ids, received_s in self.store.event_ids():
             self._seen.remember(event_ids, received_s)
@@ -84,6 +85,7 @@ class Workspace:
             self.flush()
         while self._later:
             self._later.pop(0)()
+            self._flushed = None
 
     def _effects(self, operations: Sequence[Operation], now_s: float) -> list[Effect]:
         """Carry out the valid operations; what became of each."""
@@ -101,9 +103,13 @@ class Workspace:
         return person if person and person.state == "active" else None
 
     def flush(self) -> None:
-        """Bring everything to the store."""
+        """Bring everything to the store, if there is anything new."""
+        mark = (self.ledger.requests, self.ledger.operations, self.ledger.bytes)
+        if mark == self._flushed:
+            return
         self.store.flush(list(self._people.changed.values()), self.ledger)
         self._people.changed.clear()
+        self._flushed = mark
 
     def behave(self, behaviour: Behaviour) -> None:
         """Set the switches, until the next reset."""

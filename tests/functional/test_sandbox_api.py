@@ -205,6 +205,27 @@ def test_v1_refuses_a_body_id_that_differs(client):
     }
 
 
+def test_a_dotted_key_sets_one_topic(client):
+    """The other subscription preferences stay as they are."""
+    topics = {"topic_1": True, "topic_2": True}
+    v2(client, identify({"id": "1"}, cio_subscription_preferences={"topics": topics}))
+    client.put(
+        "/api/v1/customers/1", json={"cio_subscription_preferences.topics.topic_2": False}
+    ).raise_for_status()
+
+    kept = person(client, "1")["attributes"]["cio_subscription_preferences"]
+    assert kept == {"topics": {"topic_1": True, "topic_2": False}}
+
+
+def test_forms_are_counted_and_no_more(client):
+    """A submitted form makes nobody."""
+    answer = client.post("/api/v1/forms/1/submit", json={"data": {"email": "x@y.z", "a": "b"}})
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert client.get("/sandbox/breakdown").json()["kinds"] == {"form": 1}
+    assert people(client) == []
+
+
 def test_a_phone_may_be_several_peoples(client):
     """It is an attribute first; who had it first is found by it."""
     v2(client, identify({"id": "a"}, phone="+47"), identify({"id": "b"}, phone="+47", plan="x"))

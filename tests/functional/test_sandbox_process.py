@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import duckdb
 import httpx
 import pytest
 from customerio import CustomerIO
@@ -80,12 +81,12 @@ def test_a_restart_changes_nothing(tmp_path):
     assert now["people"] == before["stats"]["people"]
 
 
-def test_a_kill_loses_at_most_the_last_second(tmp_path):
-    """What was answered a second before SIGKILL is there, and the store opens again."""
+def test_a_kill_loses_only_what_had_not_reached_the_disk(tmp_path):
+    """What was written survives SIGKILL amid more, and the store opens again, agreeing."""
     for round_number in range(3):
         with process("--data", tmp_path) as (child, url):
             httpx.post(f"{url}/api/v2/batch", json=batch(round_number * 100, 100), auth=AUTH)
-            time.sleep(1.1)
+            httpx.get(f"{url}/sandbox/events?limit=1").raise_for_status()  # reads what is written
             stop = threading.Event()
             sender = threading.Thread(target=keep_sending, args=(url, stop))
             sender.start()
@@ -100,6 +101,20 @@ def test_a_kill_loses_at_most_the_last_second(tmp_path):
         now = account(url)
     assert {f"{index:026d}" for index in range(300)} <= {event["id"] for event in listed}
     assert now["events"] == len(listed) or len(listed) == 10_000
+
+
+def test_what_arrived_is_written_by_itself(tmp_path):
+    """Nobody has to ask for it: the log on disk grows soon after a request."""
+    log = tmp_path / "sandbox.duckdb.wal"
+    with process("--data", tmp_path) as (_, url):
+        account(url)
+        before = log.stat().st_size if log.exists() else 0
+        httpx.post(f"{url}/api/v2/batch", json=batch(0, 100), auth=AUTH)
+
+        until = time.monotonic() + 20
+        while not log.exists() or log.stat().st_size < before + 100 * 50:
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def keep_sending(url, stop):
@@ -120,6 +135,26 @@ def test_a_folder_belongs_to_one_sandbox(tmp_path):
         pass
 
     assert "--data" in caught.value.next_step
+
+
+def test_data_of_another_version_is_refused(tmp_path):
+    """Nothing is guessed about tables that this version did not make."""
+    with running(Settings(data=tmp_path)):
+        pass
+    with duckdb.connect(tmp_path / "sandbox.duckdb") as database:
+        database.execute("UPDATE meta SET value = '0' WHERE key = 'schema_version'")
+
+    with pytest.raises(StateError, match="version"), running(Settings(data=tmp_path)):
+        pass
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    """With a sentence, and the file stays as it is."""
+    (tmp_path / "sandbox.duckdb").write_bytes(b"something else" * 1000)
+
+    with pytest.raises(StateError), running(Settings(data=tmp_path)):
+        pass
+    assert (tmp_path / "sandbox.duckdb").read_bytes().startswith(b"something else")
 
 
 def test_a_port_that_is_taken_is_said():
