@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.operations import Operations, Subjects
+from backfill.operations import Subjects
 from backfill.rows import Rejection
 
 DAY_US = 86_400_000_000
@@ -95,10 +95,10 @@ class SourcePlan:
         for rejection in rejections:
             self.reasons.update({reason.code for reason in rejection.reasons})
 
-    def send(self, operations: Operations) -> None:
-        """Count operations."""
-        self.operations += len(operations)
-        self.bytes += int(operations.lengths.sum())
+    def send(self, lengths: npt.NDArray[np.int64]) -> None:
+        """Count operations, of which each has so many bytes."""
+        self.operations += len(lengths)
+        self.bytes += int(lengths.sum())
 
     def see(self, seen: "Sight") -> None:
         """Add what one chunk shows."""
