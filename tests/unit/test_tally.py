@@ -62,3 +62,32 @@ def test_a_rejected_row_counts_once_by_each_of_its_codes():
     why = (reason("not_a_number", "a"), reason("not_a_number", "b"), reason("not_json", "c"))
     plan.reject((Rejection(1, None, why), Rejection(2, None, why[:1])))
     assert (plan.rejected, plan.reasons) == (2, {"not_a_number": 2, "not_json": 1})
+
+
+@given(st.lists(st.lists(EVENT, max_size=6), max_size=4))
+def test_each_name_has_its_own_days(chunks):
+    """While there are few of them, every day of every name is told apart."""
+    plan = SourcePlan("events")
+    for each in chunks:
+        plan.see(sight_of(subjects(each), NOW_S))
+    events = [event for each in chunks for event in each]
+    pairs = Counter((name, moment // DAY_S) for name, moment in events)
+    assert plan.days_together == 1
+    assert pairs == {
+        (name, day): count for name, days in plan.name_days.items() for day, count in days.items()
+    }
+
+
+def test_many_names_on_many_days_are_counted_in_longer_pieces():
+    """Memory stays flat: days are put together, and no event is lost."""
+    plan = SourcePlan("events")
+    for chunk in range(10):
+        events = [
+            (f"n{name}", DAY_S * (100 * chunk + day)) for name in range(100) for day in range(100)
+        ]
+        plan.see(sight_of(subjects(events), NOW_S))
+    pairs = [count for days in plan.name_days.values() for count in days.values()]
+    assert len(pairs) <= tally.NAME_DAYS_MAX
+    assert plan.days_together == 4
+    assert sum(pairs) == 100_000
+    assert all(day % 4 == 0 for days in plan.name_days.values() for day in days)
