@@ -410,7 +410,6 @@ class _Run:
         self._stop.listen(stop)
         async with self._account.watching(delivery.meter):
             await sender.send()
-        job.journal.lower_ceilings()
         await asyncio.to_thread(self._errand.completed, job, plan)
 
     def _deadline(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:

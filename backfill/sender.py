@@ -109,6 +109,7 @@ class Sender:
         self._taking: asyncio.Future[None] | None = None
         self._clock = CommitClock(now_s())
         self._unsaved_operations = self._unsaved_requests = 0
+        self._unanswered = 0
         self._saved_attempts = self._saved_bytes = 0
         self._kind = KINDS[0]
         self._waiting = _Waiting(work)
@@ -136,6 +137,8 @@ class Sender:
         finally:
             ticking.cancel()
             await self._drain()
+            if not self._unanswered:
+                self._journal.lower_ceilings()
             self._commit()
         self._check()
 
@@ -178,6 +181,7 @@ class Sender:
         await self._slots.acquire()
         self._check()
         self._allow(batch)
+        self._unanswered += 1
         task = asyncio.create_task(self._deliver(batch))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -186,6 +190,7 @@ class Sender:
         try:
             outcome = await self._delivery.deliver(batch)
             self._settle(batch, outcome)
+            self._unanswered -= 1
         except BackfillError as error:
             self.stop(error)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task: it must be told
