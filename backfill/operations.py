@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from backfill import identity
 from backfill.instants import seconds
+from backfill.members import Parts, join
 from backfill.pipeline import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rows
 from backfill.values import escaped
@@ -34,9 +35,6 @@ V1_DATA_BYTES_MAX = 100_000
 """The data of a v1 event may have 100 000 bytes (Track OpenAPI)."""
 
 Api = Literal["v1", "v2"]
-
-Parts = list[str | pa.StringArray]
-"""What an operation is put together from: ASCII that all rows share, columns of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ def encode(source: Source, api: Api, subjects: Subjects, ids: pa.StringArray | N
     """
     if api == "v1":
         return _for_v1(source, subjects, ids)
-    return Operations(subjects.rows, _join(_v2_parts(source, subjects, ids)))
+    return Operations(subjects.rows, join(_v2_parts(source, subjects, ids)))
 
 
 def _v2_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Parts:
@@ -158,13 +156,13 @@ def _v2_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) ->
 
 def _for_v1(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Operations:
     paths = _paths(source.identifier.type, subjects.person)
-    bodies = _join(_v1_parts(source, subjects, ids))
+    bodies = join(_v1_parts(source, subjects, ids))
     if isinstance(source, CustomersSource):
         return Operations(subjects.rows, bodies, paths, "PUT")
     if isinstance(source, EventsSource):
-        return Operations(subjects.rows, bodies, _join([paths, "/events"]), "POST")
+        return Operations(subjects.rows, bodies, join([paths, "/events"]), "POST")
     if source.action == "suppress":
-        return Operations(subjects.rows, bodies, _join([paths, "/suppress"]), "POST")
+        return Operations(subjects.rows, bodies, join([paths, "/suppress"]), "POST")
     return Operations(subjects.rows, bodies, paths, "DELETE")
 
 
@@ -237,7 +235,7 @@ def event_contents(source: EventsSource, namespace: str, subjects: Subjects) -> 
         parts += [',"key",', subjects.key, "]"]
     else:
         parts += [",{", subjects.attributes, "}]"]
-    return cast("list[bytes]", pc.cast(_join(parts), pa.binary()).to_pylist())
+    return cast("list[bytes]", pc.cast(join(parts), pa.binary()).to_pylist())
 
 
 def event_keys(source: EventsSource, namespace: str, subjects: Subjects) -> list[bytes]:
@@ -245,7 +243,7 @@ def event_keys(source: EventsSource, namespace: str, subjects: Subjects) -> list
     head = orjson.dumps([namespace, source.identifier.type, source.type])[:-1].decode()
     person = escaped(identity.person_key(source.identifier.type, subjects.person))
     parts: Parts = [f'{head},"', person, '","', escaped(_required(subjects.name)), '",']
-    joined = _join([*parts, _required(subjects.key), "]"])
+    joined = join([*parts, _required(subjects.key), "]"])
     return cast("list[bytes]", pc.cast(joined, pa.binary()).to_pylist())
 
 
@@ -272,11 +270,6 @@ def too_large(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.bo
 
 def _seconds_text(subjects: Subjects) -> pa.StringArray:
     return pc.cast(seconds(_required(subjects.micros)), pa.string())
-
-
-def _join(parts: Parts) -> pa.StringArray:
-    """The parts of each row behind one another, as one column of its own."""
-    return pc.binary_join_element_wise(*parts, "")
 
 
 def _required(column: pa.Array | None) -> pa.Array:

@@ -16,6 +16,7 @@ from backfill.findings import Findings, any_of
 from backfill.identity import person_key
 from backfill.instants import Reading
 from backfill.layout import Attribute, Layout, layout_of, require_columns
+from backfill.members import Member, joined
 from backfill.operations import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
 from backfill.pipeline import (
     EVENT_NAME_BYTES_MAX as EVENT_NAME_BYTES_MAX,  # noqa: PLC0414 - a limit like those below
@@ -165,7 +166,7 @@ class Judge:
         self, chunk: Chunk, layout: Layout, person: pa.StringArray, findings: Findings
     ) -> tuple[pa.StringArray, pa.StringArray | None]:
         """The attributes of each row as JSON members, and its e-mail attribute in lower case."""
-        members: dict[str, pa.StringArray] = {}
+        members: dict[str, Member] = {}
         emails = None
         self._require_absent(chunk, layout, findings)
         for each in layout.attributes:
@@ -234,7 +235,7 @@ class Judge:
         differs = pc.not_equal(person_key(kind, escaped(person)), person_key(kind, other))
         findings.add("identifier_conflict", each.column, differs)
 
-    def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> pa.StringArray:
+    def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Member:
         """`"name":value` for each row; null where there is nothing to send."""
         opening = orjson.dumps(each.name).decode() + ":"
         clears = isinstance(self._source, CustomersSource) and self._source.nulls == "clear"
@@ -242,10 +243,10 @@ class Judge:
             text = pc.if_else(
                 self._says_null(chunk, each.column), cells.NULL_FRAGMENT, encoded.fragments()
             )
-            return pc.binary_join_element_wise(opening, text, "")
+            return Member(opening, text)
         if encoded.quoted:
-            return pc.binary_join_element_wise(opening + '"', encoded.text, '"', "")
-        return pc.binary_join_element_wise(opening, encoded.text, "")
+            return Member(opening + '"', encoded.text, '"')
+        return Member(opening, encoded.text)
 
     def _says_null(self, chunk: Chunk, column: str) -> pa.BooleanArray:
         """Where a row says null; a key that a JSON line does not have says nothing."""
@@ -256,20 +257,18 @@ class Judge:
             cells_ = null_where(cells_, self._source.null_values)
         return pc.is_null(cells_)
 
-    def _joined(
-        self, members: dict[str, pa.StringArray], count: int, findings: Findings
-    ) -> pa.StringArray:
+    def _joined(self, members: dict[str, Member], count: int, findings: Findings) -> pa.StringArray:
         if isinstance(self._source, CustomersSource):
             if len(members) > ATTRIBUTES_MAX:
                 present = np.zeros(count, np.int64)
                 for each in members.values():
-                    present += as_mask(pc.is_valid(each))
+                    present += as_mask(pc.is_valid(each.value))
                 findings.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
             if not self._source.create:
-                members["_update"] = pa.repeat('"_update":true', count)
+                members["_update"] = Member('"_update":', pa.repeat("true", count))
         if not members:
             return pa.repeat("", count)
-        return _in_one([members[name] for name in sorted(members)], count)
+        return joined([members[name] for name in sorted(members)])
 
     def _name(self, chunk: Chunk, source: EventsSource, findings: Findings) -> pa.StringArray:
         if isinstance(source.name, str):
@@ -370,21 +369,6 @@ def _kind(chunk: Chunk, column: pa.Array) -> Values:
 
 def _misread_by_v1(person: pa.StringArray) -> Mask:
     return as_mask(pc.match_substring_regex(person, _MISREAD_BY_V1))
-
-
-def _in_one(members: list[pa.StringArray], count: int) -> pa.StringArray:
-    """The members of each row behind one another; null ones vanish.
-
-    Arrow loses a row that has nothing but nulls, so one of them is made empty there.
-    """
-    silent = np.ones(count, np.bool_)
-    for each in members:
-        silent &= as_mask(pc.is_null(each))
-        if not silent.any():
-            break
-    else:
-        members = [pc.if_else(pa.array(silent), "", members[0]), *members[1:]]
-    return pc.binary_join_element_wise(*members, ",", null_handling="skip")
 
 
 def _by_row(rejection: Rejection) -> int:
