@@ -10,7 +10,7 @@ from typing import Protocol
 from backfill.clock import Clock
 from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError, ExitCode, StateError, first_of
-from backfill.job import Job, named_state_dir, rows_read, stored_plan
+from backfill.job import Job, counts_of, named_state_dir, rows_read, source_parts, stored_plan
 from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
@@ -60,7 +60,7 @@ class Account:
         """Begin: what the journal knows now was there before this run."""
         self._job = job
         job.journal.meta.setdefault("started_at", utc_text(self._started_s))
-        self._before = _all(job.journal.counts())
+        self._before = _all(counts_of(job))
         self._before_totals = job.journal.totals()
         self._run_id = job.journal.runs.start(utc_text(self._started_s))
         job.journal.commit()
@@ -70,7 +70,7 @@ class Account:
 
     def counts(self) -> Counts:
         """What became of the rows that need nothing more."""
-        return _all(self._job.journal.counts()) if self._job else Counts()
+        return _all(counts_of(self._job)) if self._job else Counts()
 
     def planned(self, plan: Plan) -> None:
         """The plan says how many rows there are."""
@@ -121,7 +121,7 @@ class Account:
         try:
             write_status(self._folder / STATUS_FILE, status)
         except OSError as failure:
-            raise _unwritten(self._folder, failure) from failure
+            raise unwritten(self._folder, failure) from failure
 
     def close(self, error: BackfillError | None, *, may_leave_rows: bool = False) -> Summary:
         """Check the law, and write the rejected rows and the summary.
@@ -150,10 +150,11 @@ class Account:
             self.rejected_file = write_rejected(self._folder, self._rejected, self._columns())
             summary.write(self._folder / SUMMARY_FILE)
         except OSError as failure:
-            raise _unwritten(self._folder, failure) from failure
+            raise unwritten(self._folder, failure) from failure
         self.show("ended", summary.exit)
         stopped = {"stopped": [error.what, error.next_step]} if error else {}
         told = summary.as_dict() | stopped
+        journal.runs.keep(self._pipeline.keep_runs)
         journal.runs.finish(self._run_id, summary.finished_at, summary.exit, told)
         journal.commit()
         save_course(self._course, self._folder / COURSE_FILE)
@@ -201,7 +202,7 @@ class Account:
         try:
             return write_report(self._folder, content)
         except OSError as failure:
-            raise _unwritten(self._folder, failure) from failure
+            raise unwritten(self._folder, failure) from failure
 
     def _check_nothing_left(self, summary: Summary) -> None:
         """At the end of a run over all rows, none but those held back may be pending."""
@@ -214,7 +215,7 @@ class Account:
     def _summary(
         self, error: BackfillError | None, rows: Mapping[int, int], pending: Mapping[int, int]
     ) -> Summary:
-        counts = self._job.journal.counts() if self._job else {}
+        counts = counts_of(self._job) if self._job else {}
         totals = self._job.journal.totals() if self._job else Totals()
         meta = self._job.journal.meta if self._job else {}
         sources = [
@@ -290,9 +291,10 @@ class Account:
     def _rejected(self) -> Iterator[RejectedRow]:
         if self._job is None:
             return
-        names = {part.id: part.path for part in self._job.journal.parts()}
+        names = {part.id: part.path for part in source_parts(self._job)}
         for part, each in self._job.journal.rejections():
-            yield RejectedRow(part, names[part], each)
+            if part in names:
+                yield RejectedRow(part, names[part], each)
 
     def _columns(self) -> dict[str, tuple[str, ...]]:
         inputs = self._job.inputs if self._job else ()
@@ -310,7 +312,8 @@ class _Listener:
         self._show("running")
 
 
-def _unwritten(folder: Path, failure: OSError) -> StateError:
+def unwritten(folder: Path, failure: OSError) -> StateError:
+    """What it means that a job's report cannot be written."""
     return StateError(
         f"{folder}: the report cannot be written: {failure.strerror}",
         next_step="make room or mend the permissions, then start the same command again",
@@ -320,8 +323,8 @@ def _unwritten(folder: Path, failure: OSError) -> StateError:
 def _pending(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:
     """How many rows of each part are not settled."""
     return {
-        part.id: rows[part.id] - journal.settled(part.id).settled_below(rows[part.id] + 1)
-        for part in journal.parts()
+        part: count - journal.settled(part).settled_below(count + 1)
+        for part, count in rows.items()
     }
 
 

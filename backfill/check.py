@@ -1,20 +1,21 @@
 """Looking without sending: `check` judges every row, `plan` says what a run would do."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from heapq import merge
 from pathlib import Path
 
+from backfill.account import unwritten
 from backfill.clock import Clock
 from backfill.errors import ExitCode, SourceChangedError
 from backfill.former import Short, remember
 from backfill.guards import Guard, refusals
 from backfill.inputs import Input, bind, open_inputs
-from backfill.job import PLAN_FOLDER, Job, folder_of
+from backfill.job import PLAN_FOLDER, Job, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline import Pipeline
-from backfill.planning import REJECTIONS_FILE, Progress, nobody
-from backfill.plans import Plan, key_of, make_plan, stored
+from backfill.planning import REJECTIONS_FILES, Progress, nobody
+from backfill.plans import Plan
 from backfill.report.rejected import RejectedRow, write_rejected
 from backfill.rows import Rejection
 from backfill.runs import Options
@@ -69,43 +70,64 @@ def plan(
     with Journal.open(folder) as journal:
         inputs = _numbered(inputs, journal)
         job = Job(pipeline, inputs, journal, folder, options.limit)
-        settled = {} if options.restart else job.settled()
-        key = key_of(pipeline, inputs, settled, options.limit)
-        made = stored(folder / PLAN_FOLDER, key) or make_plan(
-            pipeline,
-            inputs,
-            folder / PLAN_FOLDER,
-            now_s=now_s,
-            settled=settled,
-            limit=options.limit,
-            progress=progress,
-        )
-        spool = folder / PLAN_FOLDER / key / REJECTIONS_FILE
+        made = find_plan(job, now_s=now_s, progress=progress)
+        made_in = folder / PLAN_FOLDER / made.key
         columns = {each.name: each.file.columns() or () for each in inputs}
         examples: dict[str, list[str]] = {}
-        rejected = write_rejected(
-            folder, lambda: _noted(_rejected(inputs, journal, spool), examples), columns
-        )
+        try:
+            rejected = write_rejected(
+                folder, lambda: _noted(_rejected(inputs, journal, made_in), examples), columns
+            )
+        except OSError as failure:
+            raise unwritten(folder, failure) from failure
         former = remember(folder, made)
     return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former)
 
 
 def _numbered(inputs: list[Input], journal: Journal) -> list[Input]:
-    """The files as the job's journal would number them; nothing of it is kept."""
+    """The files as the job's journal would number them; nothing of it is kept.
+
+    Where they are not those that the job has read from they get new numbers: all of their rows
+    are looked at as if they were new, and a run will refuse them.
+    """
     try:
         return bind(inputs, journal, append=True)
     except SourceChangedError:
-        return inputs
+        known = len(journal.parts())
+        for each in inputs:
+            size, digest = each.fingerprint.size, each.fingerprint.digest
+            journal.add_part(each.name, source=each.source, size=size, digest=digest)
+        return [replace(each, part=known + place) for place, each in enumerate(inputs, 1)]
 
 
-def _rejected(inputs: list[Input], journal: Journal, spool: Path) -> Iterator[RejectedRow]:
-    """The rows that the plan rejects, and those that the API refused before."""
-    names = {each.part: each.name for each in inputs}
-    last = None
-    for part, each in merge(_spooled(spool), journal.rejections(), key=_place):
-        if (part, each.row) != last and part in names:
-            yield RejectedRow(part, names[part], each)
-        last = part, each.row
+def _rejected(inputs: list[Input], journal: Journal, made_in: Path) -> Iterator[RejectedRow]:
+    """The rows that the plan rejects, and those that the API refused before, file by file.
+
+    All of them wait on disk in the order of the files and their rows: none has to be held.
+    """
+    spools = [_by_part(read_rejections(made_in / name)) for name in REJECTIONS_FILES]
+    for each in inputs:
+        before = _by_part(journal.rejections(after=(each.part, 0)))
+        last = 0
+        for _, found in merge(*(of(each.part) for of in (*spools, before)), key=_row):
+            if found.row != last:
+                yield RejectedRow(each.part, each.name, found)
+            last = found.row
+
+
+def _by_part(
+    rejections: Iterator[tuple[int, Rejection]],
+) -> Callable[[int], Iterator[tuple[int, Rejection]]]:
+    """Gives the rejections of one part after the other, in the order in which they come."""
+    waiting = next(rejections, None)
+
+    def of(part: int) -> Iterator[tuple[int, Rejection]]:
+        nonlocal waiting
+        while waiting is not None and waiting[0] == part:
+            yield waiting
+            waiting = next(rejections, None)
+
+    return of
 
 
 def _noted(rows: Iterable[RejectedRow], examples: dict[str, list[str]]) -> Iterator[RejectedRow]:
@@ -119,9 +141,5 @@ def _noted(rows: Iterable[RejectedRow], examples: dict[str, list[str]]) -> Itera
         yield row
 
 
-def _spooled(spool: Path) -> Iterator[tuple[int, Rejection]]:
-    return iter(sorted(read_rejections(spool), key=_place))
-
-
-def _place(each: tuple[int, Rejection]) -> tuple[int, int]:
-    return each[0], each[1].row
+def _row(each: tuple[int, Rejection]) -> int:
+    return each[1].row

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backfill.errors import GuardError
 from backfill.inputs import Input
-from backfill.journal import Journal, Ranges
+from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline import Pipeline
 from backfill.planning import Progress
 from backfill.plans import Plan, base_key, keep_only, key_of, make_plan, stored
@@ -133,8 +133,27 @@ def rows_read(job: Job, plan: Plan | None) -> Mapping[int, int]:
     planned = plan.found.rows if plan else {}
     return {
         part.id: max(planned.get(part.id, 0), _last(job.journal.settled(part.id)))
-        for part in job.journal.parts()
+        for part in source_parts(job)
     }
+
+
+def source_parts(job: Job) -> list[Part]:
+    """The files of the sources; a sync makes others, whose rows are people to be deleted."""
+    return [part for part in job.journal.parts() if part.source < len(job.pipeline.sources)]
+
+
+def counts_of(job: Job) -> dict[int, Counts]:
+    """What became of the settled rows, by source.
+
+    People who were deleted because they vanished count as deleted by the source that misses them.
+    """
+    counts = job.journal.counts()
+    made = [counts.pop(source) for source in list(counts) if source >= len(job.pipeline.sources)]
+    for index, source in enumerate(job.pipeline.sources):
+        if made and source.sync.vanished == "delete":
+            counts.setdefault(index, Counts()).deletes += sum(each.deletes for each in made)
+            break
+    return counts
 
 
 def _last(ranges: Ranges) -> int:

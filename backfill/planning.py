@@ -53,7 +53,8 @@ SAMPLES_MAX = 3
 Progress = Callable[[int], None]
 """Is told, now and then, how many more rows were looked at."""
 
-REJECTIONS_FILE = "rejections.jsonl"
+REJECTIONS_FILES = ("rejections.jsonl", "rejections-again.jsonl")
+"""What the first look rejects, and what the second: each in the order of files and rows."""
 
 
 def nobody(_: int) -> None:
@@ -170,7 +171,7 @@ class Pass:
         self._together = Together(pipeline, folder)
         self._merged = MergedPeople(folder / "merged")
         self._people = PeopleFiles(folder)
-        self._rejections = folder / REJECTIONS_FILE
+        self._rejections = [folder / name for name in REJECTIONS_FILES]
         self._transforms = transforms_of(pipeline)
         self._fills = [Fill() for _ in pipeline.sources]
         self._sources = [
@@ -189,7 +190,8 @@ class Pass:
         chunks = chunks_of(self._inputs, self._limit)
         with (
             ThreadPoolExecutor(THREADS) as pool,
-            self._rejections.open("wb") as rejections,
+            self._rejections[0].open("wb") as rejections,
+            self._rejections[1].open("wb") as rejections_again,
             self._people,
         ):
             for look in in_order(lambda given: self._look(stage(given)), chunks, pool, THREADS):
@@ -198,7 +200,7 @@ class Pass:
                 source.requests += fill.bytes > 0
             found = self._together.resolve()
             self._account(found)
-            self._look_again(stage, found.parts, rejections)
+            self._look_again(stage, found.parts, rejections_again)
             self._people.resolve(self._marks_of("customers"), self._merged)
         for judge, source in zip(stage.judges, self._sources, strict=True):
             source.reserved = sorted(judge.reserved)

@@ -15,7 +15,7 @@ from backfill.journal import Ranges
 from backfill.marks import Mark, Marks
 from backfill.merged import MergedPeople
 from backfill.pipeline import Pipeline
-from backfill.planning import REJECTIONS_FILE
+from backfill.planning import REJECTIONS_FILES
 from backfill.plans import keep_only, key_of, make_plan, stored
 from backfill.spool import read_rejections
 from backfill.together import MARKS_FOLDER
@@ -80,7 +80,7 @@ def test_what_the_send_pass_needs_is_kept_beside_it(tmp_path):
     assert marks.of(3, rows)["value"].tolist() == [0, 0, 2, 0]
     merged = json.loads("{" + MergedPeople(folder / "merged").of(1, 1) + "}")
     assert merged == {"email": "a@x.y", "n": "3"}
-    rejected = [(part, each.row) for part, each in read_rejections(folder / REJECTIONS_FILE)]
+    rejected = [(part, each.row) for part, each in read_rejections(folder / REJECTIONS_FILES[0])]
     assert rejected == [(1, 4), (3, 1), (3, 2)]
 
 
