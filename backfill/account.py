@@ -323,8 +323,7 @@ def unwritten(folder: Path, failure: OSError) -> StateError:
 def _pending(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:
     """How many rows of each part are not settled."""
     return {
-        part: count - journal.settled(part).settled_below(count + 1)
-        for part, count in rows.items()
+        part: count - journal.settled(part).settled_below(count + 1) for part, count in rows.items()
     }
 
 

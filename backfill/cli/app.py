@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backfill.cli import demo, initing, looking, reporting, sandbox, sending, status
+from backfill.cli import demo, initing, looking, reporting, sandbox, sending, status, syncing
 from backfill.cli.exits import Asked, Ending, leave, of_error
 from backfill.errors import ExitCode, UsageError
 
@@ -47,6 +47,7 @@ for _command in (
     looking.plan,
     sending.run,
     sending.retry,
+    syncing.sync,
     status.status,
     reporting.report,
     sandbox.sandbox,
