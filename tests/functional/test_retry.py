@@ -1,0 +1,182 @@
+"""Rejected rows, mended in rejected.csv and sent again."""
+
+import csv
+import io
+
+import pytest
+
+from tests.checker import reported_in
+from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, rejected
+
+AT = "2024-01-01T00:00:00Z"
+TYPED = CUSTOMERS + '[source.columns]\nage = "integer"\n'
+
+
+def _mend(pipeline, **mended):
+    """Change cells of the rejected rows: each name's new text, by `_row`."""
+    path = rejected(pipeline)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = [*reader]
+    for name, texts in mended.items():
+        for row in rows:
+            row[name] = texts.get(int(row["_row"]), row[name])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, reader.fieldnames)
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_text(text.getvalue(), "utf-8-sig")
+
+
+def test_mended_events_arrive_with_their_right_ids(tmp_path, send, sandbox):
+    """The id is that of the mended row: a source file that says the same makes no second event."""
+    rows = f"p1,seen,yesterday,1\np2,,{AT},2\np3,seen,{AT},3\n"
+    pipeline = job(tmp_path, {"events.csv": HEADER + rows}, EVENTS)
+    assert send(pipeline).summary["rejected"] == 2
+    _mend(pipeline, at={1: AT}, event={2: "left"})
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 0
+    assert (done.summary["delivered"], done.summary["rejected"]) == (3, 0)
+    assert reported_in(tmp_path / ".backfill/job") == {}
+    right = f"p1,seen,{AT},1\np2,left,{AT},2\np3,seen,{AT},3\n"
+    send(job(tmp_path, {"events.csv": HEADER + right}, EVENTS, name="right"))
+    assert sandbox.stats()["events"] == 3
+    assert sandbox.stats()["duplicate_events"] == 3
+
+
+def test_a_second_retry_sends_nothing(tmp_path, send, sandbox):
+    """There is nothing left to send."""
+    pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen,soon,1\np1,seen,never,2\n"}, EVENTS)
+    send(pipeline)
+    _mend(pipeline, at={1: AT})
+    first = send(pipeline, command="retry")
+    assert first.code == 3
+    before = sandbox.stats()
+
+    second = send(pipeline, command="retry")
+
+    assert second.code == 3
+    assert second.summary["this_run"]["requests"] == 0
+    assert second.summary["rejected"] == 1
+    assert sandbox.stats()["operations"] == before["operations"] == 1
+
+
+def test_what_is_mended_badly_stays_rejected_with_its_new_reason(tmp_path, send):
+    """The report says what is wrong now."""
+    pipeline = job(tmp_path, {"customers.csv": "id,plan,age\n1,a,old\n2,b,7\n"}, TYPED)
+    send(pipeline)
+    _mend(pipeline, age={1: "NULL"}, plan={1: "x" * 1001})
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 3
+    reported = reported_in(tmp_path / ".backfill/job")
+    assert reported == {("customers.csv", 1): {"not_an_integer", "value_too_long"}}
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+def test_an_old_row_does_not_overwrite_what_a_later_one_said(tmp_path, send, sandbox, api):
+    """The mended first row fills what later rows left open, and nothing else."""
+    files = {"customers.csv": "id,plan,city,age\n1,gold,Rome,old\n1,silver,,8\n"}
+    pipeline = job(tmp_path, files, f'[destination]\napi = "{api}"', TYPED)
+    send(pipeline)
+    _mend(pipeline, age={1: "7"})
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 0
+    assert sandbox.people()["1"]["attributes"] == {"plan": "silver", "city": "Rome", "age": 8}
+
+
+def test_several_mended_rows_of_a_person_are_one_identify(tmp_path, send, sandbox):
+    """In file order, whatever the order of the mended file."""
+    files = {"customers.csv": "id,plan,age\n1,gold,x\n1,silver,y\n2,gold,1\n"}
+    pipeline = job(tmp_path, files, TYPED)
+    send(pipeline)
+    _mend(pipeline, age={1: "7", 2: "8"})
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 0
+    assert done.summary["delivered"] + done.summary["merged"] == 3
+    assert sandbox.people()["1"]["attributes"] == {"plan": "silver", "age": 8}
+    assert sandbox.stats()["operations"] == 2
+
+
+def test_rows_of_a_bad_shape_are_mended_by_filling_in_their_cells(tmp_path, send, sandbox):
+    """The raw text stands in the first column, to be spread over the others."""
+    pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen\np2,seen,{AT},2\n"}, EVENTS)
+    send(pipeline)
+    _mend(pipeline, id={1: "p1"}, event={1: "seen"}, at={1: AT}, n={1: "1"})
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 0
+    assert {each["person"] for each in sandbox.events()} == {"p1", "p2"}
+
+
+def test_what_the_api_refused_can_be_sent_again(tmp_path, send, sandbox):
+    """Without any mending, once the cause is gone."""
+    pipeline = job(tmp_path, {"events.csv": numbered(10)}, EVENTS)
+    sandbox.misbehave({"kind": "refuse_items", "items": [2, 7]})
+    send(pipeline)
+    sandbox.misbehave()
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 0
+    assert sandbox.stats()["events"] == done.summary["delivered"] == 10
+
+
+def test_a_retry_over_a_bad_line_loses_and_doubles_nothing(tmp_path, send, sandbox):
+    """Answers are lost, items are refused: what arrived is delivered, the rest stays rejected."""
+    rows = "".join(f"p{n},seen,soon,{n}\n" for n in range(40))
+    pipeline = job(tmp_path, {"events.csv": HEADER + rows}, EVENTS)
+    send(pipeline)
+    _mend(pipeline, at=dict.fromkeys(range(1, 41), AT))
+    sandbox.misbehave(
+        {"kind": "lost_answer", "requests": [2]},
+        {"kind": "refuse_items", "requests": [3], "items": [5]},
+    )
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 3
+    assert (done.summary["delivered"], done.summary["rejected"]) == (39, 1)
+    assert sandbox.stats()["events"] == 40
+
+
+def test_rows_of_unknown_people_stay_rejected(tmp_path, send, sandbox):
+    """A mended row is judged like any other."""
+    files = {"customers.csv": "id\np1\n", "events.csv": f"{HEADER}p1,seen,soon,1\np2,seen,soon,2\n"}
+    pipeline = job(tmp_path, files, CUSTOMERS, EVENTS + 'unknown_people = "reject"\n')
+    send(pipeline)
+    _mend(pipeline, at={1: AT, 2: AT})
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 3
+    assert done.summary["rejections_by_reason"] == {"unknown_person": 1}
+    assert [each["person"] for each in sandbox.events()] == ["p1"]
+
+
+def test_another_file_and_no_file(tmp_path, send):
+    """A copy of the file can be mended elsewhere; without any there is nothing to do: 2."""
+    pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen,soon,1\n"}, EVENTS)
+    assert send(pipeline, command="retry").code == 2
+    send(pipeline)
+    _mend(pipeline, at={1: AT})
+    mended = rejected(pipeline).rename(tmp_path / "mended.csv")
+
+    assert send(pipeline, mended, command="retry").code == 0
+
+
+def test_a_retry_never_forgets(tmp_path, send):
+    """--restart would forget what there is to retry."""
+    pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen,soon,1\n"}, EVENTS)
+    send(pipeline)
+
+    assert send(pipeline, "--restart", command="retry").code == 2
+    assert rejected(pipeline).exists()
