@@ -86,12 +86,14 @@ def _check_zone(timezone: str | None) -> None:
 
 def _asked(question: "Question") -> str:
     """A person's answer; an empty one is the default."""
+    from backfill.cli.paragraphs import wrapped
     from backfill.cli.session import input_from_person
 
-    choices = f" [{' | '.join(question.choices)}]" if question.choices else ""
-    default = f" ({question.default})" if question.default else " (Enter: leave it open)"
+    answers = " | ".join(question.choices)
+    default = f"[{question.default}] " if question.default else "[Enter leaves it open] "
+    typer.echo("\n".join(wrapped("", question.text)), err=True)
     while True:
-        line = input_from_person(f"{question.text}{choices}{default} ")
+        line = input_from_person(f"  {answers}{' ' if answers else ''}{default}")
         if not line:
             raise KeyboardInterrupt  # the end of what a person has to say
         answer = line.strip() or question.default
@@ -115,14 +117,18 @@ def _complaint(question: "Question", answer: str) -> str:
 def _ending(output: Path, proposals: "Sequence[Proposal]", rows: int) -> Ending:
     import orjson
 
-    from backfill.proposing import open_keys
+    from backfill.cli.paragraphs import wrapped
+    from backfill.proposing import in_one_line, open_keys
     from backfill.report.tables import counted
 
     still_open = open_keys(proposals)
     check = command("check", output)
-    lines = [f"{shown(output)}: what {counted(rows, 'row')} say, each line with its evidence", ""]
+    said = f"{shown(output)}: what {counted(rows, 'row')} say, each line with its evidence"
+    lines = [*wrapped("", said), ""]
     for each in proposals:
-        lines += [f"  {', '.join(each.files)}", *(f"    {remark}" for remark in each.remarks)]
+        lines += wrapped("  ", ", ".join(each.files))
+        for remark in each.remarks:
+            lines += wrapped("    ", in_one_line(remark))
     result = {
         "exit": ExitCode.DELIVERED,
         "pipeline": str(output),

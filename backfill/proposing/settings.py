@@ -34,7 +34,7 @@ class Setting:
         text = f"{'' if self.on else '# '}{key(self.key)} = {toml(self.value)}"
         if not self.note:
             return [text]
-        line = f"{text:<{_COMMENT_AT - 3}}  # {self.note}"
+        line = f"{text:<{_COMMENT_AT - 3}}  # {in_one_line(self.note)}"
         if len(line) <= _WIDTH:
             return [line]
         return [*comment(self.note), text]
@@ -43,8 +43,17 @@ class Setting:
 def comment(text: str) -> list[str]:
     """A text as comment lines."""
     return textwrap.wrap(
-        text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+        in_one_line(text),
+        _WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
     )
+
+
+def in_one_line(text: str) -> str:
+    """A text without line ends and control characters: names of columns may hold them."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def key(name: str) -> str:

@@ -14,6 +14,7 @@ ABOUT: dict[str, str] = {
     "concurrency": "requests at the same time; left out: it follows from rate and latency",
     "outage_max": "the service may be away for so long before a run stops: 15m, 2h",
     "kind": "customers | events | deletions",
+    "type": "of events: event | page | screen; of a column: what its values are",
     "files": "beside this file; globs",
     "delimiter": "what parts the cells",
     "encoding": "utf-8 | latin-1 | cp1252 | utf-16",

@@ -1,18 +1,15 @@
 """Unknown files -> `init` -> `check` -> `run` into the sandbox."""
 
 import gzip
-import os
-import pty
 import re
-import select
-import subprocess
-import sys
 import tomllib
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.terminals import in_terminal
 
 CUSTOMERS = "customer_id,email,plan,age,joined\n" + "".join(
     f"{number:04},p{number}@example.com,{'free' if number % 3 else 'paid'},{20 + number},"
@@ -261,13 +258,11 @@ def test_json_says_what_is_still_open(files, backfill):
 def test_on_a_terminal_it_asks_what_nothing_proves(files, backfill, clean_env):
     """A wrong answer is asked again; the default is taken with Enter."""
     folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n").replace(",27,", ",N/A,"))
-    said, code = in_terminal(
-        ["init", "customers.csv"],
-        {"mean nothing": "\n", "clocks": "Berlin\n", "close": "Europe/Berlin\n"},
-        cwd=folder,
-        env=clean_env,
-    )
-    assert code == 0, said
+    command = ("-m", "backfill", "init", "customers.csv")
+    typed = "maybe\n\nBerlin\nEurope/Berlin\n"
+    shown = in_terminal(*command, columns=80, cwd=folder, env=clean_env, typed=typed)
+    assert shown.code == 0, shown.text
+    assert "close: Europe/Berlin" in shown.text
     source = tomllib.loads((folder / "pipeline.toml").read_text("utf-8"))["source"][0]
     assert source["null_values"] == ["N/A"]
     assert source["columns"]["age"] == "integer"
@@ -278,25 +273,16 @@ def test_on_a_terminal_it_asks_what_nothing_proves(files, backfill, clean_env):
 def test_yes_asks_nothing_on_a_terminal(files, clean_env):
     """Scripts may run in one."""
     folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n"))
-    said, code = in_terminal(["init", "customers.csv", "--yes"], {}, cwd=folder, env=clean_env)
-    assert code == 0, said
+    command = ("-m", "backfill", "init", "customers.csv", "--yes")
+    shown = in_terminal(*command, columns=40, cwd=folder, env=clean_env)
+    assert shown.code == 0, shown.text
     assert '"TODO"' in (folder / "pipeline.toml").read_text("utf-8")
 
 
-def in_terminal(arguments, answers, *, cwd, env):
-    """Run the program in a terminal; give each answer once its question stands there."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "backfill", *arguments]
-    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=env)
-    os.close(theirs)
-    said, left = "", dict(answers)
-    while select.select([ours], [], [], 30)[0]:
-        try:
-            data = os.read(ours, 65536)
-        except OSError:  # the other end is closed
-            break
-        said += data.decode(errors="replace")
-        for question in [each for each in left if each in said]:
-            os.write(ours, left.pop(question).encode())
-    os.close(ours)
-    return said, child.wait(30)
+def test_names_of_columns_may_hold_anything(tmp_path, init, backfill):
+    """Line ends, quotes and control characters stay where they belong."""
+    names = ["customer_id", 'say "so"', "two\nlines", "bell\x07", "a = b # c", "ünï"]
+    head = ",".join('"' + each.replace('"', '""') + '"' for each in names)
+    (tmp_path / "people.csv").write_text(f"{head}\n" + "1,2,3,4,5,6\n2,3,4,5,6,x\n" * 3)
+    assert {*init("people.csv")["source"][0]["columns"]} == {*names[1:5]}
+    assert backfill("check", "pipeline.toml").code == 0
