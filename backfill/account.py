@@ -63,10 +63,18 @@ class Account:
         self._before = _all(counts_of(job))
         self._before_totals = job.journal.totals()
         self._run_id = job.journal.runs.start(utc_text(self._started_s))
-        job.journal.commit()
         if self._run_id > 1:
             self._course = Course.load(self._folder / COURSE_FILE)
+            self._count_lost_time(job.journal)
+        job.journal.commit()
         self.show("planning")
+
+    def _count_lost_time(self, journal: Journal) -> None:
+        """A killed run could not say how long it took; its course can."""
+        before = [run for run in journal.runs.all() if run.id != self._run_id]
+        if before and before[-1].finished_at is None:
+            lost_s = self._course.ended_s(before[-1].id)
+            journal.meta["seconds"] = round(float(journal.meta.get("seconds", 0.0)) + lost_s, 3)
 
     def counts(self) -> Counts:
         """What became of the rows that need nothing more."""
@@ -162,7 +170,7 @@ class Account:
         return summary
 
     def tell(self, job: Job, redact: Redact) -> tuple[Summary, Path]:
-        """Write the report of a job that is not running; nothing in its journal is changed.
+        """Write the report of a job that is not running; what is noted is not kept.
 
         Returns:
             What became of the rows, and where the report is.
@@ -178,13 +186,11 @@ class Account:
         held = enumerate(told.get("sources", ()))
         self._held = {index: each.get("held", 0) for index, each in held}
         rows = rows_read(job, self._plan)
+        self._count_lost_time(job.journal)
         summary = self._summary(None, rows, _pending(job.journal, rows))
         summary = replace(summary, this_run=RunSummary())
         if last and last.finished_at:
             summary = replace(summary, finished_at=last.finished_at, exit=last.exit or 0)
-        else:
-            lost_s = max(self._course.seconds() - summary.seconds, 0.0)
-            summary = replace(summary, seconds=round(summary.seconds + lost_s, 3))
         return summary, self._report(job, summary, redact)
 
     def _report(self, job: Job, summary: Summary, redact: Redact = "values") -> Path:

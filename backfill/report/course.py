@@ -173,6 +173,11 @@ class Course:
         """How long all runs were sending."""
         return sum(last.until_s - first.from_s for first, last in self.spans().values())
 
+    def ended_s(self, run: int) -> float:
+        """When a run was last seen, in seconds since it began; 0 where it never sent."""
+        _, last = self.spans().get(run, (None, None))
+        return last.until_s if last else 0.0
+
     def spans(self) -> dict[int, tuple[Step, Step]]:
         """The first and the last step of each run."""
         spans: dict[int, tuple[Step, Step]] = {}
