@@ -1,8 +1,9 @@
 """The declared attributes of a source: types, moments, names that mean something."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from backfill.proposing import names
 from backfill.proposing.columns import ColumnLook
@@ -12,11 +13,17 @@ from backfill.proposing.questions import Ask, Question
 from backfill.proposing.settings import Setting, Value
 from backfill.report.tables import counted
 
-_MEANINGFUL = ("email", "unsubscribed")
-"""Attributes that the service acts on, in this spelling only (Track docs); `created_at` is one
-too, and recognised by more than its spelling."""
+_MEANINGFUL: Mapping[str, Callable[[ColumnLook], bool]] = MappingProxyType(
+    {
+        "email": lambda column: column.holds_emails and names.says_email(column.name),
+        "unsubscribed": lambda column: names.plain(column.name) == "unsubscribed",
+        "created_at": lambda column: names.says_created(column.name) and bool(column.moments()),
+    }
+)
+"""Attributes that the service acts on, in this spelling only (Track docs), and what means them."""
 
 _NEARLY_UNIQUE_MIN = 0.95
+_KEY_BYTES_MAX = 64
 
 
 @dataclass(slots=True)
@@ -44,22 +51,11 @@ def attribute_name(column: ColumnLook, look: Look, kind: str) -> str:
     """What a column is sent as: its own name, but for those that the service knows by another."""
     if kind != "customers":
         return column.name
-    created = (
-        each.name
-        for each in look.columns.values()
-        if names.says_created(each.name) and each.moments() is not None
-    )
-    if "created_at" not in look.columns and column.name == next(created, None):
-        return "created_at"
-    meant = "email" if names.says_email(column.name) else names.plain(column.name)
-    if meant in _MEANINGFUL and meant not in look.columns:
-        first = next(each for each in look.columns if _means(each, meant))
-        return meant if first == column.name else column.name
+    for meant, means in _MEANINGFUL.items():
+        first = next(filter(means, look.columns.values()), None)
+        if meant not in look.columns and column is first:
+            return meant
     return column.name
-
-
-def _means(name: str, meant: str) -> bool:
-    return names.plain(name) == meant or (meant == "email" and names.says_email(name))
 
 
 def typed(column: ColumnLook, look: Look, kind: str, nulls: Collection[str]) -> list[Setting]:
@@ -117,13 +113,16 @@ def like_null(look: Look) -> Counter[str]:
     return found
 
 
-def nearly_unique(look: Look, used: Sequence[ColumnLook]) -> ColumnLook | None:
-    """A column that would be a key, did not some of its values repeat."""
+def maybe_key(look: Look, used: Sequence[ColumnLook]) -> tuple[str, str]:
+    """A column that may be what makes an event itself, and what speaks for it; empty: none."""
     for each in look.columns.values():
-        share = each.distinct.count / each.values if each.values else 0
-        if each not in used and names.says_key(each.name) and share >= _NEARLY_UNIQUE_MIN:
-            return each
-    return None
+        if each in used or not each.distinct.count:
+            continue
+        if each.is_unique and each.values == look.rows and each.bytes_max <= _KEY_BYTES_MAX:
+            return each.name, "if it is one: another one in every row"
+        if names.says_key(each.name) and each.distinct.count >= _NEARLY_UNIQUE_MIN * each.values:
+            return each.name, f"if it is one; in several rows: {each.distinct.repeated:,} values"
+    return "", ""
 
 
 def shared_emails(look: Look, used: Sequence[ColumnLook]) -> str:

@@ -31,6 +31,7 @@ _NO_QUANTITY = r"^\s*([+]|-?0[0-9])|[0-9]{16}"
 _OBJECT = r"^\s*[\[{]"
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 _NAMES_SHOWN = 3
+_EMAILS_MIN = 0.9
 _TRIED_MIN = 5_000
 _MISFITS_MAX = 0.1
 
@@ -71,6 +72,11 @@ class ColumnLook:
     def is_text(self) -> bool:
         """Whether nothing but its text says what its values are."""
         return self.type is None
+
+    @property
+    def holds_emails(self) -> bool:
+        """Whether it holds e-mail addresses, but for a few values."""
+        return self.emails > 0 and self.emails >= _EMAILS_MIN * self.values
 
     @property
     def is_nested(self) -> bool:

@@ -11,7 +11,6 @@ from backfill.proposing.looks import Look
 _REPEATED_MIN = 1.2
 _DELETIONS_COLUMNS_MAX = 4
 _NAMES_MAX = 1000
-_EMAILS_MIN = 0.9
 
 IDENTIFIERS: tuple[IdentifierType, ...] = ("id", "email", "cio_id")
 
@@ -73,18 +72,18 @@ def identifiers_of(look: Look, kind: str) -> dict[IdentifierType, ColumnLook]:
     """The columns that may say who a row is about, the best of each type."""
     columns = list(look.columns.values())
     found: dict[IdentifierType, ColumnLook] = {}
-    ids = [each for each in columns if names.says_person(each.name) and not _holds_emails(each)]
+    ids = [each for each in columns if names.says_person(each.name) and not each.holds_emails]
     plain_id = [each for each in columns if names.plain(each.name) == "id"]
-    emails = [each for each in columns if _holds_emails(each)]
+    emails = [each for each in columns if each.holds_emails]
     ids.sort(key=lambda each: (names.plain(each.name).rpartition("_")[2] != "id", -each.values))
     emails.sort(key=lambda each: (not names.says_email(each.name), -each.values))
     if kind == "customers" or not (ids or emails):
         ids = plain_id + ids if kind == "customers" else ids + plain_id
     cio = [each for each in columns if names.plain(each.name) == "cio_id"]
     for type_, ranked in zip(IDENTIFIERS, (ids, emails, cio), strict=True):
-        given = [each for each in ranked if each.values]
-        if given:
-            found[type_] = given[0]
+        ranked.sort(key=lambda each: not each.values)
+        if ranked:
+            found[type_] = ranked[0]
     return found
 
 
@@ -122,7 +121,3 @@ def keys_of(look: Look) -> list[ColumnLook]:
         and names.says_key(each.name)
         and each.moments() is None
     ]
-
-
-def _holds_emails(column: ColumnLook) -> bool:
-    return column.emails > 0 and column.emails >= _EMAILS_MIN * column.values

@@ -184,6 +184,8 @@ class _Writer:
             return
         self._used.append(person)
         note = counted(person.distinct.count, "person", "people")
+        if type_ != next(iter(identifiers_of(self._look, self._kind.kind))):
+            note += f"; by {type_}, since the other files tell people by nothing else"
         empty = self._look.rows - self._look.malformed.total() - person.values
         if empty > 0:
             note += f"; without one, and rejected: {counted(empty, 'row')}"
@@ -265,10 +267,9 @@ class _Writer:
             self._set("key", [self._key_name], f"{self._key_name} is another one in every row")
             return
         self._set("key", [])
-        nearly = attributes.nearly_unique(self._look, self._used)
-        if nearly is not None:
-            note = f"if it is one; in several rows: {nearly.distinct.repeated:,} of its values"
-            self._set("key", [nearly.name], note, on=False)
+        name, note = attributes.maybe_key(self._look, self._used)
+        if name:
+            self._set("key", [name], note, on=False)
 
     def _guards(self) -> None:
         for name, setting in _MODELS[self._kind.kind].model_fields.items():

@@ -54,6 +54,10 @@ ABOUT: dict[str, str] = {
     "vanished": "people who are no longer in the files: keep | delete",
     "rows_change_max": "a sync stops where more of the rows have changed",
     "schema_change": "columns that came or went: refuse | accept",
+    "notify": "who is told how a run, retry or sync ended",
+    "webhook": "JSON is posted here, with a text for Slack; https, or this machine",
+    "webhook_env": "the environment variable that holds the webhook, instead",
+    "on": "when: failure, rejections, recovery (the first success after a failure), success",
     "keep_runs": "so many runs are remembered",
 }
 """By key; a key that stands in several tables does the same in each."""

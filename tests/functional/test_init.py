@@ -286,3 +286,35 @@ def test_names_of_columns_may_hold_anything(tmp_path, init, backfill):
     (tmp_path / "people.csv").write_text(f"{head}\n" + "1,2,3,4,5,6\n2,3,4,5,6,x\n" * 3)
     assert {*init("people.csv")["source"][0]["columns"]} == {*names[1:5]}
     assert backfill("check", "pipeline.toml").code == 0
+
+
+def test_a_header_without_rows_is_told_by_its_names(files, init):
+    """An export may be empty today."""
+    files(customers__csv="customer_id,email\n")
+    assert init("customers.csv")["source"][0]["identifier"] == {"id": "customer_id"}
+
+
+def test_an_empty_file_is_refused(files, backfill):
+    """It has not even a header."""
+    folder = files(customers__csv="")
+    ended = backfill("init", "customers.csv", cwd=folder)
+    assert ended.code == 2
+    assert "empty" in ended.stderr
+
+
+def test_an_address_is_told_by_what_it_holds(files, init):
+    """Do Not Email is a question, and E-Mail Adresse the address."""
+    rows = "".join(f"{n},yes,x{n}@example.com\n" for n in range(1, 9))
+    files(customers__csv=f"customer_id,Do Not Email,E-Mail Adresse\n{rows}")
+    assert init("customers.csv")["source"][0]["columns"] == {
+        "Do Not Email": "boolean",
+        "email": {"from": "E-Mail Adresse"},
+    }
+
+
+def test_what_is_another_one_in_every_row_may_be_a_key(files, init, tmp_path):
+    """By its name it is one; else it is suggested."""
+    rows = "".join(f"{n},{n % 3:03},2023-01-{n:02}T00:00:00Z\n" for n in range(1, 10))
+    files(orders__csv=f"order_id,customer_id,at\n{rows}", walks__csv=f"walk,customer_id,at\n{rows}")
+    assert [each["key"] for each in init("orders.csv", "walks.csv")["source"]] == [["order_id"], []]
+    assert '# key = ["walk"]' in (tmp_path / "pipeline.toml").read_text("utf-8")
