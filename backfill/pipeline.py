@@ -35,6 +35,7 @@ from backfill.amounts import (
 from backfill.errors import UsageError
 from backfill.instants import Reading, validate_reading
 from backfill.mistakes import mistakes
+from backfill.unattended import Notify, Sync
 
 IdentifierType = Literal["id", "email", "cio_id"]
 ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "json"]
@@ -131,26 +132,6 @@ def _column(value: object) -> object:
 ColumnSetting = Annotated[
     Column, BeforeValidator(_column, json_schema_input_type=ColumnType | Column)
 ]
-
-
-class Sync(Settings):
-    """How a source says what is new; counts in a sync only."""
-
-    mode: Literal["diff", "files", "cursor"] | None = None
-    column: str | None = None
-    lookback: DurationSetting = Field(default=2 * 86_400, ge=0)
-    vanished: Literal["keep", "delete"] = "keep"
-    deletes_max: AllowanceSetting = Allowance(share=0.01)
-    rows_change_max: AllowanceSetting = Allowance(share=0.5)
-    schema_change: Literal["refuse", "accept"] = "refuse"
-
-    @model_validator(mode="after")
-    def _fits_its_mode(self) -> Self:
-        if (self.mode == "cursor") != (self.column is not None):
-            raise ValueError('mode = "cursor" and column = "…" need each other')
-        if self.vanished == "delete" and self.mode not in ("diff", None):
-            raise ValueError('vanished = "delete" needs mode = "diff": no other sees every row')
-        return self
 
 
 class SourceSettings(Settings):
@@ -269,6 +250,7 @@ class Pipeline(Settings):
     rejected_max: AllowanceSetting = Allowance(share=0.01)
     keep_runs: int = Field(default=30, ge=1)
     destination: Destination = Destination()
+    notify: Notify | None = None
     sources: tuple[Source, ...] = Field(alias="source")
     path: Path = Field(exclude=True)
 
@@ -390,6 +372,7 @@ _TABLES: dict[str, type[Settings]] = {
     "deletions": DeletionsSource,
     "destination": Destination,
     "identifier": Identifier,
+    "notify": Notify,
     "sync": Sync,
     "timestamp": EventTimestamp,
     "name": FromColumn,

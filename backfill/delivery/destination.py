@@ -1,8 +1,8 @@
 """Where requests may go: Customer.io over https, another https host by choice, or this machine."""
 
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from backfill.addresses import is_loopback_host
 from backfill.errors import UsageError
 
 HOSTS = {
@@ -34,13 +34,7 @@ def is_loopback(url: str) -> bool:
     >>> is_loopback("http://127.0.0.1:8025"), is_loopback("https://localhost.example.com")
     (True, False)
     """
-    host = _split(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(_split(url).hostname or "")
 
 
 def check_rate(rate: float, url: str) -> float:

@@ -14,7 +14,10 @@ from backfill.report.summary import utc_text
 _NAMING = ("files", "identifier", "name", "timestamp", "key", "columns", "required", "transform")
 """Settings that name files, columns or events."""
 
-_UNTOLD = ("kind", "credentials", "url", "null_values", "path", "sources", "destination")
+_UNTOLD = (
+    *("kind", "credentials", "url", "null_values", "path", "sources", "destination"),
+    "notify",  # who knows a webhook's url can post to it
+)
 _VERSIONED = ("backfill", "pyarrow", "pandas", "httpx-aiohttp", "apsw")
 
 
