@@ -1,13 +1,31 @@
-"""A server that answers `{}` to whatever it is sent, and nothing else: what is left is our cost.
+"""A server that answers `{}` to whatever it is sent, and counts: what is left is the client's cost.
 
-Started as `python tests/benchmarks/answering.py PORT_FILE`.
+Started as `python tests/benchmarks/answering.py PORT_FILE [DELAY_S]`. `GET /counted` tells what
+has come since the last time it was asked.
 """
 
 import asyncio
+import json
 import sys
+import time
 from pathlib import Path
 
 _REGION = b'{"url":"","region":"us","environment_id":1}'
+
+
+class Counted:
+    """What has come: requests, bytes of bodies, unix times of the first request and the last."""
+
+    def __init__(self) -> None:
+        self.requests = self.bytes = 0
+        self.first_s = self.last_s = 0.0
+
+    def add(self, length: int) -> None:
+        """Count a request."""
+        self.last_s = time.time()
+        self.first_s = self.first_s or self.last_s
+        self.requests += 1
+        self.bytes += length
 
 
 def _answer(body: bytes) -> bytes:
@@ -19,6 +37,9 @@ def _answer(body: bytes) -> bytes:
 
 class Answering(asyncio.Protocol):
     """Reads requests off one connection, and answers each."""
+
+    counted = Counted()
+    delay_s = 0.0
 
     def __init__(self) -> None:
         self._head = b""
@@ -37,7 +58,7 @@ class Answering(asyncio.Protocol):
                 self._left -= skipped
                 data = data[skipped:]
                 if not self._left:
-                    self._transport.write(_answer(b"{}\n"))
+                    self._later(b"{}\n")
                 continue
             head, end, rest = (self._head + data).partition(b"\r\n\r\n")
             if not end:
@@ -47,13 +68,25 @@ class Answering(asyncio.Protocol):
             self._read(head)
 
     def _read(self, head: bytes) -> None:
+        if head.startswith(b"GET /counted"):
+            self._transport.write(_answer(json.dumps(vars(self.counted)).encode()))
+            Answering.counted = Counted()
+            return
         if head.startswith(b"GET "):
             self._transport.write(_answer(_REGION))
             return
         at = head.lower().find(b"content-length:")
         self._left = int(head[at + 15 :].split(b"\r\n")[0]) if at >= 0 else 0
+        self.counted.add(self._left)
         if not self._left:
-            self._transport.write(_answer(b"{}\n"))
+            self._later(b"{}\n")
+
+    def _later(self, body: bytes) -> None:
+        if self.delay_s:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.delay_s, self._transport.write, _answer(body))
+        else:
+            self._transport.write(_answer(body))
 
 
 async def _serve(port_file: Path) -> None:
@@ -64,4 +97,5 @@ async def _serve(port_file: Path) -> None:
 
 
 if __name__ == "__main__":
+    Answering.delay_s = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     asyncio.run(_serve(Path(sys.argv[1])))

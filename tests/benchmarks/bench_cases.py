@@ -1,0 +1,284 @@
+"""Every case of moving events and customers, each a whole process, beside what others do.
+
+    make bench                                     100,000 rows: some minutes
+    make bench ARGS="--rows 1000000 --tenfold"     the figures of the README, and ten times as many
+
+Data, server and results are made anew. The server only answers; it shares the machine with what
+is measured. The table goes to build/benchmarks.md, all figures to build/benchmarks.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+import data
+
+HERE = Path(__file__).parent
+BACKFILL = [sys.executable, "-m", "backfill"]
+STATE = ".backfill"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    Args:
+        name: What it is.
+        pipeline: Which files it takes.
+        command: `run` or `check`, the name of a baseline, or arguments of the program.
+        share: So much of `--rows`.
+        after: What is done before, unmeasured: "check" leaves a plan, so that only sending is
+            left; "stop" stops a run at nine tenths; "run" sends everything.
+        options: Of the command.
+        delay_s: How long the server takes to answer.
+        rows: So many rows, whatever `--rows` says.
+    """
+
+    name: str
+    pipeline: str
+    command: str = "run"
+    share: float = 1.0
+    after: str = ""
+    options: tuple[str, ...] = ("--rate", "0")
+    delay_s: float = 0.0
+    rows: int | None = None
+
+    def rows_of(self, rows: int) -> int:
+        """How many rows it takes."""
+        return self.rows or max(int(rows * self.share), 1)
+
+
+CASES = (
+    Case("official client, 20 threads", "parquet", "client", 0.01),
+    Case("official client, batches of 100", "parquet", "batch", 0.1),
+    Case("pandas, httpx, gather", "parquet", "script", 0.1),
+    Case("events, Parquet: plan and send", "parquet"),
+    Case("events, Parquet: send", "parquet", after="check"),
+    Case("events, Parquet: check", "parquet", "check", options=()),
+    Case("events, CSV: plan and send", "csv"),
+    Case("events, CSV: send", "csv", after="check"),
+    Case("events, CSV: check", "csv", "check", options=()),
+    Case("customers of 20 attributes: send", "customers", after="check"),
+    Case("customers and events: plan and send", "history"),
+    Case("the same again: nothing to do", "history", after="run"),
+    Case("v1, a request a row", "v1", share=0.02),
+    Case("v1 at 1000 requests/s", "v1", share=0.02, options=("--rate", "1000")),
+    Case(
+        "v1 at 100/s, answers after 100 ms", "v1", rows=1500, options=("--rate", "100"), delay_s=0.1
+    ),
+    Case("resume at nine tenths, Parquet", "parquet", after="stop"),
+    Case("resume at nine tenths, CSV", "csv", after="stop"),
+    Case("run of ten rows", "parquet", rows=10),
+    Case("--help", "parquet", "--help", rows=1, options=()),
+)
+TENFOLD = tuple(
+    Case(f"events, Parquet, {share:g} times the rows", "parquet", share=share)
+    for share in (0.01, 0.1, 1, 10)
+)
+
+
+@dataclass
+class Measured:
+    """What one process took: seconds, CPU seconds, peak MB; and what the server has seen."""
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    requests: int = 0
+    bytes: int = 0
+    first_request_s: float = 0.0
+    sending_s: float = 0.0
+
+
+@dataclass
+class Result:
+    """A case with the medians of its repeats."""
+
+    case: Case
+    rows: int
+    repeats: int
+    median: Measured
+    every: list[Measured] = field(default_factory=list)
+
+    @property
+    def rows_per_second(self) -> float:
+        """Of the whole process, its start included."""
+        return self.rows / self.median.seconds
+
+
+@contextmanager
+def answering(folder: Path, delay_s: float) -> Iterator[str]:
+    """The URL of a server that answers, after so long."""
+    port_file = folder / "port"
+    port_file.unlink(missing_ok=True)
+    command = [sys.executable, HERE / "answering.py", port_file, str(delay_s)]
+    with subprocess.Popen(command) as server:
+        try:
+            while not (port_file.exists() and port_file.read_text()):
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{port_file.read_text()}"
+        finally:
+            server.terminate()
+
+
+def counted(url: str) -> dict[str, float]:
+    """What the server has seen since the last time."""
+    with urllib.request.urlopen(f"{url}/counted") as answer:
+        return json.load(answer)
+
+
+def command_of(case: Case, url: str, rows: int) -> list[str]:
+    """What is measured."""
+    if case.command in ("client", "batch", "script"):
+        script = [sys.executable, str(HERE / "baselines.py"), case.command]
+        return [*script, "events.parquet", url, str(rows)]
+    if case.command.startswith("--"):
+        return [*BACKFILL, case.command]
+    command = [*BACKFILL, case.command, f"{case.pipeline}.toml", "--quiet", *case.options]
+    return command if case.command == "check" else [*command, "--yes", "--url", url]
+
+
+def measure(command: list[str], folder: Path, url: str) -> Measured:
+    """Run a process to its end."""
+    counted(url)
+    began_s = time.time()
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=-1) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.time() - began_s
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{command}: {process.returncode}\n{process.stderr.read().decode()}")
+    seen = counted(url)
+    return Measured(
+        seconds,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss / 1000,
+        seen["requests"],
+        seen["bytes"],
+        max(seen["first_s"] - began_s, 0.0),
+        seen["last_s"] - seen["first_s"],
+    )
+
+
+def prepare(case: Case, folder: Path, url: str, rows: int) -> None:
+    """Bring a job to where the case begins."""
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+    if case.after == "stop":
+        _stop_at_nine_tenths(command_of(case, url, rows), case.pipeline, folder, rows)
+    elif case.after:
+        before = Case(
+            "", case.pipeline, case.after, options=() if case.after == "check" else case.options
+        )
+        subprocess.run(command_of(before, url, rows), cwd=folder, check=True, capture_output=True)
+
+
+def _stop_at_nine_tenths(command: list[str], name: str, folder: Path, rows: int) -> None:
+    status = folder / STATE / name / "status.json"
+    with subprocess.Popen(command, cwd=folder, stdout=-3, stderr=-3) as process:
+        while process.poll() is None:
+            if status.exists() and json.loads(status.read_text())["delivered"] >= rows * 0.9:
+                process.send_signal(signal.SIGTERM)
+                break
+            time.sleep(0.01)
+
+
+def result_of(case: Case, folder: Path, rows: int, repeats: int) -> Result:
+    """Measure a case: once to warm up, then `repeats` times."""
+    rows = case.rows_of(rows)
+    data.make(folder, {case.pipeline}, rows)
+    every = []
+    with answering(folder, case.delay_s) as url:
+        for _ in range(repeats + 1):
+            prepare(case, folder, url, rows)
+            every.append(measure(command_of(case, url, rows), folder, url))
+    figures = [asdict(each) for each in every[1:] or every]
+    middle = {name: median(each[name] for each in figures) for name in figures[0]}
+    return Result(case, rows, repeats, Measured(**middle), every)
+
+
+HEAD = (
+    "case", "rows", "seconds", "rows/s", "sending rows/s", "MB/s", "requests/s",
+    "CPU s per million", "peak MB", "first request after s", "times the client", "times the script",
+)  # fmt: skip
+
+
+def line_of(result: Result, baselines: dict[str, Result]) -> tuple[str, ...]:
+    """A result as a row of the table."""
+    it, speed = result.median, result.rows_per_second
+    sending_s = it.sending_s or float("inf")
+    sends = it.requests > 1
+    ratios = [
+        f"{speed / baselines[name].rows_per_second:,.1f}" if sends and name in baselines else ""
+        for name in ("client", "script")
+    ]
+    return (
+        result.case.name,
+        f"{result.rows:,}",
+        f"{it.seconds:.2f}",
+        f"{speed:,.0f}",
+        f"{result.rows / sending_s:,.0f}" if sends else "",
+        f"{it.bytes / it.seconds / 1e6:,.1f}",
+        f"{it.requests / sending_s:,.0f}" if sends else "",
+        f"{it.cpu_s / result.rows * 1e6:,.2f}" if result.rows >= 1000 else f"({it.cpu_s:.2f} s)",
+        f"{it.peak_mb:,.0f}",
+        f"{it.first_request_s:.2f}" if it.requests else "",
+        *ratios,
+    )
+
+
+def table(results: list[Result]) -> str:
+    """All results as Markdown."""
+    baselines = {each.case.command: each for each in results}
+    rows = [HEAD, *(line_of(each, baselines) for each in results)]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|---" + "|---:" * (len(HEAD) - 1) + "|", *lines[1:]])
+
+
+def machine() -> str:
+    """Where it was measured."""
+    processors = Path("/proc/cpuinfo")
+    models = processors.read_text().splitlines() if processors.exists() else []
+    model = next((each.split(": ")[1] for each in models if each.startswith("model name")), "")
+    processor = f"{os.cpu_count()} x {model or platform.machine()}"
+    return f"{processor}, {platform.system()}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    """Measure, and write the table after every case."""
+    parser = argparse.ArgumentParser(description="measure speed and memory")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="cases with this text in their name")
+    parser.add_argument("--tenfold", action="store_true", help="also 0.01 to 10 times the rows")
+    parser.add_argument("--out", type=Path, default=Path("build"))
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    cases = [each for each in (*CASES, *(TENFOLD * asked.tenfold)) if asked.only in each.name]
+    results: list[Result] = []
+    where = f"{machine()}; {asked.rows:,} rows, median of {asked.repeats}"
+    print(where, flush=True)
+    for case in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(result_of(case, Path(folder), asked.rows, asked.repeats))
+        print(" | ".join(line_of(results[-1], {})), flush=True)
+        (asked.out / "benchmarks.md").write_text(f"{where}\n\n{table(results)}\n")
+        told = {"machine": where, "results": [asdict(each) for each in results]}
+        (asked.out / "benchmarks.json").write_text(json.dumps(told, indent=1))
+    print(f"\n{table(results)}")
+
+
+if __name__ == "__main__":
+    main()
