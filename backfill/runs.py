@@ -22,6 +22,7 @@ from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination
 from backfill.delivery.meter import Meter
 from backfill.delivery.region import Region, check_region
+from backfill.delivery.sharing import turns_file
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError
 from backfill.inputs import bind, open_inputs
@@ -186,6 +187,10 @@ class Errand(Protocol):
     """What a run is for: sending what was not sent, or what was rejected."""
 
     @property
+    def command(self) -> str:
+        """The command that it is."""
+
+    @property
     def may_leave_rows(self) -> bool:
         """Whether rows may stay unsent that it is not about."""
 
@@ -205,6 +210,7 @@ class Errand(Protocol):
 class SendAll:
     """The errand of `run`."""
 
+    command = "run"
     may_leave_rows = False
 
     def bind(self, job: Job, *, append: bool) -> Job:
@@ -312,13 +318,15 @@ class _Run:
         inputs = open_inputs(self._pipeline)
         job = Job(self._pipeline, inputs, journal, self._folder, self._options.limit)
         job = self._errand.bind(job, append=self._options.append)
-        self._account.open(job)
+        self._account.open(job, self._errand.command)
         self._observer.opened(self._account)
         bind_settings(job, accept_changes=self._options.accept_changes)
         async with self._delivery(url, credentials) as delivery:
             region = await self._unless_stopped(self._region(delivery))
             check_region(self._pipeline.destination.region, region, url)
-            bind_workspace(journal, region.workspace(credentials.site_id))
+            workspace = region.workspace(credentials.site_id)
+            bind_workspace(journal, workspace)
+            delivery.share(turns_file(f"{region.region}-{workspace}"))
             journal.meta["url"] = url
             plan = await asyncio.to_thread(self._plan, job)
             self._account.planned(plan)

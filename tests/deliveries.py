@@ -2,6 +2,7 @@
 
 import asyncio
 import selectors
+from bisect import bisect_left
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -14,6 +15,11 @@ from backfill.operations import Operations
 
 T = TypeVar("T")
 KEY_LOOK_UP = "/api/v1/accounts/region"
+
+
+def worst_second(times: list[float]) -> int:
+    """The most turns in any second, its end excluded."""
+    return max((bisect_left(times, t + 1.0 - 1e-4) - i for i, t in enumerate(times)), default=0)
 
 
 def batch_of(count: int, first: int = 0) -> Batch:

@@ -24,11 +24,12 @@ class Pacer:
     """Gives turns: never more in any second than the rate and a burst of 5 % of it.
 
     The generic cell rate algorithm, in which a turn is taken when it is used, not reserved ahead:
-    whatever the sleeping in between did, the turns that were taken keep the bound.
+    whatever the sleeping in between did, the turns that were taken keep the bound. `next_s` is
+    when the next turn would be at an even pace.
     """
 
     def __init__(self) -> None:
-        self._next_s = float("-inf")
+        self.next_s = float("-inf")
         self._paused_until_s = float("-inf")
 
     def take(self, now_s: float, rate: float) -> float:
@@ -40,11 +41,15 @@ class Pacer:
         """
         step_s = 1.0 / rate if rate > 0 else 0.0
         early_s = int(rate * BURST_SHARE) * step_s
-        wait_s = max(self._paused_until_s, self._next_s - early_s) - now_s
+        wait_s = max(self._paused_until_s, self.next_s - early_s) - now_s
         if wait_s > TICK_S:
             return wait_s
-        self._next_s = max(self._next_s, now_s) + step_s
+        self.next_s = max(self.next_s, now_s) + step_s
         return 0.0
+
+    def wait_for(self, next_s: float) -> None:
+        """Somebody else took turns: the next one is not before `next_s`."""
+        self.next_s = max(self.next_s, next_s)
 
     def pause(self, until_s: float) -> None:
         """Give no turn before `until_s`; a longer pause stays."""

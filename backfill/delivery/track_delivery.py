@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from math import ceil
+from pathlib import Path
 from typing import Protocol
 
 from backfill.batches import Batch
@@ -94,6 +95,10 @@ class TrackDelivery:
             else:
                 refusals += [replace(each, index=offset + each.index) for each in verdict.refusals]
         return Outcome(tuple(refusals), attempts)
+
+    def share(self, path: Path) -> None:
+        """From now on keep to the rate together with all processes that share this file."""
+        self._paced.share(path)
 
     async def region(self) -> Region:
         """Ask which workspace the credentials open; as patient as `deliver`.

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from backfill.batches import Batch
 from backfill.delivery.meter import Meter, PauseReason
 from backfill.delivery.pacing import Pacer, Tempo, concurrency
+from backfill.delivery.sharing import SharedPacer
 from backfill.delivery.verdicts import Answer, NoAnswer
 from backfill.errors import BackfillError
 
@@ -62,7 +64,8 @@ class Paced:
         meter: Meter,
     ) -> None:
         self._attempts = attempts
-        self._tempo, self._pacer = Tempo(rate), Pacer()
+        self._tempo = Tempo(rate)
+        self._pacer: Pacer | SharedPacer = Pacer()
         self._time, self._meter = time, meter
         self._adaptive = concurrency_max is None
         self._places = Places(concurrency_max or concurrency(rate, 0.0))
@@ -89,6 +92,10 @@ class Paced:
             return answer
         finally:
             self._places.leave()
+
+    def share(self, path: Path) -> None:
+        """Take turns together with all processes that share this file (`turns_file`)."""
+        self._pacer = SharedPacer(Pacer(), path)
 
     def pause(self, reason: PauseReason, seconds: float) -> None:
         """Give nobody a turn for so long."""

@@ -1,7 +1,6 @@
 """Turns, the pace that adapts, and how many attempts at once."""
 
 import asyncio
-from bisect import bisect_left
 
 import pytest
 from hypothesis import given
@@ -9,17 +8,12 @@ from hypothesis import strategies as st
 
 from backfill.delivery.pacing import Pacer, Tempo, concurrency
 from backfill.delivery.turns import Places
-from tests.deliveries import in_no_time
+from tests.deliveries import in_no_time, worst_second
 
 rates = st.integers(1, 2_000)
 naps = st.lists(
     st.floats(0, 0.01) | st.floats(0, 2) | st.just(0.0) | st.just(3_600.0), max_size=300
 )
-
-
-def worst_second(times: list[float]) -> int:
-    """The most turns in any second, its end excluded."""
-    return max((bisect_left(times, t + 1.0 - 1e-4) - i for i, t in enumerate(times)), default=0)
 
 
 def turns(pacer: Pacer, rate: float, naps: list[float]) -> list[float]:

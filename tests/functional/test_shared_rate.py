@@ -1,0 +1,28 @@
+"""Several jobs toward one workspace keep to one rate together."""
+
+import time
+
+from tests.jobs import EVENTS, job, numbered
+
+RATE, JOBS, ROWS = 20, 4, 25
+V1 = '[destination]\napi = "v1"'
+
+
+def test_programs_that_send_to_one_workspace_share_its_rate(tmp_path, start, sandbox):
+    """Four at once take as long as one that sends it all: no rate is multiplied."""
+    pipelines = []
+    for number in range(JOBS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        files = {"events.csv": numbered(ROWS, first=number * ROWS)}
+        pipelines.append(job(folder, files, V1, EVENTS, name=f"job-{number}"))
+    began_s = time.monotonic()
+
+    commands = [
+        start("run", each, "--url", sandbox.url, "--rate", str(RATE), "--json")
+        for each in pipelines
+    ]
+
+    assert [command.ended().code for command in commands] == [0] * JOBS
+    assert sandbox.stats()["events"] == JOBS * ROWS
+    assert time.monotonic() - began_s >= JOBS * ROWS / (RATE * 1.1) - 1
