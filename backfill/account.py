@@ -56,9 +56,10 @@ class Account:
         self._course = Course()
         self._before, self._before_totals = Counts(), Totals()
 
-    def open(self, job: Job) -> None:
-        """Begin: what the journal knows now was there before this run."""
+    def open(self, job: Job, command: str) -> None:
+        """Begin a command: what the journal knows now was there before this run."""
         self._job = job
+        job.journal.meta["command"] = command
         job.journal.meta.setdefault("started_at", utc_text(self._started_s))
         self._before = _all(counts_of(job))
         self._before_totals = job.journal.totals()

@@ -77,6 +77,7 @@ def retry(
 class _Retry:
     """The errand: send rejected rows again."""
 
+    command = "retry"
     may_leave_rows = True
 
     def __init__(self, file: Path | None) -> None:

@@ -56,6 +56,8 @@ def sync(
 class _Sync(SendAll):
     """The errand: send what differs from what was delivered."""
 
+    command = "sync"
+
     def __init__(self) -> None:
         self._found: Differences | None = None
 

@@ -2,7 +2,8 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,7 +63,9 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     last = calls[-1] if calls else None
     ended = last is None or last.finished_at is not None
     titles = titled([each.kind for each in pipeline.sources])
-    next_step, next_command = _next(pipeline, summary, last, shown, state_dir)
+    was = str(journal.meta.get("command", "run"))
+    command = partial(_command, pipeline, shown, state_dir)
+    next_step, next_command = _next(summary, last, shown, was, command)
     return content.Content(
         summary=summary,
         ended=ended,
@@ -87,29 +90,31 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
 
 
 def _next(
-    pipeline: Pipeline, summary: Summary, last: Run | None, shown: Redaction, state_dir: str
+    summary: Summary, last: Run | None, shown: Redaction, was: str, command: Callable[[str], str]
 ) -> tuple[str, str]:
-    """What to do, and the command to do it with."""
-
-    def command(name: str) -> str:
-        path = pipeline.path.name if shown.redact == "all" else str(pipeline.path)
-        words = ["backfill", name, path]
-        return shlex.join([*words, "--state-dir", state_dir] if state_dir else words)
-
+    """What to do, and the command to do it with, after the command that was given last."""
+    goes_on = command("sync" if was == "sync" else "run")
     if last is None:
-        return "Nothing was sent yet. To begin:", command("run")
+        return "Nothing was sent yet. To begin:", goes_on
     if stopped := _stop(last):
-        goes_on = "run" if summary.pending or not summary.rejected else "retry"
-        return _sentence(shown.text(stopped[1]) or "Mend what stopped it, then:"), command(goes_on)
+        return _sentence(shown.text(stopped[1]) or "Mend what stopped it, then:"), command(was)
     if summary.pending > summary.held:
-        return "Go on where it stopped:", command("run")
+        return "Go on where it stopped:", goes_on
     if summary.rejected:
         return f"Mend the rows in {REJECTED_FILE}, then send them again:", command("retry")
     if summary.held:
-        return "When the held events are 72 hours old, send them:", command("run")
+        return "When the held events are 72 hours old, send them:", goes_on
     if not summary.complete:
-        return "Only a part of each source was read. Send the rest:", command("run")
+        return "Only a part of each source was read. Send the rest:", goes_on
     return "Nothing: every row is where it belongs.", ""
+
+
+def _command(pipeline: Pipeline, shown: Redaction, state_dir: str, name: str) -> str:
+    """A command of this job, as it can be pasted into a shell."""
+    if shown.redact == "all":
+        return f"backfill {name} PIPELINE"
+    words = ["backfill", name, str(pipeline.path)]
+    return shlex.join([*words, "--state-dir", state_dir] if state_dir else words)
 
 
 def _stop(last: Run | None) -> Sequence[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browsers import CHROMIUM, Browser
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
+from tests.jobs import CUSTOMERS, EVENTS, HEADER, ago, job, numbered, people
 from tests.programs import until
 
 PERSONAL = "not-a-moment-but-personal"
@@ -146,6 +146,20 @@ def test_what_stopped_a_run_is_told_without_values(tmp_path, send):
     assert "a guard refused to send" in page
     assert "Set format = " in page
     assert "/09/2023" not in page
+
+
+def test_the_next_command_is_the_one_that_goes_on(pipeline, send, backfill, report):
+    """A retry that a guard refused is a retry again; a job that only has a plan begins."""
+    backfill("plan", pipeline, cwd=pipeline.parent)
+    assert f"To begin:</p>\n    <pre>backfill run {pipeline}</pre>" in report(pipeline)
+    send(pipeline)
+    mended = pipeline.parent / ".backfill/job/rejected.csv"
+    mended.write_text(mended.read_text("utf-8-sig").replace(PERSONAL, ago(hours=1)), "utf-8-sig")
+    assert send(pipeline, command="retry").code == 7
+
+    page = _written(pipeline)
+    assert "Stopped early" in page
+    assert f"<pre>backfill retry {pipeline}</pre>" in page
 
 
 def test_a_job_without_a_journal_has_no_report(pipeline, backfill):
