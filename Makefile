@@ -8,7 +8,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench storm mutants clean
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -38,6 +38,12 @@ format: .venv/.installed-tools ## write the code in the one style
 
 bench: .venv/.installed-test ## measure speed and memory; takes minutes
 	@for each in tests/benchmarks/bench_*.py; do $(BIN)/python "$$each" $(ARGS) || exit; done
+
+storm: .venv/.installed-test ## kill it a thousand times, cut the power, and print what was lost; takes an hour
+	@$(BIN)/python tests/storm.py
+
+mutants: .venv/.installed-test ## plant known mistakes one by one and see whether the tests find them
+	@$(BIN)/python tests/mutants.py $(ARGS)
 
 clean: ## remove what make made; the state of jobs stays
 	@rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,307 @@
+"""Mistakes that somebody could make, each with the tests that have to find it.
+
+`make mutants` plants them one by one. The first ones are those that cost others data; the list is
+a floor for the tests, not a measure of them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A mistake.
+
+    Args:
+        name: What is wrong.
+        file: Where, below `backfill`.
+        changes: Texts that stand there once each, and what is planted instead.
+        tests: Which tests find it, as pytest names them, below `tests`.
+    """
+
+    name: str
+    file: str
+    changes: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+
+def _bug(name: str, file: str, old: str, new: str, *tests: str) -> Bug:
+    return Bug(name, file, ((old, new),), tests)
+
+
+_WHOLE = "functional/test_whole_history.py"
+_IDS = "functional/test_event_ids.py"
+_CHANGED = "functional/test_changed_sources.py"
+_ENDS = "functional/test_exit_codes.py"
+_BOUNDS = "functional/test_bounds.py"
+_TRACK = "unit/test_delivery_track_delivery.py"
+_VERDICTS = "unit/test_delivery_verdicts.py"
+_RETRYING = "unit/test_delivery_retrying.py"
+_PACING = "unit/test_delivery_pacing.py"
+_DATABASE = "unit/test_journal_database.py"
+
+BUGS = (
+    Bug(
+        "rows are settled before they are answered",
+        "sender.py",
+        (
+            (
+                "outcome = await self._delivery.deliver(batch)\n",
+                "self._settle(batch, Outcome((), 1))\n",
+            ),
+            (
+                "            self._settle(batch, outcome)\n",
+                "            await self._delivery.deliver(batch)\n",
+            ),
+        ),
+        (f"{_ENDS}::test_75_for_a_service_that_never_accepts",),
+    ),
+    _bug(
+        "a position is committed before its rejections",
+        "journal/sqlite.py",
+        "        if settlement.rejections:\n",
+        "        if settlement.rejections:\n            self.commit()\n",
+        "functional/test_power_cuts.py::test_a_power_cut_loses_no_commit",
+    ),
+    _bug(
+        "the low watermark jumps over a hole",
+        "journal/ranges.py",
+        "if start == self.low:",
+        "if start >= self.low:",
+        "unit/test_journal_ranges.py",
+    ),
+    _bug(
+        "reading goes on behind rows that are not settled",
+        "journal/state.py",
+        'reached = bisect_right(self.positions, self.ranges.low, key=attrgetter("row"))',
+        "reached = len(self.positions)",
+        "contracts/test_journal.py",
+    ),
+    _bug(
+        "a file is known by its name, whatever it holds",
+        "inputs.py",
+        "part.digest == each.fingerprint.digest",
+        "part.path == each.name",
+        f"{_CHANGED}::test_a_changed_source_stops_the_job",
+    ),
+    _bug(
+        "event ids are random",
+        "identity.py",
+        "blake2b(each, digest_size=_ENTROPY_BYTES, person=SCHEME).digest()",
+        'blake2b(each + __import__("os").urandom(9), digest_size=_ENTROPY_BYTES).digest()',
+        "unit/test_identity.py",
+        _IDS,
+    ),
+    _bug(
+        "event ids depend on the file's name",
+        "sending.py",
+        "self._pipeline.namespace, subjects, occurrences",
+        "self._pipeline.namespace + staged.place.name, subjects, occurrences",
+        _IDS,
+    ),
+    _bug(
+        "identical rows are told apart by where they stand",
+        "sending.py",
+        'np.where(marked["kind"] == Mark.OCCURRENCE, marked["value"], 0)',
+        'np.where(marked["kind"] == Mark.OCCURRENCE, subjects.rows, 0)',
+        _IDS,
+    ),
+    _bug(
+        "e-mails in other letters are other people",
+        "identity.py",
+        'pc.utf8_lower(person) if identifier_type == "email" else person',
+        "person",
+        "unit/test_identity.py",
+    ),
+    _bug(
+        "207 is taken for success",
+        "delivery/verdicts.py",
+        "        return _some_refused(answer, count)\n",
+        "        return Settled()\n",
+        _VERDICTS,
+    ),
+    _bug(
+        "a redirect is taken for success",
+        "delivery/verdicts.py",
+        "return Abort(_redirected(answer))",
+        "return Settled()",
+        "functional/test_verdicts.py::test_redirects_are_never_followed",
+    ),
+    _bug(
+        "any 200 is taken for success, also a portal's page",
+        "delivery/verdicts.py",
+        'return Settled() if is_empty_object(answer) else Retry("unknown")',
+        "return Settled()",
+        _VERDICTS,
+    ),
+    _bug(
+        "Retry-After is read by our own clock",
+        "delivery/retry_after.py",
+        "(moment - now).total_seconds()",
+        "(moment - datetime.now(moment.tzinfo)).total_seconds()",
+        _VERDICTS,
+    ),
+    _bug(
+        "a throttle counts against the batch",
+        "delivery/retrying.py",
+        'if kind != "throttled" and not first',
+        "if not first",
+        _RETRYING,
+    ),
+    _bug(
+        "a revoked key rejects rows",
+        "delivery/verdicts.py",
+        "_MALFORMED = frozenset({400, 422})",
+        "_MALFORMED = frozenset({400, 401, 403, 422})",
+        f"{_ENDS}::test_4_for_a_key_that_is_revoked_meanwhile",
+    ),
+    _bug(
+        "half of a refused batch is forgotten",
+        "delivery/track_delivery.py",
+        "parts += [(offset + left.count, right), (offset, left)]",
+        "parts += [(offset, left)]",
+        f"{_TRACK}::test_the_poison_alone_is_refused",
+    ),
+    _bug(
+        "the rows of a second half are taken for those of the first",
+        "delivery/track_delivery.py",
+        "(offset + left.count, right)",
+        "(offset, right)",
+        f"{_TRACK}::test_the_poison_alone_is_refused",
+    ),
+    _bug(
+        "after a sleep, missed turns are made up for",
+        "delivery/pacing.py",
+        "self.next_s = max(self.next_s, now_s) + step_s",
+        "self.next_s = (self.next_s if self.next_s > 0 else now_s) + step_s",
+        _PACING,
+    ),
+    _bug(
+        "each process has the whole rate",
+        "runs.py",
+        "            delivery.share(",
+        "            print(",
+        "functional/test_shared_rate.py",
+    ),
+    _bug(
+        "the file of the shared rate is not locked",
+        "delivery/sharing.py",
+        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "unit/test_delivery_sharing.py",
+    ),
+    Bug(
+        "each row of a person is sent by itself",
+        "sending.py",
+        (
+            ("members = kinds == Mark.MERGED\n        for", "members = kinds == -1\n        for"),
+            ("Mark.UNKNOWN_PERSON, Mark.MERGED)", "Mark.UNKNOWN_PERSON)"),
+        ),
+        (_WHOLE,),
+    ),
+    _bug(
+        "a merged row does not wait for the one that carries it",
+        "sending.py",
+        "return bool(self.journal.settled(part).contains(np.array([row]))[0])",
+        "return bool(part + row)",
+        f"{_BOUNDS}::test_the_rows_of_a_person_share_their_fate",
+    ),
+    _bug(
+        "events are sent while customers are under way",
+        "sender.py",
+        "        if self._under_way:\n            await asyncio.wait(self._under_way)\n",
+        "",
+        _BOUNDS,
+    ),
+    _bug(
+        "identify is stamped with a moment of the past",
+        "operations.py",
+        'person, \',"type":"person"},\']\n    if isinstance(source, EventsSource)',
+        'person, \',"timestamp":1,"type":"person"},\']\n    if isinstance(source, EventsSource)',
+        "unit/test_operations.py",
+    ),
+    _bug(
+        "the journal is not forced to the disk",
+        "journal/storage.py",
+        'LOCAL = Storage("wal", "FULL")',
+        'LOCAL = Storage("wal", "NORMAL")',
+        "functional/test_power_cuts.py::test_a_power_cut_loses_no_commit",
+    ),
+    _bug(
+        "small files are not forced to the disk",
+        "files.py",
+        "            os.fsync(file.fileno())\n",
+        "",
+        "unit/test_files.py",
+    ),
+    _bug(
+        "what is under way has no bound",
+        "sender.py",
+        "BATCHES_UNDER_WAY_MAX = 64",
+        "BATCHES_UNDER_WAY_MAX = 10**9",
+        _BOUNDS,
+    ),
+    _bug(
+        "rows are sent before the journal has granted it",
+        "sender.py",
+        "        if not granted:\n            self._commit()\n",
+        "",
+        _BOUNDS,
+    ),
+    _bug(
+        "digits are taken for numbers",
+        "sources/cells.py",
+        "            column_types=dict.fromkeys(header, pa.string()),\n",
+        "",
+        "unit/test_sources_delimited.py::test_text_is_never_taken_for_a_number",
+    ),
+    _bug(
+        "infinity is written into JSON",
+        "values.py",
+        "finite = pc.is_finite(column)",
+        "finite = pc.is_valid(column)",
+        "unit/test_values.py",
+        "unit/test_cells.py",
+    ),
+    _bug(
+        "formulas reach the report",
+        "report/cells.py",
+        r"""return _DANGEROUS.sub(r"\1'\2", cell_text(value).translate(_PICTURES))""",
+        "return cell_text(value).translate(_PICTURES)",
+        "unit/test_report_rejected.py",
+    ),
+    _bug(
+        "two processes run one job",
+        "journal/lock.py",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        pass\n",
+        "unit/test_journal_lock.py::test_the_second_process_is_told_who_the_first_is",
+    ),
+    _bug(
+        "a state that is replaced meanwhile goes unnoticed",
+        "journal/database.py",
+        "if _identity(self.path) != self._identity:",
+        "if self._identity is None:",
+        f"{_DATABASE}::test_a_state_that_is_deleted_or_replaced_meanwhile_stops_the_run",
+    ),
+    _bug(
+        "checksums are not looked at",
+        "journal/database.py",
+        "if _checksum(tuple(values)) != checksum:",
+        "if checksum is None:",
+        f"{_DATABASE}::test_no_flipped_bit_in_the_database_goes_unnoticed",
+    ),
+    _bug(
+        "a transform may change its mind",
+        "sending.py",
+        "if planned is not None and planned != digest_of(staged.judged.subjects):",
+        "if planned == staged:",
+        f"{_ENDS}::test_2_for_a_transform_that_changes_its_mind",
+    ),
+    _bug(
+        "the key is shown by repr",
+        "delivery/credentials.py",
+        "api_key: str = field(repr=False)",
+        "api_key: str",
+        "unit/test_delivery_credentials.py",
+    ),
+)
