@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill import identity
+from backfill.report.tables import counted
 
 KEPT_MAX = 1 << 18
 """So many values are told apart exactly; beyond, the figures are estimates."""
@@ -45,6 +46,10 @@ class Distinct:
         """How many different values there are."""
         self._merge()
         return len(self._hashes) << self._level
+
+    def shown(self, one: str, many: str) -> str:
+        """How many there are, with the word for them; an estimate says so."""
+        return f"{'about ' if self._level else ''}{counted(self.count, one, many)}"
 
     @property
     def repeated(self) -> int:

@@ -7,6 +7,7 @@ from backfill.pipeline import IdentifierType
 from backfill.proposing import names
 from backfill.proposing.columns import ColumnLook
 from backfill.proposing.looks import Look
+from backfill.report.tables import counted
 
 _REPEATED_MIN = 1.2
 _DELETIONS_COLUMNS_MAX = 4
@@ -33,7 +34,8 @@ class Kind:
 def kind_of(look: Look) -> Kind:
     """Whether the rows of a file are people, events, or people to be deleted."""
     person = person_of(look)
-    listed = f": {person.distinct.count:,} people in {look.rows:,} rows" if person else ""
+    people = person.distinct.shown("person", "people") if person else ""
+    listed = f": {people} in {counted(look.rows, 'row')}" if people else ""
     each_once = person is not None and look.rows < person.distinct.count * _REPEATED_MIN
     few = len(look.columns) <= _DELETIONS_COLUMNS_MAX
     if each_once and few and any(map(names.says_deletions, (*look.files, *look.columns))):

@@ -183,7 +183,7 @@ class _Writer:
             self._unknown_person()
             return
         self._used.append(person)
-        note = counted(person.distinct.count, "person", "people")
+        note = person.distinct.shown("person", "people")
         if type_ != next(iter(identifiers_of(self._look, self._kind.kind))):
             note += f"; by {type_}, since the other files tell people by nothing else"
         empty = self._look.rows - self._look.malformed.total() - person.values
@@ -225,7 +225,7 @@ class _Writer:
             shown = ", ".join(column.examples)
             too_long = column.bytes_max > EVENT_NAME_BYTES_MAX
             limit = "; some are longer than 100 bytes: these are rejected" if too_long else ""
-            note = f"{column.distinct.count:,} names: {shown}{limit}"
+            note = f"{column.distinct.shown('name', 'names')}: {shown}{limit}"
             self._set("name", {"from": column.name}, note)
             return
         name = self._look.name

@@ -1,0 +1,133 @@
+"""What `backfill plan` shows: history, repeats, places of rejected rows, what has changed."""
+
+import json
+
+import pytest
+
+from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, people
+from tests.terminals import in_terminal
+
+HISTORY = "".join(
+    f"a,{'seen' if n % 3 else 'bought'},2024-{1 + n // 28:02}-{1 + n % 28:02}T10:00:00Z,{n}\n"
+    for n in range(200)
+)
+
+
+@pytest.fixture
+def show(tmp_path, backfill):
+    """Write a job and plan it; gives the screen, its lines as they are."""
+
+    def shown(events, *tables, customers=None, command="plan"):
+        files = {"events.csv": HEADER + events, "customers.csv": customers or people("a", "b")}
+        path = job(tmp_path, files, *(tables or (CUSTOMERS, EVENTS)))
+        return backfill(command, path).stdout
+
+    return shown
+
+
+def test_the_history_is_drawn(show):
+    """Marks as high as the days, from the first to the last; a bar for each name."""
+    screen = show(HISTORY)
+    assert "events  2024-01-01 to 2024-08-04, a mark for 3 days" in screen
+    lines = screen.splitlines()
+    marks = next(line for line in lines if "█" in line)
+    assert set(marks.strip()) <= set("▁▂▃▄▅▆▇█ ")
+    assert len(marks) <= 80
+    seen, bought = (
+        next(each for each in lines if f"  {name} " in each) for name in ("seen", "bought")
+    )
+    assert "133" in seen
+    assert "67" in bought
+    assert 0.4 < bought.count("█") / seen.count("█") < 0.6
+
+
+def test_one_day_needs_no_drawing(show):
+    """Nor does one event."""
+    screen = show("a,seen,2024-01-01T10:00:00Z,1\n")
+    assert "2024-01-01 to 2024-01-01\n" in screen
+    assert "a mark for" not in screen
+
+
+def test_rejected_rows_are_placed_and_not_quoted(show):
+    """The first three of each reason; what is in them stays in the file."""
+    screen = show("".join(f"a,seen,never-{n},1\n" for n in range(5)))
+    assert "events.csv row 1, events.csv row 2, events.csv row 3 …" in screen
+    assert "never-" not in screen
+
+
+def test_people_and_repeats_are_told_apart(show):
+    """What is merged, repeated or unknown, and what the settings make of it."""
+    events = "a,seen,2024-01-01,1\na,seen,2024-01-01,1\nz,seen,2024-01-02,1\n"
+    screen = show(events, customers="id,email\na,a@x.y\na,\nb,B@x.y\nc,b@x.y\n")
+    text = " ".join(screen.split())
+    assert "customers 3 people; 1 more row of the same people, merged" in text
+    assert "e-mails of several: 1 (refuse)" in text
+    assert "events people only named here: 1 (refuse); identical rows: 1 (refuse)" in text
+
+
+def test_deletions_are_people_too(tmp_path, backfill):
+    """How many would go stands beside how many come."""
+    path = job(tmp_path, {"gone.csv": "id\na\nb\n"}, DELETIONS)
+    assert "deletions  2 people" in backfill("plan", path).stdout
+
+
+def test_a_changed_source_shows_what_differs(show):
+    """Rows, names and reasons, against the last plan that was another one."""
+    assert "Since the plan before" not in show(HISTORY)
+    for _ in range(2):  # the same plan again has the same one before it
+        screen = show(HISTORY + "b,left,2024-09-01,1\nb,left,never,1\n")
+        text = " ".join(screen.split())
+        assert "rows read 204 (+2)" in text
+        assert "to send 203 (+1)" in text
+        assert "new event names: left" in text
+        assert "new reasons to reject: timestamp_unreadable" in text
+        assert "last event 2024-09-01T00:00:00+00:00" in text
+    assert "event names no longer there: left" in " ".join(show(HISTORY).split())
+
+
+def test_three_operations_are_shown_as_they_would_be_sent(tmp_path, backfill):
+    """One of each source first, then more of the first."""
+    path = job(
+        tmp_path,
+        {"customers.csv": people("a", "b"), "events.csv": HEADER + HISTORY},
+        CUSTOMERS,
+        EVENTS,
+    )
+    samples = backfill("plan", path, "--json").summary["samples"]
+    assert [each["action"] for each in samples] == ["identify", "event", "identify"]
+    assert [each["identifiers"]["id"] for each in samples] == ["a", "a", "b"]
+    screen = " ".join(backfill("plan", path).stdout.split())
+    for each in samples:
+        assert json.dumps(each) in screen
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_it_fits_terminals(tmp_path, clean_env, columns):
+    """Tables become sentences where they have no room."""
+    (tmp_path / "n").mkdir()
+    events = "".join(f"a,event {n},2024-01-{1 + n % 28:02}T10:00:00Z,1\n" for n in range(40))
+    path = job(
+        tmp_path / "n",
+        {"customers.csv": people("a", "b"), "events.csv": HEADER + events + "a,b,never,1\n"},
+        CUSTOMERS,
+        EVENTS,
+    )
+    shown = in_terminal(
+        "-m", "backfill", "plan", path.name, columns=columns, cwd=path.parent, env=clean_env
+    )
+    frames = [each for each in shown.frames if not each.startswith(("plan ", "next: "))]
+    assert max(map(len, frames)) <= columns
+    assert "and 34 more names" in " ".join(shown.text.split())
+
+
+def test_a_terminal_without_blocks_gets_letters(tmp_path, clean_env):
+    """The marks of an old terminal are those of ASCII."""
+    path = job(
+        tmp_path,
+        {"customers.csv": people("a"), "events.csv": HEADER + HISTORY},
+        CUSTOMERS,
+        EVENTS,
+    )
+    env = {**clean_env, "PYTHONIOENCODING": "ascii"}
+    shown = in_terminal("-m", "backfill", "plan", path, columns=80, cwd=tmp_path, env=env)
+    assert "####" in shown.text
