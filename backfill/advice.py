@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from backfill.pipeline import CustomersSource, DeletionsSource, EventsSource, Pipeline
 from backfill.plans import Plan
+from backfill.schema import ATTRIBUTES_MAX, EVENT_NAME_BYTES_MAX, NEAR_LIMIT, VALUE_BYTES_MAX
 from backfill.tally import SourcePlan
 
 _MEANINGFUL = ("email", "created_at", "unsubscribed")
@@ -50,6 +51,7 @@ _HARM = (
     "unknown_people",
     "names_by_case",
     "names_with_spaces",
+    "near_limit",
 )
 
 
@@ -66,6 +68,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
             " the file holds, which the service does not take for a moment",
         )
+    yield from _near_limits(seen, of_source)
     for name in seen.attributes:
         meant = name.strip().lower()
         if meant in _MEANINGFUL and name != meant:
@@ -74,6 +77,21 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
                 f"{of_source}: {name!r} is not {meant!r}: the service treats it as any other"
                 f" attribute (columns: {meant} = {{ from = {name!r} }})",
             )
+
+
+def _near_limits(seen: SourcePlan, of_source: str) -> Iterator[Caution]:
+    if seen.long:
+        yield Caution(
+            "near_limit",
+            f"{of_source} has values that come near the {VALUE_BYTES_MAX} bytes which an attribute"
+            f" may have, or beyond: {_some(seen.long)}",
+        )
+    if len(seen.attributes) >= NEAR_LIMIT * ATTRIBUTES_MAX:
+        yield Caution(
+            "near_limit",
+            f"{of_source} has {len(seen.attributes):,} attributes: a person may have"
+            f" {ATTRIBUTES_MAX}, those of earlier imports included",
+        )
 
 
 def _events(
@@ -105,6 +123,13 @@ def _names(seen: SourcePlan, of_source: str) -> Iterator[Caution]:
             "names_by_case",
             f"{of_source} has event names that differ only by case: {_some(alike)}",
         )
+    long = [name for name in sorted(seen.names) if _is_long(name)]
+    if long:
+        yield Caution(
+            "near_limit",
+            f"{of_source} has event names that come near the {EVENT_NAME_BYTES_MAX} bytes which"
+            f" one may have: {_some(long)}",
+        )
     spaced = [name for name in sorted(seen.names) if " " in name]
     if spaced:
         yield Caution(
@@ -112,6 +137,10 @@ def _names(seen: SourcePlan, of_source: str) -> Iterator[Caution]:
             f"{of_source} has event names with spaces, which campaigns must repeat exactly:"
             f" {_some(spaced)}",
         )
+
+
+def _is_long(name: str) -> bool:
+    return len(name.encode()) >= NEAR_LIMIT * EVENT_NAME_BYTES_MAX
 
 
 def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Iterator[Caution]:

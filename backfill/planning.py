@@ -205,6 +205,7 @@ class Pass:
         for judge, source in zip(stage.judges, self._sources, strict=True):
             source.reserved = sorted(judge.reserved)
             source.attributes = sorted(judge.attributes)
+            source.long = sorted(judge.long)
         samples = _some_of_each(list(self._samples.values()))
         return Finding(
             self._rows, self._sources, decisions, readings, found.both, self._chunks, samples

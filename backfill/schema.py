@@ -31,6 +31,9 @@ VALUE_BYTES_MAX = 1000
 ATTRIBUTES_MAX = 300
 """Limits of the Track API, in bytes of UTF-8 (Track OpenAPI)."""
 
+NEAR_LIMIT = 0.9
+"""From this share of a limit on, people are warned: the next export may be beyond it."""
+
 EVENT_TIMESTAMP = ""
 """The key of an event's own moment among a source's readings; attributes have their names."""
 
@@ -71,7 +74,8 @@ class Judge:
             own under `EVENT_TIMESTAMP`.
         now_s: The run's start, from which `latest = "now+1d"` counts.
 
-    `attributes` and `reserved` gather the names that its chunks had.
+    `attributes` and `reserved` gather the names that its chunks had, `long` those of attributes
+    whose values come near their limit, or beyond it.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Judge:
         self._layouts: dict[pa.Schema, Layout] = {}
         self.reserved: set[str] = set()
         self.attributes: set[str] = set()
+        self.long: set[str] = set()
 
     def judge(self, chunk: Chunk, where: str = "", origin: Chunk | None = None) -> Judged:
         """Judge a chunk.
@@ -222,7 +227,10 @@ class Judge:
 
     def _limits_of_people(self, each: Attribute, encoded: Encoded, findings: Findings) -> None:
         size = encoded.size_bytes
-        if size is not None and (pc.max(size).as_py() or 0) > VALUE_BYTES_MAX:
+        longest = 0 if size is None else pc.max(size).as_py() or 0
+        if longest >= NEAR_LIMIT * VALUE_BYTES_MAX:
+            self.long.add(each.name)
+        if longest > VALUE_BYTES_MAX:
             findings.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
 
     def _same_person(

@@ -56,6 +56,7 @@ class SourcePlan:
         unknown_people: People whom only events name.
         reserved: Reserved names among the attributes.
         attributes: The attributes.
+        long: Those of them whose values come near their limit, or beyond it.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class SourcePlan:
     unknown_people: int = 0
     reserved: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
+    long: list[str] = field(default_factory=list)
 
     @property
     def to_send(self) -> int:

@@ -65,6 +65,13 @@ def test_people_and_repeats_are_told_apart(show):
     assert "events people only named here: 1 (refuse); identical rows: 1 (refuse)" in text
 
 
+def test_long_values_are_warned_of_before_they_are_too_long(show):
+    """An attribute may have 1000 bytes."""
+    near = f"id,email,note,short\na,a@x.y,{'x' * 950},{'x' * 800}\n"
+    text = " ".join(show(HISTORY, customers=near).split())
+    assert "come near the 1000 bytes which an attribute may have, or beyond: note " in text
+
+
 def test_deletions_are_people_too(tmp_path, backfill):
     """How many would go stands beside how many come."""
     path = job(tmp_path, {"gone.csv": "id\na\nb\n"}, DELETIONS)

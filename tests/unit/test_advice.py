@@ -56,6 +56,7 @@ def test_attributes_that_the_service_acts_on(settings, attributes, codes):
         (("bought", "sold"), []),
         (("Bought", "bought"), ["names_by_case"]),
         (("page seen",), ["names_with_spaces"]),
+        (("x" * 90,), ["near_limit"]),
     ],
 )
 def test_event_names_that_campaigns_must_repeat(names, codes):
@@ -94,3 +95,10 @@ def test_the_greatest_harm_comes_first():
         "no_created_at",
         "names_with_spaces",
     ]
+
+
+def test_what_comes_near_a_limit_is_told():
+    """The next export may be beyond it: long values, and many attributes."""
+    many = {"attributes": ["created_at", *(f"a{n}" for n in range(270))], "long": ["notes"]}
+    columns = {"created_at": {"type": "timestamp", "timezone": "UTC"}}
+    assert _warned(({**CUSTOMERS, "columns": columns}, many)) == ["near_limit"] * 2
