@@ -1,7 +1,7 @@
 """The account of a run: what became of every row, from the journal and the plan."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +54,7 @@ class Account:
         self._run_id = 0
         self._held: Mapping[int, int] = {}
         self._course = Course()
+        self._settled = 0
         self._before, self._before_totals = Counts(), Totals()
 
     def open(self, job: Job, command: str) -> None:
@@ -95,14 +96,18 @@ class Account:
             self._course,
             self._folder / COURSE_FILE,
             self._run_id,
-            rows=lambda: self.counts().rows(),
+            rows=lambda: self._settled,
             meter=meter,
             clock=self._clock,
         )
 
     def listener(self, told: Told) -> Listener:
         """Passes on what the send pass does, and keeps the status file up to date."""
-        return _Listener(told, self.show)
+        return _Listener(told, self)
+
+    def settled(self, rows: int) -> None:
+        """So many more rows were settled, or settled again."""
+        self._settled += rows
 
     def show(self, state: State, exit_code: int | None = None) -> None:
         """Say where the job stands, for other processes: they never open the journal.
@@ -309,14 +314,15 @@ class Account:
 
 
 class _Listener:
-    def __init__(self, told: Told, show: Callable[[State], None]) -> None:
-        self._told, self._show = told, show
+    def __init__(self, told: Told, account: Account) -> None:
+        self._told, self._account = told, account
 
     def settled(self, rows: int, rejected: int) -> None:
+        self._account.settled(rows)
         self._told.settled(rows, rejected)
 
     def committed(self) -> None:
-        self._show("running")
+        self._account.show("running")
 
 
 def unwritten(folder: Path, failure: OSError) -> StateError:

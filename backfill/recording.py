@@ -32,7 +32,7 @@ async def recorded(
         course: Where it is noted.
         path: The file of the course.
         run: The run's number.
-        rows: Says how many rows of the job need nothing more.
+        rows: Says how many rows this run has settled.
         meter: What the delivery does.
         clock: The time; its start is the run's.
     """

@@ -40,7 +40,7 @@ class Step:
         run: The run's number in the journal.
         from_s: When the step began, in seconds since the run did.
         until_s: When it ended.
-        rows: Rows that needed nothing more by then.
+        rows: Rows that were settled.
         attempts: Requests begun.
         latency_s: How long answers took, a mean weighted by attempts; 0 where nothing was sent.
     """
@@ -201,7 +201,7 @@ class Recorder:
         course: Where they are added.
         run: The run's number.
         at_s: When sending begins, in seconds since the run did.
-        rows: How many rows of the job need nothing more by then.
+        rows: How many rows it has settled by then.
         attempts: How many requests were begun by then.
     """
 

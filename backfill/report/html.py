@@ -114,8 +114,8 @@ def outcome_of(content: Content) -> Outcome:
     else:
         done = f"{summary.delivered:,} of {total} were delivered to {place}"
     sentence = f"{done} in {duration(summary.seconds)}"
-    if len(content.calls) > 1:
-        sentence += f", over {len(content.calls)} runs"
+    if content.calls and (runs := content.calls[-1].number) > 1:
+        sentence += f", over {runs} runs"
     return Outcome(tone, word, sentence, _others(summary))
 
 
