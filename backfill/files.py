@@ -17,8 +17,10 @@ PRIVATE_DIRECTORY = 0o700
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
-    """Put a file in place, whole and durable, readable by its owner only.
+def write_atomically(
+    path: Path, content: bytes | Callable[[BinaryIO], None], *, mode: int = PRIVATE_FILE
+) -> None:
+    """Put a file in place, whole and durable, by default readable by its owner only.
 
     A reader sees the old file or the new one. When this returns, the new one survives a power
     cut; when it raises, the old one is untouched. A symbolic link at `path` is replaced, never
@@ -27,6 +29,7 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
     Args:
         path: Where the file should be; its directory exists.
         content: The bytes, or a function that writes them to a file open for writing.
+        mode: Who may read it, whatever the umask says.
 
     Raises:
         OSError: The disk is full, or the directory cannot be written to.
@@ -40,6 +43,8 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
             else:
                 file.write(content)
             file.flush()
+            if mode != PRIVATE_FILE:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

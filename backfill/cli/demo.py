@@ -43,7 +43,7 @@ def demo(
     asked = Sending(state_dir, restart=True, yes=True, json=showing.json, quiet=showing.quiet)
     with running() as sandbox:
         options = replace(asked.options(), url=sandbox.url, env={})  # the sandbox's own keys
-        done = session.send(pipeline, asked, options, runs.run)
+        done = session.send(pipeline, asked, options, runs.run, name="run")
         ending = _ending(done, _held_by(sandbox.url), expected_rejections())
         if keep and ending.code == ExitCode.DELIVERED:
             if not (showing.json or showing.quiet):

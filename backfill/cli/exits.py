@@ -90,16 +90,16 @@ def of_error(error: BaseException, asked: Asked) -> Ending:
     """How a command ends that something stopped."""
     if asked.debug:
         traceback.print_exception(error)
-    known = _known(error)
-    summary = known.summary
+    ours = known(error)
+    summary = ours.summary
     return Ending(
-        known.exit_code,
-        known.next_step or "mend that and start the same command again",
+        ours.exit_code,
+        ours.next_step or "mend that and start the same command again",
         summary.text() if summary and summary.this_run.attempts else "",
-        (summary.to_json() if summary else nothing_done(asked.job, known.exit_code))
+        (summary.to_json() if summary else nothing_done(asked.job, ours.exit_code))
         if asked.json
         else b"",
-        known.what,
+        ours.what,
     )
 
 
@@ -144,7 +144,7 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _known(error: BaseException) -> BackfillError:
+def known(error: BaseException) -> BackfillError:
     """The error as one of ours."""
     if isinstance(error, BackfillError):
         return error

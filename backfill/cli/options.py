@@ -141,6 +141,12 @@ class Sending:
         bool, typer.Option("--accept-changes", help="Send the rest with the changed settings.")
     ] = False
     yes: Annotated[bool, typer.Option("--yes", help='Answer "start now?", and no guard.')] = False
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write figures for Prometheus: a *.prom for node_exporter."
+        ),
+    ] = None
     json: Json = False
     quiet: Quiet = False
     debug: Debug = False

@@ -17,7 +17,9 @@ def run(pipeline: PipelineFile, asked: Sending) -> Ending:
     from backfill.pipeline import Pipeline
 
     given = Pipeline.load(pipeline)
-    return session.sent(pipeline, asked, session.send(given, asked, asked.options(), runs.run))
+    return session.sent(
+        pipeline, asked, session.send(given, asked, asked.options(), runs.run, name="run")
+    )
 
 
 @flat
@@ -40,6 +42,6 @@ def retry(
         asked,
         asked.options(),
         lambda first, *rest: library.retry(first, file, *rest),
-        again=True,
+        name="retry",
     )
     return session.sent(pipeline, asked, done)

@@ -10,6 +10,7 @@ from backfill import check
 from backfill.account import Account
 from backfill.check import Planned
 from backfill.cli import screens
+from backfill.cli.aftermath import remembered
 from backfill.cli.exits import Ending, command, nothing_done, shown
 from backfill.cli.options import Looking, Sending
 from backfill.cli.progress import View, Watch, view_for
@@ -63,15 +64,26 @@ def look(pipeline: Pipeline, asked: Looking) -> Planned:
             watch.ended()
 
 
-def send(
-    pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, again: bool = False
-) -> Sent:
-    """Send, after asking where a person is there to be asked; `again`: only rejected rows."""
-    view = view_for(quiet=asked.quiet)
-    question = Question(pipeline, options, view, is_asked=not asked.yes, again=again)
-    watch = Watch(view, Clock().now_s, question, again=again)
-    with _stoppable(pipeline, as_json=asked.json) as stop:
+def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, name: str) -> Sent:
+    """Send, after asking where a person is there to be asked.
+
+    Args:
+        pipeline: The settings.
+        asked: What the command was asked.
+        options: The same for the library.
+        call: What to call of it.
+        name: The command: run, retry or sync.
+    """
+    again = name == "retry"
+    with (
+        _stoppable(pipeline, as_json=asked.json) as stop,
+        remembered(pipeline, options, name, asked.metrics_file) as done,
+    ):
+        view = view_for(quiet=asked.quiet)
+        question = Question(pipeline, options, view, is_asked=not asked.yes, again=again)
+        watch = Watch(view, Clock().now_s, question, again=again)
         summary = call(pipeline, options, watch, stop)
+        done(summary)
     rejected_file = _rejected_file(pipeline, options, summary, watch.account)
     return Sent(summary, rejected_file, folder_of(pipeline, options.state_dir) / REPORT_FILE)
 

@@ -23,13 +23,19 @@ def status(
         Path | None, typer.Argument(metavar="[PIPELINE]", help="Only this pipeline's job.")
     ] = None,
     state_dir: StateDir = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Every run, retry and sync that is remembered.")
+    ] = False,
 ) -> Ending:
     """Show where jobs stand, also while one runs."""
     import orjson
 
+    from backfill.cli import history as calls
     from backfill.clock import Clock
 
     del showing  # how it is shown is asked of every ending
+    if history:
+        return calls.history(_folders(pipeline, state_dir))
     jobs = [each for folder in _folders(pipeline, state_dir) if (each := _read(folder))]
     now = Clock().unix_s()
     return Ending(

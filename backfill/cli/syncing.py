@@ -29,4 +29,6 @@ def sync(
 
     given = Pipeline.load(pipeline)
     options = replace(asked.options(), wait_s=wait or 0.0)
-    return session.sent(pipeline, asked, session.send(given, asked, options, library.sync))
+    return session.sent(
+        pipeline, asked, session.send(given, asked, options, library.sync, name="sync")
+    )
