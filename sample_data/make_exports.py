@@ -41,6 +41,7 @@ def make(folder: Path) -> None:
     shopify(folder / "shopify_orders.csv")
     mixpanel(folder / "mixpanel.jsonl")
     lake(folder / "activity")
+    users(folder / "users.csv")
     newsletter(folder / "newsletter.csv")
     erasures(folder / "erasure_requests.csv")
 
@@ -163,6 +164,19 @@ def lake(folder: Path) -> None:
         part = folder / f"event_date={at:%Y-%m-%d}"
         part.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(rows, schema), part / "part-00000.parquet")
+
+
+def users(path: Path) -> None:
+    """The whole table as it is tonight, beside the days of the lake."""
+    rows = [("user_id", "email", "plan", "seats", "created_at")]
+    for number in range(9):
+        created = START - timedelta(days=100 + number)
+        plan = _of(("free", "team", "business"), number)
+        email = f"user{number}@example.com"
+        rows.append(
+            (str(100 + number), email, plan, str(number % 4 + 1), created.strftime("%Y-%m-%dT%XZ"))
+        )
+    path.write_text(_csv(rows), "utf-8")
 
 
 def newsletter(path: Path) -> None:

@@ -20,8 +20,8 @@ def example(tmp_path, send):
     for name in ("pipelines", "sample_data"):
         shutil.copytree(ROOT / name, tmp_path / name)
 
-    def sent(name, *, code=0):
-        ended = send(tmp_path / "pipelines" / f"{name}.toml")
+    def sent(name, *, code=0, command="run"):
+        ended = send(tmp_path / "pipelines" / f"{name}.toml", command=command)
         assert ended.code == code, ended.stderr
         return ended.summary
 
@@ -104,6 +104,24 @@ def test_folders_of_a_lake_are_a_column(example, sandbox):
     days = {attributes(each)["event_date"] for each in sandbox.events()}
     assert days == {seconds(2024, 1, day) for day in (30, 31)} | {seconds(2024, 2, 1)}
     assert {each["person"] for each in sandbox.events()} == {str(100 + each) for each in range(9)}
+
+
+def test_a_nightly_sync_sends_what_is_new(example, sandbox, tmp_path):
+    """All of it in the first night; then who has changed, and the new day."""
+    exports = tmp_path / "sample_data" / "exports"
+    assert example("nightly", command="sync")["this_run"]["delivered"] == 9 + 90
+    users = exports / "users.csv"
+    users.write_text(
+        users.read_text().replace("101,user1@example.com,team,2", "101,u1@example.org,team,3")
+    )
+    shutil.copytree(exports / "activity" / "event_date=2024-02-01", tmp_path / "new")
+    table = pq.read_table(tmp_path / "new" / "part-00000.parquet")
+    day = exports / "activity" / "event_date=2024-02-02"
+    day.mkdir()
+    pq.write_table(table.slice(0, 7), day / "part-00000.parquet")
+    assert example("nightly", command="sync")["this_run"]["delivered"] == 1 + 7
+    assert sandbox.people()["101"]["attributes"]["seats"] == 3
+    assert example("nightly", command="sync")["this_run"]["requests"] == 0
 
 
 def test_a_newsletter_list_is_people_by_their_address(example, sandbox):
