@@ -96,8 +96,9 @@ class Snapshot:
             self._connection = duckdb.connect(self.path, config=SETTINGS)
             self.path.chmod(PRIVATE_FILE)
             self._connection.execute(_TABLES)
-            found = self._connection.execute("SELECT number FROM step").fetchone()
-        self.number: int | None = found[0] if found else None
+            # All of it: a result that is left open holds the connection.
+            found = self._connection.execute("SELECT number FROM step").fetchall()
+        self.number: int | None = found[0][0] if found else None
 
     @staticmethod
     def remove(folder: Path) -> None:
