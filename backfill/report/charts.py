@@ -7,12 +7,14 @@ table stands beside each chart.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from backfill.report.course import PAUSES, Bin, Course, bins, offsets
+from backfill.report.course import PAUSES, Course
+from backfill.report.pace import Bin, bins, offsets
+from backfill.report.plot import Form, Plot, in_every_form, words
 from backfill.report.scales import (
     Calendar,
     Tick,
@@ -23,39 +25,12 @@ from backfill.report.scales import (
     short,
     ticks,
 )
-from backfill.report.svg import drawing, element, path
+from backfill.report.svg import element, path
 
 COLOURS = 8
 """So many colours there are in the style sheet; the last one is for all others."""
 
 _SEGMENT_MIN = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How large a drawing is, in pixels.
-
-    Args:
-        name: Which form it is, for the style sheet.
-        width: Its width.
-        left: Room for what stands at the left axis.
-        pieces: How many bars or steps there is room for.
-        ticks: How many labels below the axis there is room for.
-    """
-
-    name: str
-    width: int
-    left: int
-    pieces: int
-    ticks: int
-
-    @property
-    def right(self) -> int:
-        """Where the plot ends."""
-        return self.width - 12
-
-
-FORMS = (Form("wide", 1000, 58, 190, 9), Form("narrow", 340, 46, 46, 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +73,16 @@ def balance(rows_read: int, parts: Sequence[Part]) -> Markup:
     """The law as two bars of the same length: what was read, and what became of it."""
     said = " + ".join(f"{part.rows:,} {part.name}" for part in parts)
     label = f"{rows_read:,} rows read = {said}"
-    return _forms(label, 104, lambda form: _balance(form, rows_read, parts))
+    return in_every_form(label, 104, lambda form: _balance(form, rows_read, parts))
 
 
 def _balance(form: Form, rows_read: int, parts: Sequence[Part]) -> list[Markup]:
     width, shown = float(form.width), [part for part in parts if part.rows]
     widths = _widths([part.rows for part in shown], width, _SEGMENT_MIN)
     drawn = [
-        _words(0, 14, f"{rows_read:,} rows read", "caption"),
+        words(0, 14, f"{rows_read:,} rows read", "caption"),
         element("rect", x=0, y=22, width=width, height=26, rx=4, class_="read"),
-        _words(0, 68, "what became of them", "caption"),
+        words(0, 68, "what became of them", "caption"),
     ]
     at = 0.0
     for part, wide in zip(shown, widths, strict=True):
@@ -140,18 +115,18 @@ def _widths(amounts: Sequence[int], width: float, least: float) -> list[float]:
 def speed(course: Course) -> Markup:
     """Rows and requests per second over the time of sending."""
     label = "Rows settled per second over the time of sending"
-    return _forms(label, 240, lambda form: _speed(form, course))
+    return in_every_form(label, 240, lambda form: _speed(form, course))
 
 
 def latency(course: Course) -> Markup:
     """The mean latency over the time of sending."""
     label = "Mean latency of the service's answers over the time of sending"
-    return _forms(label, 190, lambda form: _latency(form, course))
+    return in_every_form(label, 190, lambda form: _latency(form, course))
 
 
 def _speed(form: Form, course: Course) -> list[Markup]:
     found = bins(course, form.pieces)
-    plot = _Plot(form, 30, 210, found[-1].until_s)
+    plot = Plot(form, 30, 210, found[-1].until_s)
     up = ticks(max(each.rows_per_second for each in found), 4, whole=True)
     plot.grid(up, elapsed_ticks(plot.last, form.ticks), "rows/s")
     _waits(plot, course)
@@ -173,7 +148,7 @@ def _speed(form: Form, course: Course) -> list[Markup]:
 
 def _latency(form: Form, course: Course) -> list[Markup]:
     found = bins(course, form.pieces)
-    plot = _Plot(form, 30, 160, found[-1].until_s)
+    plot = Plot(form, 30, 160, found[-1].until_s)
     known = [each for each in found if each.latency_s is not None]
     up = ticks(1000 * max(each.latency_s or 0.0 for each in known), 3, whole=True)
     plot.grid(up, elapsed_ticks(plot.last, form.ticks), "ms")
@@ -207,7 +182,7 @@ def history(days: Days) -> Markup:
     """Events by name over the time when they happened."""
     names = ", ".join(days.by_name)
     label = f"Events by the time when they happened, one colour a name: {names}"
-    return _forms(label, 280, lambda form: _history(form, days))
+    return in_every_form(label, 280, lambda form: _history(form, days))
 
 
 def in_pieces(days: Days, count: int) -> tuple[Calendar, dict[int, Counter[str]]]:
@@ -224,7 +199,7 @@ def in_pieces(days: Days, count: int) -> tuple[Calendar, dict[int, Counter[str]]
 def _history(form: Form, days: Days) -> list[Markup]:
     parts, pieces = in_pieces(days, form.pieces)
     first, last = min(pieces), parts.after(max(pieces))
-    plot = _Plot(form, 30, 246, last - first)
+    plot = Plot(form, 30, 246, last - first)
     up = ticks(max(each.total() for each in pieces.values()), 4, whole=True)
     below = [Tick(each.at - first, each.label) for each in day_ticks(first, last, form.ticks)]
     plot.grid(up, below, "events")
@@ -235,12 +210,12 @@ def _history(form: Form, days: Days) -> list[Markup]:
     for start, counted in pieces.items():
         said = [f"{parts.label(start)}: {counted.total():,} events"]
         said += [f"{name}: {counted[name]:,}" for name in days.by_name if counted[name]]
-        plot.tip(plot.x(start - first), plot.x(parts.after(start) - first), "\n".join(said))
+        plot.band(start - first, parts.after(start) - first, "\n".join(said), "tip")
     return plot.drawn
 
 
 def _stacked(
-    plot: "_Plot",
+    plot: Plot,
     names: Iterable[str],
     parts: Calendar,
     pieces: Mapping[int, Counter[str]],
@@ -261,86 +236,7 @@ def _stacked(
     return bars
 
 
-class _Plot:
-    """The inside of a chart.
-
-    Args:
-        form: How large it is.
-        top: Where the plot begins, from above.
-        bottom: Where it ends.
-        last: What stands at its right end, in the axis's own units; 0 stands at the left.
-    """
-
-    def __init__(self, form: Form, top: int, bottom: int, last: float) -> None:
-        self.drawn: list[Markup] = []
-        self.last = last
-        self._form, self._top, self._bottom = form, top, bottom
-        self._highest = 1.0
-
-    def x(self, value: float) -> float:
-        """Where a value of the lower axis stands."""
-        return self._form.left + value / self.last * (self._form.right - self._form.left)
-
-    def y(self, value: float) -> float:
-        """Where a value of the left axis stands."""
-        return self._bottom - value / self._highest * (self._bottom - self._top)
-
-    def grid(self, up: Sequence[Tick], below: Sequence[Tick], unit: str) -> None:
-        """The axes, with a line at each tick."""
-        left, right = self._form.left, self._form.right
-        self._highest = up[-1].at
-        self.drawn.append(_words(left - 8, self._top - 16, unit, "unit end"))
-        for each in up:
-            y = self.y(each.at)
-            self.drawn.append(element("line", x1=left, y1=y, x2=right, y2=y, class_="grid"))
-            self.drawn.append(_words(left - 8, y + 4, each.label, "tick end"))
-        for each in below:
-            x = self.x(each.at)
-            bottom = self._bottom
-            self.drawn.append(element("line", x1=x, y1=bottom, x2=x, y2=bottom + 5, class_="axis"))
-            side = "end" if x > right - 20 else "" if x < left + 12 else "middle"
-            self.drawn.append(_words(x, bottom + 20, each.label, f"tick {side}"))
-        y = self._bottom
-        self.drawn.append(element("line", x1=left, y1=y, x2=right, y2=y, class_="axis"))
-
-    def band(self, from_: float, until: float, title: str, class_: str) -> None:
-        """Mark a piece of the lower axis, from top to bottom."""
-        wide = max(self.x(min(until, self.last)) - self.x(from_), 1.5)
-        self.drawn.append(
-            element(
-                "rect",
-                element("title", title),
-                x=self.x(from_),
-                y=self._top,
-                width=wide,
-                height=self._bottom - self._top,
-                class_=class_,
-            )
-        )
-
-    def tip(self, left: float, right: float, title: str) -> None:
-        """Show words while the pointer is between two places."""
-        self.drawn.append(
-            element(
-                "rect",
-                element("title", title),
-                x=left,
-                y=self._top,
-                width=max(right - left, 0.5),
-                height=self._bottom - self._top,
-                class_="tip",
-            )
-        )
-
-    def rule(self, at: float, label: str) -> None:
-        """A vertical line with a word at its top."""
-        x = self.x(at)
-        top, bottom = self._top - 18, self._bottom
-        self.drawn.append(element("line", x1=x, y1=top, x2=x, y2=bottom, class_="rule"))
-        self.drawn.append(_words(x + 4, self._top - 10, label, "unit"))
-
-
-def _waits(plot: _Plot, course: Course) -> None:
+def _waits(plot: Plot, course: Course) -> None:
     starts = offsets(course)
     for each in course.waits:
         if each.run in starts:
@@ -350,7 +246,7 @@ def _waits(plot: _Plot, course: Course) -> None:
             plot.band(min(at_s, plot.last), at_s + each.seconds, said, "wait")
 
 
-def _runs(plot: _Plot, course: Course) -> None:
+def _runs(plot: Plot, course: Course) -> None:
     """A line where each later run begins; labels only where they do not run into each other."""
     spans = course.spans()
     starts = [(run, offset + spans[run][0].from_s) for run, offset in offsets(course).items()]
@@ -364,24 +260,13 @@ def _runs(plot: _Plot, course: Course) -> None:
 _RULE_WIDTH = 48
 
 
-def _tips(plot: _Plot, found: Sequence[Bin]) -> None:
+def _tips(plot: Plot, found: Sequence[Bin]) -> None:
     for each in found:
         answered = "" if each.latency_s is None else f"\n{1000 * each.latency_s:,.0f} ms latency"
-        plot.tip(
-            plot.x(each.from_s),
-            plot.x(each.until_s),
+        plot.band(
+            each.from_s,
+            each.until_s,
             f"{elapsed(each.from_s)} to {elapsed(each.until_s)}\n{each.rows_per_second:,.0f} rows/s"
             f"\n{short(round(each.attempts_per_second, 1))} requests/s{answered}",
+            "tip",
         )
-
-
-def _forms(label: str, height: int, draw: Callable[[Form], list[Markup]]) -> Markup:
-    """The same drawing in every form; the style sheet shows one of them."""
-    return Markup("").join(
-        drawing(form.width, height, label, *draw(form), class_=f"chart {form.name}")
-        for form in FORMS
-    )
-
-
-def _words(x: float, y: float, words: str, class_: str) -> Markup:
-    return element("text", words, x=x, y=y, class_=class_)

@@ -4,7 +4,6 @@ It is kept in a small file beside the journal, so that a report shows every run 
 among them that were killed. Nothing depends on it: without the file, a report has no curves.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
@@ -233,81 +232,3 @@ class Recorder:
         """A pause begins, or lasts longer than was known."""
         until_s = round(at_s + max(wait_s, 0.0), 3)
         self.course.wait(Wait(self._run, reason, round(at_s, 3), until_s))
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """The course within one piece of its time, all runs joined.
-
-    Args:
-        from_s: Where it begins, in seconds of sending.
-        until_s: Where it ends.
-        rows_per_second: Rows settled in a second.
-        attempts_per_second: Requests begun in a second.
-        latency_s: The mean latency; None where nothing was sent.
-    """
-
-    from_s: float
-    until_s: float
-    rows_per_second: float
-    attempts_per_second: float
-    latency_s: float | None
-
-
-def offsets(course: Course) -> dict[int, float]:
-    """Where each run begins when all are put one behind another: add to its own seconds."""
-    found, at_s = {}, 0.0
-    for run, (first, last) in course.spans().items():
-        found[run] = at_s - first.from_s
-        at_s += last.until_s - first.from_s
-    return found
-
-
-def bins(course: Course, count: int, shortest_s: float = 0.5) -> list[Bin]:
-    """The course in at most so many pieces of equal length.
-
-    Args:
-        course: What was recorded.
-        count: How many pieces at most.
-        shortest_s: No piece is shorter, unless the whole course is.
-    """
-    total_s = course.seconds()
-    if total_s <= 0:
-        return []
-    number = max(min(count, int(total_s / shortest_s)), 1)
-    width_s = total_s / number
-    sums = [[0.0, 0.0, 0.0] for _ in range(number)]
-    for step, from_s in _placed(course):
-        for at, share in _shares(from_s, from_s + step.seconds, width_s, number):
-            sums[at][0] += step.rows * share
-            sums[at][1] += step.attempts * share
-            sums[at][2] += step.latency_s * step.attempts * share
-    return [
-        Bin(
-            at * width_s,
-            (at + 1) * width_s,
-            rows / width_s,
-            attempts / width_s,
-            weighted / attempts if attempts else None,
-        )
-        for at, (rows, attempts, weighted) in enumerate(sums)
-    ]
-
-
-def _placed(course: Course) -> Iterator[tuple[Step, float]]:
-    starts = offsets(course)
-    for step in course.steps:
-        yield step, starts[step.run] + step.from_s
-
-
-def _shares(
-    from_s: float, until_s: float, width_s: float, number: int
-) -> Iterator[tuple[int, float]]:
-    """Which pieces a step lies in, and with which share of itself."""
-    first = min(int(from_s / width_s), number - 1)
-    last = min(int(until_s / width_s), number - 1)
-    for at in range(first, last + 1):
-        low = max(from_s, at * width_s)
-        high = until_s if at == number - 1 else min(until_s, (at + 1) * width_s)
-        if high > low:
-            yield at, (high - low) / (until_s - from_s)

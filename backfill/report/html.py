@@ -164,7 +164,7 @@ def _agreeing(words: str, count: int) -> str:
 
 def _named(content: Content) -> dict[str, Any]:
     """What the template calls by name."""
-    from backfill.report import charts, course, scales  # noqa: PLC0415
+    from backfill.report import charts, course, pace, scales  # noqa: PLC0415
 
     summary = content.summary
     kinds = {each.kind for each in summary.sources}
@@ -185,7 +185,7 @@ def _named(content: Content) -> dict[str, Any]:
         "parts": [charts.Part(name, getattr(summary, name)) for name in ACCOUNTS],
         "curve": curve,
         "latency": curve and any(each.latency_s for each in content.course.steps),
-        "bins": course.bins(content.course, _TABLE_ROWS) if curve else [],
+        "bins": pace.bins(content.course, _TABLE_ROWS) if curve else [],
         "elapsed": scales.elapsed,
         "days": days,
         "pieces": _pieces(days) if days else [],

@@ -13,9 +13,8 @@ from backfill.report.course import (
     Recorder,
     Step,
     Wait,
-    bins,
-    offsets,
 )
+from backfill.report.pace import bins, offsets
 
 
 def recorded(course, run, count, *, rows=10, width_s=0.25):
