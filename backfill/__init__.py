@@ -27,9 +27,10 @@ from backfill.errors import (
 if TYPE_CHECKING:
     from backfill.check import Planned, plan
     from backfill.client import TrackClient, TrackError
+    from backfill.conduct import Observer, Options, Stop
     from backfill.pipeline import Pipeline
     from backfill.report.summary import Summary
-    from backfill.runs import Observer, Options, Stop, run
+    from backfill.runs import run
 
 __all__ = [
     "BackfillError",
@@ -55,11 +56,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Observer": "backfill.runs",
-    "Options": "backfill.runs",
+    "Observer": "backfill.conduct",
+    "Options": "backfill.conduct",
     "Pipeline": "backfill.pipeline",
     "Planned": "backfill.check",
-    "Stop": "backfill.runs",
+    "Stop": "backfill.conduct",
     "Summary": "backfill.report.summary",
     "TrackClient": "backfill.client",
     "TrackError": "backfill.client",

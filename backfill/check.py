@@ -7,6 +7,7 @@ from pathlib import Path
 
 from backfill.account import unwritten
 from backfill.clock import Clock
+from backfill.conduct import Options
 from backfill.errors import ExitCode, SourceChangedError
 from backfill.former import Short, remember
 from backfill.guards import Guard, refusals
@@ -18,7 +19,6 @@ from backfill.planning import REJECTIONS_FILES, Progress, nobody
 from backfill.plans import Plan
 from backfill.report.rejected import RejectedRow, write_rejected
 from backfill.rows import Rejection
-from backfill.runs import Options
 from backfill.spool import read_rejections
 
 EXAMPLES_MAX = 3

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill import memory
+from backfill.conduct import Observer, Options, Stop
 from backfill.errors import UsageError
 from backfill.guards import Guard
 from backfill.identity import person_key
@@ -28,7 +29,7 @@ from backfill.report.mended import Mended, MendedRow, read_mended
 from backfill.report.rejected import REJECTED_FILE, RejectedRow
 from backfill.report.summary import Summary
 from backfill.rows import Chunk, Position, Reason, Rows, Values
-from backfill.runs import Observer, Options, Stop, carry_out
+from backfill.runs import carry_out
 from backfill.sending import Member, Prepared, RowPlace
 from backfill.sources import Source
 from backfill.stage import (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backfill.cli.exits import known
 from backfill.clock import Clock
+from backfill.conduct import Options
 from backfill.errors import StateError
 from backfill.job import folder_of
 from backfill.journal.directory import prepared
@@ -24,7 +25,6 @@ from backfill.report.history import (
 )
 from backfill.report.metrics import write_metrics
 from backfill.report.summary import Summary
-from backfill.runs import Options
 
 Done = Callable[[Summary], None]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
-    from backfill.runs import Options
+    from backfill.conduct import Options
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
@@ -104,7 +104,7 @@ class Looking:
 
     def options(self) -> "Options":
         """As the library takes them."""
-        from backfill.runs import Options  # see above
+        from backfill.conduct import Options  # see above
 
         return Options(state_dir=self.state_dir, limit=self.limit)
 
@@ -153,7 +153,7 @@ class Sending:
 
     def options(self) -> "Options":
         """As the library takes them."""
-        from backfill.runs import Options  # see above
+        from backfill.conduct import Options  # see above
 
         return Options(
             state_dir=self.state_dir,

@@ -19,6 +19,7 @@ from backfill.cli.screens import (
     sources_table,
     titled_sources,
 )
+from backfill.conduct import Options
 from backfill.former import Short, short_of
 from backfill.instants import NATIVE
 from backfill.pipeline import Pipeline
@@ -26,7 +27,6 @@ from backfill.plans import Plan
 from backfill.proof import Decision
 from backfill.report.summary import size
 from backfill.report.tables import counted
-from backfill.runs import Options
 from backfill.tally import SourcePlan
 
 _NAMES_SHOWN = 6

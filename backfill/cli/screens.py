@@ -12,12 +12,12 @@ from backfill.advice import warnings_of
 from backfill.check import Planned
 from backfill.cli.exits import shown
 from backfill.cli.paragraphs import joined, width, wrapped
+from backfill.conduct import Options
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.reasons import SENTENCES
 from backfill.report.summary import duration, size
 from backfill.report.tables import counted, table, titled
-from backfill.runs import Options
 from backfill.tally import SourcePlan
 
 API_RATE_MAX = 1000

@@ -16,6 +16,7 @@ from backfill.cli.options import Looking, Sending
 from backfill.cli.progress import View, Watch, view_for
 from backfill.cli.signals import obeyed, raised
 from backfill.clock import Clock
+from backfill.conduct import Observer, Options, Stop
 from backfill.delivery.destination import destination, is_loopback
 from backfill.errors import ExitCode
 from backfill.guards import Guard
@@ -25,7 +26,6 @@ from backfill.plans import Plan
 from backfill.report.html import REPORT_FILE
 from backfill.report.rejected import REJECTED_FILE
 from backfill.report.summary import Summary
-from backfill.runs import Observer, Options, Stop
 
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
 

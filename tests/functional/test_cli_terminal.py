@@ -102,7 +102,7 @@ from backfill.cli.session import Question
 from backfill.pipeline import Pipeline
 from backfill.plans import Plan
 from backfill.planning import Finding
-from backfill.runs import Options
+from backfill.conduct import Options
 from backfill.tally import SourcePlan
 
 pipeline = Pipeline.load(sys.argv[1])

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backfill.conduct import Options
 from backfill.errors import BackfillError
 from backfill.pipeline import Pipeline
-from backfill.runs import Options
 from backfill.sync import sync
 from tests.workspaces import Workspace, workspace
 
