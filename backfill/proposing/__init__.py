@@ -8,9 +8,10 @@ what nothing proves is asked, or stands as TODO, which `check` refuses by name.
 """
 
 from backfill.proposing.looks import Look, look_at
-from backfill.proposing.proposals import TODO, Proposal, propose
+from backfill.proposing.proposals import propose
 from backfill.proposing.questions import Ask, Question, nobody, zone
 from backfill.proposing.settings import in_one_line
+from backfill.proposing.tables import TODO, Proposal
 from backfill.proposing.writing import open_keys, pipeline_text
 
 __all__ = [

@@ -68,6 +68,8 @@ def typed(column: ColumnLook, look: Look, kind: str, nulls: Collection[str]) -> 
         nulls: The texts that mean null.
     """
     name = attribute_name(column, look, kind)
+    if column.holds_bytes:
+        return [Setting(name, "string", "bytes in the file, taken as text")]
     renamed: dict[str, Value] = {} if name == column.name else {"from": column.name}
     type_, fits = _type_of(column, look)
     left = sum(count for text, count in column.like_null.items() if text not in nulls)

@@ -79,6 +79,22 @@ class ColumnLook:
         return self.emails > 0 and self.emails >= _EMAILS_MIN * self.values
 
     @property
+    def holds_bytes(self) -> bool:
+        """Whether it is of bytes, which may be text."""
+        return self.type is not None and (
+            pa.types.is_binary(self.type)
+            or pa.types.is_large_binary(self.type)
+            or pa.types.is_fixed_size_binary(self.type)
+        )
+
+    @property
+    def refusal(self) -> str:
+        """Why its type cannot be sent, and no declaration helps; empty: it can."""
+        if self.type is None or self.holds_bytes:
+            return ""
+        return cells.refusal_of(self.type) or ""
+
+    @property
     def is_nested(self) -> bool:
         """Whether it holds objects or lists."""
         return self.objects > 0 or (self.type is not None and pa.types.is_nested(self.type))

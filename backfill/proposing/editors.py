@@ -25,11 +25,12 @@ def pipeline_schema() -> dict[str, Any]:
     del made["properties"]["path"]  # no key of the file: where it lies
     made["required"].remove("path")
     made["definitions"] = made.pop("$defs")
-    for table in (made, *made["definitions"].values()):
+    for name, table in (("Pipeline", made), *made["definitions"].items()):
         for key, setting in table.get("properties", {}).items():
             setting.pop("title", None)
-            if key in ABOUT:
-                setting["description"] = ABOUT[key]
+            about = ABOUT.get(f"{name}.{key}") or ABOUT.get(key)
+            if about:
+                setting["description"] = about
     return {"$schema": _DIALECT, **made, "title": "A pipeline of backfill"}
 
 

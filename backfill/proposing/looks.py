@@ -29,7 +29,8 @@ class Look:
         delimiter: What parts the cells; None where there is none.
         folders: The columns that come from the names of folders.
         rows: How many rows there are.
-        malformed: Rows whose shape is wrong, by reason.
+        rows_malformed: How many of them have a bad shape.
+        malformed: The same by reason.
         columns: What is in each column.
     """
 
@@ -39,6 +40,7 @@ class Look:
     delimiter: Found | None
     folders: tuple[str, ...]
     rows: int = 0
+    rows_malformed: int = 0
     malformed: Counter[str] = field(default_factory=Counter)
     columns: dict[str, ColumnLook] = field(default_factory=dict)
 
@@ -130,6 +132,7 @@ def _read(source: Source, look: Look, progress: Progress) -> None:
         look.columns.setdefault(name, ColumnLook(name, None if in_text else typed[name]))
     for chunk in source.chunks():
         look.rows += chunk.end.row - chunk.first_row
+        look.rows_malformed += len(chunk.rejections)
         for rejection in chunk.rejections:
             look.malformed.update({reason.code for reason in rejection.reasons})
         for name in chunk.batch.schema.names:

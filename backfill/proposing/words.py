@@ -14,14 +14,16 @@ ABOUT: dict[str, str] = {
     "concurrency": "requests at the same time; left out: it follows from rate and latency",
     "outage_max": "the service may be away for so long before a run stops: 15m, 2h",
     "kind": "customers | events | deletions",
-    "type": "of events: event | page | screen; of a column: what its values are",
+    "EventsSource.type": "event | page | screen",
+    "EventsSource.name": "what the events are called: a constant, or { from = COLUMN }",
+    "Column.type": "string | integer | number | boolean | timestamp | date | json",
     "files": "beside this file; globs",
     "delimiter": "what parts the cells",
     "encoding": "utf-8 | latin-1 | cp1252 | utf-16",
     "decimal": "the decimal mark of written numbers",
     "null_values": "texts that mean nothing",
     "identifier": "who a row is about: exactly one of id, email, cio_id, and its column",
-    "id": "the column with your own ids, or where the moments come from",
+    "id": "the column with your own ids",
     "email": "the column with e-mail addresses",
     "cio_id": "the column with the ids that Customer.io gave",
     "transform": "FILE.py:FUNCTION, a DataFrame in, a DataFrame out, before rows are judged",
@@ -60,4 +62,4 @@ ABOUT: dict[str, str] = {
     "on": "when: failure, rejections, recovery (the first success after a failure), success",
     "keep_runs": "so many runs are remembered",
 }
-"""By key; a key that stands in several tables does the same in each."""
+"""By key; where a key does something else in some table, that table stands before it."""

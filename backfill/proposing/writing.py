@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from backfill.proposing.editors import schema_uri
-from backfill.proposing.proposals import Proposal
 from backfill.proposing.settings import Setting, comment
+from backfill.proposing.tables import Proposal
 from backfill.proposing.words import ABOUT
 from backfill.report.tables import counted
 

@@ -3,7 +3,7 @@
 import gzip
 import re
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -318,3 +318,36 @@ def test_what_is_another_one_in_every_row_may_be_a_key(files, init, tmp_path):
     files(orders__csv=f"order_id,customer_id,at\n{rows}", walks__csv=f"walk,customer_id,at\n{rows}")
     assert [each["key"] for each in init("orders.csv", "walks.csv")["source"]] == [["order_id"], []]
     assert '# key = ["walk"]' in (tmp_path / "pipeline.toml").read_text("utf-8")
+
+
+def test_typed_columns_are_taken_as_what_they_are(tmp_path, init, backfill):
+    """Ids that became floating-point numbers, moments with and without a zone, bytes."""
+    at = datetime(2023, 1, 1, 10)  # noqa: DTZ001  # as the file holds it
+    columns = {
+        "user_id": pa.array([float(n % 7) for n in range(30)]),
+        "event": pa.array(["seen", "left"] * 15).dictionary_encode(),
+        "happened_at": pa.array([at] * 30, pa.timestamp("us")),
+        "seen_at": pa.array([at] * 30, pa.timestamp("ns", "Europe/Rome")),
+        "day": pa.array([at.date()] * 30),
+        "code": pa.array([b"x"] * 30),
+        "clock": pa.array([at.time()] * 30),
+        "place": pa.array([{"town": "Rome", "tags": ["a"]}] * 30),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "visits.parquet")
+    source = init("visits.parquet", "--timezone", "Europe/Rome")["source"][0]
+    assert source["timestamp"] == {"from": "happened_at", "timezone": "Europe/Rome"}
+    assert source["columns"]["user_id"] == "integer"
+    assert source["columns"]["code"] == "string"
+    checked = backfill("check", "pipeline.toml")
+    assert checked.code == 0, checked.stderr
+
+
+def test_a_type_that_cannot_be_sent_is_a_key_to_decide(tmp_path, init, backfill):
+    """Durations have no JSON: check names the column, and what to do."""
+    table = {"customer_id": ["1", "2"], "took": pa.array([timedelta(1)] * 2)}
+    pq.write_table(pa.table(table), tmp_path / "customers.parquet")
+    init("customers.parquet")
+    assert "source[1].columns.took" in (tmp_path / "pipeline.toml").read_text("utf-8")
+    checked = backfill("check", "pipeline.toml")
+    assert checked.code == 2
+    assert "'took'" in checked.stderr
