@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from backfill.cli import demo, initing, looking, reporting, sandbox, sending, status, syncing
+from backfill.cli import (
+    demo,
+    initing,
+    looking,
+    reporting,
+    sandbox,
+    scheduling,
+    sending,
+    status,
+    syncing,
+)
 from backfill.cli.exits import Asked, Ending, leave, of_error
 from backfill.errors import ExitCode, UsageError
 
@@ -48,6 +58,7 @@ for _command in (
     sending.run,
     sending.retry,
     syncing.sync,
+    scheduling.schedule,
     status.status,
     reporting.report,
     sandbox.sandbox,

@@ -11,6 +11,8 @@ from backfill.delivery.destination import is_loopback
 from backfill.errors import CredentialsError
 
 SITE_ID, API_KEY = "CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"
+SYSTEMD_DIRECTORY, SYSTEMD_FILE = "CREDENTIALS_DIRECTORY", "customerio.toml"
+"""Where systemd puts what a unit loads with `LoadCredential=customerio.toml:…`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ SANDBOX = Credentials("sandbox", "sandbox")
 def find_credentials(env: Mapping[str, str], file: Path | None, url: str) -> Credentials:
     """The credentials to use toward `url`.
 
-    The environment wins over the file; toward this machine, `sandbox` will do.
+    The environment wins over what systemd hands over, and that over the file; toward this machine,
+    `sandbox` will do.
 
     Raises:
         CredentialsError: There are none, half of them, or the file is not private or not right.
@@ -59,6 +62,10 @@ def find_credentials(env: Mapping[str, str], file: Path | None, url: str) -> Cre
     if site_id or api_key:
         missing = API_KEY if site_id else SITE_ID
         raise CredentialsError(f"{missing} is not set", next_step=f"Set {missing} as well.")
+    handed_over = Path(env.get(SYSTEMD_DIRECTORY, "")) / SYSTEMD_FILE
+    if env.get(SYSTEMD_DIRECTORY) and handed_over.exists():
+        # It is the unit's alone, though the access list that says so shows as the group's right.
+        return _read(handed_over, open_to=0o070)
     if file is not None:
         return _read(file)
     if is_loopback(url):
@@ -69,11 +76,11 @@ def find_credentials(env: Mapping[str, str], file: Path | None, url: str) -> Cre
     )
 
 
-def _read(file: Path) -> Credentials:
+def _read(file: Path, *, open_to: int = 0) -> Credentials:
     try:
         with file.open("rb") as opened:
             mode = stat.S_IMODE(file.stat().st_mode)
-            if mode & 0o077:
+            if mode & 0o077 & ~open_to:
                 raise CredentialsError(
                     f"{file} can be read by others (mode {mode:04o})",
                     next_step=f"Run: chmod 600 {file}",

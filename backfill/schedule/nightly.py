@@ -1,0 +1,125 @@
+"""What is started every night, when, and as whom."""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo
+
+from backfill.errors import UsageError
+from backfill.job import folder_of
+from backfill.pipeline import Pipeline
+
+Form = Literal["cron", "systemd", "kubernetes"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
+_YEAR_DAYS = 366
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nightly:
+    """A sync that starts at the same time every day.
+
+    Args:
+        name: The job's name: letters, digits, '.', '_' and '-'.
+        pipeline_file: The pipeline file, absolute.
+        state_dir: Where jobs keep their state, absolute.
+        hour: The hour, 0 to 23.
+        minute: The minute.
+        timezone: The IANA zone of the time; None: the machine's own.
+        program: The program to start, as words; the first is an absolute path.
+        user: Who runs it on this machine.
+        image: The container image that has it.
+        webhook_env: The variable that the webhook is taken from; None: no variable.
+        odd_night: The next date on which clocks show the time twice or not at all.
+    """
+
+    name: str
+    pipeline_file: Path
+    state_dir: Path
+    hour: int
+    minute: int
+    timezone: str | None
+    program: tuple[str, ...]
+    user: str
+    image: str
+    webhook_env: str | None = None
+    odd_night: date | None = None
+
+    def command(self) -> list[str]:
+        """The command as words."""
+        options = ["--state-dir", str(self.state_dir), "--json"]
+        return [*self.program, "sync", str(self.pipeline_file), *options]
+
+
+def nightly_of(  # noqa: PLR0913 - all but two are keywords
+    pipeline: Pipeline,
+    at: str,
+    *,
+    timezone: str | None,
+    state_dir: Path | None,
+    program: tuple[str, ...],
+    user: str,
+    image: str,
+    today: date,
+) -> Nightly:
+    """The nightly sync of a pipeline.
+
+    Args:
+        pipeline: The settings.
+        at: When, as HH:MM.
+        timezone: As for `Nightly`, like all that follow.
+        state_dir: None: beside the pipeline file.
+        program: What to start.
+        user: Who runs it.
+        image: The container image.
+        today: The day from which odd nights are looked for.
+
+    Raises:
+        UsageError: There is no such zone, or a path has a control character.
+    """
+    hour, minute = map(int, at.split(":"))
+    home = folder_of(pipeline, state_dir).parent.resolve()
+    for path in (str(pipeline.path), str(home), *program):
+        if not path.isprintable():
+            raise UsageError(
+                f"{path!r}: no scheduler takes a path with control characters",
+                next_step="rename it, or use another folder",
+            )
+    return Nightly(
+        name=pipeline.name,
+        pipeline_file=pipeline.path,
+        state_dir=home,
+        hour=hour,
+        minute=minute,
+        timezone=timezone,
+        program=program,
+        user=user,
+        image=image,
+        webhook_env=pipeline.notify.webhook_env if pipeline.notify else None,
+        odd_night=odd_night(hour, minute, _zone(timezone), today) if timezone else None,
+    )
+
+
+def odd_night(hour: int, minute: int, zone: ZoneInfo, today: date) -> date | None:
+    """The next date, within a year, on which a zone's clocks show a time twice or not at all."""
+    for day in (today + timedelta(days=each) for each in range(_YEAR_DAYS)):
+        first = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone)
+        # The offsets before and after a change differ for what it repeats, and what it skips.
+        if first.utcoffset() != first.replace(fold=1).utcoffset():
+            return day
+    return None
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        if _ZONE.fullmatch(name):
+            return ZoneInfo(name)
+    except (LookupError, OSError, ValueError):
+        pass
+    raise UsageError(
+        f"--timezone {name!r}: there is no such zone",
+        next_step="name one such as Europe/Berlin, America/New_York or UTC",
+    )
