@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from backfill.pipeline import Pipeline
+from backfill.proposing.editors import SCHEMA_FILE
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = sorted(each.stem for each in (ROOT / "pipelines").glob("*.toml"))
@@ -148,9 +148,12 @@ def test_who_asked_to_be_forgotten_is(example, sandbox):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_explained(name):
-    """`pipelines/README.md` has a line for each."""
-    assert f"`{name}.toml`" in (ROOT / "pipelines" / "README.md").read_text("utf-8")
-    assert Pipeline.load(ROOT / "pipelines" / f"{name}.toml").name
+    """`pipelines/README.md` has a line for each, and each tells editors where its schema is."""
+    path = ROOT / "pipelines" / f"{name}.toml"
+    assert f"`{path.name}`" in (ROOT / "pipelines" / "README.md").read_text("utf-8")
+    directive, schema = path.read_text("utf-8").splitlines()[0].split()
+    assert directive == "#:schema"
+    assert (path.parent / schema).samefile(SCHEMA_FILE)
 
 
 def test_the_script_makes_the_very_files_of_the_examples(tmp_path):
