@@ -17,14 +17,14 @@ REFUSED_FILE = "refused.parquet"
 
 
 class Changes:
-    """What has changed in some parts; every other row of theirs is as it was.
+    """What has changed in some parts.
 
     Args:
         folder: Where the comparison was left.
-        parts: The parts that were compared.
+        parts: The parts that were compared, with the reason why all their other rows are skipped.
     """
 
-    def __init__(self, folder: Path, parts: frozenset[int]) -> None:
+    def __init__(self, folder: Path, parts: Mapping[int, str]) -> None:
         self._folder = folder
         self._parts = parts
         self._marks = Marks(folder / MARKS_FOLDER)
@@ -34,7 +34,7 @@ class Changes:
         return part in self._parts
 
     def of(self, parts: npt.NDArray[np.int32], rows: Rows) -> npt.NDArray[np.uint8]:
-        """For each row: CHANGED, REFUSED_BEFORE, or 0 where it is as it was."""
+        """For each row: CHANGED, REFUSED_BEFORE, UNCHANGED, or 0 where nothing was noted."""
         kinds = np.zeros(len(rows), np.uint8)
         for part in np.unique(parts).tolist():
             here = parts == part
@@ -43,6 +43,10 @@ class Changes:
             if marked is not None:
                 kinds[here] = marked["kind"][places]
         return kinds
+
+    def why_skipped(self, part: int) -> str:
+        """Why the rows of a part are skipped of which nothing was noted."""
+        return self._parts[part]
 
     def why_refused(self, part: int, row: int) -> tuple[Reason, ...]:
         """Why the API refused before what this row says again."""

@@ -37,6 +37,7 @@ class Mark(IntEnum):
     OCCURRENCE = 8  # `value` identical rows come before it
     CHANGED = 9  # in a sync: new, or other than what was delivered
     REFUSED_BEFORE = 10  # in a sync: as it was when the API refused it
+    UNCHANGED = 11  # in a sync: within the cursor's window, and delivered before
 
 
 SKIPPED = {

@@ -42,8 +42,15 @@ _OUTCOMES_FILE = "outcomes.parquet"
 CARRIERS = """carriers AS
     SELECT people.type, people.identifier, people.part, people.row,
         CASE WHEN known.type IS NULL THEN coalesce(merged.high, people.high) END AS high,
-        CASE WHEN known.type IS NULL THEN coalesce(merged.low, people.low) END AS low
+        CASE WHEN known.type IS NULL THEN coalesce(merged.low, people.low) END AS low,
+        coalesce(latest.moved, people.moved) AS moved
     FROM people LEFT JOIN merged USING (part, row)
+    LEFT JOIN (
+        SELECT type, identifier, max(moved) AS moved
+        FROM people
+        SEMI JOIN (SELECT part, row FROM merged UNION ALL FROM left_out) USING (part, row)
+        GROUP BY type, identifier
+    ) AS latest ON latest.type = people.type AND latest.identifier = people.identifier
     LEFT JOIN (SELECT DISTINCT type, identifier FROM people WHERE settled) AS known
         ON known.type = people.type AND known.identifier = people.identifier
     WHERE NOT people.settled AND NOT EXISTS (
@@ -146,7 +153,7 @@ class _Outcomes:
         wanted = {
             part.id
             for part in journal.parts()
-            if part not in self._made and pipeline.sources[part.source].kind != "events"
+            if part not in self._made and pipeline.sources[part.source].sync_mode != "files"
         }
         self._refused = {
             (part, each.row): _reasons(each)
@@ -218,7 +225,8 @@ def _outcomes(
     names = batch.schema.names
     high, low = (batch.column(each) if each in names else nothing for each in ("high", "low"))
     columns = [batch.column("type"), batch.column("identifier"), high, low, pa.array(outcome)]
-    made = pa.RecordBatch.from_arrays([*columns, reasons], schema=OUTCOMES)
+    moved = batch.column("moved") if "moved" in names else pa.nulls(len(batch), pa.int64())
+    made = pa.RecordBatch.from_arrays([*columns, reasons, moved], schema=OUTCOMES)
     return made.filter(pa.array(wanted))
 
 
@@ -227,7 +235,7 @@ def _reasons(rejection: Rejection) -> str:
 
 
 def _concerns(pipeline: Pipeline) -> bool:
-    return pipeline.has_customers
+    return any(each.kind == "customers" or each.sync_mode == "cursor" for each in pipeline.sources)
 
 
 def _force_to_disk(folder: Path) -> None:

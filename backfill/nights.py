@@ -11,7 +11,7 @@ from backfill.plans import Plan
 
 NIGHTS_MAX = 7
 
-_ROWS, _COLUMNS = "rows_of_nights", "columns"
+_ROWS, _COLUMNS, _HIGHS = "rows_of_nights", "columns", "cursors"
 
 
 def refusals(job: Job, plan: Plan) -> list[Guard]:
@@ -21,9 +21,31 @@ def refusals(job: Job, plan: Plan) -> list[Guard]:
     return [*_rows(job, plan), *_columns(job)]
 
 
+def windows(job: Job) -> dict[int, int | None]:
+    """Since when rows count, for the parts that a cursor reads: unix microseconds; None: all.
+
+    The window begins with the latest row of the last sync, less what it looks back; it ends
+    behind the latest row of tonight.
+    """
+    highs = job.journal.meta.get(_HIGHS, {})
+    found: dict[int, int | None] = {}
+    for each in job.inputs:
+        source = job.pipeline.sources[each.source]
+        if source.sync_mode == "cursor":
+            high = highs.get(str(each.source))
+            back_us = round(source.sync.lookback * 1_000_000)
+            found[each.part] = None if high is None else high - back_us
+    return found
+
+
 def note(job: Job, plan: Plan) -> None:
     """Remember how the source was tonight, and which files are done; it is committed with it."""
     meta, journal = job.journal.meta, job.journal
+    for index, seen in enumerate(plan.sources):
+        if seen.cursor_max is not None and job.limit is None:
+            highs = meta.get(_HIGHS, {})
+            latest = max(seen.cursor_max, highs.get(str(index), seen.cursor_max))
+            meta[_HIGHS] = {**highs, str(index): latest}
     meta[_COLUMNS] = {**meta.get(_COLUMNS, {}), **_columns_of(job)}
     if job.limit is None:
         nights = meta.get(_ROWS, {})
@@ -51,7 +73,7 @@ def _rows(job: Job, plan: Plan) -> Iterator[Guard]:
         usual = median(nights) if nights else None
         if not rows and not _allows_all(allowed):
             yield Guard("source_empty", f"{of_source} is empty", _answer("100%"))
-        elif usual is not None and allowed.reached_by(abs(round(rows - usual)), round(usual)):
+        elif usual and allowed.reached_by(abs(round(rows - usual)), round(usual)):
             yield Guard(
                 "rows_change",
                 f"{of_source} has {rows:,} rows, and had {usual:,.0f} on the nights before: more"

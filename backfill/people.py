@@ -4,7 +4,7 @@ Written in columns while the plan pass reads; a person's content is a hash of th
 would be sent. What stands in several rows counts once, with what its rows say together.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,10 +16,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backfill import identity
-from backfill.marks import Mark, Marked
+from backfill.cursors import moments
+from backfill.inputs import Input
+from backfill.marks import SKIPPED, Mark, Marks
 from backfill.merged import MergedPeople
-from backfill.operations import Subjects
+from backfill.pipeline import Pipeline, Source
+from backfill.proof import Readings
 from backfill.repeats import Hashes
+from backfill.stage import Staged
+from backfill.values import Mask
+
+EVENT = "event"
+"""The type of what is no person."""
 
 PEOPLE_FILE = "people.parquet"
 NAMED_FILE = "named.parquet"
@@ -32,15 +40,17 @@ _CONTENT = [("high", pa.uint64()), ("low", pa.uint64())]
 _PLACE = [("part", pa.int32()), ("row", pa.int64())]
 
 SCHEMAS = {
-    PEOPLE_FILE: pa.schema([*_NAME, *_CONTENT, *_PLACE, ("settled", pa.bool_())]),
+    PEOPLE_FILE: pa.schema(
+        [*_NAME, *_CONTENT, *_PLACE, ("settled", pa.bool_()), ("moved", pa.int64())]
+    ),
     NAMED_FILE: pa.schema(_NAME),
     DELETED_FILE: pa.schema([*_NAME, *_PLACE]),
     MERGED_FILE: pa.schema([*_PLACE, *_CONTENT]),
     LEFT_OUT_FILE: pa.schema(_PLACE),
 }
-"""people: the accepted customers rows. named: whom rejected ones are about. deleted: the rows of
-deletions. merged: the rows that carry a person, with what all of that person's rows say. left_out:
-customers rows that are not sent by themselves."""
+"""people: the accepted customers rows, and events where they are compared. named: whom rejected
+customers rows are about. deleted: the rows of deletions. merged: the rows that carry a person, with
+what all of that person's rows say. left_out: rows that are not sent by themselves."""
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -81,15 +91,16 @@ class PeopleFiles:
             if batch.num_rows:
                 self._writers[name].write_batch(batch)
 
-    def resolve(self, marks: Iterable[tuple[int, Marked]], merged: MergedPeople) -> None:
-        """Take what the marks of customers rows say about who stands in several rows.
+    def resolve(self, marks: Marks, merged: MergedPeople, parts: frozenset[int]) -> None:
+        """Take what the marks say about who stands in several rows.
 
         Args:
-            marks: The marks of customers rows, with their parts.
+            marks: The marks of all rows.
             merged: What the rows of each merged person say together.
+            parts: The parts whose rows a sync compares.
         """
-        for part, marked in marks:
-            gone = marked["row"][np.isin(marked["kind"], (Mark.MERGED, Mark.SHARED_EMAIL))]
+        for part, marked in (each for each in marks.every() if each[0] in parts):
+            gone = marked["row"][np.isin(marked["kind"], (Mark.MERGED, *SKIPPED))]
             self.add({LEFT_OUT_FILE: _batch(LEFT_OUT_FILE, *_places(part, gone))})
             carriers = marked["row"][marked["kind"] == Mark.CARRIER]
             # What is too much for the API is refused: any content does.
@@ -98,38 +109,92 @@ class PeopleFiles:
             self.add({MERGED_FILE: _batch(MERGED_FILE, *places, *_halves(identity.hashes(said)))})
 
 
+def compared(pipeline: Pipeline, inputs: Sequence[Input]) -> frozenset[int]:
+    """The parts whose rows a sync may compare with what was delivered."""
+    sources = pipeline.sources
+    return frozenset(
+        each.part
+        for each in inputs
+        if sources[each.source].kind == "customers" or sources[each.source].sync_mode == "cursor"
+    )
+
+
 def customers(
-    type_: str, subjects: Subjects, named: pa.StringArray, part: int, settled: npt.NDArray[np.bool_]
+    source: Source, staged: Staged, settled: Mask, readings: Readings
 ) -> dict[str, pa.RecordBatch]:
     """What the rows of a chunk of customers show.
 
     Args:
-        type_: The type of their identifiers.
-        subjects: The accepted rows.
-        named: Everybody whom a row is about, rejected ones included.
-        part: The part of the rows.
+        source: Their settings.
+        staged: The chunk.
         settled: Which of the accepted rows were settled before.
+        readings: How their moments are written.
     """
-    people = identity.person_key(type_, subjects.person)
-    rejected = identity.person_key(type_, named)
-    if len(named) != len(people):
-        rejected = pc.unique(rejected.filter(pc.invert(pc.is_in(rejected, value_set=people))))
+    type_, judged = source.identifier.type, staged.judged
+    accepted = identity.person_key(type_, judged.subjects.person)
+    rejected = identity.person_key(type_, judged.named)
+    if len(rejected) != len(accepted):
+        rejected = pc.unique(rejected.filter(pc.invert(pc.is_in(rejected, value_set=accepted))))
     else:
         rejected = rejected.slice(0, 0)
-    content = identity.hashes(subjects.attributes.cast(pa.binary()).to_pylist())
-    places = _places(part, subjects.rows)
+    content = identity.hashes(judged.subjects.attributes.cast(pa.binary()).to_pylist())
+    moved = moments(source, staged, readings)
     return {
-        PEOPLE_FILE: _batch(
-            PEOPLE_FILE, *_names(type_, people), *_halves(content), *places, pa.array(settled)
-        ),
+        PEOPLE_FILE: _said(_names(type_, accepted), content, staged, settled, moved),
         NAMED_FILE: _batch(NAMED_FILE, *_names(type_, rejected)),
     }
 
 
-def deletions(type_: str, subjects: Subjects, part: int) -> dict[str, pa.RecordBatch]:
+def events(
+    source: Source,
+    staged: Staged,
+    settled: Mask,
+    readings: Readings,
+    hashes: tuple[Hashes, Hashes],
+) -> dict[str, pa.RecordBatch]:
+    """What the accepted events of a chunk show, each under what makes it itself.
+
+    Args:
+        source: Their settings.
+        staged: The chunk.
+        settled: Which of the accepted rows were settled before.
+        readings: How their moments are written.
+        hashes: What makes each event itself, and all that it says.
+    """
+    keys, content = hashes
+    high, low = (pc.cast(half, pa.string()) for half in _halves(keys))
+    names = _names(EVENT, pc.binary_join_element_wise(high, low, "-"))
+    moved = moments(source, staged, readings)
+    return {PEOPLE_FILE: _said(names, content, staged, settled, moved)}
+
+
+def deletions(source: Source, staged: Staged) -> dict[str, pa.RecordBatch]:
     """What the accepted rows of a chunk of deletions show."""
+    type_, subjects = source.identifier.type, staged.judged.subjects
     names = _names(type_, identity.person_key(type_, subjects.person))
-    return {DELETED_FILE: _batch(DELETED_FILE, *names, *_places(part, subjects.rows))}
+    return {DELETED_FILE: _batch(DELETED_FILE, *names, *_places(staged.place.part, subjects.rows))}
+
+
+def nameless(source: Source, staged: Staged) -> int:
+    """How many rows do not say, or not clearly, who they are about."""
+    column = source.identifier.column
+    broken = {each.row for each in staged.chunk.rejections}
+    return sum(
+        each.row in broken
+        or any(why.code.startswith("identifier_") or why.field == column for why in each.reasons)
+        for each in staged.judged.rejections
+    )
+
+
+def _said(
+    names: tuple[pa.Array, pa.Array],
+    content: Hashes,
+    staged: Staged,
+    settled: Mask,
+    moved: pa.Int64Array,
+) -> pa.RecordBatch:
+    places = _places(staged.place.part, staged.judged.subjects.rows)
+    return _batch(PEOPLE_FILE, *names, *_halves(content), *places, pa.array(settled), moved)
 
 
 def _names(type_: str, people: pa.StringArray) -> tuple[pa.Array, pa.Array]:

@@ -1,6 +1,6 @@
 """The pass over the source that a plan is made by."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from backfill import identity, people
 from backfill.batches import Fill
-from backfill.inputs import Input, of_kind
+from backfill.inputs import Input
 from backfill.instants import Reading
 from backfill.journal import Ranges
 from backfill.marks import SKIPPED, Former, Mark, Marked
@@ -26,9 +26,9 @@ from backfill.operations import (
     event_keys,
     sizes,
 )
-from backfill.people import PeopleFiles
+from backfill.people import PEOPLE_FILE, PeopleFiles
 from backfill.pipeline import EventsSource, Pipeline, Source
-from backfill.proof import Decision, prove
+from backfill.proof import Decision, Readings, prove
 from backfill.repeats import RECORD, Hashes, Records, records
 from backfill.rows import Rows
 from backfill.schema import Judged
@@ -165,6 +165,7 @@ class Pass:
         self._limit = limit
         self._progress = progress
         self._now_s = now_s
+        self._readings: Mapping[int, Readings] = {}
         self._rows: dict[int, int] = {}
         self._chunks: dict[str, str] = {}
         self._samples: dict[int, list[str]] = {}
@@ -186,6 +187,7 @@ class Pass:
             UsageError: A file, a column or a transform cannot be used.
         """
         readings, decisions = prove(self._pipeline, self._inputs, self._transforms, self._limit)
+        self._readings = readings
         stage = Stage(self._pipeline, self._transforms, readings, self._now_s)
         chunks = chunks_of(self._inputs, self._limit)
         with (
@@ -201,7 +203,8 @@ class Pass:
             found = self._together.resolve()
             self._account(found)
             self._look_again(stage, found.parts, rejections_again)
-            self._people.resolve(self._marks_of("customers"), self._merged)
+            compared = people.compared(self._pipeline, self._inputs)
+            self._people.resolve(self._together.marks, self._merged, compared)
         for judge, source in zip(stage.judges, self._sources, strict=True):
             source.reserved = sorted(judge.reserved)
             source.attributes = sorted(judge.attributes)
@@ -253,16 +256,15 @@ class Pass:
 
     def _shown(self, staged: Staged) -> Mapping[str, pa.RecordBatch]:
         """Who stands in a chunk, for the memory of a sync."""
-        source, part = self._pipeline.sources[staged.place.source], staged.place.part
-        subjects, type_ = staged.judged.subjects, source.identifier.type
+        source, place = self._pipeline.sources[staged.place.source], staged.place
+        settled, _ = self._before.standing(place.part, staged.judged.subjects.rows)
+        readings = self._readings[place.source]
+        if isinstance(source, EventsSource) and source.sync_mode == "cursor":
+            hashes = self._events(source, staged.judged.subjects)
+            return people.events(source, staged, settled, readings, hashes)
         if source.kind == "customers":
-            settled, _ = self._before.standing(part, subjects.rows)
-            return people.customers(type_, subjects, staged.judged.named, part, settled)
-        return {} if source.kind == "events" else people.deletions(type_, subjects, part)
-
-    def _marks_of(self, kind: str) -> Iterator[tuple[int, Marked]]:
-        parts = {each.part for each in of_kind(self._inputs, self._pipeline, kind)}
-        return (each for each in self._together.marks.every() if each[0] in parts)
+            return people.customers(source, staged, settled, readings)
+        return {} if source.kind == "events" else people.deletions(source, staged)
 
     def _events(self, source: EventsSource, subjects: Subjects) -> tuple[Hashes, Hashes]:
         """What makes each event itself, and what makes two alike in every field."""
@@ -306,8 +308,10 @@ class Pass:
         self._rows[part] = chunk.end.row - 1
         source.rows_read += chunk.end.row - chunk.first_row
         source.reject(staged.judged.rejections)
-        source.nameless += self._nameless(staged)
+        source.nameless += people.nameless(self._pipeline.sources[index], staged)
         self._people.add(look.shown)
+        if (said := look.shown.get(PEOPLE_FILE)) is not None:
+            source.moved(said.column("moved"))
         if len(staged.dropped):
             source.skipped["transform"] += len(staged.dropped)
         source.see(look.sight)
@@ -327,18 +331,6 @@ class Pass:
             self._samples[index] = self._first_operations(staged)
         rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
         self._progress(chunk.end.row - chunk.first_row)
-
-    def _nameless(self, staged: Staged) -> int:
-        """How many rows do not say, or not clearly, who they are about."""
-        column = self._pipeline.sources[staged.place.source].identifier.column
-        broken = {each.row for each in staged.chunk.rejections}
-        return sum(
-            each.row in broken
-            or any(
-                why.code.startswith("identifier_") or why.field == column for why in each.reasons
-            )
-            for each in staged.judged.rejections
-        )
 
     def _first_operations(self, staged: Staged) -> list[str]:
         """The first operations of a chunk, as they would be sent."""

@@ -25,7 +25,7 @@ from backfill.planning import Before, Finding, Pass, Progress, nobody
 from backfill.tally import SourcePlan
 from backfill.together import MARKS_FOLDER
 
-FORM = 3
+FORM = 4
 """The form of what is stored; another one is planned anew."""
 
 PLAN_FILE = "plan.json"

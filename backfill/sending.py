@@ -187,9 +187,11 @@ class Preparing:
             rows = np.where(members, marked["value"], rows)
             parts = np.where(members, marked["other"], parts)
         kinds = changes.of(parts, rows)
-        unchanged = concerned & (kinds == 0)
-        if unchanged.any():
-            prepared.skipped["unchanged"] = subjects.rows[unchanged]
+        unchanged = concerned & np.isin(kinds, (0, Mark.UNCHANGED))
+        otherwise = changes.why_skipped(staged.place.part)
+        for kind, skipped_as in ((0, otherwise), (Mark.UNCHANGED, "unchanged")):
+            if (skipped := concerned & (kinds == kind)).any():
+                prepared.skipped[skipped_as] = subjects.rows[skipped]
         refused = concerned & ~members & (kinds == Mark.REFUSED_BEFORE)
         for row in subjects.rows[refused].tolist():
             why = changes.why_refused(staged.place.part, row)

@@ -1,8 +1,11 @@
 """What the workspace was told last, person by person: the memory of a sync, in DuckDB.
 
+Events stand here too, where a cursor reads them again; their type is no identifier's.
+
     type, identifier   who it is; e-mails in lower case
     high, low          a hash of what was delivered; null where nobody knows
     refused_…, reasons a hash of what the API refused last, and why
+    moved              the moment by which a cursor found it
 
 It is a projection of the journal and carries its sequence number: a snapshot that is not in step
 with the journal is not believed.
@@ -34,7 +37,8 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS person (
     type VARCHAR NOT NULL, identifier VARCHAR NOT NULL,
     high UBIGINT, low UBIGINT,
-    refused_high UBIGINT, refused_low UBIGINT, reasons VARCHAR
+    refused_high UBIGINT, refused_low UBIGINT, reasons VARCHAR,
+    moved BIGINT
 );
 CREATE TABLE IF NOT EXISTS step (number BIGINT NOT NULL);
 """
@@ -54,18 +58,20 @@ MERGE INTO person USING (
 ) AS told ON person.type = told.type AND person.identifier = told.identifier
 WHEN MATCHED AND told.outcome = 'deleted' THEN DELETE
 WHEN MATCHED AND told.outcome = 'delivered' THEN UPDATE SET
-    high = told.high, low = told.low, refused_high = NULL, refused_low = NULL, reasons = NULL
+    high = told.high, low = told.low, refused_high = NULL, refused_low = NULL, reasons = NULL,
+    moved = told.moved
 WHEN MATCHED AND told.outcome = 'refused' THEN UPDATE SET
-    refused_high = told.high, refused_low = told.low, reasons = told.reasons
+    refused_high = told.high, refused_low = told.low, reasons = told.reasons, moved = told.moved
 WHEN MATCHED THEN UPDATE SET
     high = NULL, low = NULL, refused_high = NULL, refused_low = NULL, reasons = NULL
 WHEN NOT MATCHED AND told.outcome = 'delivered' THEN
-    INSERT (type, identifier, high, low) VALUES (told.type, told.identifier, told.high, told.low)
+    INSERT (type, identifier, high, low, moved)
+    VALUES (told.type, told.identifier, told.high, told.low, told.moved)
 WHEN NOT MATCHED AND told.outcome = 'refused' THEN
-    INSERT (type, identifier, refused_high, refused_low, reasons)
-    VALUES (told.type, told.identifier, told.high, told.low, told.reasons)
+    INSERT (type, identifier, refused_high, refused_low, reasons, moved)
+    VALUES (told.type, told.identifier, told.high, told.low, told.reasons, told.moved)
 WHEN NOT MATCHED AND told.outcome = 'doubt' THEN
-    INSERT (type, identifier) VALUES (told.type, told.identifier)
+    INSERT (type, identifier, moved) VALUES (told.type, told.identifier, told.moved)
 """
 
 OUTCOMES = pa.schema(
@@ -76,6 +82,7 @@ OUTCOMES = pa.schema(
         ("low", pa.uint64()),
         ("outcome", pa.string()),
         ("reasons", pa.string()),
+        ("moved", pa.int64()),
     ]
 )
 """What became of people: delivered, refused, doubt, deleted, or undecided: perhaps deleted."""
@@ -136,6 +143,7 @@ class Snapshot:
         nothing = [pa.nulls(count, pa.uint64())] * 2
         columns = [pa.repeat(type_, count), pa.array(identifiers, pa.string()), *nothing]
         columns += [pa.repeat("doubt", count), pa.nulls(count, pa.string())]
+        columns += [pa.nulls(count, pa.int64())]
         told = pa.Table.from_arrays(columns, schema=OUTCOMES)
         with self._guarded():
             self._connection.register("told", told)

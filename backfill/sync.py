@@ -14,6 +14,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from backfill import memory, nights
+from backfill.conduct import Observer, Options, Stop
+from backfill.cursors import attribute_of
 from backfill.differences import Differences, changes_of, compare, stored
 from backfill.errors import GuardError, UsageError
 from backfill.guards import Guard
@@ -23,7 +25,7 @@ from backfill.journal import Journal, Part
 from backfill.pipeline import CustomersSource, DeletionsSource, EventsSource, Pipeline
 from backfill.plans import Plan
 from backfill.report.summary import Summary
-from backfill.runs import Observer, Options, SendAll, Stop, carry_out, every_row
+from backfill.runs import SendAll, carry_out, every_row
 from backfill.sender import Work
 from backfill.sources import fingerprint, open_source
 from backfill.versions import take_up
@@ -70,7 +72,7 @@ class _Sync(SendAll):
         """What the plan pass found, and what differs too much from last night."""
         if _compared(job):
             begun = memory.is_unfinished(job.journal, diff=True)
-            self._found = stored(job, plan) if begun else compare(job, plan)
+            self._found = stored(job, plan) if begun else compare(job, plan, nights.windows(job))
         if memory.is_unfinished(job.journal, diff=True):
             return super().guards(job, plan, now_s)
         vanished = _too_many_vanished(job.pipeline, plan, self._found)
@@ -108,6 +110,9 @@ class _Sync(SendAll):
             )
 
 
+_SKIPPED = {"diff": "unchanged", "cursor": "before_window"}
+
+
 def _check_settings(pipeline: Pipeline, options: Options) -> None:
     """Refuse what cannot be synced.
 
@@ -129,6 +134,8 @@ def _check_settings(pipeline: Pipeline, options: Options) -> None:
             next_step="leave --limit out",
         )
     for index, source in enumerate(pipeline.sources):
+        if source.sync_mode == "cursor":
+            attribute_of(source)
         if isinstance(source, EventsSource) and not (
             source.key or source.identical_rows == "collapse"
         ):
@@ -145,10 +152,10 @@ def _deletes(pipeline: Pipeline) -> bool:
     return any(each.sync.vanished == "delete" for each in sources)
 
 
-def _compared(job: Job) -> frozenset[int]:
-    """The files whose people are compared with what was delivered."""
-    sources = job.pipeline.sources
-    return frozenset(each.part for each in job.inputs if sources[each.source].sync_mode == "diff")
+def _compared(job: Job) -> dict[int, str]:
+    """The parts that are compared with what was delivered, and why most rows are skipped."""
+    modes = {each.part: job.pipeline.sources[each.source].sync_mode for each in job.inputs}
+    return {part: _SKIPPED[mode] for part, mode in modes.items() if mode in _SKIPPED}
 
 
 def _nameless(pipeline: Pipeline, plan: Plan) -> int:

@@ -36,6 +36,7 @@ class SourcePlan:
         rows_read: Its rows.
         rejected: Those that would not be sent, before anything is sent.
         nameless: Those of them that do not say who they are about.
+        cursor_max: The latest moment of the cursor's column, in unix microseconds.
         reasons: Rejected rows by reason code.
         skipped: Rows left out, by reason.
         merged: Rows that go out with another row of their person.
@@ -64,6 +65,7 @@ class SourcePlan:
     rows_read: int = 0
     rejected: int = 0
     nameless: int = 0
+    cursor_max: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     merged: int = 0
@@ -96,6 +98,12 @@ class SourcePlan:
         self.rejected += len(rejections)
         for rejection in rejections:
             self.reasons.update({reason.code for reason in rejection.reasons})
+
+    def moved(self, cursor: pa.Int64Array) -> None:
+        """Note how far a chunk's cursor goes, in unix microseconds."""
+        latest = pc.max(cursor).as_py()
+        if latest is not None:
+            self.cursor_max = max(latest, self.cursor_max or latest)
 
     def send(self, lengths: npt.NDArray[np.int64]) -> None:
         """Count operations, of which each has so many bytes."""

@@ -26,8 +26,9 @@ def take_up(job: Job) -> Job:
     if before is not None:
         return replace(job, inputs=before)
     catch_up(journal, job.pipeline, job.folder)
+    kept = set(_unfinished_cursors(job))
     for part in journal.parts():
-        if not _is_lasting(job, part.source):
+        if not _is_lasting(job, part.source) and part.source not in kept:
             journal.drop_part(part.id)
     return replace(job, inputs=list(_taken_up(job)))
 
@@ -42,6 +43,15 @@ def _is_lasting(job: Job, source: int) -> bool:
     """Whether a source's files are known for ever, not only until their next version."""
     sources = job.pipeline.sources
     return source < len(sources) and sources[source].sync_mode == "files"
+
+
+def _unfinished_cursors(job: Job) -> Iterator[int]:
+    """The sources that a cursor reads, and of which not every row was seen to."""
+    for part in job.journal.parts():
+        if part.source < len(job.pipeline.sources):
+            by_cursor = job.pipeline.sources[part.source].sync_mode == "cursor"
+            if by_cursor and not is_done(job.journal, part):
+                yield part.source
 
 
 def _as_before(job: Job) -> list[Input] | None:

@@ -17,7 +17,7 @@ def update(tmp_path):
     """Tell a snapshot what became of people: identifier, content, outcome."""
 
     def updated(snapshot, number, *outcomes, why=None):
-        rows = [("id", who, said, said, outcome, why) for who, said, outcome in outcomes]
+        rows = [("id", who, said, said, outcome, why, None) for who, said, outcome in outcomes]
         columns = [pa.array(each) for each in zip(*rows, strict=True)]
         table = pa.Table.from_arrays(columns, names=OUTCOMES.names).cast(OUTCOMES)
         path = tmp_path / "outcomes.parquet"

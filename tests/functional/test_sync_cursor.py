@@ -1,0 +1,99 @@
+"""A cursor: rows whose moment lies in tonight's window, and a ledger against sending it twice."""
+
+import pytest
+
+PIPELINE = """
+name = "cursor"
+[[source]]
+kind = "customers"
+files = ["customers.csv"]
+identifier = { id = "id" }
+[source.columns]
+updated_at = { type = "timestamp", timezone = "UTC", format = "iso8601" }
+[source.sync]
+mode = "cursor"
+column = "updated_at"
+lookback = "2d"
+
+[[source]]
+kind = "events"
+files = ["events.csv"]
+identifier = { id = "id" }
+name = "seen"
+timestamp = { from = "at", timezone = "UTC", format = "iso8601" }
+key = ["key"]
+unknown_people = "send"
+[source.sync]
+mode = "cursor"
+column = "at"
+lookback = "1d"
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Writes tonight's exports: (id, plan, day) for people, (id, day, key) for events."""
+    (tmp_path / "pipeline.toml").write_text(PIPELINE)
+
+    def write(people, events):
+        lines = [f"{who},{plan},2024-01-{day:02}T00:00:00" for who, plan, day in people]
+        (tmp_path / "customers.csv").write_text("\n".join(["id,plan,updated_at", *lines]) + "\n")
+        lines = [f"{who},2024-01-{day:02}T00:00:00,{key}" for who, day, key in events]
+        (tmp_path / "events.csv").write_text("\n".join(["id,at,key", *lines]) + "\n")
+        return tmp_path / "pipeline.toml"
+
+    return write
+
+
+@pytest.fixture
+def sync(send):
+    """Sync as a scheduler does."""
+    return lambda pipeline, *more: send(pipeline, *more, command="sync")
+
+
+def test_only_the_window_is_sent(source, sync, sandbox):
+    """Rows before the window are left out unread for, those in its overlap are not sent twice."""
+    people = [("a", "gold", 1), ("b", "gold", 10)]
+    events = [("a", 1, "k1"), ("a", 10, "k2")]
+    assert sync(source(people, events)).summary["delivered"] == 4
+    people = [("a", "lost", 1), ("b", "gold", 10), ("c", "gold", 9), ("b2", "gold", 11)]
+    events = [("a", 1, "k0"), ("a", 10, "k2"), ("a", 9, "k3"), ("a", 12, "k4")]
+    done = sync(source(people, events))
+    assert done.code == 0, done.stderr
+    first, second = done.summary["sources"]
+    skipped = {"before_window": 1, "unchanged": 1}
+    assert (first["delivered"], first["skipped_by_reason"]) == (2, skipped)
+    assert (second["delivered"], second["skipped_by_reason"]) == (2, skipped)
+    assert {name: each["attributes"]["plan"] for name, each in sandbox.people().items()} == {
+        "a": "gold",
+        "b": "gold",
+        "c": "gold",
+        "b2": "gold",
+    }
+    assert {each["attributes"]["key"] for each in sandbox.events()} == {"k1", "k2", "k3", "k4"}
+
+
+def test_the_window_moves_with_what_was_seen(source, sync):
+    """It begins where the last one ended, less what it looks back, by the source's own clock."""
+    sync(source([("a", "gold", 1)], [("a", 1, "k1")]))
+    sync(source([("a", "gold", 20)], [("a", 20, "k2")]))
+    done = sync(source([("late", "gold", 17), ("b", "gold", 18)], [("a", 18, "k3")]))
+    first, second = done.summary["sources"]
+    assert (first["delivered"], first["skipped_by_reason"]) == (1, {"before_window": 1})
+    assert (second["delivered"], second["skipped_by_reason"]) == (0, {"before_window": 1})
+
+
+def test_a_sync_after_a_run_knows_what_it_sent(source, sync, send):
+    """What a run has delivered stands in the ledger."""
+    pipeline = source([("a", "gold", 1)], [("a", 1, "k1")])
+    send(pipeline)
+    assert sync(pipeline).summary["this_run"]["requests"] == 0
+
+
+def test_a_column_that_is_no_moment_is_refused(source, sync):
+    """The cursor reads with the column's declared reading."""
+    pipeline = source([("a", "gold", 1)], [("a", 1, "k1")])
+    pipeline.write_text(pipeline.read_text().replace('column = "updated_at"', 'column = "plan"'))
+    done = sync(pipeline)
+    assert done.code == 2
+    assert "[source.columns]" in done.next_step
