@@ -1,11 +1,14 @@
 """`python -m backfill`, and the `backfill` command."""
 
+import os
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Do what the command line asks, and exit as the design's table of exit codes says."""
+    # Arrow's own pool keeps what each of our threads once needed: 70 MB more, and no faster.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from backfill.cli.app import main as command_line  # noqa: PLC0415  # `import backfill` is fast
 
     sys.exit(command_line(sys.argv[1:]))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from backfill.batches import Batch, Packer
 from backfill.delivery.interface import Delivery, Outcome, Refusal
 from backfill.delivery.meter import Meter
+from backfill.delivery.turns import Places
 from backfill.errors import BackfillError, GuardError
 from backfill.findings import rejection
 from backfill.inputs import KINDS
@@ -23,6 +24,10 @@ from backfill.rows import Chunk, Reason, Rejection, Rows
 from backfill.sending import Member, Prepared, RowPlace
 
 BATCHES_UNDER_WAY_MAX = 64
+BATCHES_READY = 4
+"""So many more batches than attempts at the same time: the next ones wait, ready to be sent. Each
+may have half a megabyte, and keeps the chunk that it was read in."""
+
 CEILING_ROWS_MIN = 1_000
 CEILING_BATCHES = 8
 """How far ahead rows may be sent before the journal is asked again: a commit each time, and as
@@ -103,7 +108,7 @@ class Sender:
         self._meter = meter
         self._now_s = now_s
         self._listener = listener
-        self._slots = asyncio.Semaphore(BATCHES_UNDER_WAY_MAX)
+        self._places = Places(BATCHES_READY)
         self._under_way: set[asyncio.Task[None]] = set()
         self._stopped_by: BackfillError | None = None
         self._taking: asyncio.Future[None] | None = None
@@ -178,7 +183,8 @@ class Sender:
                 reader.submit(chunks.close)
 
     async def _dispatch(self, batch: Batch) -> None:
-        await self._slots.acquire()
+        self._places.resize(min(self._meter.concurrency + BATCHES_READY, BATCHES_UNDER_WAY_MAX))
+        await self._places.enter()
         self._check()
         self._allow(batch)
         self._unanswered += 1
@@ -198,7 +204,7 @@ class Sender:
             bug.__cause__ = error
             self.stop(bug)
         finally:
-            self._slots.release()
+            self._places.leave()
 
     def _allow(self, batch: Batch) -> None:
         """Let the journal know, durably, which rows may have been sent, before they are."""

@@ -20,7 +20,8 @@ from backfill.sources.partitions import added, extended
 
 _MAGIC = b"PAR1"
 _MAGIC_ENCRYPTED = b"PARE"
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 18
+"""For each column."""
 _PROBE_ROWS = 64
 
 
@@ -108,7 +109,10 @@ class ParquetSource:
         with _file(self.path) as file:
             rows_max = _rows_max(file, groups, names)
             # A name also selects what is nested below it, or looks so: `a` brings a column `a.b`.
-            for wide in file.iter_batches(rows_max, row_groups=groups, columns=names):
+            # No threads of Arrow's: there are enough here, and each keeps memory of its own.
+            for wide in file.iter_batches(
+                rows_max, row_groups=groups, columns=names, use_threads=False
+            ):
                 batch = wide.slice(min(skip, wide.num_rows)).select(names)
                 skip -= wide.num_rows - batch.num_rows
                 if batch.num_rows:
