@@ -102,7 +102,7 @@ def _events(
         yield Caution(
             "recent_events",
             f"{recent:,} events of {of_source} are younger than 72 h and can trigger campaigns:"
-            f" {_some(sorted(seen.recent_names))}",
+            f" {seen.recent_shown()}",
         )
     if seen.unknown_people and pipeline.unknown_people(source) == "send":
         yield Caution(

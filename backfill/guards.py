@@ -92,11 +92,10 @@ def _events(
 ) -> Iterator[Guard]:
     recent = seen.recent_at(now_s)
     if recent and source.recent_events == "refuse":
-        names = ", ".join(sorted(seen.recent_names)[:3])
         yield Guard(
             "recent_events",
             f"{recent:,} events of {of_source} are younger than 72 h and can trigger campaigns"
-            f" ({names})",
+            f" ({seen.recent_shown()})",
             'set recent_events = "send", "skip" or "hold"',
         )
     if seen.unknown_people and pipeline.unknown_people(source) == "refuse":

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ NAMES_MAX = 1000
 """So many event names are told apart; what comes later counts as OTHER."""
 
 OTHER = "(other names)"
+
+_NAMES_SHOWN = 3
 
 NAME_DAYS_MAX = 30_000
 """So many pairs of a name and a day are counted; beyond, days are put together."""
@@ -143,6 +146,14 @@ class SourcePlan:
         """How many events are younger than 72 hours at some later time; future ones are."""
         since = (now_s - RECENT_S) // 60
         return sum(count for minute, count in self.recent.items() if minute >= since)
+
+    def recent_shown(self) -> str:
+        """Which events are recent, the most frequent first, and when the newest happened."""
+        most = Counter(self.recent_names).most_common(_NAMES_SHOWN)
+        names = ", ".join(f"{name} {count:,}" for name, count in most)
+        left = len(self.recent_names) - len(most)
+        newest = datetime.fromtimestamp(self.last_s or 0, UTC).strftime("%Y-%m-%d %H:%M")
+        return f"{names}{f' and {left:,} more' if left else ''}; the newest: {newest} UTC"
 
 
 @dataclass(slots=True)

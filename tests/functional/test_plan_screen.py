@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, people
+from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, people
 from tests.terminals import in_terminal
 
 HISTORY = "".join(
@@ -70,6 +70,16 @@ def test_long_values_are_warned_of_before_they_are_too_long(show):
     near = f"id,email,note,short\na,a@x.y,{'x' * 950},{'x' * 800}\n"
     text = " ".join(show(HISTORY, customers=near).split())
     assert "come near the 1000 bytes which an attribute may have, or beyond: note " in text
+
+
+def test_recent_events_are_named_and_dated(show):
+    """Who decides about campaigns has to know which events, and how recent they are."""
+    last = ago(hours=3)
+    recent = f"a,seen,{ago(hours=5)},1\na,seen,{last},1\na,left,{ago(hours=4)},1\n"
+    text = " ".join(show(HISTORY + recent).split())
+    newest = last[:16].replace("T", " ")
+    assert "3 events of source 2 (events) are younger than 72 h" in text
+    assert f"(seen 2, left 1; the newest: {newest} UTC)" in text
 
 
 def test_deletions_are_people_too(tmp_path, backfill):
