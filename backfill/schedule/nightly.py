@@ -99,7 +99,7 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
         user=user,
         image=image,
         webhook_env=pipeline.notify.webhook_env if pipeline.notify else None,
-        odd_night=odd_night(hour, minute, _zone(timezone), today) if timezone else None,
+        odd_night=odd_night(hour, minute, _zone(timezone), today) if timezone is not None else None,
     )
 
 

@@ -24,6 +24,8 @@ def systemd(words: Sequence[str]) -> str:
     >>> print(systemd(["/bin/ls", "100 %", "$x"]))
     /bin/ls "100 %%" $$x
     """
+    if set(words[0]) & set("\"'\\"):  # systemd starts no such program by itself
+        words = ["/usr/bin/env", *words]
     program, *arguments = map(systemd_path, words)
     return " ".join([program, *(each.replace("$", "$$") for each in arguments)])
 
