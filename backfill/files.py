@@ -65,3 +65,20 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_lasting(folder: Path) -> None:
+    """Make all files below a folder durable and readable by their owner only.
+
+    Then the folder can be moved into place as a whole: a power cut leaves all of it or nothing.
+
+    Raises:
+        OSError: The disk is full, or reports an error.
+    """
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_directory(path)
+            continue
+        path.chmod(PRIVATE_FILE)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

@@ -1,10 +1,11 @@
 """A job: a pipeline, its files and its journal, bound to one another and to one workspace."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from backfill.errors import GuardError
+from backfill.errors import GuardError, StateError
 from backfill.inputs import Input
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline import Pipeline
@@ -82,6 +83,9 @@ def find_plan(job: Job, *, now_s: float, progress: Progress) -> Plan:
 
     A new one is made when the files, the settings or the limit have changed since; rows that were
     settled before keep what became of them.
+
+    Raises:
+        StateError: The plan that rows went by is damaged.
     """
     folder, meta = job.folder / PLAN_FOLDER, job.journal.meta
     former = str(meta.get("plan", ""))
@@ -90,8 +94,11 @@ def find_plan(job: Job, *, now_s: float, progress: Progress) -> Plan:
         if plan is not None:
             return plan
     settled = job.settled()
-    plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit, former))
-    return plan or make_plan(
+    with suppress(StateError):  # no row went by it: a damaged one is made again
+        plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit, former))
+        if plan is not None:
+            return plan
+    return make_plan(
         job.pipeline,
         job.inputs,
         folder,
@@ -118,7 +125,7 @@ def stored_plan(job: Job) -> Plan | None:
     """The plan that the job went by last, if it is there and can still be read."""
     try:
         return stored(job.folder / PLAN_FOLDER, str(job.journal.meta.get("plan", "")))
-    except (OSError, ValueError):
+    except (OSError, StateError):
         return None
 
 

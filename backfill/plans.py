@@ -17,6 +17,8 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
+from backfill.errors import StateError
+from backfill.files import make_lasting, sync_directory
 from backfill.inputs import Input
 from backfill.journal import Ranges
 from backfill.marks import Former, Marks
@@ -98,9 +100,19 @@ def _short(said: list[Any]) -> str:
 
 
 def stored(folder: Path, key: str) -> Plan | None:
-    """The plan that was made for this key, if it is still there."""
+    """The plan that was made for this key, if it is still there.
+
+    Raises:
+        StateError: It is damaged.
+    """
     path = folder / key / PLAN_FILE
-    return _PLAN.validate_json(path.read_bytes()) if path.exists() else None
+    try:
+        return _PLAN.validate_json(path.read_bytes()) if path.exists() else None
+    except ValueError as error:
+        raise StateError(
+            f"{path}: the plan is damaged",
+            next_step="Restore the state directory from a backup, or start over with --restart.",
+        ) from error
 
 
 def make_plan(  # noqa: PLR0913 - all but three are keywords
@@ -142,8 +154,10 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
         found = Pass(pipeline, inputs, made_in, before, limit, now_s, progress).make()
         plan = Plan(key, now_s, limit, found)
         (made_in / PLAN_FILE).write_bytes(plan.to_json())
+        make_lasting(made_in)
         shutil.rmtree(folder / key, ignore_errors=True)
         made_in.rename(folder / key)
+        sync_directory(folder)
     finally:
         shutil.rmtree(made_in, ignore_errors=True)
     return plan

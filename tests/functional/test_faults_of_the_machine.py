@@ -144,6 +144,20 @@ def test_a_source_that_changes_meanwhile_stops_the_run(tmp_path, between, send, 
     assert sandbox.stats()["events"] == ROWS
 
 
+def test_a_damaged_plan_is_refused_and_restart_makes_it_again(tmp_path, under_way, send, sandbox):
+    """6, and nothing is sent by a plan that nobody can read."""
+    pipeline, command = under_way
+    command.kill()
+    (path,) = (tmp_path / ".backfill/job/plan").glob("*/plan.json")
+    path.write_bytes(path.read_bytes()[:100])
+
+    refused = send(pipeline)
+
+    assert refused.code == 6
+    assert "plan.json: the plan is damaged" in refused.stderr
+    _everything_arrives_once(sandbox, send, pipeline, "--restart")
+
+
 def test_a_laptop_that_slept_goes_on_without_a_burst(tmp_path, start, sandbox):
     """Missed turns are not made up for: what is left takes as long as ever."""
     rate, rows, slept_s = 20, 60, 1.5

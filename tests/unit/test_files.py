@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backfill.files import write_atomically
+from backfill.files import make_lasting, write_atomically
 
 
 def test_a_file_gets_its_content_and_is_private(tmp_path):
@@ -89,3 +89,25 @@ def test_a_missing_directory_is_the_callers_error(tmp_path):
     """It is not made in passing."""
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "a", b"")
+
+
+def test_a_folder_can_be_made_lasting_as_a_whole(tmp_path, monkeypatch):
+    """Every file and folder in it is forced to the disk; files are their owner's only."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    files = [tmp_path / "a/one", tmp_path / "a/b/two"]
+    for file in files:
+        file.write_bytes(b"x")
+        file.chmod(0o644)
+    synced = set()
+    sync = os.fsync
+
+    def fsync(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    make_lasting(tmp_path / "a")
+
+    every = [tmp_path / "a", tmp_path / "a/b", *files]
+    assert synced == {path.stat().st_ino for path in every}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
