@@ -109,7 +109,7 @@ def test_folders_of_a_lake_are_a_column(example, sandbox):
 def test_a_nightly_sync_sends_what_is_new(example, sandbox, tmp_path):
     """All of it in the first night; then who has changed, and the new day."""
     exports = tmp_path / "sample_data" / "exports"
-    assert example("nightly", command="sync")["this_run"]["delivered"] == 9 + 90
+    assert example("lake_nightly", command="sync")["this_run"]["delivered"] == 9 + 90
     users = exports / "users.csv"
     users.write_text(
         users.read_text().replace("101,user1@example.com,team,2", "101,u1@example.org,team,3")
@@ -119,9 +119,9 @@ def test_a_nightly_sync_sends_what_is_new(example, sandbox, tmp_path):
     day = exports / "activity" / "event_date=2024-02-02"
     day.mkdir()
     pq.write_table(table.slice(0, 7), day / "part-00000.parquet")
-    assert example("nightly", command="sync")["this_run"]["delivered"] == 1 + 7
+    assert example("lake_nightly", command="sync")["this_run"]["delivered"] == 1 + 7
     assert sandbox.people()["101"]["attributes"]["seats"] == 3
-    assert example("nightly", command="sync")["this_run"]["requests"] == 0
+    assert example("lake_nightly", command="sync")["this_run"]["requests"] == 0
 
 
 def test_a_newsletter_list_is_people_by_their_address(example, sandbox):
