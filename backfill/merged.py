@@ -1,15 +1,21 @@
 """People who stand in several rows: their attributes, field by field, later values winning."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from backfill.operations import Api, Subjects, too_large
+from backfill.pipeline import Source
 from backfill.rows import Rows
 from backfill.schema import ATTRIBUTES_MAX
-from backfill.values import canonical_json
+from backfill.values import Mask, canonical_json
 
 BUCKET_ROWS = 4096
 """Carrying rows of one file: all their people are in memory together."""
@@ -53,6 +59,31 @@ class MergedPeople:
     def rows(self, part: int, rows: Rows) -> list[str | None]:
         """The same for several rows."""
         return [self.of(part, row) for row in rows.tolist()]
+
+    def put_together(
+        self, source: Source, api: Api, part: int, subjects: Subjects, carriers: Mask
+    ) -> tuple[Subjects, Mask]:
+        """Give carrying rows all that their person has.
+
+        Args:
+            source: What the rows are.
+            api: Which API they are for.
+            part: Their part.
+            subjects: The rows.
+            carriers: Which of them carry a person.
+
+        Returns:
+            The rows, and which of them the API takes: those that carry no person all count.
+        """
+        found = self.rows(part, subjects.rows[carriers])
+        whole = pc.replace_with_mask(
+            subjects.attributes, pa.array(carriers), pa.array(found, pa.string())
+        )
+        subjects = replace(subjects, attributes=pc.fill_null(whole, ""))
+        fits = np.ones(len(subjects), np.bool_)
+        fits[carriers] = np.array([each is not None for each in found], np.bool_)
+        fits[carriers] &= ~too_large(source, api, subjects.take(carriers))
+        return subjects, fits
 
     def _path(self, part: int, bucket: int) -> Path:
         return self._folder / f"{part}-{bucket}"

@@ -58,6 +58,10 @@ def files(folder: Path) -> dict[str, Path]:
     return {name.removesuffix(".parquet"): folder / name for name in SCHEMAS}
 
 
+HEAVY_CHARS = 7_000
+"""Fewer characters of attributes never make an operation of 32,000 bytes."""
+
+
 class PeopleFiles:
     """The files of one plan, being written.
 
@@ -91,22 +95,35 @@ class PeopleFiles:
             if batch.num_rows:
                 self._writers[name].write_batch(batch)
 
-    def resolve(self, marks: Marks, merged: MergedPeople, parts: frozenset[int]) -> None:
+    def resolve(
+        self, marks: Marks, merged: MergedPeople, parts: frozenset[int]
+    ) -> set[tuple[int, int]]:
         """Take what the marks say about who stands in several rows.
 
         Args:
             marks: The marks of all rows.
             merged: What the rows of each merged person say together.
             parts: The parts whose rows a sync compares.
+
+        Returns:
+            The rows, with their parts, whose person may be too much for the API.
         """
+        heavy: set[tuple[int, int]] = set()
         for part, marked in (each for each in marks.every() if each[0] in parts):
             gone = marked["row"][np.isin(marked["kind"], (Mark.MERGED, *SKIPPED))]
             self.add({LEFT_OUT_FILE: _batch(LEFT_OUT_FILE, *_places(part, gone))})
             carriers = marked["row"][marked["kind"] == Mark.CARRIER]
             # What is too much for the API is refused: any content does.
-            said = [(each or "").encode() for each in merged.rows(part, carriers)]
+            texts = merged.rows(part, carriers)
+            said = [(each or "").encode() for each in texts]
+            heavy.update(
+                (part, row)
+                for row, each in zip(carriers.tolist(), texts, strict=True)
+                if each is None or len(each) > HEAVY_CHARS
+            )
             places = _places(part, carriers)
             self.add({MERGED_FILE: _batch(MERGED_FILE, *places, *_halves(identity.hashes(said)))})
+        return heavy
 
 
 def compared(pipeline: Pipeline, inputs: Sequence[Input]) -> frozenset[int]:

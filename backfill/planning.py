@@ -20,12 +20,11 @@ from backfill.marks import SKIPPED, Former, Mark, Marked
 from backfill.merged import MergedPeople
 from backfill.operations import (
     Subjects,
-    encode,
     event_contents,
-    event_ids,
     event_keys,
     sizes,
 )
+from backfill.overfull import overfull
 from backfill.people import PEOPLE_FILE, PeopleFiles
 from backfill.pipeline import EventsSource, Pipeline, Source
 from backfill.proof import Decision, Readings, prove
@@ -40,6 +39,7 @@ from backfill.stage import (
     chunk_key,
     chunks_of,
     digest_of,
+    first_operations,
     in_order,
     transforms_of,
     unknown_person,
@@ -53,8 +53,8 @@ SAMPLES_MAX = 3
 Progress = Callable[[int], None]
 """Is told, now and then, how many more rows were looked at."""
 
-REJECTIONS_FILES = ("rejections.jsonl", "rejections-again.jsonl")
-"""What the first look rejects, and what the second: each in the order of files and rows."""
+REJECTIONS_FILES = ("rejections.jsonl", "rejections-again.jsonl", "rejections-overfull.jsonl")
+"""What each look at the rows rejects, each in the order of files and rows."""
 
 
 def nobody(_: int) -> None:
@@ -204,7 +204,9 @@ class Pass:
             self._account(found)
             self._look_again(stage, found.parts, rejections_again)
             compared = people.compared(self._pipeline, self._inputs)
-            self._people.resolve(self._together.marks, self._merged, compared)
+            heavy = self._people.resolve(self._together.marks, self._merged, compared)
+        if heavy:
+            self._refuse_overfull(stage, found.parts, heavy)
         for judge, source in zip(stage.judges, self._sources, strict=True):
             source.reserved = sorted(judge.reserved)
             source.attributes = sorted(judge.attributes)
@@ -328,20 +330,9 @@ class Pass:
         if index in self._transforms:
             self._chunks[chunk_key(staged)] = digest_of(staged.judged.subjects)
         if index not in self._samples and len(staged.judged.subjects):
-            self._samples[index] = self._first_operations(staged)
+            self._samples[index] = first_operations(self._pipeline, staged, SAMPLES_MAX)
         rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
         self._progress(chunk.end.row - chunk.first_row)
-
-    def _first_operations(self, staged: Staged) -> list[str]:
-        """The first operations of a chunk, as they would be sent."""
-        source = self._pipeline.sources[staged.place.source]
-        subjects = staged.judged.subjects
-        first = subjects.take(np.arange(min(SAMPLES_MAX, len(subjects))))
-        ids = None
-        if isinstance(source, EventsSource):
-            ids = event_ids(source, self._pipeline.namespace, first)
-        operations = encode(source, self._pipeline.destination.api, first, ids)
-        return [bytes(operations.json(at, at + 1)).decode() for at in range(len(first))]
 
     def _account(self, found: Found) -> None:
         for index, source in enumerate(self._sources):
@@ -370,6 +361,20 @@ class Pass:
             for at in np.flatnonzero(marked["kind"] == Mark.UNKNOWN_PERSON):
                 unknown = unknown_person(self._pipeline, staged, int(subjects.rows[at]))
                 rejections.write(rejection_line(part, unknown))
+
+    def _refuse_overfull(self, stage: Stage, parts: set[int], heavy: set[tuple[int, int]]) -> None:
+        """Reject people whose rows together are more than the API takes."""
+        chunks = chunks_of([each for each in self._inputs if each.part in parts], self._limit)
+        marks, merged = self._together.marks, self._merged
+        with self._rejections[2].open("wb") as rejections:
+            for staged, mark, rejected in overfull(
+                self._pipeline, stage, marks, merged, heavy, chunks
+            ):
+                source = self._sources[staged.place.source]
+                source.reject([rejected])
+                source.merged -= mark == Mark.MERGED
+                source.operations -= mark == Mark.CARRIER
+                rejections.write(rejection_line(staged.place.part, rejected))
 
     def _keep_people(self, part: int, subjects: Subjects, marked: Marked) -> None:
         """Keep what the rows of merged people say, with the rows that carry them."""

@@ -2,12 +2,10 @@
 
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from backfill.changes import Changes
 from backfill.errors import UsageError
@@ -17,7 +15,7 @@ from backfill.job import Job
 from backfill.journal import Ranges, Settlement
 from backfill.marks import SKIPPED, Mark, Marked, Marks
 from backfill.merged import MergedPeople
-from backfill.operations import Operations, Subjects, event_ids, too_large
+from backfill.operations import Operations, Subjects, event_ids
 from backfill.pipeline import EventsSource, Pipeline
 from backfill.plans import Plan
 from backfill.reasons import reason
@@ -225,15 +223,9 @@ class Preparing:
         carriers = marked["kind"] == Mark.CARRIER
         if not carriers.any():
             return subjects, stays
-        found = self._merged.rows(staged.place.part, subjects.rows[carriers])
-        whole = pc.replace_with_mask(
-            subjects.attributes, pa.array(carriers), pa.array(found, pa.string())
-        )
-        fits = np.array([each is not None for each in found])
-        subjects = replace(subjects, attributes=pc.fill_null(whole, ""))
         source = self._pipeline.sources[staged.place.source]
-        api = self._pipeline.destination.api
-        stays[carriers] = fits & ~too_large(source, api, subjects.take(carriers))
+        api, part = self._pipeline.destination.api, staged.place.part
+        subjects, stays = self._merged.put_together(source, api, part, subjects, carriers)
         for row in subjects.rows[~stays].tolist():
             prepared.rejections.append(rejection(staged.chunk, row, (reason("too_large_merged"),)))
         return subjects.take(stays), stays

@@ -15,8 +15,8 @@ import xxhash
 from backfill.findings import rejection
 from backfill.inputs import Input, Place
 from backfill.instants import Reading
-from backfill.operations import Api, Operations, Subjects, encode
-from backfill.pipeline import Pipeline, Source
+from backfill.operations import Api, Operations, Subjects, encode, event_ids
+from backfill.pipeline import EventsSource, Pipeline, Source
 from backfill.reasons import reason
 from backfill.rows import Chunk, Position, Rejection, Rows
 from backfill.schema import Judge, Judged
@@ -103,6 +103,18 @@ def operations_of(
             operations = encode(source, chosen, some, some_ids)
             made.append(replace(operations, part=staged.place.part, origin=staged.chunk))
     return tuple(made)
+
+
+def first_operations(pipeline: Pipeline, staged: Staged, count: int) -> list[str]:
+    """The first operations of a chunk, as they would be sent."""
+    source = pipeline.sources[staged.place.source]
+    subjects = staged.judged.subjects
+    first = subjects.take(np.arange(min(count, len(subjects))))
+    ids = None
+    if isinstance(source, EventsSource):
+        ids = event_ids(source, pipeline.namespace, first)
+    operations = encode(source, pipeline.destination.api, first, ids)
+    return [bytes(operations.json(at, at + 1)).decode() for at in range(len(first))]
 
 
 def unknown_person(pipeline: Pipeline, staged: Staged, row: int) -> Rejection:
