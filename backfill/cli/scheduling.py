@@ -41,7 +41,7 @@ def schedule(  # noqa: PLR0913 - the options of the command
         typer.Option("--output", "-o", metavar="DIR", help="Write the files there instead."),
     ] = None,
 ) -> Ending:
-    """Print what starts a sync every night: a crontab line, systemd units, a CronJob."""
+    """Print the nightly job for cron, systemd or Kubernetes."""
     import orjson
 
     from backfill.schedule import files
