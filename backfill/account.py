@@ -24,6 +24,9 @@ from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Sum
 from backfill.sender import Listener
 from backfill.telling import content_of
 
+STATUS_EVERY_S = 0.5
+"""The journal is written up to sixty times a second; nobody looks at the status so often."""
+
 
 class Told(Protocol):
     """Is told of settled rows."""
@@ -103,7 +106,7 @@ class Account:
 
     def listener(self, told: Told) -> Listener:
         """Passes on what the send pass does, and keeps the status file up to date."""
-        return _Listener(told, self)
+        return _Listener(told, self, self._clock)
 
     def settled(self, rows: int) -> None:
         """So many more rows were settled, or settled again."""
@@ -314,15 +317,19 @@ class Account:
 
 
 class _Listener:
-    def __init__(self, told: Told, account: Account) -> None:
-        self._told, self._account = told, account
+    def __init__(self, told: Told, account: Account, clock: Clock) -> None:
+        self._told, self._account, self._clock = told, account, clock
+        self._shown_s = -STATUS_EVERY_S
 
     def settled(self, rows: int, rejected: int) -> None:
         self._account.settled(rows)
         self._told.settled(rows, rejected)
 
     def committed(self) -> None:
-        self._account.show("running")
+        now_s = self._clock.since_start_s()
+        if now_s >= self._shown_s + STATUS_EVERY_S:
+            self._shown_s = now_s
+            self._account.show("running")
 
 
 def unwritten(folder: Path, failure: OSError) -> StateError:
