@@ -8,7 +8,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check format bench storm mutants clean
+.PHONY: help demo test check format bench storm mutants soak clean
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -44,6 +44,9 @@ storm: .venv/.installed-test ## kill it a thousand times, cut the power, and pri
 
 mutants: .venv/.installed-test ## plant known mistakes one by one and see whether the tests find them
 	@$(BIN)/python tests/mutants.py $(ARGS)
+
+soak: .venv/.installed-test ## run again and again in one process and see whether anything grows (MINUTES=30)
+	@$(BIN)/python tests/soak.py
 
 clean: ## remove what make made; the state of jobs stays
 	@rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
