@@ -95,3 +95,30 @@ def test_basic():
     header = Credentials("site", "canary").basic()
 
     assert b64decode(header.removeprefix("Basic ")) == b"site:canary"
+
+
+def test_what_systemd_hands_over_wins_over_the_file(tmp_path):
+    """`LoadCredential=` shows as the group's to read, and is the unit's alone all the same."""
+    handed_over = tmp_path / "customerio.toml"
+    handed_over.write_text('site_id = "unit"\napi_key = "key"\n')
+    handed_over.chmod(0o440)
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    found = find_credentials(env, tmp_path / "other.toml", "https://track.customer.io")
+    assert found.site_id == "unit"
+    env |= {"CUSTOMERIO_SITE_ID": "env", "CUSTOMERIO_API_KEY": "key"}
+    assert find_credentials(env, None, "https://track.customer.io").site_id == "env"
+
+
+def test_a_unit_without_credentials_goes_on_to_the_file(tmp_path):
+    """Systemd's directory may hold those of something else."""
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert find_credentials(env, None, "http://127.0.0.1:8025").site_id == "sandbox"
+
+
+def test_what_systemd_hands_over_is_not_everybodys(tmp_path):
+    """Others may not read it either."""
+    handed_over = tmp_path / "customerio.toml"
+    handed_over.write_text('site_id = "unit"\napi_key = "key"\n')
+    handed_over.chmod(0o444)
+    with pytest.raises(CredentialsError, match="read by others"):
+        find_credentials({"CREDENTIALS_DIRECTORY": str(tmp_path)}, None, "https://x.example")
