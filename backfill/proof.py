@@ -1,6 +1,7 @@
 """How the moments of each column are written: declared, or proved over the whole column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -136,7 +137,7 @@ def _look(
     wanted = None if transform else {each.column for each in questions}
     left = limit
     for each in inputs:
-        for chunk in each.file.chunks(columns=wanted):
+        for chunk in _read_ahead(each.file.chunks(columns=wanted)):
             taken = first_rows(chunk, left)
             if transform:
                 taken = transform.apply(taken, each.name).chunk
@@ -145,6 +146,15 @@ def _look(
                 left -= chunk.end.row - chunk.first_row
                 if left <= 0:
                     return
+
+
+def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks; the next one is read in another thread while one is looked at."""
+    with ThreadPoolExecutor(1) as reader:
+        pending = reader.submit(next, chunks, None)
+        while (chunk := pending.result()) is not None:
+            pending = reader.submit(next, chunks, None)
+            yield chunk
 
 
 def _add(source: Source, chunk: Chunk, questions: Sequence[_Question]) -> None:
