@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 KILLS = int(os.environ.get("KILLS", "1000"))
 ROWS_A_KILL = int(os.environ.get("ROWS_A_KILL", "5200"))
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "20000"))
+PAIRS = int(os.environ.get("PAIRS", "100"))
 SEED = int(os.environ.get("SEED", "1000"))
 PIECE_KILLS = 25
 HARM = "lost, phantom, duplicated, misreported, out of order, with differing bytes"
@@ -49,6 +50,8 @@ def pieces() -> Iterator[tuple[str, dict[str, str]]]:
     """Each piece: the test, and its settings."""
     if POWER_CUTS:
         yield "test_power_cuts.py", {"POWER_CUTS": str(POWER_CUTS)}
+    if PAIRS:
+        yield "test_fault_pairs.py", {"PAIRS": str(PAIRS)}
     for seed in range(SEED, SEED + -(-KILLS // PIECE_KILLS)):
         left = KILLS - (seed - SEED) * PIECE_KILLS
         yield (
