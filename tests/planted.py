@@ -229,9 +229,16 @@ BUGS = (
     _bug(
         "small files are not forced to the disk",
         "files.py",
-        "            os.fsync(file.fileno())\n",
-        "",
+        "            os.fsync(file.fileno())\n        temporary.replace(path)\n",
+        "        temporary.replace(path)\n",
         "unit/test_files.py",
+    ),
+    _bug(
+        "a plan is put in place before it is on the disk",
+        "plans.py",
+        "        make_lasting(made_in)\n",
+        "",
+        "functional/test_secrets.py",
     ),
     _bug(
         "what is under way has no bound",
