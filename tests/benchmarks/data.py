@@ -1,5 +1,9 @@
-"""The files that the benchmarks send, the same for every seed, and their pipeline files."""
+"""The files that the benchmarks send, the same for every seed, and their pipeline files.
 
+Started as `python tests/benchmarks/data.py FOLDER PIPELINE ROWS`.
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +110,7 @@ def _customers(rows: int, chance: np.random.Generator) -> pa.Table:
 
 def _texts(form: str, numbers: np.ndarray) -> pa.StringArray:
     return pa.array(np.char.mod(form, numbers))
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]), {sys.argv[2]}, int(sys.argv[3]))
