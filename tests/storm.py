@@ -82,7 +82,12 @@ def run(test: str, env: dict[str, str]) -> tuple[Counter[str], str]:
         figures: Counter[str] = Counter()
         for each in properties:
             figures[each.get("name", "")] += int(each.get("value", "0"))
-        return figures, "" if ended.returncode == 0 else f"FAILED\n{ended.stdout[-4000:]}"
+        return (
+            figures,
+            ""
+            if ended.returncode == 0
+            else f"FAILED\n{ended.stdout[-4000:]}{ended.stderr[-1000:]}",
+        )
 
 
 if __name__ == "__main__":
