@@ -14,6 +14,8 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$each -c '$(RECENT)' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
+# Tests wait for processes more than they work.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 help: ## print this list
@@ -23,7 +25,7 @@ demo: .venv/.installed ## run the sample pipeline into a sandbox on this machine
 	@$(BIN)/backfill demo $(ARGS)
 
 test: .venv/.installed-test ## run every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: .venv/.installed-tools ## look at style, types, imports and the README without running anything
 	@$(BIN)/ruff format --check --quiet .

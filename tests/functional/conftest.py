@@ -1,6 +1,7 @@
 """What the tests of the whole program share: a way to start it, and a workspace to send to."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from tests.checker import check_law
 from tests.programs import Command, Ended, forking
 from tests.workspaces import Workspace, workspace
+
+
+QUIET_S = 0.03
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +33,18 @@ def _workspace():
 def sandbox(_workspace: Workspace):
     """A workspace where nothing ever arrived, and which behaves well."""
     _workspace.reset()
+    time.sleep(QUIET_S)
+    while _workspace.stats()["requests"]:  # the last words of a process that was killed
+        _workspace.reset()
+        time.sleep(QUIET_S)
     return _workspace
 
 
 @pytest.fixture
 def clean_env():
-    """The environment of a user who has no credentials set."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("CUSTOMERIO_")}
+    """The environment of a user who has no credentials set, and whose terminal says its size."""
+    ours = ("CUSTOMERIO_", "COLUMNS", "LINES")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 
 @pytest.fixture
