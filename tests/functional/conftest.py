@@ -11,7 +11,6 @@ from tests.checker import check_law
 from tests.programs import Command, Ended, forking
 from tests.workspaces import Workspace, workspace
 
-
 QUIET_S = 0.03
 
 
