@@ -32,6 +32,7 @@ check: .venv/.installed-tools ## look at style, types, imports and the README wi
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python tests/sizes.py
 	@if grep -q '\[\[\[cog' README.md; then $(BIN)/cog --check README.md; fi
 
 format: .venv/.installed-tools ## write the code in the one style
