@@ -251,4 +251,5 @@ def test_a_decided_format_reads_back_what_was_written(days, form):
 @given(st.lists(st.text(max_size=30) | st.none(), max_size=20))
 def test_no_column_breaks_the_evidence(texts):
     """Whatever the text, there is a decision."""
-    gather(pa.array(texts, pa.string())).decide()
+    decision = gather(pa.array(texts, pa.string())).decide()
+    assert isinstance(decision, Reading | Ambiguity | NoFormat)
