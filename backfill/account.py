@@ -13,16 +13,16 @@ from backfill.errors import BackfillError, ExitCode, StateError, first_of
 from backfill.job import Job, counts_of, named_state_dir, rows_read, source_parts, stored_plan
 from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline import Pipeline
-from backfill.plans import Plan
-from backfill.recording import recorded, save_course
+from backfill.planning.plans import Plan
 from backfill.report.course import COURSE_FILE, Course
 from backfill.report.html import write_report
+from backfill.report.recording import recorded, save_course
 from backfill.report.redaction import Redact
 from backfill.report.rejected import RejectedRow, write_rejected
 from backfill.report.status import STATUS_FILE, State, Status, write_status
 from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
+from backfill.report.telling import content_of
 from backfill.sender import Listener
-from backfill.telling import content_of
 
 STATUS_EVERY_S = 0.5
 """The journal is written up to sixty times a second; nobody looks at the status so often."""

@@ -9,17 +9,17 @@ from backfill.account import unwritten
 from backfill.clock import Clock
 from backfill.conduct import Options
 from backfill.errors import ExitCode, SourceChangedError
-from backfill.former import Short, remember
-from backfill.guards import Guard, refusals
 from backfill.inputs import Input, bind, open_inputs
 from backfill.job import PLAN_FOLDER, Job, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline import Pipeline
-from backfill.planning import REJECTIONS_FILES, Progress, nobody
-from backfill.plans import Plan
+from backfill.planning.first_pass import REJECTIONS_FILES, Progress, nobody
+from backfill.planning.former import Short, remember
+from backfill.planning.guards import Guard, refusals
+from backfill.planning.plans import Plan
+from backfill.planning.spool import read_rejections
 from backfill.report.rejected import RejectedRow, write_rejected
 from backfill.rows import Rejection
-from backfill.spool import read_rejections
 
 EXAMPLES_MAX = 3
 

@@ -9,8 +9,8 @@ from typing import Protocol
 from backfill.account import Account
 from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError
-from backfill.guards import Guard
-from backfill.plans import Plan
+from backfill.planning.guards import Guard
+from backfill.planning.plans import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os.path import relpath
 
+from backfill.encoding.layout import require_columns
 from backfill.errors import SourceChangedError
 from backfill.journal import Journal, Part
-from backfill.layout import require_columns
 from backfill.pipeline import Pipeline
 from backfill.sources import Fingerprint, Source, expand, fingerprint, open_source, partitions_of
 

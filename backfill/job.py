@@ -9,8 +9,8 @@ from backfill.errors import GuardError, StateError
 from backfill.inputs import Input
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline import Pipeline
-from backfill.planning import Progress
-from backfill.plans import Plan, base_key, keep_only, key_of, make_plan, stored
+from backfill.planning.first_pass import Progress
+from backfill.planning.plans import Plan, base_key, keep_only, key_of, make_plan, stored
 
 STATE_FOLDER = ".backfill"
 PLAN_FOLDER = "plan"

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill import identity
+from backfill.encoding.members import Parts, join
+from backfill.encoding.values import escaped
 from backfill.instants import seconds
-from backfill.members import Parts, join
 from backfill.pipeline import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rows
-from backfill.values import escaped
 
 V2_BYTES_MAX = 32_000
 """A v2 operation may have 32 kb; kb read as 1000 (Track OpenAPI)."""

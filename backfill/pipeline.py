@@ -24,18 +24,18 @@ from pydantic import (
     model_validator,
 )
 
-from backfill.amounts import Allowance as Allowance  # noqa: PLC0414 - a setting like the others
-from backfill.amounts import (
+from backfill.errors import UsageError
+from backfill.instants import Reading, validate_reading
+from backfill.settings.amounts import Allowance as Allowance  # noqa: PLC0414 - a setting like the others
+from backfill.settings.amounts import (
     AllowanceSetting,
     DurationSetting,
     Moment,
     MomentSetting,
     Settings,
 )
-from backfill.errors import UsageError
-from backfill.instants import Reading, validate_reading
-from backfill.mistakes import mistakes
-from backfill.unattended import Notify, Sync
+from backfill.settings.mistakes import mistakes
+from backfill.settings.unattended import Notify, Sync
 
 IdentifierType = Literal["id", "email", "cio_id"]
 ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "json"]

@@ -12,19 +12,27 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill import memory
 from backfill.conduct import Observer, Options, Stop
+from backfill.encoding.values import Mask, as_mask, canonical_json
 from backfill.errors import UsageError
-from backfill.guards import Guard
 from backfill.identity import person_key
 from backfill.inputs import Input, bind, of_kind
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal, Settlement
-from backfill.marks import Mark, Marks
-from backfill.merged import merge
+from backfill.judging.stage import (
+    Staged,
+    chunks_of,
+    operations_of,
+    stage_of,
+    unknown_person,
+)
 from backfill.operations import Subjects, event_ids
 from backfill.pipeline import EventsSource, Pipeline
-from backfill.plans import Plan
+from backfill.planning.guards import Guard
+from backfill.planning.marks import Mark, Marks
+from backfill.planning.merged import merge
+from backfill.planning.plans import Plan
+from backfill.planning.tally import RECENT_S
 from backfill.report.mended import Mended, MendedRow, read_mended
 from backfill.report.rejected import REJECTED_FILE, RejectedRow
 from backfill.report.summary import Summary
@@ -32,15 +40,7 @@ from backfill.rows import Chunk, Position, Reason, Rows, Values
 from backfill.runs import carry_out
 from backfill.sending import Member, Prepared, RowPlace
 from backfill.sources import Source
-from backfill.stage import (
-    Staged,
-    chunks_of,
-    operations_of,
-    stage_of,
-    unknown_person,
-)
-from backfill.tally import RECENT_S
-from backfill.values import Mask, as_mask, canonical_json
+from backfill.syncing import memory
 
 CHUNK_ROWS = 10_000
 

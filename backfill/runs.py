@@ -12,9 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from backfill import guards, memory
 from backfill.account import Account
-from backfill.changes import Changes
 from backfill.clock import Clock
 from backfill.conduct import Observer, Options, Silent, Stop
 from backfill.delivery.credentials import Credentials, find_credentials
@@ -33,15 +31,18 @@ from backfill.job import (
     plan_of,
 )
 from backfill.journal import Journal, forget
-from backfill.marks import Marks
-from backfill.merged import MergedPeople
+from backfill.judging.stage import stage_of
 from backfill.pipeline import Pipeline
-from backfill.plans import Plan
+from backfill.planning import guards
+from backfill.planning.marks import Marks
+from backfill.planning.merged import MergedPeople
+from backfill.planning.plans import Plan
 from backfill.report.summary import Summary
 from backfill.sender import Sender, Work
 from backfill.sending import Decided, FirstTime, Preparing
-from backfill.snapshot import Snapshot
-from backfill.stage import stage_of
+from backfill.syncing import memory
+from backfill.syncing.changes import Changes
+from backfill.syncing.snapshot import Snapshot
 
 Result = TypeVar("Result")
 

@@ -15,9 +15,9 @@ from backfill.delivery.interface import Delivery, Outcome, Refusal
 from backfill.delivery.meter import Meter
 from backfill.delivery.turns import Places
 from backfill.errors import BackfillError, GuardError
-from backfill.findings import rejection
 from backfill.inputs import KINDS
 from backfill.journal import CommitClock, Journal, Settlement
+from backfill.judging.findings import rejection
 from backfill.pipeline import Allowance
 from backfill.reasons import SENTENCES, reason
 from backfill.rows import Chunk, Reason, Rejection, Rows

@@ -7,20 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from backfill.changes import Changes
+from backfill.encoding.values import Mask
 from backfill.errors import UsageError
-from backfill.findings import rejection
 from backfill.inputs import Input, Place, of_kind
 from backfill.job import Job
 from backfill.journal import Ranges, Settlement
-from backfill.marks import SKIPPED, Mark, Marked, Marks
-from backfill.merged import MergedPeople
-from backfill.operations import Operations, Subjects, event_ids
-from backfill.pipeline import EventsSource, Pipeline
-from backfill.plans import Plan
-from backfill.reasons import reason
-from backfill.rows import START, Chunk, Reason, Rejection, Rows
-from backfill.stage import (
+from backfill.judging.findings import rejection
+from backfill.judging.stage import (
     THREADS,
     Stage,
     Staged,
@@ -31,8 +24,15 @@ from backfill.stage import (
     operations_of,
     unknown_person,
 )
-from backfill.tally import RECENT_S
-from backfill.values import Mask
+from backfill.operations import Operations, Subjects, event_ids
+from backfill.pipeline import EventsSource, Pipeline
+from backfill.planning.marks import SKIPPED, Mark, Marked, Marks
+from backfill.planning.merged import MergedPeople
+from backfill.planning.plans import Plan
+from backfill.planning.tally import RECENT_S
+from backfill.reasons import reason
+from backfill.rows import START, Chunk, Reason, Rejection, Rows
+from backfill.syncing.changes import Changes
 
 RowPlace = tuple[int, int]
 """A row of a job: its part and its number."""

@@ -2,8 +2,8 @@
 
     summary = sync(Pipeline.load("acme.toml"))
 
-What was delivered is remembered person by person (`backfill.memory`): whoever differs tonight is
-sent, whoever is as before is skipped, whoever is named no more is kept or deleted.
+What was delivered is remembered person by person (`backfill.syncing.memory`): whoever differs
+tonight is sent, whoever is as before is skipped, whoever is named no more is kept or deleted.
 """
 
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from backfill import memory, nights
 from backfill.conduct import Observer, Options, Stop
-from backfill.cursors import attribute_of
-from backfill.differences import Differences, changes_of, compare, stored
 from backfill.errors import GuardError, UsageError
-from backfill.guards import Guard
 from backfill.inputs import Input
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal, Part
 from backfill.pipeline import CustomersSource, DeletionsSource, EventsSource, Pipeline
-from backfill.plans import Plan
+from backfill.planning.cursors import attribute_of
+from backfill.planning.guards import Guard
+from backfill.planning.plans import Plan
 from backfill.report.summary import Summary
 from backfill.runs import SendAll, carry_out, every_row
 from backfill.sender import Work
 from backfill.sources import fingerprint, open_source
-from backfill.versions import take_up
+from backfill.syncing import memory, nights
+from backfill.syncing.differences import Differences, changes_of, compare, stored
+from backfill.syncing.versions import take_up
 
 
 def sync(

@@ -266,8 +266,8 @@ BUGS = (
         "values.py",
         "finite = pc.is_finite(column)",
         "finite = pc.is_valid(column)",
-        "unit/test_values.py",
-        "unit/test_cells.py",
+        "unit/test_encoding_values.py",
+        "unit/test_encoding_cells.py",
     ),
     _bug(
         "formulas reach the report",

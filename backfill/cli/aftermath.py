@@ -13,7 +13,6 @@ from backfill.conduct import Options
 from backfill.errors import StateError
 from backfill.job import folder_of
 from backfill.journal.directory import prepared
-from backfill.notifying import SENT, notify
 from backfill.pipeline import Pipeline
 from backfill.report.history import (
     HISTORY_FOLDER,
@@ -24,6 +23,7 @@ from backfill.report.history import (
     write_call,
 )
 from backfill.report.metrics import write_metrics
+from backfill.report.notifying import SENT, notify
 from backfill.report.summary import Summary
 
 Done = Callable[[Summary], None]

@@ -9,8 +9,8 @@ import orjson
 
 from backfill.cli.exits import Ending
 from backfill.errors import ExitCode
-from backfill.notifying import SENT
 from backfill.report.history import HISTORY_FOLDER, Call, read_history
+from backfill.report.notifying import SENT
 from backfill.report.tables import table
 
 _COUNTS = ("delivered", "rejected", "skipped")

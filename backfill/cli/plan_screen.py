@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from backfill.advice import warnings_of
 from backfill.check import Planned
 from backfill.cli.paragraphs import bar, histogram, joined, width, wrapped
 from backfill.cli.screens import (
@@ -20,14 +19,15 @@ from backfill.cli.screens import (
     titled_sources,
 )
 from backfill.conduct import Options
-from backfill.former import Short, short_of
 from backfill.instants import NATIVE
 from backfill.pipeline import Pipeline
-from backfill.plans import Plan
-from backfill.proof import Decision
+from backfill.planning.advice import warnings_of
+from backfill.planning.former import Short, short_of
+from backfill.planning.plans import Plan
+from backfill.planning.proof import Decision
+from backfill.planning.tally import SourcePlan
 from backfill.report.summary import size
 from backfill.report.tables import counted
-from backfill.tally import SourcePlan
 
 _NAMES_SHOWN = 6
 _NAME_WIDTH_MAX = 32

@@ -14,9 +14,9 @@ from backfill.cli import figures
 from backfill.cli.figures import Figures
 from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError, InterruptedRunError
-from backfill.guards import Guard
 from backfill.journal import Counts
-from backfill.plans import Plan
+from backfill.planning.guards import Guard
+from backfill.planning.plans import Plan
 
 Ask = Callable[[Plan, list[Guard], int], bool]
 """Shows a plan, of which so many rows are left to do, and says whether to start."""

@@ -8,17 +8,17 @@ from typing import Any
 
 import orjson
 
-from backfill.advice import warnings_of
 from backfill.check import Planned
 from backfill.cli.exits import shown
 from backfill.cli.paragraphs import joined, width, wrapped
 from backfill.conduct import Options
 from backfill.pipeline import Pipeline
-from backfill.plans import Plan
+from backfill.planning.advice import warnings_of
+from backfill.planning.plans import Plan
+from backfill.planning.tally import SourcePlan
 from backfill.reasons import SENTENCES
 from backfill.report.summary import duration, size
 from backfill.report.tables import counted, table, titled
-from backfill.tally import SourcePlan
 
 API_RATE_MAX = 1000
 """Requests per second that the Track API takes (Track OpenAPI)."""

@@ -19,10 +19,10 @@ from backfill.clock import Clock
 from backfill.conduct import Observer, Options, Stop
 from backfill.delivery.destination import destination, is_loopback
 from backfill.errors import ExitCode
-from backfill.guards import Guard
 from backfill.job import folder_of
 from backfill.pipeline import Pipeline
-from backfill.plans import Plan
+from backfill.planning.guards import Guard
+from backfill.planning.plans import Plan
 from backfill.report.html import REPORT_FILE
 from backfill.report.rejected import REJECTED_FILE
 from backfill.report.summary import Summary

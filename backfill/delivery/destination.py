@@ -2,8 +2,8 @@
 
 from urllib.parse import SplitResult, urlsplit
 
-from backfill.addresses import is_loopback_host
 from backfill.errors import UsageError
+from backfill.settings.addresses import is_loopback_host
 
 HOSTS = {
     "us": "https://track.customer.io",

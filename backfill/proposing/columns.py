@@ -6,15 +6,15 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill import cells, values
-from backfill.findings import any_of
+from backfill.encoding import cells, values
+from backfill.encoding.values import Encoded, as_mask, null_where
 from backfill.instants import Evidence
+from backfill.judging.findings import any_of
+from backfill.judging.schema import VALUE_BYTES_MAX
 from backfill.proposing import names
 from backfill.proposing.distinct import Distinct
 from backfill.proposing.moments import Moments, moments_of
 from backfill.rows import Chunk, Rows
-from backfill.schema import VALUE_BYTES_MAX
-from backfill.values import Encoded, as_mask, null_where
 
 LIKE_NULL = (
     *("NULL", "null", "Null", "(null)", "\\N", "nil", "None", "none", "undefined", "NaN", "nan"),

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from backfill.layout import is_reserved
-from backfill.proposing.columns import ColumnLook
-from backfill.proposing.looks import Look
-from backfill.schema import (
+from backfill.encoding.layout import is_reserved
+from backfill.judging.schema import (
     ATTRIBUTE_NAME_BYTES_MAX,
     ATTRIBUTES_MAX,
     IDENTIFIER_BYTES_MAX,
     VALUE_BYTES_MAX,
 )
+from backfill.proposing.columns import ColumnLook
+from backfill.proposing.looks import Look
 
 
 def remarks_on(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[str]:

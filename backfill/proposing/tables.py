@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from backfill.judging.schema import EVENT_NAME_BYTES_MAX
 from backfill.pipeline import (
     CustomersSource,
     DeletionsSource,
@@ -26,7 +27,6 @@ from backfill.proposing.remarks import remarks_on
 from backfill.proposing.settings import Setting
 from backfill.proposing.words import ABOUT
 from backfill.report.tables import counted
-from backfill.schema import EVENT_NAME_BYTES_MAX
 
 TODO = "TODO"
 """Stands where nothing proves a value; `check` refuses it by name."""

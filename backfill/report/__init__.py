@@ -10,4 +10,6 @@ html       the report: a page to show around (content: what it says; charts, plo
 status     a running job's figures, for other processes
 tables     lines of cells for terminals
 cells      how a cell is written in the table
+recording  watches a run while it sends; telling puts together what the page says; notifying tells
+           a webhook how it ended
 """

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from backfill.amounts import Allowance, Moment, Settings
 from backfill.pipeline import Pipeline
 from backfill.report import content
 from backfill.report.redaction import Redaction
 from backfill.report.summary import utc_text
+from backfill.settings.amounts import Allowance, Moment, Settings
 
 _NAMING = ("files", "identifier", "name", "timestamp", "key", "columns", "required", "transform")
 """Settings that name files, columns or events."""

@@ -20,14 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backfill import memory
-from backfill.differences import compare
 from backfill.inputs import bind, open_inputs
 from backfill.job import Job, folder_of, plan_of
 from backfill.journal import Journal, Settlement
 from backfill.pipeline import Pipeline
-from backfill.snapshot import SNAPSHOT_FILE
-from backfill.versions import take_up
+from backfill.syncing import memory
+from backfill.syncing.differences import compare
+from backfill.syncing.snapshot import SNAPSHOT_FILE
+from backfill.syncing.versions import take_up
 
 PIPELINE = """
 name = "diff"

@@ -100,10 +100,10 @@ import sys
 from backfill.cli.progress import view_for
 from backfill.cli.session import Question
 from backfill.pipeline import Pipeline
-from backfill.plans import Plan
-from backfill.planning import Finding
+from backfill.planning.plans import Plan
+from backfill.planning.first_pass import Finding
 from backfill.conduct import Options
-from backfill.tally import SourcePlan
+from backfill.planning.tally import SourcePlan
 
 pipeline = Pipeline.load(sys.argv[1])
 question = Question(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")

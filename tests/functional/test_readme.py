@@ -13,7 +13,7 @@ import pytest
 
 from backfill import Pipeline
 from backfill.sandbox import running
-from backfill.unattended import Notify, Sync
+from backfill.settings.unattended import Notify, Sync
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.amounts import Allowance, Moment
 from backfill.errors import UsageError
 from backfill.pipeline import EventsSource, Pipeline
+from backfill.settings.amounts import Allowance, Moment
 
 WHOLE = """
 name = "acme-history"

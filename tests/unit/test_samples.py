@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from backfill.inputs import open_inputs
 from backfill.pipeline import Pipeline
-from backfill.plans import make_plan
+from backfill.planning.plans import make_plan
 from backfill.samples import expected_rejections, sample_pipeline
 
 FOLDER = sample_pipeline().parent.parent / "sample_data"

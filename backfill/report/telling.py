@@ -1,0 +1,248 @@
+"""What a report tells of a job: from the journal, the plan, and the course of its runs."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from backfill.delivery.destination import is_loopback
+from backfill.errors import ExitCode
+from backfill.journal import Journal, Run
+from backfill.journal.values import codes
+from backfill.pipeline import Pipeline
+from backfill.planning.plans import Plan
+from backfill.planning.proof import Decision
+from backfill.reasons import SENTENCES
+from backfill.report import content
+from backfill.report.cells import cell_text
+from backfill.report.charts import COLOURS, Days
+from backfill.report.course import Course
+from backfill.report.redaction import Redact, Redaction
+from backfill.report.rejected import REJECTED_FILE
+from backfill.report.settings import settings_of, versions
+from backfill.report.summary import Summary, utc_text
+from backfill.report.tables import titled
+from backfill.rows import Rejection
+
+EXAMPLES_MAX = 3
+EXAMPLES_AMONG = 5_000
+"""Examples are taken from so many rejected rows: a report is made at the end of every run."""
+
+_CELL_CHARS = 120
+_OTHERS = "all other names"
+_FROM_THE_API = ("refused", "unknown_outcome")
+
+
+def content_of(  # noqa: PLR0913  # what is known, from five places
+    pipeline: Pipeline,
+    journal: Journal,
+    plan: Plan | None,
+    summary: Summary,
+    course: Course,
+    *,
+    now_s: float,
+    state_dir: str = "",
+    redact: Redact = "values",
+) -> content.Content:
+    """All that a report shows of a job.
+
+    Args:
+        pipeline: The settings.
+        journal: What became of the rows, and every run; nothing in it is changed.
+        plan: What was found before; None: nothing was.
+        summary: What became of the rows, in figures.
+        course: How fast it went.
+        now_s: The time now, as unix seconds.
+        state_dir: Where the state is, if the commands must name it.
+        redact: What is left out.
+    """
+    shown = Redaction(redact)
+    calls = journal.runs.all()
+    last = calls[-1] if calls else None
+    ended = last is None or last.finished_at is not None
+    titles = titled([each.kind for each in pipeline.sources])
+    was = str(journal.meta.get("command", "run"))
+    command = partial(_command, pipeline, shown, state_dir)
+    next_step, next_command = _next(summary, last, shown, was, command)
+    return content.Content(
+        summary=summary,
+        ended=ended,
+        stopped=_stopped(last, shown),
+        destination=_destination(str(journal.meta.get("url", ""))),
+        next_step=next_step,
+        next_command=next_command,
+        rejected_file=REJECTED_FILE if summary.rejected else "",
+        calls=[_call(each) for each in calls],
+        course=course,
+        history=_history(plan, summary, shown),
+        rejected=list(_rejected(journal, summary, shown)),
+        moments=[_moments(titles[each.source], each, shown) for each in _decisions(plan)],
+        settings=list(settings_of(pipeline, titles, shown)),
+        versions=versions(),
+        made_at=utc_text(now_s),
+        redact=redact,
+    )
+
+
+# What to do next
+
+
+def _next(
+    summary: Summary, last: Run | None, shown: Redaction, was: str, command: Callable[[str], str]
+) -> tuple[str, str]:
+    """What to do, and the command to do it with, after the command that was given last."""
+    goes_on = command("sync" if was == "sync" else "run")
+    if last is None:
+        return "Nothing was sent yet. To begin:", goes_on
+    if stopped := _stop(last):
+        return _sentence(shown.text(stopped[1]) or "Mend what stopped it, then:"), command(was)
+    if summary.pending > summary.held:
+        return "Go on where it stopped:", goes_on
+    if summary.rejected:
+        return f"Mend the rows in {REJECTED_FILE}, then send them again:", command("retry")
+    if summary.held:
+        return "When the held events are 72 hours old, send them:", goes_on
+    if not summary.complete:
+        return "Only a part of each source was read. Send the rest:", goes_on
+    return "Nothing: every row is where it belongs.", ""
+
+
+def _command(pipeline: Pipeline, shown: Redaction, state_dir: str, name: str) -> str:
+    """A command of this job, as it can be pasted into a shell."""
+    if shown.redact == "all":
+        return f"backfill {name} PIPELINE"
+    words = ["backfill", name, str(pipeline.path)]
+    return shlex.join([*words, "--state-dir", state_dir] if state_dir else words)
+
+
+def _stop(last: Run | None) -> Sequence[str]:
+    """What stopped the last run and what to do then; empty: nothing did."""
+    return (last.summary or {}).get("stopped", ()) if last else ()
+
+
+def _stopped(last: Run | None, shown: Redaction) -> str:
+    stopped = _stop(last)
+    if not stopped or last is None:
+        return ""
+    if last.exit == ExitCode.GUARD and not shown.shows_values:
+        return "a guard refused to send (backfill plan shows why)"  # its words may quote a cell
+    return _sentence(shown.text(stopped[0]))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text and text[-1] != ":" else text
+
+
+def _destination(url: str) -> str:
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    if not host:
+        return "the workspace"
+    if is_loopback(url):
+        return f"the sandbox at {host}"
+    return "Customer.io" if host.endswith(".customer.io") else host
+
+
+def _call(run: Run) -> content.Call:
+    told: Mapping[str, Any] = (run.summary or {}).get("this_run", {})
+    return content.Call(
+        number=run.id,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        exit=run.exit,
+        delivered=told.get("delivered", 0),
+        rejected=told.get("rejected", 0),
+        requests=told.get("requests", 0),
+        seconds=told.get("seconds", 0.0),
+    )
+
+
+# What was found
+
+
+def _history(plan: Plan | None, summary: Summary, shown: Redaction) -> content.History:
+    """The events by name and day; beyond the colours that there are, names are put together."""
+    sources = plan.sources if plan else []
+    counts: Counter[str] = sum((each.names for each in sources), Counter())
+    together = max((each.days_together for each in sources), default=1)
+    kept = [
+        name for name, _ in counts.most_common(COLOURS if len(counts) == COLOURS else COLOURS - 1)
+    ]
+    stand_ins = {name: shown.event(name) for name in kept}
+    by_name: dict[str, Counter[int]] = {name: Counter() for name in stand_ins.values()}
+    for source in sources:
+        for name, days in source.name_days.items():
+            counted = by_name.setdefault(stand_ins.get(name, _OTHERS), Counter())
+            for day, count in days.items():
+                counted[day // together * together] += count
+    delivered = sum(each.delivered for each in summary.sources if each.kind == "events")
+    found = {name: days for name, days in by_name.items() if days}
+    return content.History(
+        Days(found, together) if found else None,
+        sum(counts.values()),
+        delivered,
+    )
+
+
+def _rejected(
+    journal: Journal, summary: Summary, shown: Redaction
+) -> Iterator[content.RejectedFor]:
+    """The reasons, each with some rows."""
+    names = {part.id: part.path for part in journal.parts()}
+    wanted = {code for code, count in summary.rejections_by_reason.items() if count}
+    examples: dict[str, list[content.Example]] = {code: [] for code in wanted}
+    for looked_at, (part, each) in enumerate(journal.rejections()):
+        for code in codes(each) & wanted:
+            examples[code].append(_example(names[part], code, each, shown))
+            if len(examples[code]) == EXAMPLES_MAX:
+                wanted.discard(code)
+        if not wanted or looked_at >= EXAMPLES_AMONG:
+            break
+    ordered = sorted(summary.rejections_by_reason.items(), key=lambda each: (-each[1], each[0]))
+    for code, count in ordered:
+        if count:
+            yield content.RejectedFor(code, SENTENCES.get(code, ""), count, examples[code])
+
+
+def _example(file: str, code: str, each: Rejection, shown: Redaction) -> content.Example:
+    reasons = [reason for reason in each.reasons if reason.code == code]
+    fields = dict.fromkeys(reason.field for reason in reasons if reason.field)
+    said, cells = "", {}
+    if shown.shows_values:
+        said = "; ".join(reason.message for reason in reasons if code in _FROM_THE_API)
+        cells = {name: _cell(each.cells[name]) for name in fields if name in each.cells}
+        if each.raw is not None:
+            cells["the row"] = _cell(each.raw)
+    return content.Example(
+        shown.file(file),
+        each.row,
+        each.line,
+        ", ".join(map(shown.column, fields)),
+        said,
+        cells,
+    )
+
+
+def _cell(value: Any) -> str:
+    text = cell_text(value)
+    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+
+
+def _decisions(plan: Plan | None) -> Sequence[Decision]:
+    return plan.found.decisions if plan else ()
+
+
+def _moments(title: str, each: Decision, shown: Redaction) -> content.Moments:
+    zone = f" in {each.timezone}" if each.timezone else ""
+    if each.declared:
+        evidence = "the pipeline file says so"
+    elif each.doubt:
+        readings = f" ({'; '.join(each.readings)})" if shown.shows_values else ""
+        evidence = f"not proved: {each.doubt}{readings}"
+    else:
+        evidence = (
+            f"it fits {each.fits:,} of {each.values:,} values; every other known format fails on"
+            " values that it fits"
+        )
+    return content.Moments(title, shown.column(each.column), f"{each.format}{zone}", evidence)
