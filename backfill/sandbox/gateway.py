@@ -12,6 +12,7 @@ from backfill.sandbox import answers, api_v1, api_v2, limits
 from backfill.sandbox.answers import Answer
 from backfill.sandbox.call import Call, query_of, segments_of
 from backfill.sandbox.faults import Chosen, Faults
+from backfill.sandbox.protocol import Protocol, until_gone
 from backfill.sandbox.spoiling import Spoiler, substitute
 from backfill.sandbox.workspace import Workspace
 
@@ -32,19 +33,34 @@ class Gateway:
         self.recent: deque[Recent] = deque(maxlen=RECENT_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or misbehave as the script says."""
+        """Answer one request, or misbehave as the script says.
+
+        A request whose connection a reset has cut is as gone as what was applied before.
+        """
+        connection: Protocol = scope["state"]["connection"]
+        if connection.is_cut:
+            await until_gone(receive)
+            return
         ledger = self._workspace.ledger
         ledger.requests += 1
         number = ledger.requests
         chosen = self._faults.choose(scope["method"], scope["path"])
         body = await _body(receive)
-        if isinstance(body, Answer):
+        if chosen.latency_s and isinstance(body, bytes):
+            await asyncio.sleep(chosen.latency_s)
+        if connection.is_cut:
+            await until_gone(receive)
+        elif isinstance(body, Answer):
             self._note(scope, number, 0, body)
             await respond(send, body)
-            return
-        ledger.bytes += len(body)
-        if chosen.latency_s:
-            await asyncio.sleep(chosen.latency_s)
+        else:
+            ledger.bytes += len(body)
+            await self._carry_out(scope, receive, send, number, body, chosen)
+
+    async def _carry_out(
+        self, scope: Scope, receive: Receive, send: Send, number: int, body: bytes, chosen: Chosen
+    ) -> None:
+        """Do what a whole request asks for, and answer it, each unless a fault says otherwise."""
         fault = chosen.answer
         is_applied = fault is None or fault.applies
         answer = self._answer(scope, number, body, chosen) if is_applied else answers.OK

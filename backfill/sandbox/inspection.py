@@ -6,9 +6,12 @@ GET  /sandbox/people?limit=&after=  everyone, by number; `next` is the following
 GET  /sandbox/people/{id}           one by id, e-mail or `cio_…`: attributes, devices, events
 GET  /sandbox/events?name=&person=&since=&until=&limit=&after=   what is kept, by arrival
 GET  /sandbox/arrivals?limit=&after=        every operation, by arrival
-POST /sandbox/reset                 forget everything but the environment id
+POST /sandbox/reset                 forget everything but the environment id, saved segments,
+                                    faults and switches included; every other connection is cut,
+                                    so that nothing sent before can arrive afterwards
 """
 
+import asyncio
 from collections import deque
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +27,7 @@ from backfill.sandbox import reports, segments
 from backfill.sandbox.faults import Faults, Script, script_of
 from backfill.sandbox.faults import __doc__ as documentation
 from backfill.sandbox.gateway import Recent
+from backfill.sandbox.protocol import Protocol
 from backfill.sandbox.settings import Behaviour, changed
 from backfill.sandbox.workspace import Workspace
 
@@ -154,10 +158,13 @@ class _Inspection:
             }
         )
 
-    async def reset(self, _request: Request) -> Response:
+    async def reset(self, request: Request) -> Response:
+        connection: Protocol = request.scope["state"]["connection"]
+        connection.cut_others()
         self._workspace.reset()
         self._faults.install(Script())
         self._recent.clear()
+        await asyncio.sleep(0)  # who reads the answer finds the other connections closed
         return as_json({})
 
     async def _page(self, request: Request, report: reports.Report, *choice: Any) -> Response:

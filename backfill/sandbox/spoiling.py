@@ -13,6 +13,7 @@ from backfill.sandbox import answers
 from backfill.sandbox.answers import Answer
 from backfill.sandbox.faults import Fault
 from backfill.sandbox.operation import Problem
+from backfill.sandbox.protocol import Protocol, until_gone
 from backfill.sandbox.settings import Behaviour
 
 HTML = b"<html><head><title>Error</title></head><body><h1>Sorry</h1></body></html>\n"
@@ -75,7 +76,7 @@ class Spoiler:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer badly, and stay until the connection is gone."""
-        transport: asyncio.Transport = scope["state"]["transport"]
+        connection: Protocol = scope["state"]["connection"]
         ways: dict[str, Callable[[asyncio.Transport], Awaitable[None]]] = {
             "reset_before": self._reset,
             "reset_after": self._reset,
@@ -87,9 +88,8 @@ class Spoiler:
         if self._fault.kind == "slow_body":
             await self._drip_body(send)
             return
-        waiting = asyncio.ensure_future(ways[self._fault.kind](transport))
-        while (await receive())["type"] != "http.disconnect":
-            continue
+        waiting = asyncio.ensure_future(ways[self._fault.kind](connection.transport))
+        await until_gone(receive)
         waiting.cancel()
 
     async def _reset(self, transport: asyncio.Transport) -> None:

@@ -1,7 +1,6 @@
 """What the tests of the whole program share: a way to start it, and a workspace to send to."""
 
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import pytest
 from tests.checker import check_law
 from tests.programs import Command, Ended, forking
 from tests.workspaces import Workspace, workspace
-
-QUIET_S = 0.03
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +29,6 @@ def _workspace():
 def sandbox(_workspace: Workspace):
     """A workspace where nothing ever arrived, and which behaves well."""
     _workspace.reset()
-    time.sleep(QUIET_S)
-    while _workspace.stats()["requests"]:  # the last words of a process that was killed
-        _workspace.reset()
-        time.sleep(QUIET_S)
     return _workspace
 
 
