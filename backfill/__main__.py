@@ -1,5 +1,6 @@
 """`python -m backfill`, and the `backfill` command."""
 
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -9,6 +10,8 @@ def main() -> NoReturn:
     """Do what the command line asks, and exit as the design's table of exit codes says."""
     # Arrow's own pool keeps what each of our threads once needed: 70 MB more, and no faster.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # Columns leave no cycles behind: at the usual 700 a fifth of a start is spent looking for some.
+    gc.set_threshold(100_000)
     from backfill.cli.app import main as command_line  # noqa: PLC0415  # `import backfill` is fast
 
     sys.exit(command_line(sys.argv[1:]))

@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 
-from backfill.delivery import webhook
 from backfill.errors import ExitCode
 from backfill.pipeline import Pipeline
 from backfill.report.history import Call
@@ -48,6 +47,8 @@ def notify(pipeline: Pipeline, call: Call, before: Call | None, env: Mapping[str
     url = _url(settings, env)
     if not url:
         return f"{settings.webhook_env} is not set"
+    from backfill.delivery import webhook  # noqa: PLC0415  # httpx, for the few calls that tell
+
     return webhook.post(url, orjson.dumps(message(pipeline.name, call, told))) or SENT
 
 
