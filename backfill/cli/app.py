@@ -46,7 +46,7 @@ def backfill(
 ) -> None:
     """Move a company's history into Customer.io: once, complete, with the right dates.
 
-    See it at work with `backfill demo`. Then: check, plan, run.
+    See it at work with `backfill demo`. Then, with files of your own: init, check, plan, run.
     """
 
 

@@ -57,13 +57,15 @@ def demo(
 def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) -> Ending:
     from dataclasses import replace
 
+    from backfill.cli.paragraphs import width
+
     summary = done.summary
     found = dict(summary.rejections_by_reason)
     error = "" if found == expected else f"the demo was to reject {_differences(found, expected)}"
     code = ExitCode.BUG if error else ExitCode.DELIVERED
     rows = shown(done.rejected_file) if done.rejected_file else "none"
     text = (
-        f"{summary.text()}\n"
+        f"{summary.text(width())}\n"
         f"The sandbox holds {held['people']:,} people and {held['events']:,} events.\n"
         f"The rejected rows, each with its reasons: {rows}\n"
         f"The report, to show around: {shown(done.report_file)}\n"

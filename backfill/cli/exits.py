@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backfill.cli.paragraphs import width
 from backfill.errors import (
     BackfillError,
     ExitCode,
@@ -95,7 +96,7 @@ def of_error(error: BaseException, asked: Asked) -> Ending:
     return Ending(
         ours.exit_code,
         ours.next_step or "mend that and start the same command again",
-        summary.text() if summary and summary.this_run.attempts else "",
+        summary.text(width()) if summary and summary.this_run.attempts else "",
         (summary.to_json() if summary else nothing_done(asked.job, ours.exit_code))
         if asked.json
         else b"",

@@ -100,7 +100,7 @@ def _asked(question: "Question") -> str:
         complaint = _complaint(question, answer)
         if not complaint:
             return answer
-        typer.echo(complaint, err=True)
+        typer.echo("\n".join(wrapped("  ", complaint)), err=True)
 
 
 def _complaint(question: "Question", answer: str) -> str:

@@ -2,11 +2,11 @@
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 
-WIDTH_MAX = 80
-_TEXT_WIDTH_MIN = 20
+from backfill.report import tables
+
+WIDTH_MAX = tables.WIDTH
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _LETTERS = "_.,-=+*#"
 """The same for terminals that know ASCII only."""
@@ -19,14 +19,7 @@ def width() -> int:
 
 def wrapped(first: str, text: str) -> list[str]:
     """A text behind its title; further lines begin where it does, if that leaves room for them."""
-    indent = len(first) if len(first) + _TEXT_WIDTH_MIN <= width() else 4
-    return textwrap.wrap(
-        text,
-        max(width(), indent + _TEXT_WIDTH_MIN),
-        initial_indent=first,
-        subsequent_indent=" " * indent,
-        break_on_hyphens=False,
-    )
+    return tables.wrapped(first, text, width())
 
 
 def joined(sections: Iterable[Sequence[str]]) -> str:

@@ -48,6 +48,7 @@ def _announce(address: "Address", settings: "Settings") -> None:
     if address.token:
         typer.echo(f"token: {address.token} (page: {address.url}/?token={address.token})")
         typer.echo("The sandbox can be reached from other machines.", err=True)
+    typer.echo("Open that address in a browser to see what arrives; Ctrl-C ends it.", err=True)
 
 
 def _unix_seconds(text: str) -> float:

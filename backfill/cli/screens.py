@@ -121,17 +121,7 @@ def sources_table(sources: Sequence[SourcePlan]) -> list[str]:
     lines = [(title, *_figures([each])) for title, each in titled_sources(sources)]
     if len(sources) > 1:
         lines.append(("all rows", *_figures(sources)))
-    shown = table([("", *head), *lines], ruled=len(sources) > 1)
-    if max(map(len, shown)) <= width():
-        return shown
-    return [
-        line
-        for title, *figures in lines
-        for line in wrapped(
-            f"  {title}  ",
-            ", ".join(f"{name} {figure}" for name, figure in zip(head, figures, strict=True)),
-        )
-    ]
+    return table([("", *head), *lines], ruled=len(sources) > 1, width=width())
 
 
 def _figures(sources: Sequence[SourcePlan]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from backfill.cli import screens
 from backfill.cli.aftermath import remembered
 from backfill.cli.exits import Ending, command, nothing_done, shown
 from backfill.cli.options import Looking, Sending
+from backfill.cli.paragraphs import width
 from backfill.cli.progress import View, Watch, view_for
 from backfill.cli.signals import obeyed, raised
 from backfill.clock import Clock
@@ -46,7 +47,7 @@ class Sent:
 
     def text(self) -> str:
         """As people read it."""
-        return f"{self.summary.text()}\nTo show around: {shown(self.report_file)}\n"
+        return f"{self.summary.text(width())}\nTo show around: {shown(self.report_file)}\n"
 
 
 def look(pipeline: Pipeline, asked: Looking) -> Planned:

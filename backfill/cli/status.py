@@ -99,6 +99,7 @@ def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(jobs: list[Job], now_s: float) -> str:
+    from backfill.cli.paragraphs import width
     from backfill.report.tables import table
 
     lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
@@ -109,7 +110,7 @@ def _text(jobs: list[Job], now_s: float) -> str:
         speed = f"{found.rows_per_second:,.0f}"
         lines.append([found.job, _state(found), *shown, speed, _ago(found.updated_at, now_s)])
     waits = [f"  {found.job}: {found.pause}" for found, _ in jobs if found.pause]
-    return "\n".join([*table(lines), *waits]) + "\n"
+    return "\n".join([*table(lines, width=width()), *waits]) + "\n"
 
 
 def _ago(moment: str, now_s: float) -> str:

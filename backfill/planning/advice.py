@@ -106,14 +106,14 @@ def _events(
     if recent and source.recent_events == "send":
         yield Caution(
             "recent_events",
-            f"{recent:,} events of {of_source} are younger than 72 h and can trigger campaigns:"
-            f" {seen.recent_shown()}",
+            f"{of_source} has events younger than 72 h, which can trigger campaigns: {recent:,}"
+            f" ({seen.recent_shown()})",
         )
     if seen.unknown_people and pipeline.unknown_people(source) == "send":
         yield Caution(
             "unknown_people",
-            f"{seen.unknown_people:,} people of {of_source} are named by no customers source: they"
-            " become profiles, which are billed",
+            f"{of_source} names people whom no customers source names, and who become profiles,"
+            f" which are billed: {seen.unknown_people:,}",
         )
     yield from _names(seen, of_source)
 

@@ -94,28 +94,28 @@ def _events(
     if recent and source.recent_events == "refuse":
         yield Guard(
             "recent_events",
-            f"{recent:,} events of {of_source} are younger than 72 h and can trigger campaigns"
+            f"{of_source} has events younger than 72 h, which can trigger campaigns: {recent:,}"
             f" ({seen.recent_shown()})",
             'set recent_events = "send", "skip" or "hold"',
         )
     if seen.unknown_people and pipeline.unknown_people(source) == "refuse":
         yield Guard(
             "unknown_people",
-            f"{seen.unknown_people:,} people of {of_source} are named by no customers source:"
-            " each would become a bare profile",
+            f"{of_source} names people whom no customers source names, and who would become bare"
+            f" profiles: {seen.unknown_people:,}",
             'set unknown_people = "reject" or "send"',
         )
     if seen.identical and source.identical_rows == "refuse":
         yield Guard(
             "identical_rows",
-            f"{seen.identical:,} rows of {of_source} are like an earlier one in every field",
+            f"{of_source} has rows that are like an earlier one in every field: {seen.identical:,}",
             'set identical_rows = "keep" if each is an event, "collapse" if they are copies',
         )
     if seen.repeated_keys and source.repeated_keys == "refuse":
         yield Guard(
             "repeated_keys",
-            f"{seen.repeated_keys:,} rows of {of_source} have the key of an earlier one, and other"
-            " content",
+            f"{of_source} has rows with the key of an earlier one, and other content:"
+            f" {seen.repeated_keys:,}",
             'set repeated_keys = "first", or name more columns in key',
         )
 
@@ -124,8 +124,8 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
     if seen.shared_emails and source.shared_emails == "refuse":
         yield Guard(
             "shared_emails",
-            f"{seen.shared_emails:,} e-mail addresses of {of_source} stand under several ids:"
-            " the last one would take the person over",
+            f"{of_source} has e-mail addresses under several ids, of which the last one would take"
+            f" the person over: {seen.shared_emails:,}",
             'set shared_emails = "first" or "send"',
         )
 

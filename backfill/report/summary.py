@@ -11,13 +11,12 @@ import orjson
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
 from backfill.reasons import SENTENCES
-from backfill.report.tables import counted, table, titled
+from backfill.report.tables import WIDTH, counted, table, titled, wrapped
 
 SUMMARY_FILE = "summary.json"
 
 _ACCOUNTS = ("delivered", "merged", "skipped", "rejected", "pending")
 _REASONS_SHOWN = 12
-_WIDTH = 80
 _MINUTE_S = 60
 _UNITS_BYTES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "bytes"))
 
@@ -148,13 +147,13 @@ class Summary:
                     f"the sources have {total} rows {name}, the job {getattr(self, name)}"
                 )
 
-    def text(self) -> str:
-        """As people read it in a terminal: plain ASCII, at most 80 columns wide."""
+    def text(self, width: int = WIDTH) -> str:
+        """As people read it in a terminal of this width: plain ASCII."""
         parts = [
-            [f"{self.job}: {self._outcome()}"],
-            _table(self),
-            self._reasons(),
-            self._notes(),
+            wrapped("", f"{self.job}: {self._outcome()}", width),
+            _table(self, width),
+            self._reasons(width),
+            [line for note in self._notes() for line in wrapped("", note, width)],
         ]
         return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -166,15 +165,17 @@ class Summary:
             return f"{done}, {_rows(self.rejected)} rejected"
         return f"{done}, every row accounted for"
 
-    def _reasons(self) -> list[str]:
+    def _reasons(self, width: int) -> list[str]:
         if not self.rejections_by_reason:
             return []
         ordered = sorted(self.rejections_by_reason.items(), key=lambda each: (-each[1], each[0]))
-        width = len(f"{ordered[0][1]:,}")
+        digits = len(f"{ordered[0][1]:,}")
+        codes = max(len(code) for code, _ in ordered[:_REASONS_SHOWN])
         lines = ["Rejected because"]
         for code, count in ordered[:_REASONS_SHOWN]:
-            line = f"  {count:>{width},}  {code:<24}  {SENTENCES.get(code, '')}".rstrip()
-            lines.append(line if len(line) <= _WIDTH else line[: _WIDTH - 3].rstrip() + "...")
+            lines += wrapped(
+                f"  {count:>{digits},}  {code:<{codes}}  ", SENTENCES.get(code, ""), width
+            )
         if rest := ordered[_REASONS_SHOWN:]:
             lines.append(f"  and {len(rest)} more reasons")
         return lines
@@ -232,7 +233,7 @@ def _equation(each: "Summary | SourceSummary") -> str:
     return f"{each.rows_read} rows_read = {right} ({each.held} held)"
 
 
-def _table(summary: Summary) -> list[str]:
+def _table(summary: Summary, width: int) -> list[str]:
     """The law as a table: what was read, and what became of it."""
     names = ("rows_read", *_ACCOUNTS)
     titles = [*titled([each.kind for each in summary.sources]), "all rows"]
@@ -242,7 +243,7 @@ def _table(summary: Summary) -> list[str]:
         [title, *(f"{getattr(each, name):,}" for name in names)]
         for title, each in zip(titles, accounts, strict=True)
     ]
-    return table([head, *lines], ruled=True)
+    return table([head, *lines], ruled=True, width=width)
 
 
 def _rows(count: int) -> str:

@@ -35,9 +35,9 @@ def test_a_plan_says_what_would_happen(pipeline, backfill):
     text = " ".join(ended.stdout.split())
     assert "job: 6 rows in 2 files, nothing was sent" in text
     assert "1 timestamp_unreadable" in text
-    assert "1 events of source 2 (events) are younger than 72 h" in text
+    assert "source 2 (events) has events younger than 72 h, which can trigger campaigns: 1" in text
     assert 'set recent_events = "send", "skip" or "hold"' in text
-    assert "1 people of source 2 (events) are named by no customers source" in text
+    assert "source 2 (events) names people whom no customers source names" in text
     assert "'Email' is not 'email'" in text
     assert "created_at is not declared as a timestamp" in text
     assert "differ only by case: Signed Up / signed up" in text
@@ -67,14 +67,19 @@ def test_a_plan_for_programs_has_all_of_it(pipeline, backfill):
     assert plan["rejections_by_reason"] == {"identifier_missing": 1, "timestamp_unreadable": 1}
 
 
-def test_a_plan_fits_a_narrow_terminal(pipeline, clean_env):
-    """Sentences are wrapped; only tables need their 80 columns."""
-    shown = in_terminal(
-        "-m", "backfill", "plan", pipeline, columns=50, cwd=pipeline.parent, env=clean_env
-    )
-
-    sentences = [line for line in shown.frames if line.startswith(("  ! ", "  - "))]
-    assert max(map(len, sentences)) <= 50
+@pytest.mark.parametrize("columns", [40, 60])
+def test_every_screen_fits_a_narrow_terminal(pipeline, sandbox, clean_env, columns):
+    """Sentences are wrapped, and tables become sentences; only what is to be pasted stays whole."""
+    settings = pipeline.read_text("utf-8")
+    settings += 'unknown_people = "send"\nrecent_events = "send"\n'
+    pipeline.write_text(settings, "utf-8")
+    for command in (("plan",), ("check",), ("run", "--url", sandbox.url), ("status",)):
+        words = (command[0], pipeline.name, *command[1:])
+        shown = in_terminal(
+            "-m", "backfill", *words, columns=columns, cwd=pipeline.parent, env=clean_env
+        )
+        lines = [each for each in shown.frames if not each.startswith(("next: ", "To show "))]
+        assert max(map(len, lines)) <= columns, command
 
 
 def test_check_is_short(pipeline, backfill):

@@ -78,7 +78,7 @@ def test_recent_events_are_named_and_dated(show):
     recent = f"a,seen,{ago(hours=5)},1\na,seen,{last},1\na,left,{ago(hours=4)},1\n"
     text = " ".join(show(HISTORY + recent).split())
     newest = last[:16].replace("T", " ")
-    assert "3 events of source 2 (events) are younger than 72 h" in text
+    assert "source 2 (events) has events younger than 72 h, which can trigger campaigns: 3" in text
     assert f"(seen 2, left 1; the newest: {newest} UTC)" in text
 
 

@@ -101,6 +101,16 @@ def test_people_see_the_balance_and_the_reasons():
     assert "3 rows held until they are 72 hours old" in text
 
 
+@pytest.mark.parametrize("width", [40, 60, 79])
+def test_nothing_runs_off_a_narrow_terminal(width):
+    """Where the table has no room, its lines are sentences; nothing is cut off."""
+    lines = SUMMARY.text(width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "events rows read 14,012, delivered 14,000" in text or "events 14,012 14,000" in text
+    assert "the moment is not written in the column's format" in text
+
+
 def test_sources_of_one_kind_are_told_apart():
     """Two sources of events are numbered in the table."""
     text = dataclasses.replace(SUMMARY, sources=[EVENTS, EVENTS]).text()
