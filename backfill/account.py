@@ -54,6 +54,8 @@ class Account:
         self._started_s = clock.unix_s()
         self._job: Job | None = None
         self._plan: Plan | None = None
+        self._command = ""
+        self._turned_back = False
         self._run_id = 0
         self._held: Mapping[int, int] = {}
         self._course = Course()
@@ -62,7 +64,7 @@ class Account:
 
     def open(self, job: Job, command: str) -> None:
         """Begin a command: what the journal knows now was there before this run."""
-        self._job = job
+        self._job, self._command = job, command
         job.journal.meta["command"] = command
         job.journal.meta.setdefault("started_at", utc_text(self._started_s))
         self._before = _all(counts_of(job))
@@ -71,8 +73,16 @@ class Account:
         if self._run_id > 1:
             self._course = Course.load(self._folder / COURSE_FILE)
             self._count_lost_time(job.journal)
-        job.journal.commit()
         self.show("planning")
+
+    def turn_back(self) -> None:
+        """Take back what this call has told the journal: it ends before it sent anything."""
+        if self._job is None:
+            return
+        self._job.journal.roll_back()
+        self.open(self._job, self._command)
+        self._plan, self._turned_back = stored_plan(self._job), True
+        self._held = _held_at_last(self._job.journal)
 
     def _count_lost_time(self, journal: Journal) -> None:
         """A killed run could not say how long it took; its course can."""
@@ -191,9 +201,7 @@ class Account:
         self._plan = stored_plan(job)
         self._course = Course.load(self._folder / COURSE_FILE)
         last = next(reversed(job.journal.runs.all()), None)
-        told = (last.summary or {}) if last else {}
-        held = enumerate(told.get("sources", ()))
-        self._held = {index: each.get("held", 0) for index, each in held}
+        self._held = _held_at_last(job.journal)
         rows = rows_read(job, self._plan)
         self._count_lost_time(job.journal)
         summary = self._summary(None, rows, _pending(job.journal, rows))
@@ -243,7 +251,7 @@ class Account:
         return Summary(
             job=self._pipeline.name,
             exit=self._exit(error, everything.rejected),
-            complete=self._plan is not None and self._plan.limit is None and left == 0,
+            complete=self._is_complete(left),
             rows_read=sum(rows.values()),
             delivered=everything.delivered,
             rejected=everything.rejected,
@@ -263,6 +271,11 @@ class Account:
             rejections_by_reason=dict(everything.reasons),
             this_run=self._this_run(everything, totals),
         )
+
+    def _is_complete(self, pending: int) -> bool:
+        """Whether every row of every source, as it is now, was read and is settled."""
+        is_whole = self._plan is not None and self._plan.limit is None
+        return is_whole and not self._turned_back and not pending
 
     def _source(
         self, index: int, counts: Counts, rows: Mapping[int, int], pending: Mapping[int, int]
@@ -345,6 +358,12 @@ def _pending(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:
     return {
         part: count - journal.settled(part).settled_below(count + 1) for part, count in rows.items()
     }
+
+
+def _held_at_last(journal: Journal) -> dict[int, int]:
+    """How many rows of each source the last call that ended has held back."""
+    told = next((run.summary for run in reversed(journal.runs.all()) if run.summary), {})
+    return {index: each.get("held", 0) for index, each in enumerate(told.get("sources", ()))}
 
 
 def _all(counts: Mapping[int, Counts]) -> Counts:

@@ -111,14 +111,19 @@ def find_plan(job: Job, *, now_s: float, progress: Progress) -> Plan:
 
 
 def plan_of(job: Job, *, now_s: float, progress: Progress) -> Plan:
-    """The plan that this job goes by from now on, as `find_plan` finds it."""
+    """The plan that this job is to go by, as `find_plan` finds it; `go_by` makes it so for good."""
     plan = find_plan(job, now_s=now_s, progress=progress)
     meta = job.journal.meta
+    keep_only(job.folder / PLAN_FOLDER, str(meta.get("plan", "")), plan.key)
     meta["plan_for"] = base_key(job.pipeline, job.inputs, job.limit)
     meta["plan"] = plan.key
+    return plan
+
+
+def go_by(job: Job, plan: Plan) -> None:
+    """Make durable what the journal was told of tonight's files and plan; forget other plans."""
     job.journal.commit()
     keep_only(job.folder / PLAN_FOLDER, plan.key)
-    return plan
 
 
 def stored_plan(job: Job) -> Plan | None:

@@ -80,6 +80,7 @@ class _Retry:
 
     command = "retry"
     may_leave_rows = True
+    replaces_rows = False
 
     def __init__(self, file: Path | None) -> None:
         self._file = file

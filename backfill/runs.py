@@ -28,6 +28,7 @@ from backfill.job import (
     bind_settings,
     bind_workspace,
     folder_of,
+    go_by,
     plan_of,
 )
 from backfill.journal import Journal, forget
@@ -84,6 +85,10 @@ class Errand(Protocol):
     def may_leave_rows(self) -> bool:
         """Whether rows may stay unsent that it is not about."""
 
+    @property
+    def replaces_rows(self) -> bool:
+        """Whether tonight's files take the place of earlier ones: but not before it sends."""
+
     def bind(self, job: Job, *, append: bool) -> Job:
         """The same job, its files numbered as the journal knows them."""
 
@@ -102,6 +107,7 @@ class SendAll:
 
     command = "run"
     may_leave_rows = False
+    replaces_rows = False
 
     def bind(self, job: Job, *, append: bool) -> Job:
         """Every file as it was; where rows may have been added, with them."""
@@ -172,15 +178,19 @@ class _Run:
         self._clock = Clock()
         self._folder = folder_of(pipeline, options.state_dir)
         self._account = Account(pipeline, self._folder, self._clock)
+        self._sends = False
 
     async def run(self) -> Summary:
         """Do all of it; whatever happens, the account is closed."""
         deadline = self._deadline(asyncio.get_running_loop())
         try:
             with self._journal() as journal:
+                begun_before = bool(journal.parts())
                 try:
                     await self._send(journal)
                 except BackfillError as error:
+                    if begun_before and self._errand.replaces_rows and not self._sends:
+                        self._account.turn_back()
                     error.summary = self._account.close(error)
                     raise
                 return self._account.close(None, may_leave_rows=self._errand.may_leave_rows)
@@ -288,6 +298,8 @@ class _Run:
         return plan_of(job, now_s=self._clock.unix_s(), progress=progress)
 
     async def _deliver(self, job: Job, plan: Plan, delivery: TrackDelivery) -> None:
+        self._sends = True
+        go_by(job, plan)
         work = self._errand.work(job, plan, self._clock.unix_s())
         sender = Sender(
             work,

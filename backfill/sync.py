@@ -59,6 +59,7 @@ class _Sync(SendAll):
     """The errand: send what differs from what was delivered."""
 
     command = "sync"
+    replaces_rows = True
 
     def __init__(self) -> None:
         self._found: Differences | None = None

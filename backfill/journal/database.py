@@ -174,6 +174,12 @@ class Database:
                 raise OSError(0, "the journal was deleted or replaced while it was in use")
             self._connection.execute("COMMIT")
 
+    def roll_back(self) -> None:
+        """Forget everything since the last commit."""
+        with self._guarded():
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
     def close(self) -> None:
         """Forget what was not committed and let go of the file; harmless when repeated."""
         if os.getpid() != self._pid:

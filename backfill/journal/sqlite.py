@@ -49,6 +49,12 @@ class Journal:
         self.path = database.path
         self._database = database
         self._lock = lock
+        self._load()
+        self.lost_commits = max(0, lock.noted - self._totals.commits)
+        self.runs = Runs(database)
+
+    def _load(self) -> None:
+        database = self._database
         self._kept_meta = dict(database.rows("SELECT * FROM meta"))
         self.meta: dict[str, Any] = {k: json.loads(v) for k, v in self._kept_meta.items()}
         self._totals = tables.totals_of(database.rows("SELECT * FROM total"))
@@ -56,8 +62,6 @@ class Journal:
         if self._states and not self._totals.commits:
             raise corrupt(self.path, "its totals are missing")
         self._dirty: set[int] = set()
-        self.lost_commits = max(0, lock.noted - self._totals.commits)
-        self.runs = Runs(database)
 
     @classmethod
     def open(
@@ -181,6 +185,11 @@ class Journal:
         self._dirty.clear()
         self._kept_meta = meta
         return totals.commits
+
+    def roll_back(self) -> None:
+        """Forget what was told since the last commit, as if the journal were opened anew."""
+        self._database.roll_back()
+        self._load()
 
     # -- dispatching and reading on
 

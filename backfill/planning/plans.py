@@ -168,8 +168,8 @@ def _former(folder: Path, key: str) -> Former | None:
     return Former(Marks(folder / key / MARKS_FOLDER), plan.found.rows) if plan else None
 
 
-def keep_only(folder: Path, key: str) -> None:
-    """Remove every plan but one."""
+def keep_only(folder: Path, *keys: str) -> None:
+    """Remove every other plan."""
     for path in folder.iterdir() if folder.exists() else ():
-        if path.name != key:
+        if path.name not in keys:
             shutil.rmtree(path, ignore_errors=True)

@@ -4,6 +4,7 @@ import pytest
 
 from backfill.journal import Journal, Settlement
 from backfill.rows import Reason, Rejection
+from tests.journals import snapshot
 
 
 @pytest.fixture
@@ -64,6 +65,24 @@ def test_a_drop_that_was_not_committed_did_not_happen(reopen):
     journal.commit()
     journal.drop_part(part)
     assert [each.id for each in reopen().parts()] == [part]
+
+
+def test_what_was_told_can_be_taken_back(reopen):
+    """The journal is as it was at its last commit, and goes on from there."""
+    journal = reopen()
+    part = add(journal, "file.csv")
+    journal.meta["step"] = 1
+    committed = snapshot(journal)
+    journal.commit()
+    journal.drop_part(part)
+    add(journal, "other.csv")
+    journal.meta["step"] = 2
+    journal.runs.start("2024-01-01T00:00:00Z")
+    journal.roll_back()
+    assert (snapshot(journal), journal.runs.all()) == (committed, [])
+    assert add(journal, "third.csv") == part + 1
+    journal.commit()
+    assert {each.path for each in reopen().parts()} == {"file.csv", "third.csv"}
 
 
 def test_only_the_last_runs_are_kept(reopen):
