@@ -33,6 +33,7 @@ _IDS = "functional/test_event_ids.py"
 _CHANGED = "functional/test_changed_sources.py"
 _ENDS = "functional/test_exit_codes.py"
 _BOUNDS = "functional/test_bounds.py"
+_SOCKETS = "contracts/test_delivery.py"
 _TRACK = "unit/test_delivery_track_delivery.py"
 _VERDICTS = "unit/test_delivery_verdicts.py"
 _RETRYING = "unit/test_delivery_retrying.py"
@@ -148,6 +149,20 @@ BUGS = (
         _RETRYING,
     ),
     _bug(
+        "a retry goes out on the next stale connection",
+        "delivery/track_api.py",
+        "self._fresh if fresh else self._pooled",
+        "self._pooled",
+        f"{_SOCKETS}::test_connections_that_are_all_stale",
+    ),
+    _bug(
+        "a handshake that breaks off is taken for a false certificate",
+        "delivery/track_api.py",
+        '        case aiohttp.ClientConnectorError():\n            return "unreachable"',
+        '        case aiohttp.ClientConnectorError():\n            return "untrusted"',
+        f"{_SOCKETS}::test_a_handshake_that_is_cut",
+    ),
+    _bug(
         "a revoked key rejects rows",
         "delivery/verdicts.py",
         "_MALFORMED = frozenset({400, 422})",
@@ -235,7 +250,7 @@ BUGS = (
     ),
     _bug(
         "a plan is put in place before it is on the disk",
-        "plans.py",
+        "planning/plans.py",
         "        make_lasting(made_in)\n",
         "",
         "functional/test_secrets.py",
@@ -263,7 +278,7 @@ BUGS = (
     ),
     _bug(
         "infinity is written into JSON",
-        "values.py",
+        "encoding/values.py",
         "finite = pc.is_finite(column)",
         "finite = pc.is_valid(column)",
         "unit/test_encoding_values.py",

@@ -1,11 +1,11 @@
 """A scripted HTTP server for tests: real sockets, and any misbehaviour that bytes can express."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -16,6 +16,8 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+_PIECE_BYTES = 65_536
 
 Reply = Callable[[asyncio.StreamWriter], Awaitable[bool]]
 """Writes something, or nothing; says whether the connection is kept."""
@@ -29,6 +31,8 @@ class Received:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    connection: int
+    """Which connection brought it, counted from 1."""
 
     @property
     def operations(self) -> list[Any]:
@@ -143,18 +147,21 @@ def cuts(data: bytes) -> Iterable[bytes]:
     return (data[:end] for end in range(len(data)))
 
 
-@asynccontextmanager
-async def serving(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    """Run a server on a free port of this machine; each request is answered by the script."""
+@contextlib.asynccontextmanager
+async def serving(
+    script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0
+) -> AsyncIterator[Server]:
+    """Run a server on this machine, on a free port; each request is answered by the script."""
     tasks: set[asyncio.Task[None]] = set()
     running = Server("")
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         running.connections += 1
+        connection = running.connections
         task = asyncio.current_task()
         tasks.add(task)
         try:
-            while request := await _read(reader):
+            while request := await _read(reader, connection):
                 running.received.append(request)
                 if not await script(request)(writer):
                     break
@@ -164,7 +171,7 @@ async def serving(script: Script, *, tls: ssl.SSLContext | None = None) -> Async
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
     running.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield running
@@ -176,7 +183,41 @@ async def serving(script: Script, *, tls: ssl.SSLContext | None = None) -> Async
         await server.wait_closed()
 
 
-async def _read(reader: asyncio.StreamReader) -> Received | None:
+@contextlib.asynccontextmanager
+async def cutting(times: int, port: int, cut: Reply) -> AsyncIterator[int]:
+    """Stand before the server on `port`, and cut the first connections once they have spoken.
+
+    Gives the port to connect to; the connections after the first `times` are let through.
+    """
+    tasks: list[asyncio.Task[None]] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        first = await reader.read(_PIECE_BYTES)
+        if len(tasks) <= times:
+            await cut(writer)
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        back.write(first)
+        await asyncio.gather(_passed_on(reader, back), _passed_on(there, writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.wait(tasks)
+
+
+async def _passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(_PIECE_BYTES):
+            writer.write(data)
+    writer.close()
+
+
+async def _read(reader: asyncio.StreamReader, connection: int) -> Received | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -185,7 +226,7 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Received(method, path, headers, body)
+    return Received(method, path, headers, body, connection)
 
 
 def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -39,12 +39,13 @@ def main() -> int:
     figures: Counter[str] = Counter()
     failed = done = 0
     began_s = time.monotonic()
-    every = list(pieces())
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for (_, env), (found, harm) in zip(every, pool.map(run, every), strict=True):
+        running = {pool.submit(run, piece): piece for piece in pieces()}
+        for each in as_completed(running):
+            found, harm = each.result()
             done += 1
-            told = " ".join(f"{key}={value}" for key, value in env.items())
-            after = f"{done}/{len(every)} {time.monotonic() - began_s:,.0f} s"
+            told = " ".join(f"{key}={value}" for key, value in running[each][1].items())
+            after = f"{done}/{len(running)} {time.monotonic() - began_s:,.0f} s"
             print(f"{after}  {told}: {harm or 'all zero'} {dict(found)}", flush=True)
             figures += found
             failed += bool(harm)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import quote, unquote
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.interface import Delivery
+from backfill.delivery.meter import NO_ANSWER
 from backfill.delivery.track_api import Timeouts
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.delivery.turns import Time
@@ -24,6 +26,7 @@ from tests.servers import (
     Server,
     answer,
     cuts,
+    cutting,
     drip,
     endless,
     hang,
@@ -33,6 +36,7 @@ from tests.servers import (
     reset,
     self_signed,
     serving,
+    slowly,
 )
 
 CREDENTIALS = Credentials("site", "canary-key")
@@ -223,6 +227,65 @@ def test_connections_that_the_server_had_closed():
         assert delivery.meter.pause is None
 
     assert deliver_to(script, scenario).connections == 2
+
+
+def test_connections_that_are_all_stale():
+    """Of kept connections that are all reset only one is tried: the retry opens its own."""
+    asked: Counter[int] = Counter()
+
+    def one_each(request: Received) -> Reply:
+        asked[request.connection] += 1
+        return slowly(answer(), after_s=0.05) if asked[request.connection] == 1 else reset()
+
+    async def scenario(delivery: TrackDelivery) -> None:
+        await asyncio.gather(*(three(delivery) for _ in range(4)))
+        outcome = await delivery.deliver(batch_of(1))
+        assert outcome.attempts == 2
+        assert delivery.meter.pause is None
+
+    server = deliver_to(one_each, scenario)
+
+    assert server.connections == 5
+    assert server.received[-1].connection == 5
+
+
+def test_a_service_that_comes_back_on_its_port():
+    """A connection that is refused is tried again until somebody listens."""
+
+    async def go() -> None:
+        async with serving(in_turn()) as server:
+            port = int(server.url.rpartition(":")[2])
+        async with opened(server) as delivery:
+            delivering = asyncio.create_task(three(delivery))
+            await asyncio.sleep(0.1)
+            assert delivery.meter.answers[NO_ANSWER]
+            async with serving(in_turn(), port=port) as back:
+                await delivering
+                assert len(back.received) == 1
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    "cut", [reset(), raw(b""), raw(b"\x15\x03\x03")], ids=["reset", "end", "half"]
+)
+def test_a_handshake_that_is_cut(tmp_path, monkeypatch, cut):
+    """A connection that breaks before it is secure says nothing about the certificate."""
+    certificate, tls = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    async def go() -> None:
+        async with serving(in_turn(), tls=tls) as server:
+            behind = int(server.url.rpartition(":")[2])
+            async with (
+                cutting(2, behind, cut) as port,
+                opened(Server(f"https://127.0.0.1:{port}")) as delivery,
+            ):
+                await three(delivery)
+                assert delivery.meter.answers == {NO_ANSWER: 2, 200: 1}
+            assert len(server.received) == 1
+
+    asyncio.run(go())
 
 
 def test_nobody_listens():
