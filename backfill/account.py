@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from backfill.clock import Clock
-from backfill.delivery.meter import Meter
+from backfill.delivery.meter import Meter, Pause
 from backfill.errors import BackfillError, ExitCode, StateError, first_of
 from backfill.job import Job, counts_of, named_state_dir, rows_read, source_parts, stored_plan
 from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline import Pipeline
 from backfill.planning.plans import Plan
-from backfill.report.course import COURSE_FILE, Course
+from backfill.report.course import COURSE_FILE, PAUSES, Course
 from backfill.report.html import write_report
 from backfill.report.recording import recorded, save_course
 from backfill.report.redaction import Redact
@@ -60,6 +60,7 @@ class Account:
         self._held: Mapping[int, int] = {}
         self._course = Course()
         self._settled = 0
+        self._pause: Pause | None = None
         self._before, self._before_totals = Counts(), Totals()
 
     def open(self, job: Job, command: str) -> None:
@@ -112,11 +113,16 @@ class Account:
             rows=lambda: self._settled,
             meter=meter,
             clock=self._clock,
+            on_pause=self._paused,
         )
 
     def listener(self, told: Told) -> Listener:
         """Passes on what the send pass does, and keeps the status file up to date."""
         return _Listener(told, self, self._clock)
+
+    def _paused(self, pause: Pause) -> None:
+        self._pause = pause
+        self.show("running")
 
     def settled(self, rows: int) -> None:
         """So many more rows were settled, or settled again."""
@@ -130,9 +136,10 @@ class Account:
         """
         now = self.counts()
         seconds = self._clock.since_start_s()
+        pause = self._pause_text() if state == "running" else ""
         status = Status(
             job=self._pipeline.name,
-            state=state,
+            state="paused" if pause else state,
             pid=os.getpid(),
             started_at=utc_text(self._started_s),
             updated_at=utc_text(self._clock.unix_s()),
@@ -143,12 +150,20 @@ class Account:
             merged=now.merged,
             skipped=sum(now.skipped.values()),
             rows_per_second=_per_second(now.rows() - self._before.rows(), seconds),
+            pause=pause,
             exit=exit_code,
         )
         try:
             write_status(self._folder / STATUS_FILE, status)
         except OSError as failure:
             raise unwritten(self._folder, failure) from failure
+
+    def _pause_text(self) -> str:
+        """Why nothing is sent just now, and until when; empty: something is."""
+        wait_s = self._pause.until_s - self._clock.now_s() if self._pause else 0.0
+        if self._pause is None or wait_s <= 0:
+            return ""
+        return f"{PAUSES[self._pause.reason]}, until {utc_text(self._clock.unix_s() + wait_s)}"
 
     def close(self, error: BackfillError | None, *, may_leave_rows: bool = False) -> Summary:
         """Check the law, and write the rejected rows and the summary.

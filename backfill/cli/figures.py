@@ -10,6 +10,9 @@ from backfill.report.tables import counted
 _LATELY_S = 15.0
 _TELLING_S = 2.0
 _BAR_WIDTH_MIN = 6
+_BAR_ROOM = _BAR_WIDTH_MIN + 2
+_BEHIND_THE_BAR = 5
+"""What is of this rank matters less than the bar itself."""
 _EXACT_MAX = 10_000
 
 _PAUSES = {
@@ -99,8 +102,10 @@ def line(figures: Figures, now_s: float, width: int) -> tuple[str, str]:
     pieces = _pieces(figures, now_s, brief=True)
     room = width - len(head(figures)) - 2
     kept: set[int] = set()
-    for _, place, text in sorted((rank, place, text) for place, (rank, text) in enumerate(pieces)):
-        if len(text) + 2 <= room:
+    for rank, place, text in sorted(
+        (rank, place, text) for place, (rank, text) in enumerate(pieces)
+    ):
+        if len(text) + 2 <= room - (_BAR_ROOM if rank >= _BEHIND_THE_BAR else 0):
             kept.add(place)
             room -= len(text) + 2
     behind = "  ".join(text for place, (_, text) in enumerate(pieces) if place in kept)
@@ -153,6 +158,8 @@ def _pieces(figures: Figures, now_s: float, *, brief: bool) -> list[tuple[int, s
     if figures.meter is not None:
         attempts = figures.meter.attempts
         pieces.append((5, f"{shown(attempts)} req" if brief else counted(attempts, "request")))
+        if figures.meter.in_flight:
+            pieces.append((6, f"{figures.meter.in_flight} in flight"))
     pause, left_s = figures.pause(now_s), figures.left_s(now_s)
     if pause or figures.stopping:
         pieces.append((0, pause or "stopping"))

@@ -109,7 +109,7 @@ def _text(jobs: list[Job], now_s: float) -> str:
         shown = ["?" if each is None else f"{each:,}" for each in counts]
         speed = f"{found.rows_per_second:,.0f}"
         lines.append([found.job, _state(found), *shown, speed, _ago(found.updated_at, now_s)])
-    waits = [f"  {found.job}: {found.pause}" for found, _ in jobs if found.pause]
+    waits = [f"  {found.job}: {found.pause}" for found, _ in jobs if _state(found) == "paused"]
     return "\n".join([*table(lines, width=width()), *waits]) + "\n"
 
 

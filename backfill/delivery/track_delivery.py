@@ -177,7 +177,7 @@ class TrackDelivery:
             wait_s = max(hint_s, self._throttle_s())
         self._count_failure(wait_s)
         if retry.kind == "throttled" or hint_s:
-            self._paced.pause("hint" if hint_s else "throttled", wait_s)
+            self._paced.pause("throttled" if retry.kind == "throttled" else "hint", wait_s)
         else:
             await self._time.sleep(wait_s)
 

@@ -24,7 +24,14 @@ def save_course(course: Course, path: Path) -> None:
 
 @asynccontextmanager
 async def recorded(
-    course: Course, path: Path, run: int, *, rows: Callable[[], int], meter: Meter, clock: Clock
+    course: Course,
+    path: Path,
+    run: int,
+    *,
+    rows: Callable[[], int],
+    meter: Meter,
+    clock: Clock,
+    on_pause: Callable[[Pause], None],
 ) -> AsyncIterator[None]:
     """Note how fast it goes, and the pauses, while the body runs.
 
@@ -35,11 +42,13 @@ async def recorded(
         rows: Says how many rows this run has settled.
         meter: What the delivery does.
         clock: The time; its start is the run's.
+        on_pause: Called at the beginning of each pause.
     """
     recorder = Recorder(course, run, clock.since_start_s(), rows(), meter.attempts)
 
     def paused(pause: Pause) -> None:
         recorder.paused(pause.reason, clock.since_start_s(), pause.until_s - clock.now_s())
+        on_pause(pause)
 
     def note() -> None:
         recorder.note(clock.since_start_s(), rows(), meter.attempts, meter.latency_s)

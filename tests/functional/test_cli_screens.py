@@ -118,6 +118,23 @@ def test_status_shows_how_jobs_ended(tmp_path, backfill, send):
     assert found["summary"]["rejected"] == 1
 
 
+def test_status_tells_why_nothing_moves(tmp_path, backfill, start_sending, sandbox):
+    """Paused, why, and until when; a killed job is not paused any more."""
+    pipeline = job(tmp_path, {"events.csv": HEADER + "a,seen,2024-01-01,1\n"}, EVENTS)
+    sandbox.misbehave({"kind": "status", "status": 429, "retry_after": "30", "method": "POST"})
+    command = start_sending(pipeline)
+    until(lambda: "paused" in backfill("status").stdout)
+    shown = backfill("status").stdout
+    [found] = backfill("status", "--json").summary["jobs"]
+    command.kill()
+
+    line, why = shown.splitlines()[1:]
+    assert line.split()[:2] == ["job", "paused"]
+    assert re.fullmatch(r"  job: 429: the service asked for fewer requests, until \S+Z", why)
+    assert found["pause"] in why
+    assert "paused" not in backfill("status").stdout
+
+
 def test_the_demo_needs_nothing(tmp_path, backfill):
     """Files, pipeline and workspace are its own; keys that are set are not used."""
     keys = {"CUSTOMERIO_SITE_ID": "real", "CUSTOMERIO_API_KEY": "real"}

@@ -131,7 +131,7 @@ def test_pauses_are_told(tmp_path, send, sandbox):
     send(pipeline)
     page = _written(pipeline)
 
-    assert "<td>the service said how long to wait</td>" in page
+    assert "<td>429: the service asked for fewer requests</td>" in page
     assert "attempts repeated a request" in page
 
 

@@ -96,6 +96,16 @@ def test_a_log_has_all_of_it():
     )
 
 
+def test_the_bar_comes_before_what_matters_less():
+    """In 80 columns a bar has room, whatever the figures; beside it, what still has."""
+    figures = _half_way(rejected=12_345)
+    figures.meter.attempts, figures.meter.in_flight = 123_456, 16
+
+    assert has_room(*line(figures, 10.0, 80), 80)
+    assert "16 in flight" in line(figures, 10.0, 132)[1]
+    assert "16 in flight" in sentence(figures, 10.0)
+
+
 def test_clocks():
     """Minutes and seconds, with hours where there are any."""
     assert [clock(each) for each in (0, 59.6, 3599, 3600)] == ["0:00", "1:00", "59:59", "1:00:00"]

@@ -171,9 +171,10 @@ def test_a_closed_connection_costs_no_wait():
     assert service.sent_at_s[2] > service.sent_at_s[1]
 
 
-def test_a_hint_holds_everybody():
-    """While the service asks to wait, no batch at all is sent."""
-    service = Service(in_turn(Answer(503, b"", {"retry-after": "60"})), round_trip_s=0.0)
+@pytest.mark.parametrize(("status", "reason"), [(503, "hint"), (429, "throttled")])
+def test_a_hint_holds_everybody(status, reason):
+    """While the service asks to wait, no batch at all is sent; a pause after 429 is called so."""
+    service = Service(in_turn(Answer(status, b"", {"retry-after": "60"})), round_trip_s=0.0)
     pauses: list[Pause] = []
 
     async def go() -> None:
@@ -183,7 +184,7 @@ def test_a_hint_holds_everybody():
     in_no_time(go())
 
     assert service.sent_at_s[1] - service.sent_at_s[0] >= 60
-    assert [pause.reason for pause in pauses] == ["hint"]
+    assert [pause.reason for pause in pauses] == [reason]
 
 
 def test_a_burst_of_throttles_is_one():
