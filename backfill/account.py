@@ -10,7 +10,15 @@ from typing import Protocol
 from backfill.clock import Clock
 from backfill.delivery.meter import Meter, Pause
 from backfill.errors import BackfillError, ExitCode, StateError, first_of
-from backfill.job import Job, counts_of, named_state_dir, rows_read, source_parts, stored_plan
+from backfill.job import (
+    Job,
+    counts_of,
+    deletes_refused,
+    named_state_dir,
+    rows_read,
+    source_parts,
+    stored_plan,
+)
 from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline import Pipeline
 from backfill.planning.plans import Plan
@@ -18,7 +26,7 @@ from backfill.report.course import COURSE_FILE, PAUSES, Course
 from backfill.report.html import write_report
 from backfill.report.recording import recorded, save_course
 from backfill.report.redaction import Redact
-from backfill.report.rejected import RejectedRow, write_rejected
+from backfill.report.rejected import VANISHED, RejectedRow, write_rejected
 from backfill.report.status import STATUS_FILE, State, Status, write_status
 from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
 from backfill.report.telling import content_of
@@ -255,6 +263,7 @@ class Account:
     ) -> Summary:
         counts = counts_of(self._job) if self._job else {}
         totals = self._job.journal.totals() if self._job else Totals()
+        not_deleted = deletes_refused(self._job) if self._job else 0
         meta = self._job.journal.meta if self._job else {}
         sources = [
             self._source(index, counts.get(index, Counts()), rows, pending)
@@ -265,7 +274,7 @@ class Account:
         left = sum(pending.values())
         return Summary(
             job=self._pipeline.name,
-            exit=self._exit(error, everything.rejected),
+            exit=self._exit(error, everything.rejected + not_deleted),
             complete=self._is_complete(left),
             rows_read=sum(rows.values()),
             delivered=everything.delivered,
@@ -275,6 +284,7 @@ class Account:
             pending=left,
             held=sum(each.held for each in sources),
             deletes=everything.deletes,
+            deletes_refused=not_deleted,
             requests=totals.requests,
             attempts=totals.attempts,
             bytes_sent=totals.bytes_sent,
@@ -327,8 +337,8 @@ class Account:
         )
 
     @staticmethod
-    def _exit(error: BackfillError | None, rejected: int) -> ExitCode:
-        codes = [ExitCode.REJECTIONS if rejected else ExitCode.DELIVERED]
+    def _exit(error: BackfillError | None, refused: int) -> ExitCode:
+        codes = [ExitCode.REJECTIONS if refused else ExitCode.DELIVERED]
         return first_of([*codes, error.exit_code] if error else codes)
 
     def _rejected(self) -> Iterator[RejectedRow]:
@@ -338,6 +348,9 @@ class Account:
         for part, each in self._job.journal.rejections():
             if part in names:
                 yield RejectedRow(part, names[part], each)
+            else:  # a file of ours says who vanished
+                who = {each.cells["type"]: each.cells["identifier"]}
+                yield RejectedRow(part, VANISHED, replace(each, cells=who))
 
     def _columns(self) -> dict[str, tuple[str, ...]]:
         inputs = self._job.inputs if self._job else ()

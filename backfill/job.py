@@ -9,7 +9,7 @@ from backfill.errors import GuardError, StateError
 from backfill.inputs import Input
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline import Pipeline
-from backfill.planning.first_pass import Progress
+from backfill.planning.progress import Progress
 from backfill.planning.plans import Plan, base_key, keep_only, key_of, make_plan, stored
 
 STATE_FOLDER = ".backfill"
@@ -166,6 +166,12 @@ def counts_of(job: Job) -> dict[int, Counts]:
             counts.setdefault(index, Counts()).deletes += sum(each.deletes for each in made)
             break
     return counts
+
+
+def deletes_refused(job: Job) -> int:
+    """How many people who vanished the API did not delete; no row of tonight's stands for them."""
+    own = len(job.pipeline.sources)
+    return sum(each.rejected for source, each in job.journal.counts().items() if source >= own)
 
 
 def _last(ranges: Ranges) -> int:

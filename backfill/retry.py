@@ -34,7 +34,7 @@ from backfill.planning.merged import merge
 from backfill.planning.plans import Plan
 from backfill.planning.tally import RECENT_S
 from backfill.report.mended import Mended, MendedRow, read_mended
-from backfill.report.rejected import REJECTED_FILE, RejectedRow
+from backfill.report.rejected import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary
 from backfill.rows import Chunk, Position, Reason, Rows, Values
 from backfill.runs import carry_out
@@ -203,6 +203,7 @@ class Again:
             return RejectedRow(place.part, name, found) if place and found else None
 
         columns = {each.name: each.file.columns() or () for each in parts.values()}
+        columns[VANISHED] = ()  # such lines stay as they are: a sync tries them again
         identifiers = {each.name: sources[each.source].identifier.column for each in parts.values()}
         return read_mended(path, find, columns, identifiers)
 

@@ -14,7 +14,7 @@ from backfill.cli.aftermath import remembered
 from backfill.cli.exits import Ending, command, nothing_done, shown
 from backfill.cli.options import Looking, Sending
 from backfill.cli.paragraphs import width
-from backfill.cli.progress import View, Watch, view_for
+from backfill.cli.progress import view_for
 from backfill.cli.signals import obeyed, raised
 from backfill.clock import Clock
 from backfill.conduct import Observer, Options, Stop
@@ -27,6 +27,7 @@ from backfill.planning.plans import Plan
 from backfill.report.html import REPORT_FILE
 from backfill.report.rejected import REJECTED_FILE
 from backfill.report.summary import Summary
+from backfill.watching.watch import View, Watch
 
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
 
@@ -54,15 +55,7 @@ def look(pipeline: Pipeline, asked: Looking) -> Planned:
     """Look at every row."""
     watch = Watch(view_for(quiet=asked.quiet), Clock().now_s, lambda *_: True)
     with _stoppable(pipeline, as_json=asked.json) as stop:
-
-        def progress(rows: int) -> None:
-            stop.check()
-            watch.planning(rows)
-
-        try:
-            return check.plan(pipeline, asked.options(), progress)
-        finally:
-            watch.ended()
+        return check.plan(pipeline, asked.options(), watch, stop)
 
 
 def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, name: str) -> Sent:
@@ -102,6 +95,9 @@ def sent(path: Path, asked: Sending, given: Sent) -> Ending:
 
 def _next_step(path: Path, asked: Sending, given: Sent) -> str:
     again = command("run", path, asked.state_dir)
+    if given.rejected_file and not given.summary.rejected:
+        refused = f"{shown(given.rejected_file)} says who was not deleted, and why"
+        return f"nothing; {refused}: the next sync tries again"
     if given.rejected_file:
         return f"mend {shown(given.rejected_file)}, then: {command('retry', path, asked.state_dir)}"
     if given.summary.held:
@@ -114,7 +110,7 @@ def _next_step(path: Path, asked: Sending, given: Sent) -> str:
 def _rejected_file(
     pipeline: Pipeline, options: Options, summary: Summary, account: Account | None
 ) -> Path | None:
-    if not summary.rejected:
+    if not (summary.rejected or summary.deletes_refused):
         return None
     written = account.rejected_file if account else None
     return written or folder_of(pipeline, options.state_dir) / REJECTED_FILE

@@ -25,7 +25,10 @@ _WHY = {
 }
 """An error's own sentence may name files and people. It stays here: `backfill status --history`."""
 
-_COUNTS = ("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "held", "deletes")
+_COUNTS = (
+    *("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "held"),
+    *("deletes", "deletes_refused"),
+)
 
 
 def notify(pipeline: Pipeline, call: Call, before: Call | None, env: Mapping[str, str]) -> str:
@@ -92,7 +95,7 @@ def _text(job: str, call: Call, told: Sequence[Occasion]) -> str:
     said = {
         "failure": f"failed (exit {call.exit}): {_WHY.get(ExitCode(call.exit or 1), '')}",
         "recovery": "works again",
-        "rejections": f"is done, and {_count(call, 'rejected')} rows are rejected",
+        "rejections": f"is done, and {_refused(call)}",
         "success": "is done",
     }
     what = ", ".join(said[each] for each in told if not (each == "success" and len(told) > 1))
@@ -106,6 +109,13 @@ def _figures(call: Call) -> str:
     if deletes := this.get("deletes", 0):
         text += f", {deletes:,} people deleted"
     return f"{text}; {_count(call, 'pending')} pending."
+
+
+def _refused(call: Call) -> str:
+    rows = f"{_count(call, 'rejected')} rows are rejected"
+    if (call.summary or {}).get("deletes_refused"):
+        return f"{rows}, {_count(call, 'deletes_refused')} deletions refused"
+    return rows
 
 
 def _count(call: Call, name: str) -> str:

@@ -24,6 +24,9 @@ from backfill.rows import Rejection
 REJECTED_FILE = "rejected.csv"
 TWIN_FILE = "rejected.jsonl"
 OWN_COLUMNS = ("_source", "_row", "_line", "_field", "_reason", "_message")
+VANISHED = "(vanished)"
+"""The `_source` of people who vanished and whom the API did not delete: nothing can be mended."""
+
 RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""
 

@@ -76,6 +76,7 @@ class Summary:
         pending: Rows not settled yet; 0 unless the run was cut short or rows are held.
         held: The pending rows that wait until they are 72 hours old.
         deletes: The delivered rows that removed or suppressed a person.
+        deletes_refused: People who vanished and whom the API did not delete: no rows of a source.
         requests: Requests that were answered for good.
         attempts: Tries of them.
         bytes_sent: The bodies of all attempts.
@@ -99,6 +100,7 @@ class Summary:
     pending: int
     held: int
     deletes: int
+    deletes_refused: int = 0
     requests: int
     attempts: int
     bytes_sent: int
@@ -191,6 +193,9 @@ class Summary:
             lines.append(f"the job so far: {total}")
         if self.deletes:
             lines.append(f"{counted(self.deletes, 'person', 'people')} deleted or suppressed")
+        if self.deletes_refused:
+            people = counted(self.deletes_refused, "person", "people")
+            lines.append(f"{people} who vanished not deleted: the API refused")
         if self.held:
             lines.append(f"{_rows(self.held)} held until they are 72 hours old")
         return lines

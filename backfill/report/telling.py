@@ -73,7 +73,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
         destination=_destination(str(journal.meta.get("url", ""))),
         next_step=next_step,
         next_command=next_command,
-        rejected_file=REJECTED_FILE if summary.rejected else "",
+        rejected_file=REJECTED_FILE if summary.rejected or summary.deletes_refused else "",
         calls=[_call(each) for each in calls],
         course=course,
         history=_history(plan, summary, shown),
@@ -102,6 +102,8 @@ def _next(
         return "Go on where it stopped:", goes_on
     if summary.rejected:
         return f"Mend the rows in {REJECTED_FILE}, then send them again:", command("retry")
+    if summary.deletes_refused:
+        return "The API refused to delete people who vanished. The next sync tries again:", goes_on
     if summary.held:
         return "When the held events are 72 hours old, send them:", goes_on
     if not summary.complete:

@@ -25,7 +25,7 @@ from backfill.encoding.values import Mask, as_mask
 from backfill.files import sync_directory
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal
-from backfill.pipeline import Pipeline
+from backfill.pipeline import Pipeline, Source
 from backfill.planning import people
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plans import Plan, base_key
@@ -150,15 +150,15 @@ class _Outcomes:
         self._journal = journal
         self._folder = folder
         self._made = [part for part in journal.parts() if part.source >= len(pipeline.sources)]
-        wanted = {
+        events = {
             part.id
             for part in journal.parts()
-            if part not in self._made and pipeline.sources[part.source].sync_mode != "files"
+            if part not in self._made and not _is_remembered(pipeline.sources[part.source])
         }
         self._refused = {
             (part, each.row): _reasons(each)
             for part, each in journal.rejections()
-            if part in wanted
+            if part not in events
         }
 
     def write(self, plan: Path, path: Path, *, diff: bool) -> None:
@@ -235,7 +235,12 @@ def _reasons(rejection: Rejection) -> str:
 
 
 def _concerns(pipeline: Pipeline) -> bool:
-    return any(each.kind == "customers" or each.sync_mode == "cursor" for each in pipeline.sources)
+    return any(each.kind != "deletions" and _is_remembered(each) for each in pipeline.sources)
+
+
+def _is_remembered(source: Source) -> bool:
+    """Whether what became of a source's rows goes into the snapshot."""
+    return source.kind != "events" or source.sync_mode == "cursor"
 
 
 def _force_to_disk(folder: Path) -> None:

@@ -1,10 +1,12 @@
 """What a sync refuses, each with the setting that answers it, and what it goes on with."""
 
+import csv
 import fcntl
+import io
 
 import pytest
 
-from tests.jobs import EVENTS, job, people
+from tests.jobs import EVENTS, job, people, rejected
 
 CUSTOMERS = """
 [[source]]
@@ -169,3 +171,26 @@ def test_an_unfinished_file_must_stay(customers, sync, tmp_path):
     assert sync(pipeline).summary["held"] == 1
     (tmp_path / "events-1.csv").write_text("id,event,at,n\np1,seen,2020-01-01T00:00:00Z,2\n")
     assert sync(pipeline).code == 5
+
+
+def test_a_deletion_that_the_api_refuses_is_told_and_tried_again(customers, sync, send, sandbox):
+    """There is no row for it in tonight's source: the law holds without it, the exit is 3."""
+    settings = 'vanished = "delete"\ndeletes_max = "90%"\nrows_change_max = "90%"'
+    sync(customers(people("p1", "p2", "p3"), settings))
+    sandbox.misbehave({"kind": "refuse_items", "items": [1]})
+    pipeline = customers(people("p3"), settings)
+    refused = sync(pipeline)
+    assert refused.code == 3
+    said = (refused.summary[each] for each in ("rejected", "deletes", "deletes_refused"))
+    assert tuple(said) == (0, 1, 1)
+    (line,) = csv.DictReader(io.StringIO(rejected(pipeline).read_text("utf-8-sig")))
+    told = line["_source"], line["id"], line["_reason"]
+    assert told == ("(vanished)", "p2", "refused")
+    assert "the next sync tries again" in refused.next_step
+    assert "tries again" in (rejected(pipeline).parent / "report.html").read_text()
+    sandbox.misbehave()
+    assert send(pipeline, command="retry").summary["this_run"]["requests"] == 0
+    done = sync(pipeline)
+    assert (done.code, done.summary["deletes"], done.summary["deletes_refused"]) == (0, 1, 0)
+    assert set(sandbox.people()) == {"p3"}
+    assert not rejected(pipeline).exists()
