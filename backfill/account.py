@@ -14,6 +14,7 @@ from backfill.job import (
     Job,
     counts_of,
     deletes_refused,
+    held_at_last,
     named_state_dir,
     rows_read,
     source_parts,
@@ -26,7 +27,7 @@ from backfill.report.course import COURSE_FILE, PAUSES, Course
 from backfill.report.html import write_report
 from backfill.report.recording import recorded, save_course
 from backfill.report.redaction import Redact
-from backfill.report.rejected import VANISHED, RejectedRow, write_rejected
+from backfill.report.rejected import RejectedRow, vanished_row, write_rejected
 from backfill.report.status import STATUS_FILE, State, Status, write_status
 from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
 from backfill.report.telling import content_of
@@ -91,7 +92,7 @@ class Account:
         self._job.journal.roll_back()
         self.open(self._job, self._command)
         self._plan, self._turned_back = stored_plan(self._job), True
-        self._held = _held_at_last(self._job.journal)
+        self._held = held_at_last(self._job.journal)
 
     def _count_lost_time(self, journal: Journal) -> None:
         """A killed run could not say how long it took; its course can."""
@@ -224,7 +225,7 @@ class Account:
         self._plan = stored_plan(job)
         self._course = Course.load(self._folder / COURSE_FILE)
         last = next(reversed(job.journal.runs.all()), None)
-        self._held = _held_at_last(job.journal)
+        self._held = held_at_last(job.journal)
         rows = rows_read(job, self._plan)
         self._count_lost_time(job.journal)
         summary = self._summary(None, rows, _pending(job.journal, rows))
@@ -348,9 +349,8 @@ class Account:
         for part, each in self._job.journal.rejections():
             if part in names:
                 yield RejectedRow(part, names[part], each)
-            else:  # a file of ours says who vanished
-                who = {each.cells["type"]: each.cells["identifier"]}
-                yield RejectedRow(part, VANISHED, replace(each, cells=who))
+            else:
+                yield vanished_row(part, each)
 
     def _columns(self) -> dict[str, tuple[str, ...]]:
         inputs = self._job.inputs if self._job else ()
@@ -386,12 +386,6 @@ def _pending(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:
     return {
         part: count - journal.settled(part).settled_below(count + 1) for part, count in rows.items()
     }
-
-
-def _held_at_last(journal: Journal) -> dict[int, int]:
-    """How many rows of each source the last call that ended has held back."""
-    told = next((run.summary for run in reversed(journal.runs.all()) if run.summary), {})
-    return {index: each.get("held", 0) for index, each in enumerate(told.get("sources", ()))}
 
 
 def _all(counts: Mapping[int, Counts]) -> Counts:

@@ -9,8 +9,8 @@ from backfill.errors import GuardError, StateError
 from backfill.inputs import Input
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline import Pipeline
-from backfill.planning.progress import Progress
 from backfill.planning.plans import Plan, base_key, keep_only, key_of, make_plan, stored
+from backfill.planning.progress import Progress
 
 STATE_FOLDER = ".backfill"
 PLAN_FOLDER = "plan"
@@ -172,6 +172,12 @@ def deletes_refused(job: Job) -> int:
     """How many people who vanished the API did not delete; no row of tonight's stands for them."""
     own = len(job.pipeline.sources)
     return sum(each.rejected for source, each in job.journal.counts().items() if source >= own)
+
+
+def held_at_last(journal: Journal) -> dict[int, int]:
+    """How many rows of each source the last call that ended has held back."""
+    told = next((run.summary for run in reversed(journal.runs.all()) if run.summary), {})
+    return {index: each.get("held", 0) for index, each in enumerate(told.get("sources", ()))}
 
 
 def _last(ranges: Ranges) -> int:

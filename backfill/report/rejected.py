@@ -11,7 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,6 +46,12 @@ class RejectedRow:
     part: int
     source: str
     rejection: Rejection
+
+
+def vanished_row(part: int, rejection: Rejection) -> RejectedRow:
+    """Somebody who vanished and whom the API did not delete, out of a file that a sync made."""
+    who = {rejection.cells["type"]: rejection.cells["identifier"]}
+    return RejectedRow(part, VANISHED, replace(rejection, cells=who))
 
 
 def write_rejected(

@@ -52,8 +52,15 @@ def test_the_json_has_the_fields_of_the_contract():
     said = json.loads(SUMMARY.to_json())
     assert list(said) == [
         *("job", "exit", "complete", "rows_read", "delivered", "rejected", "merged", "skipped"),
-        *("pending", "held", "deletes", "requests", "attempts", "bytes_sent", "seconds"),
-        *("rows_per_second", "started_at", "finished_at", "sources", "rejections_by_reason"),
+        *("pending", "held", "deletes", "deletes_refused", "requests", "attempts", "bytes_sent"),
+        *(
+            "seconds",
+            "rows_per_second",
+            "started_at",
+            "finished_at",
+            "sources",
+            "rejections_by_reason",
+        ),
         "this_run",
     ]
     assert said["started_at"] == "2023-11-14T22:13:20Z"
