@@ -24,6 +24,9 @@ from backfill.rows import Chunk, Values
 
 NULL_FRAGMENT = "null"
 
+_SAMPLED = 1_000
+"""So many values tell whether a column repeats itself."""
+
 
 def plain(column: pa.Array) -> pa.Array:
     """A column without its dictionary, and with the type that the kernels know."""
@@ -59,19 +62,37 @@ def encode(
 
 
 def _declared(text: Encoded, type_: str, decimal: str) -> Encoded:
-    take: Callable[[pa.StringArray], Encoded]
-    if type_ == "number":
-        encoded = kernels.numbers(text.text, decimal)
-    else:
-        take = {
-            "string": kernels.strings,
-            "integer": kernels.integers,
-            "boolean": kernels.booleans,
-            "json": kernels.documents,
-        }[type_]
-        encoded = take(text.text)
+    take: Callable[[pa.StringArray], Encoded] = {
+        "string": kernels.strings,
+        "integer": kernels.integers,
+        "number": lambda column: kernels.numbers(column, decimal),
+        "boolean": kernels.booleans,
+        "json": kernels.documents,
+    }[type_]
+    few = type_ != "string" and _stand_for_many(text.text)
+    encoded = _each_once(text.text, take) if few else take(text.text)
+    return replace(encoded, failures=text.failures | encoded.failures)
+
+
+def _stand_for_many(column: pa.Array) -> bool:
+    """Whether the column's first values make it likely that few values fill it."""
+    first = column[:_SAMPLED]
+    return len(first) == _SAMPLED and pc.count_distinct(first).as_py() <= _SAMPLED // 8
+
+
+def _each_once(column: pa.StringArray, take: Callable[[pa.StringArray], Encoded]) -> Encoded:
+    """Encode each distinct value once: looking a row's value up costs less than reading it."""
+    distinct = column.dictionary_encode()
+    encoded, places = take(distinct.dictionary), distinct.indices
+    size_bytes = encoded.size_bytes
     return Encoded(
-        encoded.text, encoded.quoted, encoded.size_bytes, text.failures | encoded.failures
+        encoded.text.take(places),
+        encoded.quoted,
+        None if size_bytes is None else size_bytes.take(places),
+        {
+            code: kernels.as_mask(pa.array(failed).take(places))
+            for code, failed in encoded.failures.items()
+        },
     )
 
 

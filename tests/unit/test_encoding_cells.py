@@ -232,6 +232,34 @@ def test_a_decimal_comma_is_for_written_numbers_only():
     assert read(cells.encode(pa.array(["1,5"]), "text", declared, None, ",")) == [1.5]
 
 
+WRITTEN = TEXT | st.sampled_from(
+    ["", " 7 ", "007", "-0", "+1", "42.0", "1e3", ".5", "9007199254740993", "1e10", "yes", "OFF",
+     '{"b":1,"a":2}', "[1, 2]", "12345678901234567890", "NaN", "1e400"]
+)  # fmt: skip
+
+
+@given(
+    cells_=st.lists(st.none() | WRITTEN, min_size=1, max_size=6),
+    type_=st.sampled_from(["integer", "number", "boolean", "json"]),
+)
+def test_values_that_repeat_are_encoded_as_they_are_alone(cells_, type_):
+    """A long column of few values says of each row what a short one says, its failures too."""
+    declared, times = Column(type=type_), 1_100 // len(cells_) + 1
+
+    def encoded(column):
+        return cells.encode(pa.array(column, pa.string()), "text", declared, None, ".")
+
+    alone, long = encoded(cells_), encoded(cells_ * times)
+
+    assert long.fragments().to_pylist() == alone.fragments().to_pylist() * times
+    assert {code: each.tolist() for code, each in long.failures.items()} == {
+        code: each.tolist() * times for code, each in alone.failures.items()
+    }
+    assert long.size_bytes is None or long.size_bytes.to_pylist() == (
+        alone.size_bytes.to_pylist() * times
+    )
+
+
 FRAGMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | TEXT,
