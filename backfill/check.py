@@ -7,19 +7,21 @@ from pathlib import Path
 
 from backfill.account import unwritten
 from backfill.clock import Clock
-from backfill.conduct import Options
+from backfill.conduct import Observer, Options, Silent, Stop
 from backfill.errors import ExitCode, SourceChangedError
 from backfill.inputs import Input, bind, open_inputs
 from backfill.job import PLAN_FOLDER, Job, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline import Pipeline
-from backfill.planning.first_pass import REJECTIONS_FILES, Progress, nobody
+from backfill.planning.first_pass import REJECTIONS_FILES
 from backfill.planning.former import Short, remember
 from backfill.planning.guards import Guard, refusals
 from backfill.planning.plans import Plan
+from backfill.planning.progress import Looked, Progress
 from backfill.planning.spool import read_rejections
 from backfill.report.rejected import RejectedRow, write_rejected
 from backfill.rows import Rejection
+from backfill.watching.lines import Say, watch_saying
 
 EXAMPLES_MAX = 3
 
@@ -49,21 +51,42 @@ class Planned:
 
 
 def plan(
-    pipeline: Pipeline, options: Options | None = None, progress: Progress = nobody
+    pipeline: Pipeline,
+    options: Options | None = None,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+    *,
+    progress: Say | None = None,
 ) -> Planned:
     """Look at every row, send nothing, and write the rejected rows.
 
     Args:
         pipeline: The settings.
         options: `state_dir` and `limit` count.
-        progress: Told, now and then, how many more rows were looked at.
+        observer: Is told how it goes on, and when it has ended.
+        stop: Asks it to stop.
+        progress: Shows a line now and then, such as `print`, where no observer does.
 
     Raises:
         UsageError: A file, a column or a transform cannot be used.
         SourceChangedError: A file changed while it was read.
         StateError: Another process works on the job, or its state cannot be used.
+        BackfillError: What `stop` was asked with.
     """
-    options = options or Options()
+    watching = observer or (watch_saying(progress) if progress else Silent())
+    stop = stop or Stop()
+
+    def looked(more: Looked) -> None:
+        stop.check()
+        watching.planning(more)
+
+    try:
+        return _planned(pipeline, options or Options(), looked)
+    finally:
+        watching.ended()
+
+
+def _planned(pipeline: Pipeline, options: Options, progress: Progress) -> Planned:
     now_s = Clock().unix_s()
     folder = folder_of(pipeline, options.state_dir)
     inputs = open_inputs(pipeline)

@@ -11,6 +11,7 @@ from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
+from backfill.planning.progress import Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class Observer(Protocol):
     def opened(self, account: Account) -> None:
         """The job is open: `account` knows what earlier runs did."""
 
-    def planning(self, rows: int) -> None:
-        """So many more rows were looked at."""
+    def planning(self, looked: Looked) -> None:
+        """So much more was looked at."""
 
     def planned(self, plan: Plan, guards: list[Guard]) -> bool:
         """The plan pass has ended; False: do not send."""
@@ -75,7 +76,7 @@ class Silent:
     def opened(self, account: Account) -> None:
         """Nothing."""
 
-    def planning(self, rows: int) -> None:
+    def planning(self, looked: Looked) -> None:
         """Nothing."""
 
     def planned(self, plan: Plan, guards: list[Guard]) -> bool:

@@ -38,12 +38,14 @@ from backfill.planning import guards
 from backfill.planning.marks import Marks
 from backfill.planning.merged import MergedPeople
 from backfill.planning.plans import Plan
+from backfill.planning.progress import Looked
 from backfill.report.summary import Summary
 from backfill.sender import Sender, Work
 from backfill.sending import Decided, FirstTime, Preparing
 from backfill.syncing import memory
 from backfill.syncing.changes import Changes
 from backfill.syncing.snapshot import Snapshot
+from backfill.watching.lines import Say, watch_saying
 
 Result = TypeVar("Result")
 
@@ -56,14 +58,17 @@ def run(
     options: Options | None = None,
     observer: Observer | None = None,
     stop: Stop | None = None,
+    *,
+    progress: Say | None = None,
 ) -> Summary:
-    """Send what a pipeline's files hold.
+    """Send what a pipeline's files hold. It may be called where an event loop is running.
 
     Args:
         pipeline: The settings.
         options: How it is done.
         observer: Is told how it goes on.
         stop: Asks it to stop.
+        progress: Shows a line now and then, such as `print`, where no observer does.
 
     Returns:
         What became of every row: all delivered, or some rejected.
@@ -71,6 +76,7 @@ def run(
     Raises:
         BackfillError: What stopped it, with its exit code; its `summary` says how far it came.
     """
+    observer = observer or (watch_saying(progress) if progress else None)
     return carry_out(SendAll(), pipeline, options, observer, stop)
 
 
@@ -290,9 +296,9 @@ class _Run:
         )
 
     def _plan(self, job: Job) -> Plan:
-        def progress(rows: int) -> None:
+        def progress(looked: Looked) -> None:
             self._stop.check()
-            self._observer.planning(rows)
+            self._observer.planning(looked)
 
         memory.before_another_plan(job)
         return plan_of(job, now_s=self._clock.unix_s(), progress=progress)

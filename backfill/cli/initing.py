@@ -50,9 +50,10 @@ def init(
 
 
 def _look(files: Sequence[Path], output: Path, *, quiet: bool) -> list["Look"]:
-    from backfill.cli.progress import Watch, view_for
+    from backfill.cli.progress import view_for
     from backfill.clock import Clock
     from backfill.proposing import look_at
+    from backfill.watching.watch import Watch
 
     watch = Watch(view_for(quiet=quiet), Clock().now_s, lambda *_: True)
     try:

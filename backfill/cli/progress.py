@@ -3,156 +3,15 @@
 import shutil
 import sys
 import textwrap
-import threading
-from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from functools import partial
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from backfill.account import Account
-from backfill.cli import figures
-from backfill.cli.figures import Figures
-from backfill.delivery.meter import Meter
-from backfill.errors import BackfillError, InterruptedRunError
-from backfill.journal import Counts
-from backfill.planning.guards import Guard
-from backfill.planning.plans import Plan
-
-Ask = Callable[[Plan, list[Guard], int], bool]
-"""Shows a plan, of which so many rows are left to do, and says whether to start."""
-
-
-class View(Protocol):
-    """Shows figures, in one way or the other."""
-
-    every_s: float
-
-    def show(self, shown: Figures, now_s: float) -> None:
-        """Show figures in place of those before."""
-
-    def end(self, shown: Figures, now_s: float) -> None:
-        """Show figures for the last time."""
-
-    def say(self, text: str) -> None:
-        """Say something once."""
-
-
-class Watch:
-    """Observes a run and shows how it goes on.
-
-    Args:
-        view: Where it is shown.
-        now_s: The clock that delivery goes by.
-        ask: Is asked before anything is sent.
-        again: Only rejected rows are sent, and only they count.
-    """
-
-    def __init__(
-        self, view: View, now_s: Callable[[], float], ask: Ask, *, again: bool = False
-    ) -> None:
-        self.account: Account | None = None
-        self._view = view
-        self._now_s = now_s
-        self._ask = ask
-        self._again = again
-        self._plan: Plan | None = None
-        self._figures: Figures | None = None
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def opened(self, account: Account) -> None:
-        """The job is open."""
-        self.account = account
-
-    def planning(self, rows: int) -> None:
-        """So many more rows were looked at."""
-        if self._figures is None:
-            self._begin(Figures("plan"))
-        if self._figures is not None:
-            self._figures.rows += rows
-
-    def planned(self, plan: Plan, guards: list[Guard]) -> bool:
-        """The plan pass has ended; ask whether to start."""
-        self._end()
-        self._plan = plan
-        done = self.account.counts() if self.account else Counts()
-        left = done.rejected if self._again else plan.rows_read - done.rows()
-        return self._ask(plan, guards, left)
-
-    def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
-        """Sending begins."""
-        if in_doubt:
-            self._view.say(
-                f"resuming: up to {in_doubt:,} rows may be sent twice (events keep their ids, and"
-                " the service ignores an id that it has seen)"
-            )
-        plan = self._plan
-        total = plan.rows_read if plan else None
-        requests = plan.requests if plan else 0
-        done = account.counts()
-        begun = Figures("send", meter, total, requests, rows=done.rows(), rejected=done.rejected)
-        self._begin(Figures("send", meter, done.rejected) if self._again else begun)
-
-    def settled(self, rows: int, rejected: int) -> None:
-        """So many more rows need nothing more."""
-        if self._figures is not None:
-            self._figures.rows += rows
-            self._figures.rejected += rejected
-
-    def stopping(self, why: BackfillError) -> None:
-        """No more rows are taken."""
-        if self._figures is not None:
-            self._figures.stopping = True
-        if not isinstance(why, InterruptedRunError):  # a signal has said so itself
-            self._view.say(f"stopping: {why.what}; what is under way is waited for")
-
-    def ended(self) -> None:
-        """Nothing more is told."""
-        self._end()
-
-    def _begin(self, begun: Figures) -> None:
-        self._figures = begun
-        self._figures.seen(self._now_s())
-        self._over.clear()
-        self._thread = threading.Thread(target=self._show_now_and_then, daemon=True)
-        self._thread.start()
-
-    def _end(self) -> None:
-        if self._figures is None or self._thread is None:
-            return
-        self._over.set()
-        self._thread.join()
-        self._figures.seen(self._now_s())
-        self._view.end(self._figures, self._now_s())
-        self._figures = None
-
-    def _show_now_and_then(self) -> None:
-        while not self._over.wait(self._view.every_s):
-            if self._figures is not None:
-                self._figures.seen(self._now_s())
-                self._view.show(self._figures, self._now_s())
-
-
-class Lines:
-    """A plain line now and then, for logs and pipes."""
-
-    every_s = 10.0
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def show(self, shown: Figures, now_s: float) -> None:
-        """Say how far it has come."""
-        self.say(figures.sentence(shown, now_s))
-
-    def end(self, shown: Figures, now_s: float) -> None:
-        """Say how far it came; how many rows a plan rejects is said with the plan."""
-        if shown.phase == "send":
-            self.say(figures.sentence(shown, now_s))
-
-    def say(self, text: str) -> None:
-        """A line of its own."""
-        print(text, file=self._file, flush=True)
+from backfill.watching import figures
+from backfill.watching.figures import Figures
+from backfill.watching.lines import Lines
+from backfill.watching.watch import View
 
 
 class Nothing:
@@ -211,7 +70,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
     def draw(self, now_s: float) -> None:
         """Draw what the figures say now."""
-        self.n, self._now_s = self._shown.rows, now_s
+        self.n, self.total, self._now_s = self._shown.rows, self._shown.total, now_s
         self.refresh()
 
     @property
@@ -229,4 +88,8 @@ def view_for(*, quiet: bool) -> View:
     """The way of showing that suits stderr."""
     if quiet:
         return Nothing()
-    return Bars(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+    return (
+        Bars(sys.stderr)
+        if sys.stderr.isatty()
+        else Lines(partial(print, file=sys.stderr, flush=True))
+    )

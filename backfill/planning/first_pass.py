@@ -42,6 +42,7 @@ from backfill.planning.marks import SKIPPED, Former, Mark, Marked
 from backfill.planning.merged import MergedPeople
 from backfill.planning.overfull import overfull
 from backfill.planning.people import PEOPLE_FILE, PeopleFiles
+from backfill.planning.progress import Looked, Progress, Way
 from backfill.planning.proof import Decision, Readings, prove
 from backfill.planning.repeats import RECORD, Hashes, Records, records
 from backfill.planning.spool import rejection_line
@@ -51,15 +52,8 @@ from backfill.rows import Rows
 
 SAMPLES_MAX = 3
 
-Progress = Callable[[int], None]
-"""Is told, now and then, how many more rows were looked at."""
-
 REJECTIONS_FILES = ("rejections.jsonl", "rejections-again.jsonl", "rejections-overfull.jsonl")
 """What each look at the rows rejects, each in the order of files and rows."""
-
-
-def nobody(_: int) -> None:
-    """Listens to no progress."""
 
 
 @dataclass(slots=True)
@@ -147,7 +141,7 @@ class Pass:
         before: What became of rows before.
         limit: Only so many rows of each source.
         now_s: The time now, as unix seconds.
-        progress: Told of rows looked at.
+        progress: Told of what was looked at.
     """
 
     def __init__(
@@ -165,6 +159,7 @@ class Pass:
         self._before = before
         self._limit = limit
         self._progress = progress
+        self._way = Way(inputs if limit is None else ())
         self._now_s = now_s
         self._readings: Mapping[int, Readings] = {}
         self._rows: dict[int, int] = {}
@@ -187,7 +182,9 @@ class Pass:
         Raises:
             UsageError: A file, a column or a transform cannot be used.
         """
-        readings, decisions = prove(self._pipeline, self._inputs, self._transforms, self._limit)
+        readings, decisions = prove(
+            self._pipeline, self._inputs, self._transforms, self._limit, self._progress
+        )
         self._readings = readings
         stage = Stage(self._pipeline, self._transforms, readings, self._now_s)
         chunks = chunks_of(self._inputs, self._limit)
@@ -333,7 +330,8 @@ class Pass:
         if index not in self._samples and len(staged.judged.subjects):
             self._samples[index] = first_operations(self._pipeline, staged, SAMPLES_MAX)
         rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
-        self._progress(chunk.end.row - chunk.first_row)
+        rows, rejected = chunk.end.row - chunk.first_row, len(staged.judged.rejections)
+        self._progress(Looked(rows, rejected, self._way.share(part, chunk.end)))
 
     def _account(self, found: Found) -> None:
         for index, source in enumerate(self._sources):

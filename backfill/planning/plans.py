@@ -22,8 +22,9 @@ from backfill.files import make_lasting, sync_directory
 from backfill.inputs import Input
 from backfill.journal import Ranges
 from backfill.pipeline import Pipeline
-from backfill.planning.first_pass import Before, Finding, Pass, Progress, nobody
+from backfill.planning.first_pass import Before, Finding, Pass
 from backfill.planning.marks import Former, Marks
+from backfill.planning.progress import Progress, nobody
 from backfill.planning.tally import SourcePlan
 from backfill.planning.together import MARKS_FOLDER
 

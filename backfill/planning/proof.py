@@ -14,6 +14,7 @@ from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judging.schema import EVENT_TIMESTAMP
 from backfill.judging.transform import Transform
 from backfill.pipeline import Dated, EventsSource, Pipeline, Source
+from backfill.planning.progress import Looked, Progress, nobody
 from backfill.rows import Chunk
 
 Readings = dict[str, Reading]
@@ -63,6 +64,7 @@ def prove(
     inputs: Sequence[Input],
     transforms: Mapping[int, Transform],
     limit: int | None,
+    progress: Progress = nobody,
 ) -> tuple[dict[int, Readings], list[Decision]]:
     """Find out how every column of moments is written.
 
@@ -102,6 +104,7 @@ def prove(
                 questions,
                 transforms.get(index),
                 limit,
+                progress,
             )
         for each in questions:
             reading, decision = _decide(index, each)
@@ -133,11 +136,13 @@ def _look(
     questions: Sequence[_Question],
     transform: Transform | None,
     limit: int | None,
+    progress: Progress,
 ) -> None:
     wanted = None if transform else {each.column for each in questions}
     left = limit
     for each in inputs:
         for chunk in _read_ahead(each.file.chunks(columns=wanted)):
+            progress(Looked(rows=0))
             taken = first_rows(chunk, left)
             if transform:
                 taken = transform.apply(taken, each.name).chunk

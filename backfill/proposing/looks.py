@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from backfill.errors import UsageError
+from backfill.planning.progress import Looked, Progress
 from backfill.proposing import names
 from backfill.proposing.columns import ColumnLook
 from backfill.proposing.texts import Found, delimiter_of, encoding_of
@@ -14,7 +15,6 @@ from backfill.sources import Source, open_source, partitions_of
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
-Progress = Callable[[int], None]
 """Is told, now and then, how many more rows were looked at."""
 
 
@@ -137,4 +137,4 @@ def _read(source: Source, look: Look, progress: Progress) -> None:
             look.malformed.update({reason.code for reason in rejection.reasons})
         for name in chunk.batch.schema.names:
             look.columns.setdefault(name, ColumnLook(name)).add(chunk)
-        progress(chunk.end.row - chunk.first_row)
+        progress(Looked(chunk.end.row - chunk.first_row))

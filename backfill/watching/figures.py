@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backfill.delivery.meter import Meter
+from backfill.planning.progress import Looked
 from backfill.report.tables import counted
 
 _LATELY_S = 15.0
@@ -31,7 +32,7 @@ class Figures:
     Args:
         phase: plan or send.
         meter: What the delivery does, while sending.
-        total: How many rows there are, where that is known.
+        total: How many rows there are, where that is known; while planning, about how many.
         requests: How many requests all of them make, roughly.
         rows: How many are looked at, or settled.
         rejected: How many of them were rejected.
@@ -46,6 +47,13 @@ class Figures:
     rejected: int = 0
     stopping: bool = False
     _lately: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def looked(self, looked: Looked) -> None:
+        """So much more was looked at; how much is left, the share that is behind it says."""
+        self.rows += looked.rows
+        self.rejected += looked.rejected
+        if looked.share:
+            self.total = round(self.rows / looked.share)
 
     def seen(self, now_s: float) -> None:
         """Note how far it has come by now; the rate is told from what was noted lately."""
@@ -152,9 +160,13 @@ def clock(seconds: float) -> str:
 def _pieces(figures: Figures, now_s: float, *, brief: bool) -> list[tuple[int, str]]:
     """What there is to say, in the order of saying, each with its rank: 0 matters most."""
     shown, speed = short if brief else "{:,}".format, f"{figures.rows_per_second():,.0f} rows/s"
+    pieces: list[tuple[int, str]] = []
+    if figures.phase == "plan" and not figures.rows:
+        return [(0, "looking at how dates are written")]
     if figures.phase == "plan":
-        return [(0, f"{figures.rows:,} rows looked at"), (1, speed)]
-    pieces = [(3, f"{shown(figures.rows)}/{shown(figures.total or 0)} rows")]
+        pieces.append((0, f"{shown(figures.rows)} rows looked at"))
+    else:
+        pieces.append((3, f"{shown(figures.rows)}/{shown(figures.total or 0)} rows"))
     if figures.meter is not None:
         attempts = figures.meter.attempts
         pieces.append((5, f"{shown(attempts)} req" if brief else counted(attempts, "request")))

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.cli.figures import Figures, clock, has_room, line, sentence, short
 from backfill.delivery.meter import Meter, Pause
+from backfill.planning.progress import Looked
+from backfill.watching.figures import Figures, clock, has_room, line, sentence, short
 
 counts = st.integers(0, 10**12)
 
@@ -69,6 +70,19 @@ def test_a_pause_comes_on_top_and_is_said():
     assert figures.left_s(10.0) == 18.0
     assert "429: waiting 8 s" in line(figures, 10.0, 80)[1]
     assert "429" not in line(figures, 18.5, 80)[1]
+
+
+def test_how_much_is_left_of_a_plan_is_told_from_the_share_behind_it():
+    """Nobody knows how many rows a text has; a quarter of its bytes holds about a quarter."""
+    figures = Figures("plan")
+    figures.seen(0.0)
+    assert line(figures, 0.0, 80) == ("plan", "looking at how dates are written")
+    figures.looked(Looked(rows=250, rejected=3, share=0.25))
+    figures.seen(10.0)
+
+    assert figures.left_s(10.0) == 30.0
+    assert line(figures, 10.0, 80)[0] == "plan  25%"
+    assert line(figures, 10.0, 80)[1] == "250 rows looked at  25/s  ETA 0:30  3 rejected"
 
 
 def test_at_first_there_is_no_guess():

@@ -1,0 +1,44 @@
+"""A run as plain lines, without any control character: for logs, pipes and notebooks."""
+
+from collections.abc import Callable
+
+from backfill.clock import Clock
+from backfill.planning.guards import Guard
+from backfill.planning.plans import Plan
+from backfill.report.tables import counted
+from backfill.watching import figures
+from backfill.watching.figures import Figures
+from backfill.watching.watch import Watch
+
+Say = Callable[[str], None]
+"""Shows a line: `print`, or a logger's `info`."""
+
+
+def watch_saying(say: Say) -> Watch:
+    """Observes a run, and says in a line now and then how far it has come."""
+
+    def planned(plan: Plan, guards: list[Guard], left: int) -> bool:
+        del guards, left
+        rejected = sum(each.rejected for each in plan.sources)
+        say(f"plan: {counted(plan.rows_read, 'row')} looked at, {rejected:,} rejected")
+        return True
+
+    return Watch(Lines(say), Clock().now_s, planned)
+
+
+class Lines:
+    """A plain line now and then, for logs and pipes."""
+
+    every_s = 10.0
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+
+    def show(self, shown: Figures, now_s: float) -> None:
+        """Say how far it has come."""
+        self.say(figures.sentence(shown, now_s))
+
+    def end(self, shown: Figures, now_s: float) -> None:
+        """Say how far it came; how many rows a plan rejects is said with the plan."""
+        if shown.phase == "send":
+            self.say(figures.sentence(shown, now_s))
