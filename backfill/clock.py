@@ -15,7 +15,11 @@ class Clock:
         self._started_s = time.monotonic()  # noqa: TID251 - this is the clock that others take
 
     def now_s(self) -> float:
-        """A monotonic clock, in seconds."""
+        """A monotonic clock, in seconds; no change of the date moves it.
+
+        It stands still while the machine sleeps: turns are not missed meanwhile, and an outage
+        grows no longer behind a closed lid.
+        """
         return time.monotonic()  # noqa: TID251
 
     def sleep(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ belong to one person. What it decided about single rows is kept for the send pas
 people must know stands in the `Plan`.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -32,6 +33,7 @@ FORM = 4
 """The form of what is stored; another one is planned anew."""
 
 PLAN_FILE = "plan.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
@@ -159,6 +161,10 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
         shutil.rmtree(folder / key, ignore_errors=True)
         made_in.rename(folder / key)
         sync_directory(folder)
+    except OSError as error:
+        if error.errno in _FULL:  # what a write to an open file raises does not name the file
+            error.filename = str(folder)
+        raise
     finally:
         shutil.rmtree(made_in, ignore_errors=True)
     return plan
