@@ -84,6 +84,13 @@ class Chunk:
     end: Position
     values: Values
 
+    def only(self, wanted: npt.NDArray[np.bool_]) -> "Chunk":
+        """Some rows of good shape; the chunk covers as many as before."""
+        places = np.flatnonzero(wanted)
+        lines = None if self.lines is None else self.lines[places]
+        batch = self.batch.take(pa.array(places))
+        return replace(self, batch=batch, rows=self.rows[places], lines=lines)
+
     def until(self, row: int) -> "Chunk":
         """The rows before `row`. Reading cannot go on from the end of what is given."""
         if row >= self.end.row:

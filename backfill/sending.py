@@ -75,6 +75,11 @@ class Prepared:
     members: list[Member] = field(default_factory=list)
     held: int = 0
 
+    def skip(self, why: str, rows: Rows) -> None:
+        """Leave out more rows for a reason."""
+        before = self.skipped.get(why)
+        self.skipped[why] = rows if before is None else np.union1d(before, rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -126,10 +131,14 @@ class Preparing:
         Raises:
             UsageError: The transform does not give what it gave in the plan pass.
         """
-        staged = self._stage(given)
+        place, whole = given
+        done = self._settled[place.part]
+        chunk, as_before = self._set_aside(place, whole, done)
+        staged = self._stage((place, chunk))
         self._check_agreement(staged)
-        done = self._settled[staged.place.part]
         prepared = Prepared(staged.place, staged.chunk)
+        if self._changes is not None and len(as_before):
+            prepared.skip(self._changes.why_skipped(place.part), as_before)
         prepared.rejections = _unsettled(staged.judged.rejections, done)
         dropped = staged.dropped[~done.contains(staged.dropped)]
         if len(dropped):
@@ -154,6 +163,18 @@ class Preparing:
         occurrences = None if occurrences is None else occurrences[stays]
         prepared.operations = self._encode(staged, subjects, by_v1, occurrences)
         return prepared
+
+    def _set_aside(self, place: Place, chunk: Chunk, done: Ranges) -> tuple[Chunk, Rows]:
+        """In a sync: leave out the rows of which nothing was noted, before anybody judges them."""
+        changes, source = self._changes, self._pipeline.sources[place.source]
+        if changes is None or not changes.concern(place.part) or source.transform:
+            return chunk, chunk.rows[:0]
+        noted = changes.noted(place.part, chunk.rows)
+        marked = self._marks.of(place.part, chunk.rows)
+        if marked is not None:
+            noted |= marked["kind"] > 0
+        new = ~done.contains(chunk.rows)
+        return chunk.only(noted & new), chunk.rows[new & ~noted]
 
     def _check_agreement(self, staged: Staged) -> None:
         planned = self._plan.found.chunks.get(chunk_key(staged))
@@ -189,7 +210,7 @@ class Preparing:
         otherwise = changes.why_skipped(staged.place.part)
         for kind, skipped_as in ((0, otherwise), (Mark.UNCHANGED, "unchanged")):
             if (skipped := concerned & (kinds == kind)).any():
-                prepared.skipped[skipped_as] = subjects.rows[skipped]
+                prepared.skip(skipped_as, subjects.rows[skipped])
         refused = concerned & ~members & (kinds == Mark.REFUSED_BEFORE)
         for row in subjects.rows[refused].tolist():
             why = changes.why_refused(staged.place.part, row)

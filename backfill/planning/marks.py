@@ -38,6 +38,7 @@ class Mark(IntEnum):
     CHANGED = 9  # in a sync: new, or other than what was delivered
     REFUSED_BEFORE = 10  # in a sync: as it was when the API refused it
     UNCHANGED = 11  # in a sync: within the cursor's window, and delivered before
+    REJECTED = 12  # in a sync: for what it is, and to be listed again
 
 
 SKIPPED = {

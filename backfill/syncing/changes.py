@@ -9,6 +9,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow.parquet as pq
 
+from backfill.encoding.values import Mask
 from backfill.planning.marks import Marks
 from backfill.rows import Reason, Rows
 
@@ -33,8 +34,13 @@ class Changes:
         """Whether rows of this part were compared."""
         return part in self._parts
 
+    def noted(self, part: int, rows: Rows) -> Mask:
+        """Of which of these ascending rows anything was noted; all others are skipped."""
+        marked = self._marks.of(part, rows)
+        return np.zeros(len(rows), np.bool_) if marked is None else marked["kind"] > 0
+
     def of(self, parts: npt.NDArray[np.int32], rows: Rows) -> npt.NDArray[np.uint8]:
-        """For each row: CHANGED, REFUSED_BEFORE, UNCHANGED, or 0 where nothing was noted."""
+        """For each accepted row: CHANGED, REFUSED_BEFORE, UNCHANGED; 0: nothing was noted."""
         kinds = np.zeros(len(rows), np.uint8)
         for part in np.unique(parts).tolist():
             here = parts == part

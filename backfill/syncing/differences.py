@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from pydantic import TypeAdapter
 from backfill.files import write_atomically
 from backfill.job import PLAN_FOLDER, Job
 from backfill.planning import people
+from backfill.planning.first_pass import REJECTIONS_FILES
 from backfill.planning.marks import Mark, Marks
 from backfill.planning.plans import Plan
+from backfill.planning.spool import read_rejections
 from backfill.syncing.changes import MARKS_FOLDER, REFUSED_FILE, Changes
 from backfill.syncing.memory import CARRIERS, CHANGED_FILE, DIFF_FOLDER, open_snapshot
 from backfill.syncing.snapshot import BATCH_ROWS, Snapshot
@@ -133,7 +136,7 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
             statuses=dict(snapshot.run("SELECT status, count(*) FROM differing GROUP BY status")),
             vanished_files=_write_vanished(snapshot, made),
         )
-        _write_changed(snapshot, made)
+        _write_changed(snapshot, folder, made)
     write_atomically(made / _FIGURES_FILE, _DIFFERENCES.dump_json(found))
     return found
 
@@ -174,8 +177,11 @@ def _write_vanished(snapshot: Snapshot, made: Path) -> dict[str, str]:
     return written
 
 
-def _write_changed(snapshot: Snapshot, made: Path) -> None:
-    """Whoever is sent: for the send pass by row, for the snapshot's update by person."""
+def _write_changed(snapshot: Snapshot, folder: Path, made: Path) -> None:
+    """Whoever is sent: for the send pass by row, for the snapshot's update by person.
+
+    The rejected rows are marked as well: of all others the send pass need not look at any.
+    """
     marks = Marks(made / MARKS_FOLDER)
     snapshot.copy(_CHANGED, made / CHANGED_FILE)
     snapshot.copy(_REFUSED, made / REFUSED_FILE)
@@ -184,4 +190,7 @@ def _write_changed(snapshot: Snapshot, made: Path) -> None:
         for batch in pq.ParquetFile(made / name).iter_batches(BATCH_ROWS, columns=["part", "row"]):
             parts, rows = (column.to_numpy() for column in batch.columns)
             marks.add(kind, parts, rows)
+    rejected = ((part, each.row) for part, each in read_rejections(folder / REJECTIONS_FILES[0]))
+    while len(some := np.array([*islice(rejected, BATCH_ROWS)], np.int64)):
+        marks.add(Mark.REJECTED, some[:, 0].astype(np.int32), some[:, 1])
     marks.flush()
