@@ -12,6 +12,7 @@ from backfill.errors import BackfillError
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
 from backfill.planning.progress import Looked
+from backfill.syncing.differences import Differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class Observer(Protocol):
     def planning(self, looked: Looked) -> None:
         """So much more was looked at."""
 
-    def planned(self, plan: Plan, guards: list[Guard]) -> bool:
-        """The plan pass has ended; False: do not send."""
+    def planned(self, plan: Plan, guards: list[Guard], tonight: Differences | None) -> bool:
+        """The plan pass has ended, in a sync with a comparison; False: do not send."""
 
     def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
         """Sending begins; `in_doubt` rows may have been sent before a crash, and are sent again."""
@@ -79,9 +80,9 @@ class Silent:
     def planning(self, looked: Looked) -> None:
         """Nothing."""
 
-    def planned(self, plan: Plan, guards: list[Guard]) -> bool:
+    def planned(self, plan: Plan, guards: list[Guard], tonight: Differences | None) -> bool:
         """Go on."""
-        del plan, guards
+        del plan, guards, tonight
         return True
 
     def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:

@@ -81,6 +81,7 @@ class _Retry:
     command = "retry"
     may_leave_rows = True
     replaces_rows = False
+    tonight = None
 
     def __init__(self, file: Path | None) -> None:
         self._file = file

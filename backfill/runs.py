@@ -44,6 +44,7 @@ from backfill.sender import Sender, Work
 from backfill.sending import Decided, FirstTime, Preparing
 from backfill.syncing import memory
 from backfill.syncing.changes import Changes
+from backfill.syncing.differences import Differences
 from backfill.syncing.snapshot import Snapshot
 from backfill.watching.lines import Say, watch_saying
 
@@ -95,6 +96,10 @@ class Errand(Protocol):
     def replaces_rows(self) -> bool:
         """Whether tonight's files take the place of earlier ones: but not before it sends."""
 
+    @property
+    def tonight(self) -> Differences | None:
+        """How tonight differs from what was delivered, once `guards` has compared it."""
+
     def bind(self, job: Job, *, append: bool) -> Job:
         """The same job, its files numbered as the journal knows them."""
 
@@ -114,6 +119,7 @@ class SendAll:
     command = "run"
     may_leave_rows = False
     replaces_rows = False
+    tonight: Differences | None = None
 
     def bind(self, job: Job, *, append: bool) -> Job:
         """Every file as it was; where rows may have been added, with them."""
@@ -238,7 +244,7 @@ class _Run:
             self._account.planned(plan)
             now_s = self._clock.unix_s()
             found = await asyncio.to_thread(self._errand.guards, job, plan, now_s)
-            wanted = self._observer.planned(plan, found)
+            wanted = self._observer.planned(plan, found, self._errand.tonight)
             guards.refuse(found)
             self._stop.check()
             if not wanted:

@@ -61,9 +61,6 @@ class _Sync(SendAll):
     command = "sync"
     replaces_rows = True
 
-    def __init__(self) -> None:
-        self._found: Differences | None = None
-
     def bind(self, job: Job, *, append: bool) -> Job:
         """Tonight's files."""
         del append
@@ -73,21 +70,21 @@ class _Sync(SendAll):
         """What the plan pass found, and what differs too much from last night."""
         if _compared(job):
             begun = memory.is_unfinished(job.journal, diff=True)
-            self._found = stored(job, plan) if begun else compare(job, plan, nights.windows(job))
+            self.tonight = stored(job, plan) if begun else compare(job, plan, nights.windows(job))
         if memory.is_unfinished(job.journal, diff=True):
             return super().guards(job, plan, now_s)
-        vanished = _too_many_vanished(job.pipeline, plan, self._found)
+        vanished = _too_many_vanished(job.pipeline, plan, self.tonight)
         return [*vanished, *nights.refusals(job, plan), *super().guards(job, plan, now_s)]
 
     def work(self, job: Job, plan: Plan, now_s: float) -> Work:
         """Every new row, people who differ, and at last the deletion of those who vanished."""
         compared = _compared(job)
-        if not compared or self._found is None:
+        if not compared or self.tonight is None:
             return super().work(job, plan, now_s)
         changes = changes_of(job, plan, compared)
         memory.begin(job, plan, diff=True)
         if _deletes(job.pipeline) and not _nameless(job.pipeline, plan):
-            job = _with_deletions(job, plan, self._found)
+            job = _with_deletions(job, plan, self.tonight)
             known = plan.found.readings
             readings = {index: known.get(index, {}) for index in range(len(job.pipeline.sources))}
             plan = replace(plan, found=replace(plan.found, readings=readings))
@@ -102,9 +99,9 @@ class _Sync(SendAll):
         super().completed(job, plan)
         nights.note(job, plan)
         nameless = _nameless(job.pipeline, plan)
-        if self._found and self._found.vanished and nameless and _deletes(job.pipeline):
+        if self.tonight and self.tonight.vanished and nameless and _deletes(job.pipeline):
             raise GuardError(
-                f"{self._found.vanished:,} people are named no more, and nobody was deleted:"
+                f"{self.tonight.vanished:,} people are named no more, and nobody was deleted:"
                 f" {nameless:,} rows do not say who they are about; all else was sent",
                 next_step="mend these rows in the source and sync again, or set vanished = "
                 '"keep" under [source.sync]',

@@ -19,6 +19,7 @@ from backfill.planning.tally import SourcePlan
 from backfill.reasons import SENTENCES
 from backfill.report.summary import duration, size
 from backfill.report.tables import counted, table, titled
+from backfill.syncing.differences import Differences
 
 API_RATE_MAX = 1000
 """Requests per second that the Track API takes (Track OpenAPI)."""
@@ -42,6 +43,20 @@ def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) 
     yield f"plan: {cost(plan)}, {at_rate(rate_of(pipeline, options), plan)}"
     for each in warnings_of(pipeline, plan) if warn else ():
         yield f"warning: {each.what}"
+
+
+def short_sync(pipeline: Pipeline, plan: Plan, tonight: Differences) -> Iterator[str]:
+    """The same of a sync: what differs, not what the whole export would cost."""
+    refused = sum(each.rejected for each in plan.sources)
+    yield f"plan: {plan.rows_read:,} rows looked at, {refused:,} rejected"
+    yield f"sync: {tonight.text()}"
+    others = zip(pipeline.sources, plan.sources, strict=True)
+    lasting = sum(seen.to_send for source, seen in others if source.sync_mode == "files")
+    if lasting:
+        yield f"sync: {counted(lasting, 'row')} of files that are not done yet"
+    for each in warnings_of(pipeline, plan):
+        if tonight.new or each.code != "no_created_at":
+            yield f"warning: {each.what}"
 
 
 def plan_json(pipeline: Pipeline, planned: Planned, options: Options) -> bytes:

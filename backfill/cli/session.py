@@ -27,6 +27,7 @@ from backfill.planning.plans import Plan
 from backfill.report.html import REPORT_FILE
 from backfill.report.rejected import REJECTED_FILE
 from backfill.report.summary import Summary
+from backfill.syncing.differences import Differences
 from backfill.watching.watch import View, Watch
 
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
@@ -155,23 +156,28 @@ class Question:
         here = sys.stdin.isatty() and sys.stderr.isatty()
         self._is_asked = is_asked and here and not is_loopback(self._url)
 
-    def __call__(self, plan: Plan, guards: list[Guard], left: int) -> bool:
+    def __call__(
+        self, plan: Plan, guards: list[Guard], left: int, tonight: Differences | None = None
+    ) -> bool:
         """Whether to start; without anybody to ask, or anything to do: yes."""
-        for line in self._what(plan, left):
+        for line in self._what(plan, left, tonight):
             self._view.say(line)
         if guards or not left or not self._is_asked:
             return True
         try:
             with raised():
-                answer = input_from_person(f"send {left:,} rows to {self._url}; start now? [y/N] ")
+                some = "what differs" if tonight else f"{left:,} rows"
+                answer = input_from_person(f"send {some} to {self._url}; start now? [y/N] ")
         except (KeyboardInterrupt, EOFError):
             return False
         return answer.strip().lower() in ("y", "yes")
 
-    def _what(self, plan: Plan, left: int) -> Iterable[str]:
+    def _what(self, plan: Plan, left: int, tonight: Differences | None) -> Iterable[str]:
         """What is about to be sent."""
         if self._again:
             return [f"retry: {left:,} rejected rows; those that were mended are sent"]
+        if tonight is not None:
+            return screens.short_sync(self._pipeline, plan, tonight)
         warn = left == plan.rows_read
         return screens.short_plan(self._pipeline, plan, self._options, warn=warn)
 

@@ -18,6 +18,7 @@ from backfill.planning.first_pass import REJECTIONS_FILES
 from backfill.planning.marks import Mark, Marks
 from backfill.planning.plans import Plan
 from backfill.planning.spool import read_rejections
+from backfill.report.tables import counted
 from backfill.syncing.changes import MARKS_FOLDER, REFUSED_FILE, Changes
 from backfill.syncing.memory import CARRIERS, CHANGED_FILE, DIFF_FOLDER, open_snapshot
 from backfill.syncing.snapshot import BATCH_ROWS, Snapshot
@@ -66,6 +67,7 @@ _CHANGED = """
 SELECT type, identifier, part, row, high, low, moved FROM differing
 WHERE status IN ('new', 'changed')
 """
+_STATUSES = "SELECT status, count(*) FROM differing WHERE type <> 'event' GROUP BY status"
 _UNCHANGED = "SELECT part, row FROM differing WHERE status = 'unchanged'"
 _REFUSED = "SELECT part, row, reasons FROM differing WHERE status = 'refused'"
 
@@ -93,7 +95,8 @@ class Differences:
 
     Args:
         known: How many people the snapshot holds.
-        statuses: How many are new, changed, refused (with what was refused before), vanished.
+        statuses: How many people are new, changed, refused (with what was refused before),
+            vanished, missing (not among tonight's good rows, and not vanished either).
         vanished_files: Who vanished, by the type of their identifiers.
     """
 
@@ -105,6 +108,24 @@ class Differences:
     def vanished(self) -> int:
         """How many were delivered before and are named by no row tonight."""
         return self.statuses.get("vanished", 0)
+
+    @property
+    def new(self) -> int:
+        """How many nobody was told of before."""
+        return self.statuses.get("new", 0)
+
+    @property
+    def as_before(self) -> int:
+        """How many are as they were delivered, or lie before a cursor's window."""
+        others = ("changed", "refused", "vanished", "missing")
+        return self.known - sum(self.statuses.get(each, 0) for each in others)
+
+    def text(self) -> str:
+        """The difference in a line, in people."""
+        changed, refused = (self.statuses.get(each, 0) for each in ("changed", "refused"))
+        text = f"{self.new:,} new, {changed:,} changed, {self.as_before:,} as before"
+        again = f", {refused:,} refused before" if refused else ""
+        return f"{text}{again}, {counted(self.vanished, 'person', 'people')} vanished"
 
 
 _DIFFERENCES = TypeAdapter(Differences)
@@ -133,7 +154,7 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
         snapshot.run(_VANISHED)
         found = Differences(
             known=snapshot.run("SELECT count(*) FROM person WHERE type <> 'event'")[0][0],
-            statuses=dict(snapshot.run("SELECT status, count(*) FROM differing GROUP BY status")),
+            statuses=dict(snapshot.run(_STATUSES)),
             vanished_files=_write_vanished(snapshot, made),
         )
         _write_changed(snapshot, folder, made)

@@ -6,6 +6,7 @@ from backfill.clock import Clock
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
 from backfill.report.tables import counted
+from backfill.syncing.differences import Differences
 from backfill.watching import figures
 from backfill.watching.figures import Figures
 from backfill.watching.watch import Watch
@@ -17,10 +18,12 @@ Say = Callable[[str], None]
 def watch_saying(say: Say) -> Watch:
     """Observes a run, and says in a line now and then how far it has come."""
 
-    def planned(plan: Plan, guards: list[Guard], left: int) -> bool:
+    def planned(plan: Plan, guards: list[Guard], left: int, tonight: Differences | None) -> bool:
         del guards, left
         rejected = sum(each.rejected for each in plan.sources)
         say(f"plan: {counted(plan.rows_read, 'row')} looked at, {rejected:,} rejected")
+        if tonight is not None:
+            say(f"sync: {tonight.text()}")
         return True
 
     return Watch(Lines(say), Clock().now_s, planned)

@@ -11,10 +11,12 @@ from backfill.journal import Counts
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
 from backfill.planning.progress import Looked
+from backfill.syncing.differences import Differences
 from backfill.watching.figures import Figures
 
-Ask = Callable[[Plan, list[Guard], int], bool]
-"""Shows a plan, of which so many rows are left to do, and says whether to start."""
+Ask = Callable[[Plan, list[Guard], int, Differences | None], bool]
+"""Shows a plan, of which so many rows are left to do, in a sync with what differs tonight, and says
+whether to start."""
 
 
 class View(Protocol):
@@ -66,13 +68,13 @@ class Watch:
         if self._figures is not None:
             self._figures.looked(looked)
 
-    def planned(self, plan: Plan, guards: list[Guard]) -> bool:
+    def planned(self, plan: Plan, guards: list[Guard], tonight: Differences | None) -> bool:
         """The plan pass has ended; ask whether to start."""
         self._end()
         self._plan = plan
         done = self.account.counts() if self.account else Counts()
         left = done.rejected if self._again else plan.rows_read - done.rows()
-        return self._ask(plan, guards, left)
+        return self._ask(plan, guards, left, tonight)
 
     def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
         """Sending begins."""

@@ -73,6 +73,21 @@ def test_vanished_people_are_kept_by_default(customers, sync, sandbox):
     assert sync(customers(people(*MANY))).summary["this_run"]["requests"] == 0
 
 
+def test_what_differs_is_said_before_it_is_sent(customers, sync):
+    """In people, and not what the whole export would cost; cautions about new people to these."""
+    whole = "id,plan,age\np1,a,1\np2,a,2\np3,a,3\n"
+    settings = '[source.columns]\nage = "integer"'
+    first = sync(customers(whole, settings))
+    assert "sync: 3 new, 0 changed, 0 as before, 0 people vanished" in first.stderr
+    assert "no created_at" in first.stderr
+    tonight = whole.replace("p1,a", "p1,b").replace("p3", "p4")
+    done = sync(customers(tonight.replace("p2,a,2", "p2,a,old"), settings))
+    assert "sync: 1 new, 1 changed, 0 as before, 1 person vanished" in done.stderr
+    done = sync(customers(tonight, settings))
+    assert "sync: 0 new, 0 changed, 3 as before, 1 person vanished" in done.stderr
+    assert "no created_at" not in done.stderr
+
+
 def test_rejected_rows_keep_their_people(customers, sync, sandbox):
     """A row that is no good names somebody all the same: that is nobody who vanished."""
     settings = 'vanished = "delete"\n[source.columns]\nage = "integer"'
