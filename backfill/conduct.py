@@ -33,7 +33,7 @@ class Options:
         env: Where credentials are looked for.
     """
 
-    state_dir: Path | None = None
+    state_dir: str | Path | None = None
     url: str | None = None
     rate: float | None = None
     concurrency: int | None = None

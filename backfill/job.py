@@ -40,9 +40,9 @@ class Job:
         return {part: Ranges(each.low, list(each.above())) for part, each in ranges.items()}
 
 
-def folder_of(pipeline: Pipeline, state_dir: Path | None) -> Path:
+def folder_of(pipeline: Pipeline, state_dir: str | Path | None) -> Path:
     """Where a job's state is kept: below `state_dir`, by default beside the pipeline file."""
-    return (state_dir or pipeline.folder / STATE_FOLDER) / pipeline.name
+    return Path(state_dir or pipeline.folder / STATE_FOLDER) / pipeline.name
 
 
 def bind_workspace(journal: Journal, workspace: str) -> None:

@@ -3,11 +3,26 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil, log
 from typing import Literal
 
 PauseReason = Literal["throttled", "hint", "outage", "budget", "credentials"]
 NO_ANSWER = 0
 """The place of attempts without an answer among the statuses."""
+
+_FINEST_S = 1e-4
+_STEP = 1.05
+"""Latencies are counted in steps of 5 %: a percentile is as exact as that, whatever came."""
+
+
+def latency_step(latency_s: float) -> int:
+    """The number of the step that a latency belongs to."""
+    return max(ceil(log(max(latency_s, _FINEST_S) / _FINEST_S, _STEP)), 0)
+
+
+def longest_s(step: int) -> float:
+    """The longest latency of a step, in seconds."""
+    return _FINEST_S * float(_STEP**step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,7 @@ class Meter:
         rate: Requests per second allowed now; 0 for no limit.
         concurrency: Attempts allowed at the same time now.
         latency_s: The recent mean, in seconds.
+        latencies: How many good answers took how long, by `latency_step`.
         pause: The latest pause.
     """
 
@@ -46,6 +62,7 @@ class Meter:
     rate: float = 0.0
     concurrency: int = 0
     latency_s: float = 0.0
+    latencies: Counter[int] = field(default_factory=Counter)
     pause: Pause | None = None
 
     def paused(self, reason: PauseReason, until_s: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backfill.batches import Batch
-from backfill.delivery.meter import Meter, PauseReason
+from backfill.delivery.meter import Meter, PauseReason, latency_step
 from backfill.delivery.pacing import Pacer, Tempo, concurrency
 from backfill.delivery.sharing import SharedPacer
 from backfill.delivery.verdicts import Answer, NoAnswer
@@ -150,6 +150,7 @@ class Paced:
     def _answered(self, began_s: float) -> None:
         now_s = self._time.now_s()
         self._tempo.answered(now_s, now_s - began_s)
+        self._meter.latencies[latency_step(now_s - began_s)] += 1
         self._meter.latency_s = self._tempo.latency_s
         if self._adaptive:
             self._places.resize(concurrency(self._meter.rate, self._tempo.latency_s))

@@ -17,6 +17,7 @@ class Call:
         started_at: When it began, ISO 8601 in UTC.
         finished_at: When it ended; None: it never said so.
         exit: Its exit code.
+        counted_with: Only the figures of it and of the run of this number together are known.
         delivered: Rows that it delivered.
         rejected: Rows that it rejected; below 0: rejected rows that it delivered after all.
         requests: Requests that it made.
@@ -27,6 +28,7 @@ class Call:
     started_at: str
     finished_at: str | None = None
     exit: int | None = None
+    counted_with: int | None = None
     delivered: int = 0
     rejected: int = 0
     requests: int = 0

@@ -4,6 +4,7 @@ It is kept in a small file beside the journal, so that a report shows every run 
 among them that were killed. Nothing depends on it: without the file, a report has no curves.
 """
 
+from collections import Counter
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ PAUSES = {
 
 WIDTH_MIN_S = 0.25
 WIDTH_MAX_S = 1e7
-_FORM = 1
+_FORM = 2
 
 
 @dataclass(slots=True)
@@ -101,12 +102,14 @@ class Course:
         steps: At most `STEPS_MAX`.
         waits: At most `PAUSES_MAX`.
         waited: For each reason, how often and how many seconds.
+        latencies: How many good answers took how long, by the meter's `latency_step`.
     """
 
     width_s: float = WIDTH_MIN_S
     steps: list[Step] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
     waited: dict[str, tuple[int, float]] = field(default_factory=dict)
+    latencies: Counter[int] = field(default_factory=Counter)
 
     @classmethod
     def load(cls, path: Path) -> "Course":
@@ -120,6 +123,7 @@ class Course:
                 [Step(*each) for each in kept["steps"]],
                 [Wait(**each) for each in kept["waits"]],
                 {reason: (count, seconds) for reason, (count, seconds) in kept["waited"].items()},
+                Counter(dict(kept["latencies"])),
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
@@ -136,6 +140,7 @@ class Course:
             "steps": [astuple(each) for each in self.steps],
             "waits": [asdict(each) for each in self.waits],
             "waited": self.waited,
+            "latencies": sorted(self.latencies.items()),
         }
         write_atomically(path, orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE))
 

@@ -6,15 +6,17 @@ that a name from a file can do no harm even if it were taken for markup.
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from backfill.errors import ExitCode
 from backfill.files import write_atomically
 from backfill.report.content import Content
+from backfill.report.course import Course
 from backfill.report.summary import Summary, duration, size
 from backfill.report.tables import counted, titled
 
@@ -43,6 +45,9 @@ ACCOUNTS = {
 
 _TABLE_ROWS = 40
 _RUNS_SHOWN = 50
+_SHARES = (50, 95, 99)
+"""The percentiles of the latency that are told."""
+
 _COURSE_MIN_S = 1.0
 """A shorter course makes no curve."""
 
@@ -185,6 +190,7 @@ def _named(content: Content) -> dict[str, Any]:
         "parts": [charts.Part(name, getattr(summary, name)) for name in ACCOUNTS],
         "curve": curve,
         "latency": curve and any(each.latency_s for each in content.course.steps),
+        "shares": _latencies(content.course),
         "bins": pace.bins(content.course, _TABLE_ROWS) if curve else [],
         "elapsed": scales.elapsed,
         "days": days,
@@ -196,6 +202,23 @@ def _named(content: Content) -> dict[str, Any]:
         "calls": content.calls[-_RUNS_SHOWN:],
         "exits": {int(code): words for code, words in EXITS.items()},
     }
+
+
+def _latencies(course: Course) -> Mapping[str, str]:
+    """How long answers took at most, for shares of them; empty where there were none."""
+    from backfill.report import pace  # noqa: PLC0415
+
+    found = {share: pace.slowest_s(course.latencies, share / 100) for share in _SHARES}
+    return {f"p{share}": latency(each) for share, each in found.items() if each is not None}
+
+
+def latency(seconds: float) -> str:
+    """A latency for people, rounded up.
+
+    >>> latency(0.0123), latency(2.5)
+    ('13 ms', '2.5 s')
+    """
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{ceil(1000 * seconds)} ms"
 
 
 def _pieces(days: Any) -> Sequence[tuple[str, Any]]:

@@ -1,8 +1,9 @@
 """How fast a job went: its course in pieces of equal length, all runs one behind another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from backfill.delivery.meter import longest_s
 from backfill.report.course import Course, Step
 
 
@@ -23,6 +24,22 @@ class Bin:
     rows_per_second: float
     attempts_per_second: float
     latency_s: float | None
+
+
+def slowest_s(latencies: Mapping[int, int], share: float) -> float | None:
+    """How long this share of the answers took at most, in seconds; None where there are none.
+
+    Args:
+        latencies: How many answers there were of each step of latency.
+        share: 0.5 for the median, 0.99 for all but the slowest hundredth.
+    """
+    wanted = share * sum(latencies.values())
+    counted = 0
+    for step in sorted(latencies):
+        counted += latencies[step]
+        if counted >= wanted:
+            return longest_s(step)
+    return None
 
 
 def offsets(course: Course) -> dict[int, float]:

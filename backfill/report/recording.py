@@ -1,6 +1,7 @@
 """Watches a run while it sends, and keeps its course."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -44,6 +45,7 @@ async def recorded(
         clock: The time; its start is the run's.
         on_pause: Called at the beginning of each pause.
     """
+    before = Counter(course.latencies)
     recorder = Recorder(course, run, clock.since_start_s(), rows(), meter.attempts)
 
     def paused(pause: Pause) -> None:
@@ -52,6 +54,7 @@ async def recorded(
 
     def note() -> None:
         recorder.note(clock.since_start_s(), rows(), meter.attempts, meter.latency_s)
+        course.latencies = before + meter.latencies
 
     async def watch() -> None:
         saved_s = clock.now_s()

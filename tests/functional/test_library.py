@@ -55,10 +55,12 @@ def test_progress_is_told_in_plain_lines(pipeline, capsys):
     assert planned.plan.rows_read == summary.rows_read == 5
 
 
-def test_without_progress_nothing_is_said(pipeline, capsys):
-    """A library that nobody asked is silent, and leaves no thread behind."""
+def test_without_progress_nothing_is_said(pipeline, capsys, tmp_path):
+    """A library that nobody asked is silent, and leaves no thread behind; a path may be a text."""
     before = threading.active_count()
-    run(Pipeline.load(pipeline), Options())
+    run(Pipeline.load(str(pipeline)), Options(state_dir=str(tmp_path / "state")))
+
+    assert (tmp_path / "state/job/report.html").exists()
 
     assert capsys.readouterr() == ("", "")
     assert threading.active_count() == before

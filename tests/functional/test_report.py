@@ -24,6 +24,13 @@ def pipeline(tmp_path):
     return job(tmp_path, files, CUSTOMERS, EVENTS + 'unknown_people = "send"\n')
 
 
+def _delivered_by(run, page):
+    """How many rows a run has delivered, as the table of the runs says."""
+    row = rf"<tr><td>{run}</td><td>[^<]*</td><td>[^<]*</td>\s*<td class=\"r\">([\d,]+)</td>"
+    (found,) = re.findall(row, page)
+    return int(found.replace(",", ""))
+
+
 @pytest.fixture
 def report(backfill):
     """Make the report of a job again; gives its text."""
@@ -111,6 +118,8 @@ def test_a_killed_run_is_reported_as_such(tmp_path, send, start_sending, sandbox
     page = report(pipeline)
 
     assert ">Cut off</span>" in page
+    delivered = _delivered_by(1, page)
+    assert delivered > 0
     assert "are still to be sent." in page
     assert f"<pre>backfill run {pipeline}</pre>" in page
     assert 'aria-label="Rows settled per second' in page
@@ -119,7 +128,8 @@ def test_a_killed_run_is_reported_as_such(tmp_path, send, start_sending, sandbox
     page = _written(pipeline)
     assert "All 400 rows were delivered" in page
     assert "cut off: killed, or the power failed" in page
-    assert "<td>2</td>" in page
+    assert _delivered_by(1, page) == delivered
+    assert _delivered_by(2, page) == 400 - delivered
 
 
 def test_pauses_are_told(tmp_path, send, sandbox):
@@ -133,6 +143,7 @@ def test_pauses_are_told(tmp_path, send, sandbox):
 
     assert "<td>429: the service asked for fewer requests</td>" in page
     assert "attempts repeated a request" in page
+    assert re.search(r"Half of the answers came within \d+ ms \(p50\)", page)
 
 
 def test_what_stopped_a_run_is_told_without_values(tmp_path, send):

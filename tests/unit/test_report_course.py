@@ -1,11 +1,14 @@
 """The course of a job: bounded, and true however much is merged."""
 
 import itertools
+from collections import Counter
+from math import ceil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backfill.delivery.meter import latency_step
 from backfill.report.course import (
     PAUSES_MAX,
     STEPS_MAX,
@@ -14,7 +17,7 @@ from backfill.report.course import (
     Step,
     Wait,
 )
-from backfill.report.pace import bins, offsets
+from backfill.report.pace import bins, offsets, slowest_s
 
 
 def recorded(course, run, count, *, rows=10, width_s=0.25):
@@ -132,3 +135,27 @@ def test_time_that_stands_still_makes_no_step():
     recorder.note(2.0, 20, 2, 0.1)
 
     assert course.steps == [Step(1, 1.0, 2.0, 20, 2, 0.1)]
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 1]))
+def test_a_percentile_is_that_of_the_answers(latencies, share):
+    """As exact as the steps are: the latency that so many answers did not exceed."""
+    counted = Counter(map(latency_step, latencies))
+    exact = sorted(latencies)[max(ceil(share * len(latencies)), 1) - 1]
+
+    assert exact <= slowest_s(counted, share) * (1 + 1e-9)
+    assert slowest_s(counted, share) <= exact * 1.05 * (1 + 1e-9)
+
+
+def test_without_answers_there_is_no_percentile():
+    """A run that never sent has none."""
+    assert slowest_s({}, 0.5) is None
+
+
+def test_how_long_answers_took_is_kept_over_runs(tmp_path):
+    """The file brings back what it was given."""
+    course = recorded(Course(), 1, 3)
+    course.latencies = Counter({10: 3, 70: 1})
+    course.save(tmp_path / "course.json")
+
+    assert Course.load(tmp_path / "course.json") == course
