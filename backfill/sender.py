@@ -121,8 +121,9 @@ class Sender:
         self._refusals = _Refusals(rejected_max)
 
     def stop(self, why: BackfillError) -> None:
-        """Take no more rows; what is under way is waited for, then `send` raises `why`."""
+        """Take no more rows; what was sent is waited for, then `send` raises `why`."""
         self._stopped_by = self._stopped_by or why
+        self._delivery.stop(why)
         if self._taking is not None:  # it may wait for a place that an outage keeps taken
             self._taking.cancel()
 
@@ -195,7 +196,8 @@ class Sender:
     async def _deliver(self, batch: Batch) -> None:
         try:
             outcome = await self._delivery.deliver(batch)
-            self._settle(batch, outcome)
+            if outcome is not None:
+                self._settle(batch, outcome)
             self._unanswered -= 1
         except BackfillError as error:
             self.stop(error)
@@ -310,12 +312,14 @@ class Sender:
     async def _drain(self) -> None:
         """Wait for the answers that are under way.
 
-        A batch that waits, for its turn or to be tried again, is left to the next start, and so
-        is an answer that takes too long.
+        A batch that waits to be tried again is left to the next start, and so is an answer that
+        takes too long; one that waited for its first turn was told to `stop`.
         """
         ends_s = self._now_s() + DRAIN_S
-        while self._under_way and self._meter.in_flight and self._now_s() < ends_s:
-            await asyncio.wait(self._under_way, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
+        while self._under_way and self._now_s() < ends_s:
+            await asyncio.wait(self._under_way, timeout=TICK_S)
+            if not self._meter.in_flight:
+                break
         left = list(self._under_way)
         for task in left:
             task.cancel()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backfill.batches import Batch
+from backfill.errors import BackfillError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,11 @@ class Delivery(Protocol):
     An implementation MUST account for every operation of the batch, MUST be safe to call from
     many tasks, MUST start no attempt once it is cancelled, MUST refuse no operation because of an
     outage, a throttle or a revoked key, and MUST raise nothing but `CredentialsError`,
-    `UnavailableError`, `UsageError` and `asyncio.CancelledError`.
+    `UnavailableError`, `UsageError`, what it was stopped with, and `asyncio.CancelledError`.
     """
 
-    async def deliver(self, batch: Batch) -> Outcome:
-        """Send a batch until all that can be accepted is."""
+    async def deliver(self, batch: Batch) -> Outcome | None:
+        """Send a batch until all that can be accepted is; None: stopped before any of it was."""
+
+    def stop(self, why: BackfillError) -> None:
+        """Begin no attempt any more: a batch that needs another one raises `why`."""

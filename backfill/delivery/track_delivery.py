@@ -72,12 +72,13 @@ class TrackDelivery:
         self._probing, self._asking = asyncio.Lock(), asyncio.Lock()
         self._key_confirmed = 0
 
-    async def deliver(self, batch: Batch) -> Outcome:
-        """Send a batch until all that can be accepted is.
+    async def deliver(self, batch: Batch) -> Outcome | None:
+        """Send a batch until all that can be accepted is; None: stopped before any of it was.
 
         A batch that is refused as a whole is halved until the poison stands alone.
 
         Raises:
+            BackfillError: What `stop` was called with.
             CredentialsError: The key is not accepted, or the destination redirects.
             UnavailableError: Nothing had success for too long.
             UsageError: The destination does not speak the Track API.
@@ -89,12 +90,20 @@ class TrackDelivery:
             offset, part = parts.pop()
             verdict, tries = await self._conclude(part)
             attempts += tries
+            if verdict is None:
+                if attempts:
+                    self._paced.raise_if_stopped()
+                return None
             if isinstance(verdict, Halve):
                 left, right = part.halves()
                 parts += [(offset + left.count, right), (offset, left)]
             else:
                 refusals += [replace(each, index=offset + each.index) for each in verdict.refusals]
         return Outcome(tuple(refusals), attempts)
+
+    def stop(self, why: BackfillError) -> None:
+        """Begin no attempt any more: a batch that needs another one raises `why`."""
+        self._paced.stop(why)
 
     def share(self, path: Path) -> None:
         """From now on keep to the rate together with all processes that share this file."""
@@ -125,13 +134,21 @@ class TrackDelivery:
                     self._count_failure(wait_s)
                     await self._time.sleep(wait_s)
 
-    async def _conclude(self, batch: Batch) -> tuple[Settled | Halve, int]:
-        """Send a batch again and again until its verdict is one about the batch itself."""
+    async def _conclude(self, batch: Batch) -> tuple[Settled | Halve | None, int]:
+        """Send a batch again and again until its verdict is one about the batch itself.
+
+        None: it was never sent, and never will be.
+        """
         patience = Patience(batch.count, outage_max_s=self._outage_max_s)
         tries, cost, fresh, doubted = 0, 0, False, False
         while True:
             known = self._key_confirmed
-            answer = await self._attempt(batch, cost, fresh=fresh)
+            try:
+                answer = await self._attempt(batch, cost, fresh=fresh)
+            except BackfillError:
+                if tries:
+                    raise
+                return None, 0
             tries += 1
             match verdict := judge(answer, patience.count):
                 case Settled() | Halve():

@@ -73,6 +73,7 @@ class Paced:
         self._open = asyncio.Event()
         self._open.set()
         self._holds = 0
+        self._sleep: asyncio.Future[None] | None = None
         self._stopped_by: BackfillError | None = None
         meter.rate, meter.concurrency = rate, self._places.count
 
@@ -127,6 +128,8 @@ class Paced:
         """Give no turn any more: whoever waits for one, or asks later, gets the error."""
         self._stopped_by = self._stopped_by or error
         self._open.set()
+        if self._sleep is not None:
+            self._sleep.cancel()
 
     def raise_if_stopped(self) -> None:
         """Raise what `stop` was called with, if it was."""
@@ -145,7 +148,8 @@ class Paced:
                 wait_s = self._pacer.take(now_s, rate)
                 if wait_s <= 0:
                     return
-                await self._time.sleep(wait_s)
+                self._sleep = asyncio.ensure_future(self._time.sleep(wait_s))
+                await asyncio.wait([self._sleep])  # a stop cancels the sleep, not the sleeper
 
     def _answered(self, began_s: float) -> None:
         now_s = self._time.now_s()

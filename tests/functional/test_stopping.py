@@ -45,6 +45,28 @@ def test_a_signal_lets_what_is_under_way_arrive(large, start_sending, send, sand
     assert sandbox.stats()["event_arrivals"] == sandbox.stats()["events"] == ROWS
 
 
+def test_what_was_not_sent_before_a_signal_stays(large, start, send, sandbox):
+    """No request begins after it, and the next start is in no doubt about what waited its turn."""
+    sandbox.misbehave({"kind": "latency", "seconds": 0.5, "method": "POST"})
+    concurrency, rate = 3, 20
+    slowly = ("--concurrency", str(concurrency), "--rate", str(rate), "--json")
+    command = start("run", large, "--url", sandbox.url, *slowly)
+    until(lambda: _is_sending(sandbox))
+    begun = sandbox.stats()["requests"]
+    command.signal(signal.SIGINT)
+    stopped = command.ended()
+
+    assert stopped.code == 130
+    check_law(stopped.summary)
+    assert sandbox.stats()["requests"] <= begun + concurrency
+    assert stopped.summary["delivered"] == sandbox.stats()["events"]
+    sandbox.misbehave()
+    done = send(large)
+    assert done.code == 0
+    assert "may be sent twice" not in done.stderr
+    assert sandbox.stats()["event_arrivals"] == ROWS
+
+
 def test_a_second_signal_stops_at_once(large, start_sending, send, sandbox):
     """Nobody waits for an answer that does not come; the rows are in doubt and sent again."""
     sandbox.misbehave({"kind": "hang", "seconds": 30, "method": "POST"})

@@ -13,12 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.batches import Batch
+from backfill.delivery.interface import Outcome
 from backfill.delivery.meter import Meter, Pause
 from backfill.delivery.region import Region
 from backfill.delivery.track_delivery import TrackDelivery
 from backfill.delivery.turns import Paced, Time
 from backfill.delivery.verdicts import Answer, NoAnswer
-from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
+from backfill.errors import (
+    BackfillError,
+    CredentialsError,
+    InterruptedRunError,
+    UnavailableError,
+    UsageError,
+)
 from tests.deliveries import batch_of, in_no_time
 
 OK = Answer(200, b"{}")
@@ -450,6 +457,42 @@ def test_a_wrong_destination_stops_all(answer, error):
     in_no_time(go())
 
     assert len(service.sent_at_s) <= 8
+
+
+def test_a_stop_lets_answers_come_and_nothing_begin():
+    """What is under way is delivered; what was never sent is said not to be, without a wait."""
+    service = Service(in_turn(), round_trip_s=5.0)
+    why = InterruptedRunError("interrupted", next_step="start again")
+
+    async def go() -> tuple[list[Outcome | None], float]:
+        delivery = delivery_to(service, rate=1, concurrency=4)
+        tasks = [asyncio.create_task(delivery.deliver(batch_of(1, n))) for n in range(10)]
+        await asyncio.sleep(2.5)
+        delivery.stop(why)
+        outcomes = await asyncio.gather(*tasks)
+        return outcomes, asyncio.get_running_loop().time() - service.sent_at_s[-1]
+
+    outcomes, took_s = in_no_time(go())
+
+    sent = len(service.sent_at_s)
+    assert [outcome is not None for outcome in outcomes] == [True] * sent + [False] * (10 - sent)
+    assert service.accepted == list(range(sent))
+    assert took_s == service.round_trip_s
+
+
+def test_a_batch_that_needs_another_attempt_after_a_stop_is_in_doubt():
+    """It may have been applied: whoever waits for it gets the reason of the stop."""
+    why = InterruptedRunError("interrupted", next_step="start again")
+
+    async def go() -> None:
+        delivery = delivery_to(Service(lambda *_: NoAnswer("timeout")))
+        task = asyncio.create_task(delivery.deliver(batch_of(1)))
+        await asyncio.sleep(0.05)
+        delivery.stop(why)
+        with pytest.raises(InterruptedRunError):
+            await task
+
+    in_no_time(go())
 
 
 def test_no_attempt_after_cancellation():
