@@ -16,7 +16,7 @@ class Bin:
         until_s: Where it ends.
         rows_per_second: Rows settled in a second.
         attempts_per_second: Requests begun in a second.
-        latency_s: The mean latency; None where nothing was sent.
+        latency_s: The mean latency; None where nothing was answered.
     """
 
     from_s: float
@@ -64,21 +64,23 @@ def bins(course: Course, count: int, shortest_s: float = 0.5) -> list[Bin]:
         return []
     number = max(min(count, int(total_s / shortest_s)), 1)
     width_s = total_s / number
-    sums = [[0.0, 0.0, 0.0] for _ in range(number)]
+    sums = [[0.0] * 4 for _ in range(number)]
     for step, from_s in _placed(course):
         for at, share in _shares(from_s, from_s + step.seconds, width_s, number):
             sums[at][0] += step.rows * share
             sums[at][1] += step.attempts * share
-            sums[at][2] += step.latency_s * step.attempts * share
+            if step.latency_s:  # before the first good answer nobody knows
+                sums[at][2] += step.attempts * share
+                sums[at][3] += step.latency_s * step.attempts * share
     return [
         Bin(
             at * width_s,
             (at + 1) * width_s,
             rows / width_s,
             attempts / width_s,
-            weighted / attempts if attempts else None,
+            weighted / answered if answered else None,
         )
-        for at, (rows, attempts, weighted) in enumerate(sums)
+        for at, (rows, attempts, answered, weighted) in enumerate(sums)
     ]
 
 

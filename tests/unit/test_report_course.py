@@ -159,3 +159,14 @@ def test_how_long_answers_took_is_kept_over_runs(tmp_path):
     course.save(tmp_path / "course.json")
 
     assert Course.load(tmp_path / "course.json") == course
+
+
+def test_before_the_first_answer_no_latency_is_drawn():
+    """An attempt that waits for its answer has not taken 0 ms."""
+    course = Course()
+    recorder = Recorder(course, 1, 0.0, 0, 0)
+    recorder.note(1.0, 0, 4, 0.0)
+    recorder.note(2.0, 10, 8, 0.3)
+
+    assert [each.latency_s for each in bins(course, 2)] == [None, 0.3]
+    assert [each.latency_s for each in bins(course, 1)] == [0.3]
