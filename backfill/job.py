@@ -9,6 +9,7 @@ from backfill.errors import GuardError, StateError
 from backfill.inputs import Input
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline import Pipeline
+from backfill.planning.first_pass import Told
 from backfill.planning.plans import Plan, base_key, keep_only, key_of, make_plan, stored
 from backfill.planning.progress import Progress
 
@@ -26,6 +27,7 @@ class Job:
         journal: What is settled.
         folder: Where the job's state is kept.
         limit: Only so many rows of each source.
+        told: In a sync: whom the workspace was told of before.
     """
 
     pipeline: Pipeline
@@ -33,6 +35,7 @@ class Job:
     journal: Journal
     folder: Path
     limit: int | None = None
+    told: Told = tuple
 
     def settled(self) -> dict[int, Ranges]:
         """The rows that are settled now, by part, as a copy."""
@@ -105,6 +108,7 @@ def find_plan(job: Job, *, now_s: float, progress: Progress) -> Plan:
         now_s=now_s,
         settled=settled,
         former=former,
+        told=job.told,
         limit=job.limit,
         progress=progress,
     )

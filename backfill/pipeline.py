@@ -226,6 +226,13 @@ class DeletionsSource(LastingSource):
     deletes_max: AllowanceSetting = Allowance(count=100)
     other_columns: Literal["keep", "drop", "error"] = "drop"
 
+    @field_validator("sync")
+    @classmethod
+    def _by_files(cls, value: Sync) -> Sync:
+        if value.mode == "cursor":
+            raise ValueError('deletions are told apart by their files: use mode = "files"')
+        return value
+
 
 Source = Annotated[CustomersSource | EventsSource | DeletionsSource, Discriminator("kind")]
 

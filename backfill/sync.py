@@ -6,11 +6,12 @@ What was delivered is remembered person by person (`backfill.syncing.memory`): w
 tonight is sent, whoever is as before is skipped, whoever is named no more is kept or deleted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from os.path import relpath
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backfill.conduct import Observer, Options, Stop
@@ -64,7 +65,8 @@ class _Sync(SendAll):
     def bind(self, job: Job, *, append: bool) -> Job:
         """Tonight's files."""
         del append
-        return take_up(job)
+        taken_up = take_up(job)
+        return replace(taken_up, told=lambda: _told(taken_up))
 
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[Guard]:
         """What the plan pass found, and what differs too much from last night."""
@@ -160,6 +162,14 @@ def _nameless(pipeline: Pipeline, plan: Plan) -> int:
     """How many customers rows do not say who they are about."""
     sources = zip(pipeline.sources, plan.sources, strict=True)
     return sum(seen.nameless for source, seen in sources if source.kind == "customers")
+
+
+def _told(job: Job) -> Iterable[tuple[str, pa.StringArray]]:
+    """Whom the workspace was told of before, where it matters who is known."""
+    kinds = {job.pipeline.sources[each.source].kind for each in job.inputs}
+    if not (job.pipeline.has_customers and "events" in kinds):
+        return ()
+    return memory.told_before(job.journal, job.folder)
 
 
 def _too_many_vanished(

@@ -37,12 +37,14 @@ class Staged:
     Args:
         place: The file.
         chunk: The rows as they were read.
+        seen: The rows as the judge saw them: behind the transform, where there is one.
         judged: What the judge says of them.
         dropped: The rows that the transform left out.
     """
 
     place: Place
     chunk: Chunk
+    seen: Chunk
     judged: Judged
     dropped: Rows
 
@@ -81,9 +83,11 @@ class Stage:
         transform = self._transforms.get(place.source)
         judge = self.judges[place.source]
         if transform is None:
-            return Staged(place, chunk, judge.judge(chunk, place.name), np.empty(0, np.int64))
+            judged = judge.judge(chunk, place.name)
+            return Staged(place, chunk, chunk, judged, np.empty(0, np.int64))
         made = transform.apply(chunk, place.name)
-        return Staged(place, chunk, judge.judge(made.chunk, place.name, chunk), made.dropped)
+        judged = judge.judge(made.chunk, place.name, chunk)
+        return Staged(place, chunk, made.chunk, judged, made.dropped)
 
 
 def operations_of(

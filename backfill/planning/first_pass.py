@@ -1,6 +1,6 @@
 """The pass over the source that a plan is made by."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -110,6 +110,9 @@ class _Look:
     sight: Sight = field(default_factory=Sight)
 
 
+Told = Callable[[], Iterable[tuple[str, pa.StringArray]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Before:
     """What became of rows before this pass.
@@ -117,10 +120,12 @@ class Before:
     Args:
         settled: The rows that were settled, by part.
         former: The plan that they were settled by; None where there is none.
+        told: Whom the workspace was told of before, with the type of their identifiers.
     """
 
     settled: Mapping[int, Ranges]
     former: Former | None = None
+    told: Told = tuple
 
     def standing(self, part: int, rows: Rows) -> tuple[Mask, npt.NDArray[np.int32]]:
         """Which rows of a part are settled, and their ranks among rows that belong together."""
@@ -198,6 +203,7 @@ class Pass:
                 self._take(look, rejections)
             for fill, source in zip(self._fills, self._sources, strict=True):
                 source.requests += fill.bytes > 0
+            self._together.add_told(identity.people(*some) for some in self._before.told())
             found = self._together.resolve()
             self._account(found)
             self._look_again(stage, found.parts, rejections_again)

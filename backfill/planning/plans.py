@@ -23,7 +23,7 @@ from backfill.files import make_lasting, sync_directory
 from backfill.inputs import Input
 from backfill.journal import Ranges
 from backfill.pipeline import Pipeline
-from backfill.planning.first_pass import Before, Finding, Pass
+from backfill.planning.first_pass import Before, Finding, Pass, Told
 from backfill.planning.marks import Former, Marks
 from backfill.planning.progress import Progress, nobody
 from backfill.planning.tally import SourcePlan
@@ -126,6 +126,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     now_s: float,
     settled: Mapping[int, Ranges] | None = None,
     former: str = "",
+    told: Told = tuple,
     limit: int | None = None,
     progress: Progress = nobody,
 ) -> Plan:
@@ -140,6 +141,8 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
             and people are merged without them.
         former: The key of the plan that they were settled by, while it is still there: events
             keep their occurrence numbers, and what was left out takes nothing's place.
+        told: Whom the workspace was told of before, with the type of their identifiers: events
+            about them are about nobody unknown.
         limit: Only so many rows of each source.
         progress: Told of rows looked at.
 
@@ -149,7 +152,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     """
     settled = settled or {}
     key = key_of(pipeline, inputs, settled, limit, former)
-    before = Before(settled, _former(folder, former))
+    before = Before(settled, _former(folder, former), told)
     made_in = folder / f"{key}.{os.getpid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made_in.mkdir(mode=0o700)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from backfill.pipeline import CustomersSource, EventsSource, Pipeline
 from backfill.planning.marks import Mark, Marks
 from backfill.planning.repeats import (
     BUFFERED_RECORDS_MAX,
+    Hashes,
     Records,
     Spill,
     firsts,
     grouped,
     occurrences,
+    records,
     within,
 )
 from backfill.rows import Rows
@@ -80,6 +83,7 @@ class Together:
         self._people, self._named, self._emails = spill("people"), spill("named"), spill("emails")
         self._left_out = spill("left-out")
         self._events, self._actors = spill("events"), spill("actors")
+        self._told = spill("told")
         self._deletions = spill("deletions")
         self._found = Found()
 
@@ -102,6 +106,12 @@ class Together:
         if self._has_customers:
             self._actors.add(actors)
 
+    def add_told(self, people: Iterable[Hashes]) -> None:
+        """People whom the workspace was told of before: no event makes a profile of them."""
+        for some in people:
+            nowhere = np.zeros(len(some), np.int64)
+            self._told.add(records(some, nowhere, part=0, source=0, settled=nowhere > 0))
+
     def add_deletions(self, people: Records) -> None:
         """Deletions rows, by person."""
         self._deletions.add(people)
@@ -115,7 +125,8 @@ class Together:
         for _, partition in self._events.partitions():
             self._repeat(partition)
         for number, partition in self._actors.partitions():
-            self._know(partition, self._named.partition(number))
+            known = self._named.partition(number)["hash"], self._told.partition(number)["hash"]
+            self._know(partition, np.concatenate(known))
         for number, partition in self._deletions.partitions():
             self._delete(partition, self._named.partition(number))
         self.marks.flush()
@@ -175,8 +186,8 @@ class Together:
         later = ~alike & np.isin(ordered["source"], self._with("repeated_keys", "first"))
         self._skip(Mark.REPEATED_KEY, ordered[later])
 
-    def _know(self, actors: Records, named: Records) -> None:
-        unknown = actors[~within(actors["hash"], named["hash"])]
+    def _know(self, actors: Records, known: Hashes) -> None:
+        unknown = actors[~within(actors["hash"], known)]
         place = np.unique(unknown["hash"], axis=0, return_index=True)[1]
         self._found.unknown_people.update(unknown["source"][place].tolist())
         rejecting = [index for index, policy in self._unknown.items() if policy == "reject"]

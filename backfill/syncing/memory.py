@@ -39,6 +39,11 @@ _DISPATCHING, _REMEMBERED, _STEP = "dispatching", "remembered", "snapshot"
 _OUTCOMES_FILE = "outcomes.parquet"
 
 
+_TYPES = "SELECT DISTINCT type FROM person WHERE type <> 'event'"
+_TOLD = """
+SELECT identifier FROM person WHERE type = ? AND (high IS NOT NULL OR refused_high IS NULL)
+"""
+
 CARRIERS = """carriers AS
     SELECT people.type, people.identifier, people.part, people.row,
         CASE WHEN known.type IS NULL THEN coalesce(merged.high, people.high) END AS high,
@@ -135,6 +140,18 @@ def open_snapshot(journal: Journal, folder: Path) -> Iterator[Snapshot]:
             snapshot.doubt_everybody()
             journal.meta[_STEP] = snapshot.number
         yield snapshot
+
+
+def told_before(journal: Journal, folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
+    """Whom the workspace may have been told of, with the type of their identifiers, some by some.
+
+    Raises:
+        StateError: The snapshot cannot be used.
+    """
+    with open_snapshot(journal, folder) as snapshot:
+        for (type_,) in snapshot.run(_TYPES):
+            for batch in snapshot.batches(_TOLD, [type_]):
+                yield type_, batch.column(0)
 
 
 class _Outcomes:

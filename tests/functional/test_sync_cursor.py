@@ -97,3 +97,56 @@ def test_a_column_that_is_no_moment_is_refused(source, sync):
     done = sync(pipeline)
     assert done.code == 2
     assert "[source.columns]" in done.next_step
+
+
+def test_a_cursor_is_read_as_the_transform_gives_it(source, sync, tmp_path):
+    """The column's declared reading is that of what is judged, not of what the file says."""
+    pipeline = source([("a", "gold", 1)], [("a", 1, "k1")])
+    settings = 'transform = "dates.py:whole"\n[source.columns]\nupdated_at'
+    pipeline.write_text(pipeline.read_text().replace("[source.columns]\nupdated_at", settings))
+    (tmp_path / "dates.py").write_text(
+        "def whole(frame):\n"
+        "    return frame.assign(updated_at='2024-01-' + frame['updated_at'] + 'T00:00:00')\n"
+    )
+    text = "id,plan,updated_at\na,lost,01\nb,gold,09\n"
+    (tmp_path / "customers.csv").write_text(text)
+    assert sync(pipeline).code == 0
+    (tmp_path / "customers.csv").write_text(text.replace("lost", "late"))
+    done = sync(pipeline)
+    assert done.code == 0, done.stderr
+    assert done.summary["sources"][0]["skipped_by_reason"] == {"before_window": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize("mode", ['mode = "files"', 'mode = "cursor"\ncolumn = "updated_at"'])
+def test_events_of_people_who_were_told_of_before(source, sync, sandbox, tmp_path, mode):
+    """Tonight's files name only who is new: those of earlier nights are known all the same."""
+    pipeline = source([("a", "gold", 1)], [("a", 1, "k1")])
+    text = pipeline.read_text().replace("customers.csv", "customers-*.csv")
+    text = text.replace('unknown_people = "send"\n', "")
+    old = 'mode = "cursor"\ncolumn = "updated_at"\nlookback = "2d"'
+    pipeline.write_text(text.replace(old, mode))
+    day = "id,plan,updated_at\n{},gold,2024-01-{:02}T00:00:00\n"
+    (tmp_path / "customers-1.csv").write_text(day.format("a", 1))
+    assert sync(pipeline).code == 0
+    (tmp_path / "customers-2.csv").write_text(day.format("b", 9))
+    if "cursor" in mode:
+        (tmp_path / "customers-1.csv").unlink()
+    (tmp_path / "events.csv").write_text("id,at,key\na,2024-01-09T00:00:00,k2\n")
+    done = sync(pipeline)
+    assert done.code == 0, done.stderr
+    assert set(sandbox.people()) == {"a", "b"}
+    (tmp_path / "events.csv").write_text("id,at,key\nc,2024-01-10T00:00:00,k3\n")
+    refused = sync(pipeline)
+    assert refused.code == 7
+    assert "unknown_people" in refused.next_step
+
+
+def test_deletions_have_no_cursor(source, sync):
+    """They are told apart by their files; the setting is refused by its key."""
+    pipeline = source([("a", "gold", 1)], [("a", 1, "k1")])
+    table = '[[source]]\nkind = "deletions"\nfiles = ["gone.csv"]\nidentifier = { id = "id" }\n'
+    table += '[source.sync]\nmode = "cursor"\ncolumn = "at"\n'
+    pipeline.write_text(f"{pipeline.read_text()}\n{table}")
+    done = sync(pipeline)
+    assert done.code == 2
+    assert 'mode = "files"' in done.stderr
