@@ -1,6 +1,5 @@
 """The account of a run: what became of every row, from the journal and the plan."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -25,6 +24,7 @@ from backfill.pipeline import Pipeline
 from backfill.planning.plans import Plan
 from backfill.report.course import COURSE_FILE, PAUSES, Course
 from backfill.report.html import write_report
+from backfill.report.process import this_process
 from backfill.report.recording import recorded, save_course
 from backfill.report.redaction import Redact
 from backfill.report.rejected import RejectedRow, vanished_row, write_rejected
@@ -149,7 +149,7 @@ class Account:
         status = Status(
             job=self._pipeline.name,
             state="paused" if pause else state,
-            pid=os.getpid(),
+            **this_process(),
             started_at=utc_text(self._started_s),
             updated_at=utc_text(self._clock.unix_s()),
             rows_total=self._plan.rows_read if self._plan else None,

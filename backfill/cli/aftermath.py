@@ -1,6 +1,5 @@
 """What a sending command leaves to those who did not watch: history, notification, figures."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from backfill.report.history import (
 )
 from backfill.report.metrics import write_metrics
 from backfill.report.notifying import SENT, notify
+from backfill.report.process import this_process
 from backfill.report.summary import Summary
 
 Done = Callable[[Summary], None]
@@ -66,7 +66,7 @@ class _Aftermath:
         self._metrics_file = metrics_file
         self._clock = Clock()
         started_at = moment_text(self._clock.unix_s())
-        self._call = Call(command=command, pid=os.getpid(), started_at=started_at)
+        self._call = Call(command=command, started_at=started_at, **this_process())
         self._before = self._last()
         self._write()
 

@@ -4,7 +4,6 @@ A file for each call, so that calls which overlap never write over one another. 
 call that has not ended, which is what a killed one stays.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import orjson
 
 from backfill.errors import ExitCode, StateError
 from backfill.files import write_atomically
+from backfill.report.process import is_there
 
 HISTORY_FOLDER = "history"
 """Beside the journal; it outlives `--restart`."""
@@ -37,6 +37,7 @@ class Call:
         notified: What became of its notification: sent, or why not; empty: there was none to send.
         succeeded_at: When a call last succeeded, this one included; empty: none ever did.
         summary: What became of the rows, as `Summary` has it.
+        began_ticks: When that process began, by the system's own count.
     """
 
     command: str
@@ -48,6 +49,7 @@ class Call:
     notified: str = ""
     succeeded_at: str = ""
     summary: Mapping[str, Any] | None = None
+    began_ticks: int | None = None
 
     @property
     def name(self) -> str:
@@ -63,13 +65,7 @@ class Call:
         """Whether it still runs; a killed one cannot say that it ended."""
         if self.finished_at:
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass  # another user's, but there
-        return True
+        return is_there(self.pid, self.began_ticks)
 
 
 def moment_text(unix_s: float) -> str:

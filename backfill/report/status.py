@@ -3,7 +3,6 @@
 The journal belongs to the process that runs the job; nobody else opens it.
 """
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ import orjson
 
 from backfill.errors import StateError
 from backfill.files import write_atomically
+from backfill.report.process import is_there
 
 STATUS_FILE = "status.json"
 
@@ -37,6 +37,7 @@ class Status:
         started_at: When this call began, ISO 8601 in UTC.
         updated_at: When this was written, ISO 8601 in UTC.
         exit: The exit code, once it has ended.
+        began_ticks: When that process began, by the system's own count.
     """
 
     job: str
@@ -53,18 +54,13 @@ class Status:
     rows_per_second: float = 0.0
     pause: str = ""
     exit: int | None = None
+    began_ticks: int | None = None
 
     def is_alive(self) -> bool:
         """Whether its process is still there; a killed one cannot say that it ended."""
         if self.state == "ended":
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass  # another user's, but there
-        return True
+        return is_there(self.pid, self.began_ticks)
 
 
 def write_status(path: Path, status: Status) -> None:
