@@ -8,6 +8,9 @@ from typing import Any
 from backfill.sandbox import limits
 from backfill.sandbox.operation import Problem
 
+RELATIONSHIPS = "cio_relationships"
+OBJECT_IDENTIFIERS = ("object_type_id", "object_id")
+
 Named = tuple[str, str]
 """An identifier's kind, and the name itself."""
 
@@ -55,7 +58,7 @@ def object_name(identifiers: Any, problems: list[Problem]) -> str | None:
         return None
     if "cio_object_id" in identifiers:
         return f"cio_object_id:{identifiers['cio_object_id']}"
-    missing = [key for key in ("object_type_id", "object_id") if not identifiers.get(key)]
+    missing = [key for key in OBJECT_IDENTIFIERS if not identifiers.get(key)]
     problems.extend(Problem(f"identifiers.{key}", "is required", "required") for key in missing)
     if missing:
         return None
@@ -65,10 +68,10 @@ def object_name(identifiers: Any, problems: list[Problem]) -> str | None:
     return name
 
 
-def relationship_problems(item: dict[str, Any], needed: tuple[str, ...]) -> list[Problem]:
-    """What is wrong with `cio_relationships`: a list of objects that name the other side."""
-    at = "cio_relationships"
-    relationships = item.get(at)
+def relationship_problems(
+    relationships: Any, needed: tuple[str, ...], at: str = RELATIONSHIPS
+) -> list[Problem]:
+    """What is wrong with a list of relationships, each an object that names the other side."""
     if type(relationships) is not list:
         return [required(at, relationships)]
     problems = []

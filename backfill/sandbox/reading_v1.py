@@ -24,6 +24,7 @@ METRICS = frozenset(
 )
 PUSH_METRICS = frozenset({"opened", "converted", "delivered"})
 DEVICE_PLATFORMS = frozenset({"ios", "android"})
+RELATIONSHIP_ACTIONS = ("add_relationships", "delete_relationships")
 
 Body = dict[str, Any]
 
@@ -33,7 +34,10 @@ def identify(text: str, body: Body, behaviour: Behaviour) -> Operation:
     identifier, named = guess_identifier(text)
     problems = [*_identifier_problems(identifier, named)]
     attributes = {key: value for key, value in body.items() if key != "_timestamp"}
-    problems.extend(limits.attribute_problems(attributes))
+    held = {key: value for key, value in attributes.items() if key != fields.RELATIONSHIPS}
+    problems.extend(limits.attribute_problems(held))
+    if fields.RELATIONSHIPS in body:
+        problems.extend(_relationship_problems(body[fields.RELATIONSHIPS]))
     problems.extend(limits.own_name_problems(attributes))
     if identifier == "id" and str(attributes.get("id") or named) != named:
         problems.append(
@@ -226,6 +230,21 @@ def _metric(kind: str, body: Body, key: str, known: frozenset[str]) -> Operation
         payload=text_of(body),
         problems=tuple(problems),
     )
+
+
+def _relationship_problems(change: Any) -> list[Problem]:
+    """What is wrong with an object of `action` and `relationships`, of which none is required."""
+    if not isinstance(change, dict):
+        return [fields.required(fields.RELATIONSHIPS, change)]
+    problems = []
+    if "action" in change and change["action"] not in RELATIONSHIP_ACTIONS:
+        problems.append(Problem(f"{fields.RELATIONSHIPS}.action", "is not valid"))
+    if "relationships" in change:
+        at = f"{fields.RELATIONSHIPS}.relationships"
+        problems += fields.relationship_problems(
+            change["relationships"], fields.OBJECT_IDENTIFIERS, at
+        )
+    return problems
 
 
 def _anonymous(body: Body, problems: list[Problem]) -> tuple[str, str]:

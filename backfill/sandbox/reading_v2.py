@@ -120,8 +120,9 @@ def _identify(item: dict[str, Any], body_hash: int, behaviour: Behaviour) -> Ope
     identifier, named = _person(item, problems)
     attributes = fields.attributes_of(item, problems)
     problems.extend(limits.own_name_problems(attributes))
-    if "cio_relationships" in item:
-        problems.extend(fields.relationship_problems(item, ("object_type_id", "object_id")))
+    if fields.RELATIONSHIPS in item:
+        relationships = item[fields.RELATIONSHIPS]
+        problems.extend(fields.relationship_problems(relationships, fields.OBJECT_IDENTIFIERS))
     occurred_s, _ = limits.moment(item, "timestamp", behaviour)
     return Operation(
         "identify",
@@ -180,8 +181,9 @@ def _merge(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Opera
 def _relationships(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Operation:
     problems: list[Problem] = []
     identifier, named = _person(item, problems)
-    problems.extend(fields.relationship_problems(item, ("object_type_id", "object_id")))
-    payload = {"cio_relationships": item.get("cio_relationships")}
+    relationships = item.get(fields.RELATIONSHIPS)
+    problems.extend(fields.relationship_problems(relationships, fields.OBJECT_IDENTIFIERS))
+    payload = {fields.RELATIONSHIPS: relationships}
     return Operation(
         item["action"],
         body_hash,
@@ -196,16 +198,16 @@ def _object(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Oper
     problems: list[Problem] = []
     name = fields.object_name(item.get("identifiers"), problems)
     action = item["action"]
-    attributes, relationships = fields.attributes_of(item, problems), item.get("cio_relationships")
+    attributes, relationships = fields.attributes_of(item, problems), item.get(fields.RELATIONSHIPS)
     if len(orjson.dumps(attributes)) > limits.OBJECT_BYTES_MAX:
         problems.append(Problem("attributes", "object cannot be larger than 100 kB"))
-    if action in ("add_relationships", "delete_relationships") or "cio_relationships" in item:
-        problems.extend(fields.relationship_problems(item, ()))
+    if action in ("add_relationships", "delete_relationships") or fields.RELATIONSHIPS in item:
+        problems.extend(fields.relationship_problems(relationships, ()))
     return Operation(
         f"object_{action}",
         body_hash,
         name=name,
-        payload=text_of({"attributes": attributes, "cio_relationships": relationships}),
+        payload=text_of({"attributes": attributes, fields.RELATIONSHIPS: relationships}),
         problems=tuple(problems),
     )
 

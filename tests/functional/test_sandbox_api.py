@@ -205,6 +205,41 @@ def test_v1_refuses_a_body_id_that_differs(client):
     }
 
 
+def related(**identifiers):
+    """A v1 identify's `cio_relationships` with one object."""
+    return {"action": "add_relationships", "relationships": [{"identifiers": identifiers}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (None, "cio_relationships is required"),
+        ([], "cio_relationships is not valid"),
+        ({"action": "marry"}, "cio_relationships.action is not valid"),
+        ({"action": ["add_relationships"]}, "cio_relationships.action is not valid"),
+        ({"relationships": {}}, "cio_relationships.relationships is not valid"),
+        (related(), "cio_relationships.relationships[0].identifiers is required"),
+        (related(object_id="a"), "relationships[0].identifiers.object_type_id is required"),
+    ],
+)
+def test_v1_refuses_relationships_that_name_no_object(client, change, field):
+    """An object with an action and a list, unlike v2's, and each of the list names an object."""
+    refused = client.put("/api/v1/customers/1", json={"plan": "free", "cio_relationships": change})
+
+    assert refused.status_code == 400
+    assert field in refused.json()["meta"]["errors"][0]
+
+
+def test_relationships_are_no_attribute(client):
+    """They may be longer than an attribute's value, and do not stay with the person."""
+    change = related(object_type_id="1", object_id="acme")
+    change["relationships"] *= 50
+
+    client.put("/api/v1/customers/1", json={"plan": "free", "cio_relationships": change})
+
+    assert person(client, "1")["attributes"] == {"plan": "free"}
+
+
 def test_a_dotted_key_sets_one_topic(client):
     """The other subscription preferences stay as they are."""
     topics = {"topic_1": True, "topic_2": True}
