@@ -177,7 +177,8 @@ class Again:
                 if row in again:
                     self.journal.reject_again(part, again[row])
                 else:
-                    self.journal.deliver_rejected(part, row, deletes=bool(settlement.deletes))
+                    merged, deletes = bool(settlement.merged), bool(settlement.deletes)
+                    self.journal.deliver_rejected(part, row, merged=merged, deletes=deletes)
                 reasons = again[row].reasons if row in again else None
                 self._answered[part, row] = reasons
 

@@ -247,12 +247,15 @@ class Journal:
         counts.reject(rejection)
         self._database.put(tables.PUT_REJECTION, [tables.rejection_row(part, rejection)])
 
-    def deliver_rejected(self, part: int, row: int, *, deletes: int = 0) -> None:
-        """Count a rejected row as delivered after it was mended.
+    def deliver_rejected(
+        self, part: int, row: int, *, merged: bool = False, deletes: int = 0
+    ) -> None:
+        """Count a rejected row as delivered, or as merged, after it was mended.
 
         Args:
             part: The part's id.
             row: The row.
+            merged: Whether it was sent as part of its person's first row.
             deletes: 1 if it removed or suppressed a person.
 
         Raises:
@@ -260,7 +263,8 @@ class Journal:
         """
         counts = self._state(part).counts
         counts.withdraw(self._rejected(part, row))
-        counts.delivered += 1
+        counts.delivered += not merged
+        counts.merged += merged
         counts.deletes += deletes
         self._database.run(tables.DELETE_REJECTION, [(part, row)])
 

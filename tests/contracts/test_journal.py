@@ -196,12 +196,13 @@ def test_a_rejection_comes_back_as_it_was(journal, storage):
 
 
 def test_a_mended_row_moves_from_rejected_to_delivered(journal, storage):
-    """After a retry the row counts as delivered, or as rejected for its new reason."""
+    """After a retry the row counts as delivered or merged, or as rejected for its new reason."""
     part = with_part(journal)
-    rejections = [rejection(1), rejection(2), rejection(3)]
-    journal.settle(Settlement(part.id, [(1, 4)], rejections=rejections))
+    rejections = [rejection(1), rejection(2), rejection(3), rejection(4)]
+    journal.settle(Settlement(part.id, [(1, 5)], rejections=rejections))
     journal.commit()
     journal.deliver_rejected(part.id, 1)
+    journal.deliver_rejected(part.id, 4, merged=True)
     journal.deliver_rejected(part.id, 2, deletes=1)
     journal.reject_again(part.id, rejection(3, "email_invalid"))
     with pytest.raises(KeyError):
@@ -210,10 +211,10 @@ def test_a_mended_row_moves_from_rejected_to_delivered(journal, storage):
 
     with reopened(journal, storage) as later:
         assert later.counts()[0] == Counts(
-            delivered=2, rejected=1, deletes=1, reasons={"email_invalid": 1}
+            delivered=2, rejected=1, merged=1, deletes=1, reasons={"email_invalid": 1}
         )
         assert [each.row for _, each in later.rejections()] == [3]
-        assert later.check_law({part.id: 3}) == 0
+        assert later.check_law({part.id: 4}) == 0
 
 
 def test_the_jobs_own_values_are_kept_with_the_commit(journal, storage):
