@@ -7,7 +7,6 @@ from importlib.metadata import version
 from secrets import SystemRandom, token_bytes
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import quote
 from uuid import UUID
 
 import orjson
@@ -27,7 +26,7 @@ from backfill.delivery.interface import Refusal
 from backfill.delivery.plain import Moment, event_id, event_name, identifier, plain, unix_time
 from backfill.delivery.region import Region
 from backfill.delivery.verdicts import Settled
-from backfill.identity import ulid_text
+from backfill.identity import in_path, ulid_text
 
 __all__ = [
     "DestinationError",
@@ -265,9 +264,9 @@ class TrackClient:
 
 
 def _person(value: Identifier, *rest: str) -> str:
-    """A path about a person; everything in it is percent-encoded."""
+    """A path about a person."""
     parts = (identifier(value, "id"), *rest)
-    return "/api/v1/customers/" + "/".join(quote(part, safe="") for part in parts)
+    return "/api/v1/customers/" + "/".join(in_path(part) for part in parts)
 
 
 def _named(person: Mapping[str, str], key: str) -> dict[str, str]:

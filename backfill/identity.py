@@ -9,6 +9,7 @@ Customer.io, which ignores an id it has seen, keeps one of however many copies a
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import repeat
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,18 @@ def ulids(milliseconds: npt.NDArray[np.int64], entropy: Sequence[bytes]) -> pa.S
 def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     """The form in which two rows are about the same person: e-mails in lower case."""
     return pc.utf8_lower(person) if identifier_type == "email" else person
+
+
+def in_path(person: str) -> str:
+    """An identifier as one segment of a path, as it goes over the wire.
+
+    What a path may hold as it is (RFC 3986, pchar) is left so: HTTP clients write it that way in
+    any case. All but "+", which some servers take for a space.
+
+    >>> in_path("a/b+c@example.com")
+    'a%2Fb%2Bc@example.com'
+    """
+    return quote(person, safe="!$&'()*,:;=@")
 
 
 def people(identifier_type: str, person: pa.StringArray) -> npt.NDArray[np.uint64]:

@@ -13,7 +13,6 @@ with the person in the path.
 
 from dataclasses import dataclass
 from typing import Literal, cast
-from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -188,7 +187,7 @@ def _paths(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     prefix = "cio_" if identifier_type == "cio_id" else ""
     encoded = person.dictionary_encode()
     paths = [
-        f"/api/v1/customers/{prefix}{quote(each, safe='')}"
+        f"/api/v1/customers/{prefix}{identity.in_path(each)}"
         for each in encoded.dictionary.to_pylist()
     ]
     return pa.array(paths, pa.string()).take(encoded.indices)
