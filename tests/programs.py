@@ -54,6 +54,8 @@ class Command:
         pid: Its process id.
         wait: Waits so many seconds for its end, and gives the exit code.
         folder: Where its output is.
+
+    `signals` are those that it was sent; `at_end` is called once, with how it ended.
     """
 
     def __init__(
@@ -63,10 +65,18 @@ class Command:
         self._wait = wait
         self._folder = folder
         self._ended: Ended | None = None
+        self.signals: list[int] = []
+        self.at_end: Callable[[Ended], None] = lambda _: None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether nobody has seen its end."""
+        return self._ended is None
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it is still there."""
         if self._ended is None:
+            self.signals.append(number)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -91,6 +101,7 @@ class Command:
             stdout = (Path(self._folder.name) / "stdout").read_text("utf-8")
             self._ended = Ended(code, stdout, self.stderr())
             self._folder.cleanup()
+            self.at_end(self._ended)
         return self._ended
 
 

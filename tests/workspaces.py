@@ -39,9 +39,13 @@ class Workspace:
         script = {"seed": seed, "faults": faults}
         httpx.post(f"{self.url}/sandbox/faults", json=script, **_PLAIN).raise_for_status()
 
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults of the script, each with how often it has `fired`."""
+        return self._get("faults")["faults"]
+
     def fired(self) -> list[int]:
         """How often each fault of the script has happened."""
-        return [each["fired"] for each in self._get("faults")["faults"]]
+        return [each["fired"] for each in self.faults()]
 
     def stats(self) -> dict[str, int]:
         """The counters."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checker import check_law
+from tests.accounts import Audit
+from tests.checker import check_law, check_secrecy
 from tests.programs import Command, Ended, forking
 from tests.workspaces import Workspace, workspace
 
@@ -40,18 +41,27 @@ def clean_env():
 
 
 @pytest.fixture
-def start(_start, tmp_path, clean_env):
+def audit(request, sandbox, tmp_path):
+    """Holds the figures of every run that is started against those of the sandbox."""
+    together = request.node.get_closest_marker("sends_together") is not None
+    return Audit(sandbox, tmp_path, together=together)
+
+
+@pytest.fixture
+def start(_start, request, tmp_path, clean_env):
     """Start the program in the test's own folder and go on; takes its arguments."""
     running: list[Command] = []
+    audit = request.getfixturevalue("audit") if "sandbox" in request.fixturenames else None
 
     def started(*arguments, cwd: Path = tmp_path, env: Mapping[str, str] | None = None) -> Command:
+        watch = audit.begin(arguments) if audit else lambda _: None
         command = _start(*arguments, cwd=cwd, env={**clean_env, **(env or {})})
+        watch(command)
         running.append(command)
         return command
 
     yield started
-    for command in running:
-        command.kill()
+    check_secrecy(tmp_path, [command.kill() for command in running])
 
 
 @pytest.fixture

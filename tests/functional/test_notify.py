@@ -121,6 +121,7 @@ def test_a_webhook_that_fails_changes_nothing(nightly, backfill, sandbox):
     assert call["notified"] == "the webhook answered 500"
 
 
+@pytest.mark.sends_together("the second is turned away while the first runs")
 def test_a_start_that_overlaps_is_told(nightly, backfill, start, sandbox, hook):
     """It ends with 6 at once, which somebody should know of."""
     sandbox.misbehave({"kind": "latency", "seconds": 5.0, "method": "POST"})

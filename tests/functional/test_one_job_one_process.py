@@ -10,6 +10,7 @@ from tests.programs import until
 from tests.workspaces import workspace
 
 
+@pytest.mark.sends_together("the second is turned away while the first runs")
 def test_a_second_process_is_turned_away(tmp_path, start_sending, send, sandbox):
     """It ends at once with 6 and names the first, which is not disturbed."""
     pipeline = job(tmp_path, {"events.csv": numbered(50)}, EVENTS)

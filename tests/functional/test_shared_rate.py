@@ -2,12 +2,15 @@
 
 import time
 
+import pytest
+
 from tests.jobs import EVENTS, job, numbered
 
 RATE, JOBS, ROWS = 20, 4, 25
 V1 = '[destination]\napi = "v1"'
 
 
+@pytest.mark.sends_together("four programs send at the same time")
 def test_programs_that_send_to_one_workspace_share_its_rate(tmp_path, start, sandbox):
     """Four at once take as long as one that sends it all: no rate is multiplied."""
     pipelines = []
