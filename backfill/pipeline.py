@@ -290,9 +290,13 @@ class Pipeline(Settings):
                 f"{path}: no such pipeline file", next_step=_other_files(path)
             ) from None
         except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+            raise UsageError(
+                f"{path}: cannot be read: {error.strerror}", next_step=_other_files(path)
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: is not TOML: {error}") from error
+            raise UsageError(
+                f"{path}: is not TOML: {error}", next_step=_instead_of(path)
+            ) from error
         try:
             return cls.model_validate({**document, "path": path.resolve()})
         except ValidationError as error:
@@ -365,6 +369,13 @@ def _code_digest(folder: Path, transform: str) -> str:
             next_step="name a .py file beside the pipeline file",
         ) from error
     return hashlib.sha256(code).hexdigest()
+
+
+def _instead_of(path: Path) -> str:
+    """What to do with a file that is no pipeline file."""
+    if path.suffix == ".toml":
+        return "mend that line of the pipeline file, and start again"
+    return f"name a pipeline file; `backfill init {path}` writes one for files of rows"
 
 
 def _other_files(path: Path) -> str:

@@ -16,7 +16,7 @@ from backfill.account import Account
 from backfill.clock import Clock
 from backfill.conduct import Observer, Options, Silent, Stop
 from backfill.delivery.credentials import Credentials, find_credentials
-from backfill.delivery.destination import check_rate, destination
+from backfill.delivery.destination import check_rate, destination, is_loopback
 from backfill.delivery.region import Region, check_region
 from backfill.delivery.sharing import turns_file
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
@@ -137,7 +137,7 @@ class SendAll:
     def completed(self, job: Job, plan: Plan) -> None:
         """Remember what people were told."""
         del plan
-        memory.catch_up(job.journal, job.pipeline, job.folder)
+        memory.catch_up(job.journal, job.pipeline, job.folder, done=True)
 
 
 def every_row(job: Job, plan: Plan, now_s: float, changes: Changes | None = None) -> Work:
@@ -234,7 +234,7 @@ class _Run:
         self._observer.opened(self._account)
         bind_settings(job, accept_changes=self._options.accept_changes)
         async with self._delivery(url, credentials) as delivery:
-            region = await self._unless_stopped(self._region(delivery))
+            region = await self._unless_stopped(self._region(delivery, url))
             check_region(self._pipeline.destination.region, region, url)
             workspace = region.workspace(credentials.site_id)
             bind_workspace(journal, workspace)
@@ -251,7 +251,7 @@ class _Run:
                 raise InterruptedRunError("nothing was sent", next_step="start again when ready")
             await self._deliver(job, plan, delivery)
 
-    async def _region(self, delivery: TrackDelivery) -> Region:
+    async def _region(self, delivery: TrackDelivery, url: str) -> Region:
         """Which workspace it is; before anything was sent there is little to wait for."""
         try:
             return await asyncio.wait_for(delivery.region(), START_PATIENCE_S)
@@ -259,7 +259,7 @@ class _Run:
             raise UnavailableError(
                 f"the destination could not be reached for {START_PATIENCE_S:.0f} s; nothing was"
                 " sent",
-                next_step="check the network and `url`, then start the same command again",
+                next_step=f"{_reach(url)}, then start the same command again",
             ) from None
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, Result]) -> Result:
@@ -343,3 +343,10 @@ class _Run:
             next_step="start the same command again: it goes on where it stopped",
         )
         return loop.call_later(self._options.stop_after_s, self._stop, why)
+
+
+def _reach(url: str) -> str:
+    """What to do where nobody answers."""
+    if is_loopback(url):
+        return "start the sandbox with `backfill sandbox`, or mend `url`"
+    return "check the network and `url`"

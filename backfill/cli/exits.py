@@ -131,11 +131,13 @@ def nothing_done(job: str, code: ExitCode) -> bytes:
     ).to_json()
 
 
-def command(name: str, pipeline: Path, state_dir: Path | None = None) -> str:
-    """A command as it can be pasted into a shell."""
-    words = ["backfill", name, str(pipeline)]
+def command(name: str, *files: Path, state_dir: Path | None = None, url: str | None = None) -> str:
+    """A command as it can be pasted into a shell, with the options that it was given before."""
+    words = ["backfill", name, *map(str, files)]
     if state_dir is not None:
         words += ["--state-dir", str(state_dir)]
+    if url is not None:
+        words += ["--url", url]
     return shlex.join(words)
 
 

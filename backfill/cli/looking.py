@@ -45,7 +45,7 @@ def plan(pipeline: PipelineFile, asked: Looking, url: Url = None, rate: Rate = N
 
 
 def _next_step(path: Path, asked: Looking, planned: "Planned", then: str) -> str:
-    go_on = command(then, path, asked.state_dir)
+    go_on = command(then, path, state_dir=asked.state_dir)
     if planned.guards:
         return f"{planned.guards[0].answer}; then: {go_on}"
     if planned.rejected_file:

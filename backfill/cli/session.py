@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from backfill import check
@@ -95,16 +96,18 @@ def sent(path: Path, asked: Sending, given: Sent) -> Ending:
 
 
 def _next_step(path: Path, asked: Sending, given: Sent) -> str:
-    again = command("run", path, asked.state_dir)
+    again = partial(command, state_dir=asked.state_dir, url=asked.url)
     if given.rejected_file and not given.summary.rejected:
         refused = f"{shown(given.rejected_file)} says who was not deleted, and why"
         return f"nothing; {refused}: the next sync tries again"
     if given.rejected_file:
-        return f"mend {shown(given.rejected_file)}, then: {command('retry', path, asked.state_dir)}"
+        mended = Path(shown(given.rejected_file))
+        files = [path] if mended.name == REJECTED_FILE else [path, mended]
+        return f"mend {mended}, then: {again('retry', *files)}"
     if given.summary.held:
-        return f"nothing now; when the held rows are old enough: {again}"
+        return f"nothing now; when the held rows are old enough: {again('run', path)}"
     if not given.summary.complete:
-        return f"the rest is sent by: {again}"
+        return f"the rest is sent by: {again('run', path)}"
     return "nothing to do; every row is accounted for"
 
 

@@ -1,5 +1,6 @@
 """Which column becomes what: a source's settings held against the columns that a file has."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -99,9 +100,11 @@ def require_columns(source: Source, columns: Sequence[str], where: str) -> None:
         if name not in columns:
             near = get_close_matches(name, columns, 3, 0.5)
             has = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}"
+            step = f"mend {key} in the pipeline file, or the file's header"
+            if len(columns) == 1 and name in re.split(r"\W", columns[0]):
+                step = "set the source's `delimiter`: the whole header was read as one column"
             raise UsageError(
-                f"{where}: there is no column {name!r}, which {key} names; {has}",
-                next_step=f"mend {key} in the pipeline file, or the file's header",
+                f"{where}: there is no column {name!r}, which {key} names; {has}", next_step=step
             )
 
 

@@ -41,7 +41,7 @@ def test_some_rejected_is_3_and_names_the_file(tmp_path, send):
 
     assert ended.code == 3
     assert ".backfill/job/rejected.csv" in ended.next_step
-    assert ended.next_step.endswith("backfill retry " + str(tmp_path / "pipeline.toml"))
+    assert f"backfill retry {tmp_path / 'pipeline.toml'}" in ended.next_step
 
 
 def test_rejected_rows_are_mended_and_sent(tmp_path, send, sandbox):

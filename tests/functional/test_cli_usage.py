@@ -2,7 +2,10 @@
 
 import pytest
 
-COMMANDS = ("demo", "check", "plan", "run", "retry", "status", "sandbox")
+COMMANDS = (
+    *("demo", "init", "check", "plan", "run", "retry", "sync"),
+    *("schedule", "status", "report", "sandbox"),
+)
 SENDING = (
     "--state-dir",
     "--url",

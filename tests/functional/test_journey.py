@@ -182,7 +182,8 @@ def _rehearses(person):
     assert "all rows 130 129 0 0 1 0" in screen
     assert "To show around: rehearsal/" in screen
     assert "next: mend rehearsal/" in screen
-    assert screen.endswith("backfill retry pipeline.toml --state-dir rehearsal")
+    retry = f"backfill retry pipeline.toml --state-dir rehearsal --url {person.url}"
+    assert screen.endswith(f"then: {retry}")
 
     screen = person.types("backfill status pipeline.toml --state-dir rehearsal")
     assert "finished 130 129 1 0" in screen
@@ -195,9 +196,7 @@ def _mends_the_row(person):
     (mended,) = person.folder.glob("rehearsal/*/rejected.csv")
     rows = mended.read_text("utf-8-sig").replace("last week", "03/05/2021 11:30")
     mended.write_text(rows, "utf-8-sig")
-    screen = person.types(
-        "backfill retry pipeline.toml --url http://127.0.0.1:8025 --state-dir rehearsal"
-    )
+    screen = person.types(f"backfill retry pipeline.toml --state-dir rehearsal --url {person.url}")
     assert person.code == 0
     assert "all rows 130 130 0 0 0 0" in screen
     assert screen.endswith("next: nothing to do; every row is accounted for")

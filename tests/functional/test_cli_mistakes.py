@@ -1,0 +1,126 @@
+"""The mistakes that people make, and what they are told: what, where, and what to do next."""
+
+import pytest
+
+from tests.jobs import job
+
+CUSTOMERS = "id,signed_up,email\n" + "".join(
+    f"{n:03},{1 + n % 12:02}/{1 + n % 28:02}/2021,p{n}@example.com\n" for n in range(30)
+)
+PIPELINE = """
+[destination]
+region = "us"
+
+[[source]]
+kind = "customers"
+files = ["customers.csv"]
+delimiter = ","
+encoding = "utf-8"
+identifier = { id = "id" }
+
+[source.columns]
+created_at = { from = "signed_up", type = "timestamp", format = "%m/%d/%Y", timezone = "UTC" }
+"""
+READ_ONE_WAY = 'format = "%m/%d/%Y", '
+BOTH_WAYS = "id,signed_up,email\n" + "".join(f"{n},0{n}/0{n}/2021,\n" for n in range(1, 9))
+
+COMMANDS = {
+    "a command": ("chek job.toml", "did you mean 'check'?", "backfill --help"),
+    "an option": ("run pipeline.toml --lmit 3", "--limit", "backfill run --help"),
+    "no pipeline file": ("plan", "missing argument 'PIPELINE'", "backfill plan --help"),
+    "another name": ("check pipline.toml", "no such pipeline file", "did you mean pipeline.toml?"),
+    "a folder": ("check .", "is a directory", "name the pipeline file"),
+    "files of rows": ("check customers.csv", "is not TOML", "backfill init customers.csv"),
+    "no such file": ("init custmers.csv -o x.toml", "custmers.csv: no such file", "name the files"),
+    "an output that is there": ("init customers.csv", "is not overwritten", "-o FILE"),
+    "a zone": ("init customers.csv -o x.toml --timezone Europe/Berln", "Europe/Berlin", "names"),
+    "a rate": ("run pipeline.toml --rate fast", "--rate", "backfill run --help"),
+    "a duration": ("run pipeline.toml --for long", "90s, 15m, 2h", "backfill run --help"),
+    "an hour": ("run pipeline.toml --until 25:00", "HH:MM", "backfill run --help"),
+    "a scheme": ("run pipeline.toml --url ftp://x", "https://host", "region"),
+    "a world without https": ("run pipeline.toml --url http://example.com", "not https", "region"),
+    "no credentials": ("run pipeline.toml", "no credentials", "CUSTOMERIO_SITE_ID"),
+    "nothing to report": ("report pipeline.toml", "no job has left its state", "--state-dir"),
+    "a state that is a file": (
+        "check pipeline.toml --state-dir customers.csv",
+        "state",
+        "director",
+    ),
+}
+SETTINGS = {
+    "a key": ("region =", "regoin =", "did you mean region?", "mend these keys"),
+    "a value": ('"us"', '"de"', "'us' or 'eu'", "mend these keys"),
+    "a kind": ('"customers"', '"customer"', '"customers", "events"', "mend these keys"),
+    "TOML": ('"us"', '"us', "is not TOML", "mend that line"),
+    "a column": ('"signed_up"', '"signd_up"', "did you mean signed_up?", "columns.created_at"),
+    "an identifier": ('id = "id"', 'id = "ident"', "no column 'ident'", "identifier"),
+    "a delimiter": ('","', '";"', "no column 'id'", "delimiter"),
+    "an encoding": ('"utf-8"', '"utf-16"', "it looks like utf-8", "encoding"),
+    "an unknown encoding": ('"utf-8"', '"utf8x"', "'cp1252'", "mend these keys"),
+    "a glob": ('"customers.csv"', '"custs*.csv"', "no such file", "customers.csv"),
+    "a format": ('"%m/%d/%Y"', '"isoo8601"', "did you mean iso8601?", "mend these keys"),
+    "a time zone": ('"UTC"', '"Utc+1"', "close: ", "mend these keys"),
+}
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """A job in which all is well."""
+    return job(tmp_path, {"customers.csv": CUSTOMERS}, PIPELINE)
+
+
+@pytest.mark.usefixtures("pipeline")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_typed_wrongly_is_told(backfill, name):
+    """In a line what is wrong, in another what to do; no traceback."""
+    line, what, step = COMMANDS[name]
+    _teaches(backfill(*line.split()), what, step)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_is_written_wrongly_is_told(pipeline, backfill, name):
+    """With the key, the column or the file that it is about, and the nearest that there is."""
+    right, wrong, what, step = SETTINGS[name]
+    text = pipeline.read_text("utf-8")
+    assert right in text
+    pipeline.write_text(text.replace(right, wrong, 1), "utf-8")
+    _teaches(backfill("check", "pipeline.toml"), what, step)
+
+
+def test_two_readings_of_a_date_are_both_shown(pipeline, backfill, sandbox):
+    """The third of April, or the fourth of March: nothing is sent until somebody says which."""
+    pipeline.write_text(pipeline.read_text("utf-8").replace(READ_ONE_WAY, ""), "utf-8")
+    rows = BOTH_WAYS + "9,03/04/2021,\n"
+    (pipeline.parent / "customers.csv").write_text(rows, "utf-8")
+    ended = backfill("run", "pipeline.toml", "--url", sandbox.url)
+
+    assert ended.code == 7
+    assert "2021-04-03" in ended.stderr
+    assert "2021-03-04" in ended.stderr
+    assert ended.next_step.startswith('set format = "…" beside columns.created_at')
+
+
+def test_a_rejected_file_that_is_none_is_named(pipeline, backfill, sandbox):
+    """It was written over; the rows are still there, in a new file that the advice names."""
+    rows = CUSTOMERS + "900,never,x@example.com\n"
+    (pipeline.parent / "customers.csv").write_text(rows, "utf-8")
+    run = ("run", "pipeline.toml", "--url", sandbox.url)
+    _teaches(backfill("retry", *run[1:]), "no rejected rows to send", "run the pipeline first")
+    assert backfill(*run).code == 3
+    (pipeline.parent / ".backfill/job/rejected.csv").write_text("hello\n", "utf-8")
+
+    _teaches(backfill("retry", *run[1:]), "has no column _source", "keep its header")
+    new = ".backfill/job/rejected.new.csv"
+    retry = f"backfill retry pipeline.toml {new} --url {sandbox.url}"
+    assert backfill(*run).next_step == f"mend {new}, then: {retry}"
+
+
+def _teaches(ended, what, step):
+    """What went wrong is said in a few words, and what to do in the last line."""
+    assert ended.code in (2, 4, 6)
+    *lines, last = ended.stderr.splitlines()
+    assert len(lines) <= 3, ended.stderr
+    assert lines[0].startswith("error: ")
+    assert what.casefold() in " ".join(lines).casefold(), ended.stderr
+    assert last.startswith("next: ")
+    assert step.casefold() in last.casefold(), last
