@@ -10,9 +10,10 @@ the snapshot said. It is brought up to date in one transaction, and as often as 
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 from backfill.encoding.values import Mask, as_mask
 from backfill.files import sync_directory
 from backfill.job import PLAN_FOLDER, Job
-from backfill.journal import Journal
+from backfill.journal import Journal, Ranges
 from backfill.pipeline import Pipeline, Source
 from backfill.planning import people
 from backfill.planning.people import PEOPLE_FILE
@@ -77,11 +78,13 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
     meta = job.journal.meta
     if not _concerns(job.pipeline) or (not diff and meta.get(_REMEMBERED) == plan.key):
         return
-    begun = {"plan": plan.key, "diff": diff}
-    if meta.get(_DISPATCHING) not in (None, begun):
-        catch_up(job.journal, job.pipeline, job.folder)
+    begun = meta.get(_DISPATCHING, {})
+    if (begun.get("plan"), begun.get("diff")) == (plan.key, diff):
+        return
+    catch_up(job.journal, job.pipeline, job.folder)
     _force_to_disk(job.folder / PLAN_FOLDER / plan.key)
-    meta[_DISPATCHING] = begun
+    before = {part: [each.low, list(each.above())] for part, each in job.settled().items()}
+    meta[_DISPATCHING] = {"plan": plan.key, "diff": diff, "before": before}
     job.journal.commit()
 
 
@@ -97,13 +100,14 @@ def is_unfinished(journal: Journal, *, diff: bool) -> bool:
     return begun is not None and begun["diff"] == diff
 
 
-def catch_up(journal: Journal, pipeline: Pipeline, folder: Path) -> None:
+def catch_up(journal: Journal, pipeline: Pipeline, folder: Path, *, done: bool = False) -> None:
     """Bring into the snapshot what became of the people of the plan that was begun last.
 
     Args:
         journal: What became of each row.
         pipeline: The settings.
         folder: The job's state directory.
+        done: The plan was carried out to its end.
 
     Raises:
         StateError: The snapshot cannot be used.
@@ -117,12 +121,14 @@ def catch_up(journal: Journal, pipeline: Pipeline, folder: Path) -> None:
             snapshot.doubt_everybody()
         else:
             outcomes = plan / _OUTCOMES_FILE
-            _Outcomes(journal, pipeline, folder).write(plan, outcomes, diff=begun["diff"])
+            _Outcomes(journal, pipeline, folder, begun["before"]).write(
+                plan, outcomes, diff=begun["diff"]
+            )
             snapshot.update(outcomes, journal.totals().commits)
             outcomes.unlink()
         journal.meta[_STEP] = snapshot.number
     del journal.meta[_DISPATCHING]
-    journal.meta[_REMEMBERED] = None if begun["diff"] else begun["plan"]
+    journal.meta[_REMEMBERED] = begun["plan"] if done and not begun["diff"] else None
     journal.commit()
 
 
@@ -161,10 +167,15 @@ class _Outcomes:
         journal: What became of each row.
         pipeline: Its settings.
         folder: The job's state directory.
+        before: The rows that were settled when the plan was begun, by part. What became of them
+            stands in the snapshot, and a retry may have told their people something else since.
     """
 
-    def __init__(self, journal: Journal, pipeline: Pipeline, folder: Path) -> None:
+    def __init__(
+        self, journal: Journal, pipeline: Pipeline, folder: Path, before: Mapping[str, Any]
+    ) -> None:
         self._journal = journal
+        self._before = {int(part): Ranges(low, above) for part, (low, above) in before.items()}
         self._folder = folder
         self._made = [part for part in journal.parts() if part.source >= len(pipeline.sources)]
         events = {
@@ -221,14 +232,17 @@ class _Outcomes:
         return pc.if_else(pa.array(settled), pa.array(why, pa.string()), None)
 
     def _standing(self, batch: pa.RecordBatch) -> tuple[Mask, Mask]:
-        """Which rows are settled, and which others may have been sent all the same."""
+        """Which rows were settled since, and which others may have been sent all the same."""
         parts, rows = (batch.column(name).to_numpy() for name in ("part", "row"))
         settled, below = np.zeros((2, len(rows)), np.bool_)
         for part in np.unique(parts).tolist():
             here = parts == part
             settled[here] = self._journal.settled(part).contains(rows[here])
             below[here] = rows[here] < self._journal.ceiling(part)
-        return settled, below & ~settled
+        below &= ~settled
+        for part, before in self._before.items():
+            settled[parts == part] &= ~before.contains(rows[parts == part])
+        return settled, below
 
 
 def _batches(plans: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:

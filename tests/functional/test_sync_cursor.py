@@ -29,6 +29,8 @@ column = "at"
 lookback = "1d"
 """
 
+HELD = 'key = ["key"]\nrecent_events = "hold"\nlatest = "2999-01-01"'
+
 
 @pytest.fixture
 def source(tmp_path):
@@ -150,3 +152,17 @@ def test_deletions_have_no_cursor(source, sync):
     done = sync(pipeline)
     assert done.code == 2
     assert 'mode = "files"' in done.stderr
+
+
+def test_held_rows_keep_their_file(source, sync, tmp_path):
+    """What was not sent yet cannot be taken over by the next extract: that is exit 5."""
+    pipeline = source([("a", "gold", 1)], [("a", 1, "k1")])
+    text = pipeline.read_text().replace('key = ["key"]', HELD)
+    pipeline.write_text(text)
+    (tmp_path / "events.csv").write_text("id,at,key\na,2998-01-01T00:00:00,k1\n")
+    assert sync(pipeline).summary["held"] == 1
+    assert sync(pipeline).summary["held"] == 1
+    (tmp_path / "events.csv").write_text("id,at,key\na,2024-01-10T00:00:00,k2\n")
+    refused = sync(pipeline)
+    assert refused.code == 5
+    assert "put them back" in refused.next_step
