@@ -5,15 +5,18 @@ nothing else.
 """
 
 import json
+from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.programs import Ended
 from tests.workspaces import Workspace
 from tests.worlds import Place, World
 
+SENT_KEY = b64encode(b"sandbox:sandbox").decode()
 FROM_THE_API = {"refused", "unknown_outcome"}
 
 
@@ -78,6 +81,14 @@ def check_law(summary: Mapping[str, Any]) -> None:
     for figure in ("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "deletes"):
         assert summary[figure] == sum(each[figure] for each in summary["sources"]), figure
     assert not summary["complete"] or not summary["pending"]
+
+
+def check_secrecy(folder: Path, told: Iterable[Ended]) -> None:
+    """Nothing that was left or said holds the key as every request carries it."""
+    for ended in told:
+        assert SENT_KEY not in ended.stdout + ended.stderr, "the key was shown"
+    for path in folder.rglob("*"):
+        assert not path.is_file() or SENT_KEY.encode() not in path.read_bytes(), path
 
 
 def reported_in(folder: Path) -> dict[Place, set[str]]:
