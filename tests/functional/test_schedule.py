@@ -5,13 +5,19 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
+from croniter import croniter
 
 from backfill.schedule import Nightly, files
 from tests.jobs import CUSTOMERS, job, people
+
+KUBERNETES = ("1.29", kubernetes_validate.latest_version())
+"""The latest, and the first whose schema does not ask for `onPodConditions` in every rule."""
 
 SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
 _ENVIRONMENT = re.compile(r"[A-Z_]+=\S*")
@@ -46,7 +52,11 @@ def test_the_crontab_line_syncs_and_logs(odd, backfill, sandbox):
     assert printed.code == 0
     assert printed.next_step
     fields, command = crontab_entry(printed.stdout)
-    assert fields == ["7", "4", "*", "*", "*"]
+    times = croniter(" ".join(fields), datetime(2026, 2, 28, 12))  # noqa: DTZ001  # as clocks show
+    assert [times.get_next(datetime).isoformat() for _ in range(2)] == [
+        "2026-03-01T04:07:00",
+        "2026-03-02T04:07:00",
+    ]
     assert "\nCRON_TZ=Europe/Berlin\n" in printed.stdout
 
     subprocess.run(["/bin/sh", "-c", command], cwd="/", env={"HOME": "/"}, check=True, timeout=60)
@@ -118,14 +128,20 @@ def test_systemd_reads_the_time_as_it_was_meant(tmp_path, backfill):
     assert "Normalized form: *-*-* 02:30:00 Europe/Berlin" in said.stdout
 
 
-def test_kubernetes_manifests_are_three_documents(tmp_path, backfill):
-    """A Secret, a claim and the CronJob."""
+def test_kubernetes_manifests_fit_the_published_schemas(tmp_path, backfill):
+    """A Secret, a claim and the CronJob, each without a field that Kubernetes does not know."""
     pipeline = job(tmp_path, {}, CUSTOMERS)
     printed = backfill("schedule", pipeline, "--format", "kubernetes", "--image", "r.example/b:2")
     documents = list(yaml.safe_load_all(printed.stdout))
     assert [each["kind"] for each in documents] == ["Secret", "PersistentVolumeClaim", "CronJob"]
+    for version in KUBERNETES:
+        for each in documents:
+            kubernetes_validate.validate(each, version, strict=True)
     pod = documents[-1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"] == "r.example/b:2"
+    pod["restart"] = pod.pop("restartPolicy")
+    with pytest.raises(kubernetes_validate.ValidationError):  # the tool must be able to complain
+        kubernetes_validate.validate(documents[-1], KUBERNETES[-1], strict=True)
 
 
 def test_files_are_written_and_never_overwritten(tmp_path, backfill):
