@@ -26,7 +26,7 @@ from backfill.sandbox.store import Store
 from backfill.sandbox.tls import Certificate, make_certificate
 from backfill.sandbox.workspace import Workspace
 
-FLUSH_EVERY_S = 0.5
+FLUSH_EVERY_S = 0.25
 HEADER_BYTES_MAX = 32_768
 IDLE_TIMEOUT_S = 75
 QUIET_GC = 200_000
@@ -59,7 +59,7 @@ class Running(Address):
 
 
 class _Server(uvicorn.Server):
-    """Brings the workspace to the store every half second, and says when it listens."""
+    """Brings the workspace to the store four times a second, and says when it listens."""
 
     def __init__(
         self, config: uvicorn.Config, workspace: Workspace, announce: Callable[[], None]

@@ -98,6 +98,8 @@ class Store:
                 f"{folder}: this data is another version's",
                 next_step="Name another folder with --data, or delete this one.",
             )
+        # DuckDB loads pandas for its first Arrow table: half a second that no client shall wait
+        self._insert("arrivals", pa.schema(ARROW.items()).empty_table())
 
     @property
     def environment_id(self) -> int:
@@ -233,8 +235,8 @@ class Store:
         self._db.unregister("waiting")
 
     def _meta(self, key: str) -> str | None:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        return row[0] if row else None
+        rows = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchall()
+        return rows[0][0] if rows else None
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("DELETE FROM meta WHERE key = ?", [key])
