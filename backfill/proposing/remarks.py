@@ -1,5 +1,6 @@
 """What people should know of files before they send them."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 import orjson
@@ -14,6 +15,9 @@ from backfill.judging.schema import (
 from backfill.proposing.columns import ColumnLook
 from backfill.proposing.looks import Look
 
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+_FIGURE = re.compile(r"[-+]?\d[\d.,:/ -]*")
+
 
 def remarks_on(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[str]:
     """What the files hold that is rejected, or not what it seems.
@@ -23,6 +27,8 @@ def remarks_on(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[st
         kind: Their kind.
         used: The columns that say who, what and when.
     """
+    if look.format == "csv" and _is_a_row(list(look.columns)):
+        yield "the first line looks like a row, and is taken for the header: put a header before it"
     if look.malformed:
         shapes = ", ".join(f"{code} {count:,}" for code, count in look.malformed.items())
         yield f"rows that cannot be split into cells are rejected: {shapes}"
@@ -36,6 +42,12 @@ def remarks_on(look: Look, kind: str, used: Sequence[ColumnLook]) -> Iterator[st
     for each in columns:
         if each.is_nested and look.format != "csv":
             yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"
+
+
+def _is_a_row(names: Sequence[str]) -> bool:
+    """Whether a header is made of what stands in cells: an address, or mostly figures."""
+    figures = [name for name in names if _FIGURE.fullmatch(name)]
+    return any(map(_ADDRESS.fullmatch, names)) or 2 * len(figures) > len(names)
 
 
 def _inside(column: ColumnLook) -> str:

@@ -108,6 +108,11 @@ def _names(text: TextFile, frame: Frame, delimiter: str, line: int) -> tuple[str
     except UnicodeDecodeError as error:
         what = f"byte {error.start} of the row is not valid {text.encoding.name}"
         raise _bad_header(path, line, what) from error
+    if header.startswith("sep="):
+        raise UsageError(
+            f"{path}: line {line} is a spreadsheet's hint ({header.strip()}), not a header",
+            next_step="Remove that line.",
+        )
     (names,) = csv.reader(io.StringIO(header, newline=""), delimiter=delimiter, strict=True)
     for number, name in enumerate(names, start=1):
         if not name.strip() or "\0" in name:

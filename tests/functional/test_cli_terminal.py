@@ -1,9 +1,11 @@
 """What a terminal shows while the program works, wide and narrow, and what a log gets instead."""
 
+import re
+
 import pytest
 
 from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, people
-from tests.terminals import in_terminal
+from tests.terminals import Then, in_terminal
 
 SLOW = {"kind": "latency", "seconds": 0.25, "method": "POST"}
 THROTTLED = {"kind": "status", "status": 429, "requests": [3]}
@@ -39,6 +41,36 @@ def test_a_bar_stays_in_its_line(pipeline, sandbox, clean_env, columns):
     assert bars[-1].startswith("send 100%")
     assert all("rejected" in bar for bar in bars)
     assert "plan: 411 rows looked at, 1 rejected" in " ".join(shown.text.split())
+
+
+def test_a_terminal_may_change_its_width_meanwhile(pipeline, sandbox, clean_env):
+    """Also one inside tmux: from then on every bar fits the new width, drawn over the old one."""
+    sandbox.misbehave(SLOW)
+    narrow = Then("send  ", columns=50)
+    env = {**clean_env, "TERM": "screen-256color", "TMUX": "/tmp/tmux-0/default,1,0"}
+
+    command = ("-m", "backfill", "run", pipeline, "--url", sandbox.url, "--concurrency", "1")
+    shown = in_terminal(
+        *command, columns=120, cwd=pipeline.parent, env=env, script=[narrow, Then("send 1")]
+    )
+
+    bars = shown.drawn("send")
+    assert max(map(len, bars)) > 50
+    assert max(map(len, bars[len(bars) // 2 :])) <= 50
+    assert "\x1b" not in shown.text
+    assert bars[-1].startswith("send 100%")
+
+
+def test_a_look_that_takes_long_has_a_bar_with_an_end(tmp_path, clean_env):
+    """How much of the files is behind it, at which speed, how many rows are rejected so far."""
+    rows = "".join(f"p{n % 9},seen,2024-01-01T00:00:00Z,{'x' * 400}\n" for n in range(60_000))
+    files = {"events.csv": HEADER + "p1,seen,never,0\n" + rows}
+    path = job(tmp_path, files, EVENTS + 'identical_rows = "keep"\n')
+    shown = in_terminal("-m", "backfill", "check", path, columns=100, cwd=tmp_path, env=clean_env)
+
+    bars = [each for each in shown.drawn("plan") if "%" in each]
+    assert bars, shown.text
+    assert all(re.match(r"plan +\d+% \|.*\| .*rows looked at .*1 rejected$", bar) for bar in bars)
 
 
 def test_a_wide_terminal_shows_all_of_it(pipeline, sandbox, clean_env):
