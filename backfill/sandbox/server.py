@@ -172,7 +172,7 @@ def _config(
         ssl_certfile=certificate.chain if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
         lifespan="off",
-        log_level="critical",
+        log_level="error",  # a bug of ours, with its traceback: on stderr, never to the client
         access_log=False,
         server_header=False,
         http=Protocol,

@@ -203,6 +203,16 @@ def test_garbage_gets_a_4xx_or_a_closed_connection(sandbox, garbage, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_bug_is_told_to_its_developer_alone(capfd):
+    """The client gets a plain 500, stderr the traceback, and the sandbox goes on."""
+    with running(Settings(now_s="no moment")) as sandbox:
+        answer = httpx.post(f"{sandbox.url}/api/v2/batch", json=batch(0, 1), auth=AUTH)
+        account(sandbox.url)
+
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert "Traceback" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", ""])
 def test_a_strange_host_is_refused(sandbox, host):
     """A name of someone else that points at this machine opens nothing."""
