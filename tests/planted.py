@@ -149,6 +149,13 @@ BUGS = (
         _RETRYING,
     ),
     _bug(
+        "an outage that lets some requests through rejects rows",
+        "delivery/retrying.py",
+        "not first and succeeded > failed_too",
+        "not first and succeeded",
+        _RETRYING,
+    ),
+    _bug(
         "a retry goes out on the next stale connection",
         "delivery/track_api.py",
         "self._fresh if fresh else self._pooled",

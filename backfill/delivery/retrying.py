@@ -71,6 +71,7 @@ class Health:
 
     def __init__(self) -> None:
         self.successes = 0
+        self.failures = 0
         self.throttles = 0
         self._failing_since_s: float | None = None
         self._probes = 0
@@ -83,6 +84,7 @@ class Health:
 
     def failed(self, now_s: float) -> None:
         """An attempt had no success."""
+        self.failures += 1
         if self._failing_since_s is None:
             self._failing_since_s = now_s
 
@@ -104,17 +106,18 @@ class Health:
 class Patience:
     """What the attempts of one batch have shown, and when they have shown enough.
 
-    An attempt that failed while others had success is a doubt about the batch itself. After
+    An attempt that failed while most others had success is a doubt about the batch itself. After
     enough doubts it is halved, to find the operation that the service cannot take; a single one
     is refused: at once where its answers cannot be read, after the length of an outage where the
-    service fails on it. Failures that everybody shares never count.
+    service fails on it. Failures that others share never count, also in an outage that lets some
+    requests through.
     """
 
     def __init__(self, count: int, *, outage_max_s: float) -> None:
         self.count = count
         self._outage_max_s = outage_max_s
         self._doubts = 0
-        self._successes = 0
+        self._successes = self._failures = 0
         self._since_s: float | None = None
         self._hurried = False
         self.failures = 0
@@ -127,16 +130,16 @@ class Patience:
         first, self._hurried = not self._hurried, True
         return first
 
-    def failed(
-        self, kind: RetryKind, now_s: float, health_successes: int
-    ) -> Settled | Halve | None:
-        """Count a failure; the conclusion, once there is one."""
+    def failed(self, kind: RetryKind, now_s: float, health: Health) -> Settled | Halve | None:
+        """Count a failure that the health does not know of yet; the conclusion, if there is one."""
         self.failures += 1
         first = self._since_s is None
         self._since_s = now_s if self._since_s is None else self._since_s
-        if kind != "throttled" and not first and health_successes > self._successes:
+        succeeded = health.successes - self._successes
+        failed_too = health.failures - self._failures - 1  # but for this batch's last attempt
+        if kind != "throttled" and not first and succeeded > failed_too:
             self._doubts += 1
-        self._successes = health_successes
+        self._successes, self._failures = health.successes, health.failures
         if self._doubts < DOUBTS_MAX:
             return None
         if self.count > 1:

@@ -162,7 +162,7 @@ class TrackDelivery:
                     cost, fresh, doubted = 0, False, True
                 case Retry(kind):
                     now_s = self._time.now_s()
-                    conclusion = patience.failed(kind, now_s, self._health.successes)
+                    conclusion = patience.failed(kind, now_s, self._health)
                     if conclusion:
                         return conclusion, tries
                     cost = retry_cost(kind, timed_out=answer == NoAnswer("timeout"))

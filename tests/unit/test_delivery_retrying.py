@@ -93,13 +93,17 @@ def test_probes_are_1_to_30_s_apart(jitter):
     assert health.probe_s(jitter) <= 2
 
 
-def failures(patience: Patience, kinds: list[str], *, others: int) -> object:
-    """Fail with these kinds, a second apart, while `others` requests succeed in between."""
-    conclusion = None
+def failures(patience: Patience, kinds: list[str], *, others: int, too: int = 0) -> object:
+    """Fail with these kinds, a second apart; between two, `others` succeed and some fail `too`."""
+    conclusion, health = None, Health()
     for second, kind in enumerate(kinds):
-        conclusion = patience.failed(kind, float(second), second * others)
+        conclusion = patience.failed(kind, float(second), health)
         if conclusion:
             break
+        for _ in range(1 + too):
+            health.failed(float(second))
+        for _ in range(others):
+            health.succeeded()
     return conclusion
 
 
@@ -107,6 +111,13 @@ def test_a_shared_failure_never_refuses():
     """As long as nobody has success, no batch is doubted, however often it fails."""
     for kind in ("server", "network", "unknown"):
         assert failures(Patience(1, outage_max_s=900), [kind] * 10_000, others=0) is None
+
+
+@pytest.mark.parametrize("kind", ["server", "network", "unknown"])
+def test_an_outage_that_lets_some_through_refuses_nothing(kind):
+    """As long as no more requests succeed than fail, a failure is everybody's."""
+    assert failures(Patience(1, outage_max_s=900), [kind] * 10_000, others=5, too=5) is None
+    assert failures(Patience(1, outage_max_s=900), [kind] * 10_000, others=6, too=5) is not None
 
 
 def test_a_throttle_never_refuses():
