@@ -75,7 +75,8 @@ class Judge:
         now_s: The run's start, from which `latest = "now+1d"` counts.
 
     `attributes` and `reserved` gather the names that its chunks had, `long` those of attributes
-    whose values come near their limit, or beyond it.
+    whose values come near their limit, or beyond it, `odd_moments` of those that hold moments
+    before 1970 or in the future.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Judge:
         self.reserved: set[str] = set()
         self.attributes: set[str] = set()
         self.long: set[str] = set()
+        self.odd_moments: set[str] = set()
 
     def judge(self, chunk: Chunk, where: str = "", origin: Chunk | None = None) -> Judged:
         """Judge a chunk.
@@ -193,6 +195,7 @@ class Judge:
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
                 findings.add("attribute_name_too_long", each.column, says)
+            self._look_at_moments(each, encoded)
             members[each.name] = self._member(chunk, each, encoded)
         return self._joined(members, len(chunk.rows), findings), emails
 
@@ -232,6 +235,13 @@ class Judge:
             self.long.add(each.name)
         if longest > VALUE_BYTES_MAX:
             findings.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
+
+    def _look_at_moments(self, each: Attribute, encoded: Encoded) -> None:
+        if each.name in self._readings:
+            ends = pc.min_max(pc.cast(encoded.text, pa.int64()))
+            first_s, last_s = ends["min"].as_py(), ends["max"].as_py()
+            if first_s is not None and (first_s < 0 or last_s > self._now_s):
+                self.odd_moments.add(each.name)
 
     def _same_person(
         self, person: pa.StringArray, each: Attribute, encoded: Encoded, findings: Findings

@@ -44,6 +44,7 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[Caution]:
             found += _events(pipeline, source, seen, plan, of_source)
         else:
             found += _deletions(source, seen, of_source)
+        found += _odd_moments(seen, of_source)
     return sorted(found, key=lambda each: _HARM.index(each.code))
 
 
@@ -54,6 +55,7 @@ _HARM = (
     "created_at_text",
     "nearly_named",
     "unknown_people",
+    "odd_moments",
     "names_by_case",
     "names_with_spaces",
     "near_limit",
@@ -82,6 +84,15 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
                 f"{of_source}: {name!r} is not {meant!r}: the service treats it as any other"
                 f" attribute (columns: {meant} = {{ from = {name!r} }})",
             )
+
+
+def _odd_moments(seen: SourcePlan, of_source: str) -> Iterator[Caution]:
+    if seen.odd_moments:
+        yield Caution(
+            "odd_moments",
+            f"{of_source} has attributes with moments before 1970 or in the future:"
+            f" {_some(seen.odd_moments)}",
+        )
 
 
 def _near_limits(seen: SourcePlan, of_source: str) -> Iterator[Caution]:

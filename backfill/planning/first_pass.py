@@ -215,6 +215,7 @@ class Pass:
             source.reserved = sorted(judge.reserved)
             source.attributes = sorted(judge.attributes)
             source.long = sorted(judge.long)
+            source.odd_moments = sorted(judge.odd_moments)
         samples = _some_of_each(list(self._samples.values()))
         return Finding(
             self._rows, self._sources, decisions, readings, found.both, self._chunks, samples

@@ -61,6 +61,7 @@ class SourcePlan:
         reserved: Reserved names among the attributes.
         attributes: The attributes.
         long: Those of them whose values come near their limit, or beyond it.
+        odd_moments: Those of them that hold moments before 1970 or in the future.
     """
 
     kind: str
@@ -90,6 +91,7 @@ class SourcePlan:
     reserved: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     long: list[str] = field(default_factory=list)
+    odd_moments: list[str] = field(default_factory=list)
 
     @property
     def to_send(self) -> int:

@@ -462,6 +462,23 @@ def test_a_column_that_a_transform_took_away_stops_the_run():
         judged(customers(), chunk({"persons": ["p"]}))
 
 
+@pytest.mark.parametrize(
+    ("cells", "odd"),
+    [
+        (["1970-01-01", "2025-01-01"], []),
+        (["1969-12-31", "2025-01-01"], ["moment"]),
+        (["2025-01-01", "2099-01-01"], ["moment"]),
+        ([None, "no moment"], []),
+    ],
+)
+def test_attributes_before_1970_or_in_the_future_are_noted(cells, odd):
+    """They are sent, since people are born and contracts end; but a slip looks alike."""
+    judge = Judge(customers(columns={"moment": "timestamp"}), "v2", READINGS, NOW_S)
+    judge.judge(chunk({"person": ["1", "2"], "moment": cells}))
+
+    assert sorted(judge.odd_moments) == odd
+
+
 def test_an_id_with_quotes_agrees_with_itself():
     """The comparison is of values, not of their JSON."""
     cells = ['a"b', "c\\", "7"]

@@ -102,3 +102,9 @@ def test_what_comes_near_a_limit_is_told():
     many = {"attributes": ["created_at", *(f"a{n}" for n in range(270))], "long": ["notes"]}
     columns = {"created_at": {"type": "timestamp", "timezone": "UTC"}}
     assert _warned(({**CUSTOMERS, "columns": columns}, many)) == ["near_limit"] * 2
+
+
+@pytest.mark.parametrize("settings", [{**CUSTOMERS, "create": False}, EVENTS])
+def test_moments_of_attributes_that_may_be_slips_are_told(settings):
+    """No gate stands before attributes: one before 1970 or in the future is sent, and said."""
+    assert _warned((settings, {"odd_moments": ["born_on"]})) == ["odd_moments"]
