@@ -52,6 +52,9 @@ class Observer(Protocol):
     def opened(self, account: Account) -> None:
         """The job is open: `account` knows what earlier runs did."""
 
+    def unanswered(self, url: str) -> None:
+        """The destination was asked which workspace it is, and has not answered yet."""
+
     def planning(self, looked: Looked) -> None:
         """So much more was looked at."""
 
@@ -75,6 +78,9 @@ class Silent:
     """Listens to nothing, and agrees to start."""
 
     def opened(self, account: Account) -> None:
+        """Nothing."""
+
+    def unanswered(self, url: str) -> None:
         """Nothing."""
 
     def planning(self, looked: Looked) -> None:

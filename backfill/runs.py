@@ -53,6 +53,9 @@ Result = TypeVar("Result")
 START_PATIENCE_S = 30.0
 """How long the first look-up may take, repeats included."""
 
+UNANSWERED_AFTER_S = 2.0
+"""When it is said that nobody has answered it yet."""
+
 
 def run(
     pipeline: Pipeline,
@@ -253,6 +256,8 @@ class _Run:
 
     async def _region(self, delivery: TrackDelivery, url: str) -> Region:
         """Which workspace it is; before anything was sent there is little to wait for."""
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(UNANSWERED_AFTER_S, self._observer.unanswered, url)
         try:
             return await asyncio.wait_for(delivery.region(), START_PATIENCE_S)
         except TimeoutError:
@@ -261,6 +266,8 @@ class _Run:
                 " sent",
                 next_step=f"{_reach(url)}, then start the same command again",
             ) from None
+        finally:
+            late.cancel()
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, Result]) -> Result:
         """Wait for something that may be given up at once when the run is to stop."""

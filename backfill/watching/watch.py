@@ -53,6 +53,7 @@ class Watch:
         self._ask = ask
         self._again = again
         self._plan: Plan | None = None
+        self._deletes = 0
         self._figures: Figures | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,6 +61,10 @@ class Watch:
     def opened(self, account: Account) -> None:
         """The job is open."""
         self.account = account
+
+    def unanswered(self, url: str) -> None:
+        """Nothing can be sent there yet."""
+        self._view.say(f"waiting for {url}: no answer yet")
 
     def planning(self, looked: Looked) -> None:
         """So much more was looked at."""
@@ -73,7 +78,9 @@ class Watch:
         self._end()
         self._plan = plan
         done = self.account.counts() if self.account else Counts()
-        left = done.rejected if self._again else plan.rows_read - done.rows()
+        rows = self.account.rows() if self.account else None
+        self._deletes = tonight.deletes if tonight else 0
+        left = done.rejected if self._again else (rows or plan.rows_read) - done.rows()
         return self._ask(plan, guards, left, tonight)
 
     def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
@@ -84,7 +91,7 @@ class Watch:
                 " the service ignores an id that it has seen)"
             )
         plan = self._plan
-        total = plan.rows_read if plan else None
+        total = (account.rows() or 0) + self._deletes
         requests = plan.requests if plan else 0
         done = account.counts()
         begun = Figures("send", meter, total, requests, rows=done.rows(), rejected=done.rejected)

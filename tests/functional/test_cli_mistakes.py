@@ -3,6 +3,7 @@
 import pytest
 
 from tests.jobs import job
+from tests.workspaces import free_port
 
 CUSTOMERS = "id,signed_up,email\n" + "".join(
     f"{n:03},{1 + n % 12:02}/{1 + n % 28:02}/2021,p{n}@example.com\n" for n in range(30)
@@ -98,6 +99,15 @@ def test_two_readings_of_a_date_are_both_shown(pipeline, backfill, sandbox):
     assert "2021-04-03" in ended.stderr
     assert "2021-03-04" in ended.stderr
     assert ended.next_step.startswith('set format = "…" beside columns.created_at')
+
+
+def test_a_sandbox_that_does_not_run_is_waited_for_aloud(pipeline, backfill):
+    """It may be about to start; nobody looks at a screen on which nothing happens."""
+    url = f"http://127.0.0.1:{free_port()}"
+    ended = backfill("run", pipeline, "--url", url, "--for", "3s")
+
+    assert ended.code == 75
+    assert ended.stderr.splitlines()[0] == f"waiting for {url}: no answer yet"
 
 
 def test_a_rejected_file_that_is_none_is_named(pipeline, backfill, sandbox):
