@@ -15,6 +15,7 @@ from backfill.job import (
     deletes_refused,
     held_at_last,
     named_state_dir,
+    pending_of,
     rows_read,
     source_parts,
     stored_plan,
@@ -105,6 +106,12 @@ class Account:
         """What became of the rows that need nothing more."""
         return _all(counts_of(self._job)) if self._job else Counts()
 
+    def rows(self) -> int | None:
+        """How many rows there are, those of earlier nights included; None: nobody knows yet."""
+        if self._job is None or self._plan is None:
+            return None
+        return sum(rows_read(self._job, self._plan).values())
+
     def planned(self, plan: Plan) -> None:
         """The plan says how many rows there are."""
         self._plan = plan
@@ -152,7 +159,7 @@ class Account:
             **this_process(),
             started_at=utc_text(self._started_s),
             updated_at=utc_text(self._clock.unix_s()),
-            rows_total=self._plan.rows_read if self._plan else None,
+            rows_total=self.rows(),
             rows_read=now.rows(),
             delivered=now.delivered,
             rejected=now.rejected,
@@ -190,7 +197,7 @@ class Account:
         journal = self._job.journal
         rows = rows_read(self._job, self._plan)
         journal.check_law(rows)
-        pending = _pending(journal, rows)
+        pending = pending_of(journal, rows)
         seconds = float(journal.meta.get("seconds", 0.0)) + self._clock.since_start_s()
         journal.meta["seconds"] = round(seconds, 3)
         summary = self._summary(error, rows, pending)
@@ -228,7 +235,7 @@ class Account:
         self._held = held_at_last(job.journal)
         rows = rows_read(job, self._plan)
         self._count_lost_time(job.journal)
-        summary = self._summary(None, rows, _pending(job.journal, rows))
+        summary = self._summary(None, rows, pending_of(job.journal, rows))
         summary = replace(summary, this_run=RunSummary())
         if last and last.finished_at:
             summary = replace(summary, finished_at=last.finished_at, exit=last.exit or 0)
@@ -379,13 +386,6 @@ def unwritten(folder: Path, failure: OSError) -> StateError:
         f"{folder}: the report cannot be written: {failure.strerror}",
         next_step="make room or mend the permissions, then start the same command again",
     )
-
-
-def _pending(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:
-    """How many rows of each part are not settled."""
-    return {
-        part: count - journal.settled(part).settled_below(count + 1) for part, count in rows.items()
-    }
 
 
 def _all(counts: Mapping[int, Counts]) -> Counts:

@@ -153,6 +153,13 @@ def rows_read(job: Job, plan: Plan | None) -> Mapping[int, int]:
     }
 
 
+def pending_of(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:
+    """How many rows of each part are not settled."""
+    return {
+        part: count - journal.settled(part).settled_below(count + 1) for part, count in rows.items()
+    }
+
+
 def source_parts(job: Job) -> list[Part]:
     """The files of the sources; a sync makes others, whose rows are people to be deleted."""
     return [part for part in job.journal.parts() if part.source < len(job.pipeline.sources)]

@@ -24,6 +24,7 @@ from backfill.planning.cursors import attribute_of
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
 from backfill.report.summary import Summary
+from backfill.report.tables import counted
 from backfill.runs import SendAll, carry_out, every_row
 from backfill.sender import Work
 from backfill.sources import fingerprint, open_source
@@ -72,7 +73,9 @@ class _Sync(SendAll):
         """What the plan pass found, and what differs too much from last night."""
         if _compared(job):
             begun = memory.is_unfinished(job.journal, diff=True)
-            self.tonight = stored(job, plan) if begun else compare(job, plan, nights.windows(job))
+            found = stored(job, plan) if begun else compare(job, plan, nights.windows(job))
+            deletes = _deletes(job.pipeline) and not _nameless(job.pipeline, plan)
+            self.tonight = replace(found, deletes=found.vanished if deletes else 0)
         if memory.is_unfinished(job.journal, diff=True):
             return super().guards(job, plan, now_s)
         vanished = _too_many_vanished(job.pipeline, plan, self.tonight)
@@ -85,7 +88,7 @@ class _Sync(SendAll):
             return super().work(job, plan, now_s)
         changes = changes_of(job, plan, compared)
         memory.begin(job, plan, diff=True)
-        if _deletes(job.pipeline) and not _nameless(job.pipeline, plan):
+        if self.tonight.deletes:
             job = _with_deletions(job, plan, self.tonight)
             known = plan.found.readings
             readings = {index: known.get(index, {}) for index in range(len(job.pipeline.sources))}
@@ -103,8 +106,9 @@ class _Sync(SendAll):
         nameless = _nameless(job.pipeline, plan)
         if self.tonight and self.tonight.vanished and nameless and _deletes(job.pipeline):
             raise GuardError(
-                f"{self.tonight.vanished:,} people are named no more, and nobody was deleted:"
-                f" {nameless:,} rows do not say who they are about; all else was sent",
+                f"named no more: {counted(self.tonight.vanished, 'person', 'people')}; nobody was"
+                f" deleted: in {counted(nameless, 'row')} it is not said who they are about; all"
+                " else was sent",
                 next_step="mend these rows in the source and sync again, or set vanished = "
                 '"keep" under [source.sync]',
             )

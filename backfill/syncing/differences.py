@@ -98,11 +98,13 @@ class Differences:
         statuses: How many people are new, changed, refused (with what was refused before),
             vanished, missing (not among tonight's good rows, and not vanished either).
         vanished_files: Who vanished, by the type of their identifiers.
+        deletes: How many of them are to be deleted.
     """
 
     known: int
     statuses: Mapping[str, int]
     vanished_files: Mapping[str, str] = field(default_factory=dict)
+    deletes: int = 0
 
     @property
     def vanished(self) -> int:
@@ -125,7 +127,8 @@ class Differences:
         changed, refused = (self.statuses.get(each, 0) for each in ("changed", "refused"))
         text = f"{self.new:,} new, {changed:,} changed, {self.as_before:,} as before"
         again = f", {refused:,} refused before" if refused else ""
-        return f"{text}{again}, {counted(self.vanished, 'person', 'people')} vanished"
+        deleted = f" ({self.deletes:,} to be deleted)" if self.deletes else ""
+        return f"{text}{again}, {counted(self.vanished, 'person', 'people')} vanished{deleted}"
 
 
 _DIFFERENCES = TypeAdapter(Differences)

@@ -3,6 +3,7 @@
 KILLS says how often a sync is killed on the way.
 """
 
+import json
 import os
 import time
 from random import Random
@@ -54,6 +55,19 @@ def test_a_sync_after_a_run_starts_from_what_it_delivered(nights, sync, send, sa
     nights.pass_by()
     sync()
     nights.check(sandbox)
+
+
+def test_what_is_shown_counts_all_nights(nights, sync, backfill):
+    """Files of earlier nights and people to be deleted are among the rows, done and to be done."""
+    nights.first()
+    sync()
+    nights.pass_by()
+    done = sync()
+    rows = done.summary["rows_read"]
+    assert "5 people vanished (5 to be deleted)" in done.stderr
+    assert f"send: {rows + 5:,}/{rows + 5:,} rows" in done.stderr
+    status = json.loads(backfill("status", "--json").stdout)["jobs"][0]
+    assert (status["rows_total"], status["pending"]) == (rows, 0)
 
 
 def test_nothing_new_sends_nothing(nights, sync):
