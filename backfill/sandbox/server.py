@@ -59,7 +59,7 @@ class Running(Address):
 
 
 class _Server(uvicorn.Server):
-    """Brings the workspace to the store four times a second, and says when it listens."""
+    """Brings the workspace to the disk four times a second, and says when it listens."""
 
     def __init__(
         self, config: uvicorn.Config, workspace: Workspace, announce: Callable[[], None]
@@ -67,16 +67,19 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._workspace = workspace
         self._announce = announce
+        self._flushing: asyncio.Task[None] | None = None
         self.failure: StateError | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._flushing = asyncio.create_task(self._flush_now_and_then())
+        if self._workspace.settings.data:  # memory is written when somebody asks, or in bulk
+            self._flushing = asyncio.create_task(self._flush_now_and_then())
         self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        self._flushing.cancel()
+        if self._flushing:
+            self._flushing.cancel()
         if self.failure is None:
             self._workspace.flush()
 

@@ -77,7 +77,7 @@ class Workspace:
             "outcome": outcomes,
             "person": [person.number if person else None for person in people],
             "occurred_s": [now_s if s is None else s for s in told["occurred_s"]],
-            "problem": [_sentence(problems) for problems in told["problems"]],
+            "problem": [_sentence(some) if some else None for some in told["problems"]],
         }
         self._count(told["kind"], outcomes, told["replaced"])
         self.store.append([columns[name] for name in ARROW])
@@ -286,5 +286,5 @@ class Workspace:
                 ledger.timestamps_replaced += count * was_replaced
 
 
-def _sentence(problems: tuple[Problem, ...]) -> str | None:
-    return "; ".join([f"{p.field}: {p.message}" for p in problems]) if problems else None
+def _sentence(problems: tuple[Problem, ...]) -> str:
+    return "; ".join(f"{p.field}: {p.message}" for p in problems)
