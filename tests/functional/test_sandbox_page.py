@@ -68,7 +68,7 @@ def test_the_totals_are_those_of_the_account(page):
     """Figures, and what to look at."""
     assert page.value(page.text("#total-events")) == "4"
     assert page.value(page.text("#total-rejected_operations")) == "1"
-    assert "People made by an event alone" in page.value(page.text("#notes"))
+    assert "only because an event named them" in page.value(page.text("#notes"))
     assert page.failures == []
 
 

@@ -62,10 +62,10 @@ function showTotals(stats, barePeople) {
   );
   const notes = [];
   if (stats.timestamps_replaced) {
-    notes.push(`Events with a timestamp that is none, which the service stores at "now": ${number(stats.timestamps_replaced)}.`);
+    notes.push(`Events whose timestamp is no moment in unix seconds: ${number(stats.timestamps_replaced)}. The service stores them at "now", under 200.`);
   }
   if (barePeople) {
-    notes.push(`People made by an event alone, because no one had sent them before: ${number(barePeople)}.`);
+    notes.push(`People who exist only because an event named them: ${number(barePeople)}. Send people before their events.`);
   }
   byId("notes").hidden = notes.length === 0;
   byId("notes").textContent = notes.join(" ");
@@ -86,7 +86,7 @@ const isBad = (request) => request.fault !== null || request.status === null || 
 function row(request) {
   const kind = request.status === 207 ? "warn" : isBad(request) ? "bad" : "";
   const said = request.status === null ? "no answer" : String(request.status);
-  const fault = request.fault ? el("span", { class: "tag" }, request.fault.replaceAll("_", " ")) : null;
+  const fault = request.fault ? el("span", { class: "tag" }, `fault: ${request.fault.replaceAll("_", " ")}`) : null;
   return el(
     "tr",
     {},
