@@ -66,13 +66,14 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     ended = last is None or last.finished_at is not None
     titles = titled([each.kind for each in pipeline.sources])
     was = str(journal.meta.get("command", "run"))
-    command = partial(_command, pipeline, shown, state_dir)
+    url = str(journal.meta.get("url", ""))
+    command = partial(_command, pipeline, shown, _options(pipeline, state_dir, url))
     next_step, next_command = _next(summary, last, shown, was, command)
     return content.Content(
         summary=summary,
         ended=ended,
         stopped=_stopped(last, shown),
-        destination=_destination(str(journal.meta.get("url", ""))),
+        destination=_destination(url),
         next_step=next_step,
         next_command=next_command,
         rejected_file=REJECTED_FILE if summary.rejected or summary.deletes_refused else "",
@@ -113,12 +114,20 @@ def _next(
     return "Nothing: every row is where it belongs.", ""
 
 
-def _command(pipeline: Pipeline, shown: Redaction, state_dir: str, name: str) -> str:
+def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
+    """The options without which a command would not find the job, or leave the rehearsal."""
+    elsewhere = bool(url) and is_loopback(url) and url != pipeline.destination.url
+    return [
+        *(["--state-dir", state_dir] if state_dir else []),
+        *(["--url", url] if elsewhere else []),
+    ]
+
+
+def _command(pipeline: Pipeline, shown: Redaction, options: Sequence[str], name: str) -> str:
     """A command of this job, as it can be pasted into a shell."""
     if shown.redact == "all":
         return f"backfill {name} PIPELINE"
-    words = ["backfill", name, str(pipeline.path)]
-    return shlex.join([*words, "--state-dir", state_dir] if state_dir else words)
+    return shlex.join(["backfill", name, str(pipeline.path), *options])
 
 
 def _stop(last: Run | None) -> Sequence[str]:

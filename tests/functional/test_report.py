@@ -47,7 +47,7 @@ def _written(pipeline):
     return (pipeline.parent / ".backfill/job/report.html").read_text("utf-8")
 
 
-def test_every_run_leaves_a_report(pipeline, send):
+def test_every_run_leaves_a_report(pipeline, send, sandbox):
     """The sentence, the law, the reasons with a row each, and what to do about them."""
     assert send(pipeline).code == 3
     page = _written(pipeline)
@@ -56,7 +56,7 @@ def test_every_run_leaves_a_report(pipeline, send):
     assert "1 was rejected." in page
     assert "304 read = 303 delivered + 0 merged + 0 skipped + 1 rejected + 0 pending" in page
     assert "events-secret.csv, row 301 (line 302): <code>at</code>" in page
-    assert f"<pre>backfill retry {pipeline}</pre>" in page
+    assert f"<pre>backfill retry {pipeline} --url {sandbox.url}</pre>" in page
     assert "seen <span" in page
 
 
@@ -121,7 +121,7 @@ def test_a_killed_run_is_reported_as_such(tmp_path, send, start_sending, sandbox
     delivered = _delivered_by(1, page)
     assert delivered > 0
     assert "are still to be sent." in page
-    assert f"<pre>backfill run {pipeline}</pre>" in page
+    assert f"<pre>backfill run {pipeline} --url {sandbox.url}</pre>" in page
     assert 'aria-label="Rows settled per second' in page
     sandbox.misbehave()
     assert send(pipeline).code == 0
@@ -159,7 +159,7 @@ def test_what_stopped_a_run_is_told_without_values(tmp_path, send):
     assert "/09/2023" not in page
 
 
-def test_the_next_command_is_the_one_that_goes_on(pipeline, send, backfill, report):
+def test_the_next_command_is_the_one_that_goes_on(pipeline, send, sandbox, backfill, report):
     """A retry that a guard refused is a retry again; a job that only has a plan begins."""
     backfill("plan", pipeline, cwd=pipeline.parent)
     assert f"To begin:</p>\n    <pre>backfill run {pipeline}</pre>" in report(pipeline)
@@ -170,7 +170,7 @@ def test_the_next_command_is_the_one_that_goes_on(pipeline, send, backfill, repo
 
     page = _written(pipeline)
     assert "Stopped early" in page
-    assert f"<pre>backfill retry {pipeline}</pre>" in page
+    assert f"<pre>backfill retry {pipeline} --url {sandbox.url}</pre>" in page
 
 
 def test_a_job_without_a_journal_has_no_report(pipeline, backfill):
