@@ -75,7 +75,8 @@ class Summary:
         skipped: Rows left out on purpose.
         pending: Rows not settled yet; 0 unless the run was cut short or rows are held.
         held: The pending rows that wait until they are 72 hours old.
-        deletes: The delivered rows that removed or suppressed a person.
+        deletes: The delivered rows that removed or suppressed a person; in a sync also the people
+            whom it deleted because no row names them any more.
         deletes_refused: People who vanished and whom the API did not delete: no rows of a source.
         requests: Requests that were answered for good.
         attempts: Tries of them.
