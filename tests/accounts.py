@@ -82,7 +82,7 @@ class Audit:
                 is_alone = knows_all and not self._together
                 after = Account.of(self._sandbox)
                 check_account(summary, before, after, is_alone=is_alone)
-                if is_alone and "sync" not in arguments:  # whose own deletions are no rows
+                if is_alone:
                     check_refused(summary, before, after)
 
         def watch(command: Command) -> None:
@@ -152,11 +152,12 @@ def _vanished(summary: Mapping[str, Any]) -> int:
 def check_refused(summary: Mapping[str, Any], before: Account, after: Account) -> None:
     """Every refused operation is a row that is rejected for it, or several rows of a person.
 
-    A fault may refuse a request whole, which leaves rows behind and no operation.
+    Or it is the deletion of someone whom no row names any more. A fault may refuse a request whole,
+    which leaves rows behind and no operation.
     """
     fired = after.fired - before.fired
     operations = after.stats["rejected_operations"] - before.stats["rejected_operations"]
-    rows = summary["rejections_by_reason"].get("refused", 0)
+    rows = summary["rejections_by_reason"].get("refused", 0) + summary["deletes_refused"]
     told = f"{operations} operations refused, {rows} rows rejected for it, with {dict(fired)}"
     assert operations <= rows or fired["in_doubt"], told
     is_first = summary["this_run"]["requests"] == summary["requests"]

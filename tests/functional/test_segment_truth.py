@@ -6,6 +6,7 @@ against a count over the very files, which knows neither the program nor the san
 
 import csv
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -17,6 +18,8 @@ import pytest
 
 from backfill import Options, Pipeline, run
 from backfill.sandbox import running
+from tests.accounts import Account, check_account
+from tests.workspaces import Workspace
 
 NOW = datetime(2025, 1, 31, 12, tzinfo=UTC)
 WINDOW = timedelta(days=30)
@@ -82,8 +85,11 @@ def test_segments_of_the_backfilled_history_are_those_of_the_files(tmp_path, see
     """Who purchased in the last 30 days, and who has not created a project in 30 days."""
     people, events = history(tmp_path, seed)
     with running() as sandbox:
+        workspace = Workspace(sandbox.url, os.getpid())
+        before = Account.of(workspace)
         options = Options(url=sandbox.url, env={})
         summary = run(Pipeline.load(tmp_path / "truth.toml"), options)
+        check_account(summary.as_dict(), before, Account.of(workspace), is_alone=True)
         assert summary.delivered == len(people) + len(events)
 
         within = {"performed": True, "at_least": 1, "within_days": 30}
