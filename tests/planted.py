@@ -163,6 +163,13 @@ BUGS = (
         f"{_SOCKETS}::test_connections_that_are_all_stale",
     ),
     _bug(
+        "the HTTP library sends again by itself",
+        "delivery/track_api.py",
+        "session._retry_connection = False",
+        "session._retry_connection = True",
+        f"{_SOCKETS}::test_every_request_is_an_attempt",
+    ),
+    _bug(
         "a handshake that breaks off is taken for a false certificate",
         "delivery/track_api.py",
         '        case aiohttp.ClientConnectorError():\n            return "unreachable"',

@@ -172,9 +172,12 @@ def _session(
     tls: ssl.SSLContext | bool, connections_max: int, *, force_close: bool = False
 ) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(ssl=tls, limit=connections_max, force_close=force_close)
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
     )
+    # It would send a PUT again by itself, out of turn and uncounted; there is no public switch.
+    session._retry_connection = False  # noqa: SLF001
+    return session

@@ -253,6 +253,19 @@ def test_connections_that_the_server_had_closed():
     assert deliver_to(script, scenario).connections == 2
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_every_request_is_an_attempt(method):
+    """Whatever is sent again is sent by us, in its turn and counted: never by a library alone."""
+    script = in_turn(answer(), raw(b""), reset())
+
+    async def scenario(delivery: TrackDelivery) -> None:
+        for _ in range(2):
+            await delivery.deliver(single("/api/v1/customers/1", method))
+        assert delivery.meter.attempts == 4
+
+    assert len(deliver_to(script, scenario).received) == 4
+
+
 def test_connections_that_are_all_stale():
     """Of kept connections that are all reset only one is tried: the retry opens its own."""
     asked: Counter[int] = Counter()
