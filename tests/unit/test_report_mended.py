@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backfill.errors import GuardError, UsageError
@@ -230,6 +230,14 @@ values = st.none() | texts | st.integers(-(2**53), 2**53) | st.booleans() | st.l
 tables = st.lists(st.fixed_dictionaries({"id": texts, "age": values, "note": values}), min_size=1)
 
 
+def _is_utf8_as_well(saved):
+    """Nobody can tell that these bytes are Windows-1252."""
+    try:
+        return not saved.isascii() and bool(saved.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
 @settings(deadline=None)
 @given(
     rows=tables,
@@ -242,4 +250,5 @@ def test_opening_and_saving_changes_nothing(tmp_path_factory, rows, delimiter, e
     folder = tmp_path_factory.mktemp("mended")
     job = Job(folder, *(_rejected(number, cells) for number, cells in enumerate(rows, start=1)))
     job.save(job.table(), delimiter=delimiter, encoding=encoding, quoting=quoting)
+    assume(encoding != "cp1252" or not _is_utf8_as_well(job.path.read_bytes()))
     assert job.cells() == rows
