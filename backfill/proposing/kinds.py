@@ -12,6 +12,8 @@ from backfill.report.tables import counted
 _REPEATED_MIN = 1.2
 _DELETIONS_COLUMNS_MAX = 4
 _NAMES_MAX = 1000
+_FEW_ROWS = 20
+"""In so few rows the names of events may well be another one each time."""
 
 IDENTIFIERS: tuple[IdentifierType, ...] = ("id", "email", "cio_id")
 
@@ -102,7 +104,8 @@ def person_of(look: Look) -> ColumnLook | None:
 def name_column_of(look: Look) -> ColumnLook | None:
     """The column that names events."""
     named = [each for each in look.columns.values() if names.says_event(each.name)]
-    fine = (e for e in named if 0 < e.distinct.count <= _NAMES_MAX and not e.is_unique)
+    few = look.rows <= _FEW_ROWS
+    fine = (e for e in named if 0 < e.distinct.count <= _NAMES_MAX and (few or not e.is_unique))
     return next(fine, None)
 
 

@@ -186,6 +186,13 @@ def test_a_list_for_deletion_is_told_by_its_name(files, init):
     assert source["deletes_max"] == 100
 
 
+def test_few_events_of_different_names_are_events(files, init):
+    """In a handful of rows, names that all differ are names all the same."""
+    files(few__csv="customer_id,event,at\n1,bought,2020-01-02\n2,signed_up,2020-01-03\n")
+    (source,) = init("few.csv")["source"]
+    assert (source["kind"], source["name"]) == ("events", {"from": "event"})
+
+
 def test_people_are_told_by_the_same_identifier_everywhere(files, init):
     """Customers have an id and an e-mail, events only the e-mail."""
     events = EVENTS.replace("user_id", "email").replace(",", "@example.com,", 0)
