@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from backfill.cli.exits import Ending
+from backfill.cli.paragraphs import lines_width
 from backfill.errors import ExitCode
 from backfill.report.history import HISTORY_FOLDER, Call, read_history
 from backfill.report.notifying import SENT
@@ -43,7 +44,7 @@ def _as_json(call: Call) -> dict[str, object]:
 
 
 def _text(name: str, calls: Sequence[Call]) -> str:
-    lines = table([_HEAD, *map(_cells, calls)])
+    lines = table([_HEAD, *map(_cells, calls)], width=lines_width())
     return "\n".join([name, *lines, *_reasons(calls)]) + "\n"
 
 

@@ -17,6 +17,11 @@ def width() -> int:
     return min(shutil.get_terminal_size().columns or WIDTH_MAX, WIDTH_MAX)
 
 
+def lines_width() -> int:
+    """How wide a line of a long table may be: as the terminal is; a file takes any."""
+    return shutil.get_terminal_size().columns or WIDTH_MAX if sys.stdout.isatty() else sys.maxsize
+
+
 def wrapped(first: str, text: str) -> list[str]:
     """A text behind its title; further lines begin where it does, if that leaves room for them."""
     return tables.wrapped(first, text, width())

@@ -177,7 +177,8 @@ def _months(length: int) -> Calendar:
         return _of_months(months - months % length)
 
     def after(at: int) -> int:
-        return _of_months(_months_since_0(at) + length)
+        months = _months_since_0(at)  # the first piece may begin before the year 1
+        return _of_months(months - months % length + length)
 
     def label(at: int) -> str:
         if length == 1:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backfill.report.scales import calendar, day, day_ticks, elapsed_ticks, ticks
@@ -40,6 +40,7 @@ def test_ticks_of_time_stay_within_the_axis(top_s, count):
     assert len(found) <= count + 1
 
 
+@example(first=-718_798, more=6_356, count=20, together=1)
 @given(st.integers(FIRST, LAST), st.integers(0, 40_000), st.integers(20, 200), st.integers(1, 400))
 def test_a_calendar_has_every_day_in_one_piece(first, more, count, together):
     """Days, weeks, months or years: as fine as there is room for, each piece after another."""
