@@ -116,11 +116,12 @@ def _numbered(inputs: list[Input], journal: Journal) -> list[Input]:
     try:
         return bind(inputs, journal, append=True)
     except SourceChangedError:
-        known = len(journal.parts())
-        for each in inputs:
-            size, digest = each.fingerprint.size, each.fingerprint.digest
-            journal.add_part(each.name, source=each.source, size=size, digest=digest)
-        return [replace(each, part=known + place) for place, each in enumerate(inputs, 1)]
+        return [replace(each, part=_taken_up(each, journal)) for each in inputs]
+
+
+def _taken_up(each: Input, journal: Journal) -> int:
+    size, digest = each.fingerprint.size, each.fingerprint.digest
+    return journal.add_part(each.name, source=each.source, size=size, digest=digest).id
 
 
 def _rejected(inputs: list[Input], journal: Journal, made_in: Path) -> Iterator[RejectedRow]:

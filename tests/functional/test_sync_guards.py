@@ -42,6 +42,16 @@ def refused(done, setting):
     assert done.summary["this_run"]["requests"] == 0
 
 
+def test_tomorrows_export_can_be_looked_at(customers, sync, look):
+    """A night drops the file of the one before; a look at the next is about nothing of both."""
+    for night in range(4):
+        pipeline = customers(people(*(f"p{each}" for each in range(night, 50))))
+        for command in ("check", "plan"):
+            looked = look(pipeline, command=command)
+            assert looked.code == 0, looked.stderr
+        sync(pipeline)
+
+
 def test_an_empty_export(customers, sync):
     """A header alone is no source."""
     refused(sync(customers("id,email\n")), "rows_change_max")
