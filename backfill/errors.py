@@ -33,6 +33,20 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+MEANINGS = {
+    ExitCode.DELIVERED: "all delivered",
+    ExitCode.BUG: "a bug of ours",
+    ExitCode.USAGE: "usage, pipeline file, header, empty file, glob without match",
+    ExitCode.REJECTIONS: "done, some rows rejected",
+    ExitCode.CREDENTIALS: "credentials or region",
+    ExitCode.SOURCE_CHANGED: "the source changed: `--restart` or `--append`",
+    ExitCode.STATE: "state locked, corrupt, or disk full",
+    ExitCode.GUARD: "refused by a guard; the message names the setting",
+    ExitCode.UNAVAILABLE: "remote unavailable or time is up, resume later",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C, resumable",
+    ExitCode.TERMINATED: "stopped by the system, resumable",
+}
+
 _PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)
 
 
