@@ -1,14 +1,16 @@
 """The account of a run: what became of every row, from the journal and the plan."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from backfill.clock import Clock
 from backfill.delivery.meter import Meter, Pause
 from backfill.errors import BackfillError, ExitCode, StateError, first_of
+from backfill.inputs import columns_of
 from backfill.job import (
     Job,
     counts_of,
@@ -165,7 +167,7 @@ class Account:
             rejected=now.rejected,
             merged=now.merged,
             skipped=sum(now.skipped.values()),
-            rows_per_second=_per_second(now.rows() - self._before.rows(), seconds),
+            rows_per_second=_per_second(self._settled, seconds),
             pause=pause,
             exit=exit_code,
         )
@@ -193,7 +195,7 @@ class Account:
             BackfillError: The accounts do not balance: a bug of ours.
         """
         if self._job is None:
-            return self._summary(error, {}, {})
+            return self._as_it_was(error)
         journal = self._job.journal
         rows = rows_read(self._job, self._plan)
         journal.check_law(rows)
@@ -205,7 +207,9 @@ class Account:
         if error is None and not may_leave_rows:
             self._check_nothing_left(summary)
         try:
-            self.rejected_file = write_rejected(self._folder, self._rejected, self._columns())
+            columns = columns_of(self._job.inputs)
+            header = self._header(self._job.journal, columns)
+            self.rejected_file = write_rejected(self._folder, self._rejected, columns, header)
             summary.write(self._folder / SUMMARY_FILE)
         except OSError as failure:
             raise unwritten(self._folder, failure) from failure
@@ -257,6 +261,20 @@ class Account:
             return write_report(self._folder, content)
         except OSError as failure:
             raise unwritten(self._folder, failure) from failure
+
+    def _as_it_was(self, error: BackfillError | None) -> Summary:
+        """The account of a call that ended before it looked into the journal."""
+        nothing = self._summary(error, {}, {})
+        last = Summary.load(self._folder / SUMMARY_FILE)
+        if last is None:
+            return nothing
+        return replace(
+            last,
+            exit=nothing.exit,
+            complete=False,
+            finished_at=nothing.finished_at,
+            this_run=nothing.this_run,
+        )
 
     def _check_nothing_left(self, summary: Summary) -> None:
         """At the end of a run over all rows, none but those held back may be pending."""
@@ -341,7 +359,7 @@ class Account:
             attempts=totals.attempts - cost.attempts,
             bytes_sent=totals.bytes_sent - cost.bytes_sent,
             seconds=round(seconds, 3),
-            rows_per_second=_per_second(now.rows() - before.rows(), seconds),
+            rows_per_second=_per_second(self._settled, seconds),
         )
 
     @staticmethod
@@ -359,9 +377,13 @@ class Account:
             else:
                 yield vanished_row(part, each)
 
-    def _columns(self) -> dict[str, tuple[str, ...]]:
-        inputs = self._job.inputs if self._job else ()
-        return {each.name: each.file.columns() or () for each in inputs}
+    def _header(self, journal: Journal, columns: Mapping[str, Sequence[str]]) -> list[str]:
+        """The columns of all files that the job ever had: a sync may know only tonight's."""
+        known: list[str] = journal.meta.get("header", [])
+        if not self._turned_back:
+            known = list(dict.fromkeys(chain(known, *columns.values())))
+            journal.meta["header"] = known
+        return known
 
 
 class _Listener:

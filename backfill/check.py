@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import merge
+from itertools import chain
 from pathlib import Path
 
 from backfill.account import unwritten
 from backfill.clock import Clock
 from backfill.conduct import Observer, Options, Silent, Stop
 from backfill.errors import ExitCode, SourceChangedError
-from backfill.inputs import Input, bind, open_inputs
+from backfill.inputs import Input, bind, columns_of, open_inputs
 from backfill.job import PLAN_FOLDER, Job, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline import Pipeline
@@ -95,11 +96,14 @@ def _planned(pipeline: Pipeline, options: Options, progress: Progress) -> Planne
         job = Job(pipeline, inputs, journal, folder, options.limit)
         made = find_plan(job, now_s=now_s, progress=progress)
         made_in = folder / PLAN_FOLDER / made.key
-        columns = {each.name: each.file.columns() or () for each in inputs}
+        columns = columns_of(inputs)
         examples: dict[str, list[str]] = {}
         try:
             rejected = write_rejected(
-                folder, lambda: _noted(_rejected(inputs, journal, made_in), examples), columns
+                folder,
+                lambda: _noted(_rejected(inputs, journal, made_in), examples),
+                columns,
+                chain(*columns.values()),
             )
         except OSError as failure:
             raise unwritten(folder, failure) from failure

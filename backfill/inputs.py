@@ -1,6 +1,6 @@
 """The files of a job: found, opened, fingerprinted, and matched with those of an earlier run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os.path import relpath
 
@@ -70,6 +70,11 @@ def open_inputs(pipeline: Pipeline) -> list[Input]:
                     require_columns(settings, columns, name)
                 inputs.append(Input(len(inputs) + 1, index, name, file, fingerprint(path)))
     return inputs
+
+
+def columns_of(inputs: Iterable[Input]) -> dict[str, tuple[str, ...]]:
+    """The columns of each file by its name; none where each row has its own."""
+    return {each.name: each.file.columns() or () for each in inputs}
 
 
 def of_kind(inputs: Sequence[Input], pipeline: Pipeline, kind: str) -> Iterator[Input]:

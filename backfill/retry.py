@@ -16,7 +16,7 @@ from backfill.conduct import Observer, Options, Stop
 from backfill.encoding.values import Mask, as_mask, canonical_json
 from backfill.errors import UsageError
 from backfill.identity import person_key
-from backfill.inputs import Input, bind, of_kind
+from backfill.inputs import Input, bind, columns_of, of_kind
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal, Settlement
 from backfill.judging.stage import (
@@ -204,7 +204,7 @@ class Again:
             found = place and self.journal.rejection(place.part, row)
             return RejectedRow(place.part, name, found) if place and found else None
 
-        columns = {each.name: each.file.columns() or () for each in parts.values()}
+        columns = columns_of(parts.values())
         columns[VANISHED] = ()  # such lines stay as they are: a sync tries them again
         identifiers = {each.name: sources[each.source].identifier.column for each in parts.values()}
         return read_mended(path, find, columns, identifiers)

@@ -39,7 +39,7 @@ from backfill.planning.marks import Marks
 from backfill.planning.merged import MergedPeople
 from backfill.planning.plans import Plan
 from backfill.planning.progress import Looked
-from backfill.report.summary import Summary
+from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.sender import Sender, Work
 from backfill.sending import Decided, FirstTime, Preparing
 from backfill.syncing import memory
@@ -221,6 +221,7 @@ class _Run:
         if self._options.restart:
             forget(self._folder, wait_s=self._options.wait_s, sleep=self._sleep)
             Snapshot.remove(self._folder)
+            (self._folder / SUMMARY_FILE).unlink(missing_ok=True)
         return Journal.open(self._folder, wait_s=self._options.wait_s, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:

@@ -58,6 +58,7 @@ def write_rejected(
     folder: Path,
     rows: Callable[[], Iterable[RejectedRow]],
     columns: Mapping[str, Sequence[str]],
+    header: Iterable[str],
 ) -> Path | None:
     """Write the rejected rows of a job; where there are none, remove the files.
 
@@ -68,6 +69,7 @@ def write_rejected(
         folder: The job's directory.
         rows: Gives the rejected rows in order; called twice, so that they need not be held.
         columns: The columns of each file by its name; none where each row has its own.
+        header: The columns of all files of the job, in first-seen order.
 
     Returns:
         The CSV that was written; None if no row is rejected.
@@ -76,7 +78,7 @@ def write_rejected(
         OSError: The disk is full, or the directory cannot be written to.
     """
     written = _Written.load(folder)
-    names = _columns(rows(), columns)
+    names = _columns(rows(), header)
     if names is None:
         written.remove_all()
         (folder / TWIN_FILE).unlink(missing_ok=True)
@@ -116,18 +118,15 @@ def twin_line(row: RejectedRow) -> bytes:
     )
 
 
-def _columns(
-    rows: Iterable[RejectedRow], columns: Mapping[str, Sequence[str]]
-) -> dict[str, None] | None:
-    """The union of the columns of the files with rejected rows, in first-seen order.
+def _columns(rows: Iterable[RejectedRow], header: Iterable[str]) -> dict[str, None] | None:
+    """The columns of all files, then those that rows bring with them; None without any row.
 
     A column that is named like one of ours is shown in the twin only.
     """
-    names: dict[str, None] = {}
+    names = dict.fromkeys(header)
     found = False
     for row in rows:
         found = True
-        names.update(dict.fromkeys(columns.get(row.source, ())))
         names.update(dict.fromkeys(row.rejection.cells))
     for name in OWN_COLUMNS:
         names.pop(name, None)

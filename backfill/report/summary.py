@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter
 
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
@@ -112,6 +113,14 @@ class Summary:
     sources: Sequence[SourceSummary]
     rejections_by_reason: Mapping[str, int]
     this_run: RunSummary
+
+    @classmethod
+    def load(cls, path: Path) -> "Summary | None":
+        """The summary that the last call left; None if there is none that can be read."""
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            return None
 
     def to_json(self) -> bytes:
         """As one line of JSON."""

@@ -70,6 +70,9 @@ def test_a_changed_source_stops_the_job(tmp_path, begun, send, sandbox, change, 
     assert "--append" in refused.next_step
     assert "--restart" in refused.next_step
     assert sandbox.stats() == before
+    assert refused.summary["rows_read"] == refused.summary["delivered"] == 40
+    assert not refused.summary["complete"]
+    assert refused.summary["this_run"]["delivered"] == 0
 
 
 @pytest.mark.parametrize("change", [_edited, _truncated, _gone])

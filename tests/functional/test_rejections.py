@@ -154,6 +154,19 @@ def test_all_reasons_of_a_row_are_told_at_once(tmp_path, send):
     assert (row["_source"], row["_row"], row["_line"]) == ("events.csv", "2", "3")
 
 
+def test_the_table_has_the_columns_of_every_source(tmp_path, look, send):
+    """Whichever rows are rejected, its head is the same: from `check`, and after the run."""
+    files = {"customers.csv": "id,email\np1,a@example.com\n"}
+    files["events.csv"] = f"{HEADER}p1,,{AT},1\n{GOOD}"
+    pipeline = job(tmp_path, files, CUSTOMERS, EVENTS)
+    head = ["id", "email", "event", "at", "n", "_source", "_row", "_line", "_field"]
+
+    for take in (look, send):
+        assert take(pipeline).code == 3
+        with rejected(pipeline).open(encoding="utf-8-sig", newline="") as file:
+            assert next(csv.reader(file))[: len(head)] == head
+
+
 def test_what_the_api_refuses_is_rejected_with_its_words(tmp_path, send, sandbox):
     """207: exactly the named items are rejected, the others are delivered."""
     pipeline = job(tmp_path, {"events.csv": numbered(10)}, EVENTS)

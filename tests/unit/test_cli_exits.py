@@ -57,4 +57,7 @@ def test_advice_can_be_pasted(tmp_path):
     """Spaces are quoted, and where the state is kept is not forgotten."""
     pipeline = tmp_path / "my files" / "x.toml"
 
-    assert command("run", pipeline, state_dir=tmp_path) == f"backfill run '{pipeline}' --state-dir {tmp_path}"
+    assert (
+        command("run", pipeline, state_dir=tmp_path)
+        == f"backfill run '{pipeline}' --state-dir {tmp_path}"
+    )

@@ -51,7 +51,7 @@ class Rejected(RuleBasedStateMachine):
     def write(self):
         """A run ends: the files are written anew."""
         self.journal.commit()
-        written = write_rejected(self.folder, self._rows, {"in.csv": ("note",)})
+        written = write_rejected(self.folder, self._rows, {"in.csv": ("note",)}, ["note"])
         self.shown = dict(self.rejected)
         assert (written is None) == (not self.rejected)
         assert written not in self.edited

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from itertools import chain
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +34,7 @@ def _row(number=7, cells=None, raw=None, source="people.csv", reasons=None):
 
 
 def _write(folder, *rows, columns=COLUMNS):
-    return write_rejected(folder, lambda: rows, columns)
+    return write_rejected(folder, lambda: rows, columns, chain(*columns.values()))
 
 
 def _twin(folder):
@@ -86,8 +87,8 @@ def test_a_row_of_a_bad_shape_shows_its_text_in_its_first_column(tmp_path):
 
 
 def test_text_without_any_columns_is_shown_all_the_same(tmp_path):
-    """Where not one rejected row has columns, a column is made for the text."""
-    path = _write(tmp_path, _row(raw="{", source="events.jsonl"))
+    """Where not one file has columns, a column is made for the text."""
+    path = _write(tmp_path, _row(raw="{", source="events.jsonl"), columns={})
     header, bad = _read(path)
     assert dict(zip(header, bad, strict=True))["_raw"] == "{"
 
