@@ -27,7 +27,7 @@ from backfill.files import PRIVATE_FILE
 
 SNAPSHOT_FILE = "snapshot.duckdb"
 SETTINGS: dict[str, Any] = {
-    "memory_limit": "400MB",  # what does not fit waits on the disk
+    "memory_limit": "256MB",  # what does not fit waits on the disk
     "threads": os.cpu_count() or 1,
     "preserve_insertion_order": False,
 }
