@@ -42,7 +42,7 @@ format: .venv/.installed-tools ## write the code in the one style
 bench: .venv/.installed-test ## measure speed and memory; takes minutes
 	@for each in tests/benchmarks/bench_*.py; do $(BIN)/python "$$each" $(ARGS) || exit; done
 
-storm: .venv/.installed-test ## kill it a thousand times, cut the power, and print what was lost; takes an hour
+storm: .venv/.installed-test ## kill it a thousand times, cut the power, and print what was lost; takes half an hour
 	@$(BIN)/python tests/storm.py
 
 mutants: .venv/.installed-test ## plant known mistakes one by one and see whether the tests find them
