@@ -1,16 +1,14 @@
 """The account of a run: what became of every row, from the journal and the plan."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from backfill.clock import Clock
 from backfill.delivery.meter import Meter, Pause
-from backfill.errors import BackfillError, ExitCode, StateError, first_of
-from backfill.inputs import columns_of
+from backfill.errors import BackfillError, ExitCode, first_of
 from backfill.job import (
     Job,
     counts_of,
@@ -19,18 +17,17 @@ from backfill.job import (
     named_state_dir,
     pending_of,
     rows_read,
-    source_parts,
     stored_plan,
 )
 from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline import Pipeline
 from backfill.planning.plans import Plan
+from backfill.rejections import unwritten, write_rejections
 from backfill.report.course import COURSE_FILE, PAUSES, Course
 from backfill.report.html import write_report
 from backfill.report.process import this_process
 from backfill.report.recording import recorded, save_course
 from backfill.report.redaction import Redact
-from backfill.report.rejected import RejectedRow, vanished_row, write_rejected
 from backfill.report.status import STATUS_FILE, State, Status, write_status
 from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
 from backfill.report.telling import content_of
@@ -207,9 +204,7 @@ class Account:
         if error is None and not may_leave_rows:
             self._check_nothing_left(summary)
         try:
-            columns = columns_of(self._job.inputs)
-            header = self._header(self._job.journal, columns)
-            self.rejected_file = write_rejected(self._folder, self._rejected, columns, header)
+            self.rejected_file = write_rejections(self._job, turned_back=self._turned_back)
             summary.write(self._folder / SUMMARY_FILE)
         except OSError as failure:
             raise unwritten(self._folder, failure) from failure
@@ -367,24 +362,6 @@ class Account:
         codes = [ExitCode.REJECTIONS if refused else ExitCode.DELIVERED]
         return first_of([*codes, error.exit_code] if error else codes)
 
-    def _rejected(self) -> Iterator[RejectedRow]:
-        if self._job is None:
-            return
-        names = {part.id: part.path for part in source_parts(self._job)}
-        for part, each in self._job.journal.rejections():
-            if part in names:
-                yield RejectedRow(part, names[part], each)
-            else:
-                yield vanished_row(part, each)
-
-    def _header(self, journal: Journal, columns: Mapping[str, Sequence[str]]) -> list[str]:
-        """The columns of all files that the job ever had: a sync may know only tonight's."""
-        known: list[str] = journal.meta.get("header", [])
-        if not self._turned_back:
-            known = list(dict.fromkeys(chain(known, *columns.values())))
-            journal.meta["header"] = known
-        return known
-
 
 class _Listener:
     def __init__(self, told: Told, account: Account, clock: Clock) -> None:
@@ -400,14 +377,6 @@ class _Listener:
         if now_s >= self._shown_s + STATUS_EVERY_S:
             self._shown_s = now_s
             self._account.show("running")
-
-
-def unwritten(folder: Path, failure: OSError) -> StateError:
-    """What it means that a job's report cannot be written."""
-    return StateError(
-        f"{folder}: the report cannot be written: {failure.strerror}",
-        next_step="make room or mend the permissions, then start the same command again",
-    )
 
 
 def _all(counts: Mapping[int, Counts]) -> Counts:

@@ -6,7 +6,6 @@ from heapq import merge
 from itertools import chain
 from pathlib import Path
 
-from backfill.account import unwritten
 from backfill.clock import Clock
 from backfill.conduct import Observer, Options, Silent, Stop
 from backfill.errors import ExitCode, SourceChangedError
@@ -20,6 +19,7 @@ from backfill.planning.guards import Guard, refusals
 from backfill.planning.plans import Plan
 from backfill.planning.progress import Looked, Progress
 from backfill.planning.spool import read_rejections
+from backfill.rejections import unwritten
 from backfill.report.rejected import RejectedRow, write_rejected
 from backfill.rows import Rejection
 from backfill.watching.lines import Say, watch_saying
