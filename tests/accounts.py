@@ -3,7 +3,8 @@
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,19 @@ class Audit:
 def _gave_up(command: Command) -> bool:
     """Whether requests may still have been on their way at its end: killed, or signalled twice."""
     return signal.SIGKILL in command.signals or len(command.signals) > 1
+
+
+@contextmanager
+def accounted(sandbox: Workspace, folder: Path) -> Iterator[None]:
+    """Hold the one run that is done meanwhile against what the sandbox counts, however it is done.
+
+    For runs in a terminal, out of a crontab, from another program: `Audit` sees all others.
+    """
+    before = Account.of(sandbox)
+    yield
+    last = max(folder.rglob("summary.json"), key=lambda path: path.stat().st_mtime_ns)
+    after = Account.of(sandbox)
+    check_account(json.loads(last.read_bytes()), before, after, is_alone=True)
 
 
 def check_account(

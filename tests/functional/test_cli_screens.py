@@ -3,10 +3,12 @@
 import re
 import signal
 import socket
+from contextlib import nullcontext
 
 import httpx
 import pytest
 
+from tests.accounts import accounted
 from tests.jobs import CUSTOMERS, EVENTS, HEADER, ago, job
 from tests.programs import until
 from tests.terminals import in_terminal
@@ -75,9 +77,10 @@ def test_every_screen_fits_a_narrow_terminal(pipeline, sandbox, clean_env, colum
     pipeline.write_text(settings, "utf-8")
     for command in (("plan",), ("check",), ("run", "--url", sandbox.url), ("status",)):
         words = (command[0], pipeline.name, *command[1:])
-        shown = in_terminal(
-            "-m", "backfill", *words, columns=columns, cwd=pipeline.parent, env=clean_env
-        )
+        with accounted(sandbox, pipeline.parent) if command[0] == "run" else nullcontext():
+            shown = in_terminal(
+                "-m", "backfill", *words, columns=columns, cwd=pipeline.parent, env=clean_env
+            )
         lines = [each for each in shown.frames if not each.startswith(("next: ", "To show "))]
         assert max(map(len, lines)) <= columns, command
 

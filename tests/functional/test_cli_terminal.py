@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.accounts import accounted
 from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, people
 from tests.terminals import Then, in_terminal
 
@@ -24,7 +25,8 @@ def pipeline(tmp_path):
 
 def _run(pipeline, sandbox, clean_env, *more, columns):
     command = ("-m", "backfill", "run", pipeline, "--url", sandbox.url, "--concurrency", "1")
-    return in_terminal(*command, *more, columns=columns, cwd=pipeline.parent, env=clean_env)
+    with accounted(sandbox, pipeline.parent):
+        return in_terminal(*command, *more, columns=columns, cwd=pipeline.parent, env=clean_env)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 132])
@@ -50,9 +52,10 @@ def test_a_terminal_may_change_its_width_meanwhile(pipeline, sandbox, clean_env)
     env = {**clean_env, "TERM": "screen-256color", "TMUX": "/tmp/tmux-0/default,1,0"}
 
     command = ("-m", "backfill", "run", pipeline, "--url", sandbox.url, "--concurrency", "1")
-    shown = in_terminal(
-        *command, columns=120, cwd=pipeline.parent, env=env, script=[narrow, Then("send 1")]
-    )
+    with accounted(sandbox, pipeline.parent):
+        shown = in_terminal(
+            *command, columns=120, cwd=pipeline.parent, env=env, script=[narrow, Then("send 1")]
+        )
 
     bars = shown.drawn("send")
     assert max(map(len, bars)) > 50

@@ -4,6 +4,7 @@ Each screen is looked at as it is: terminals through a pty, pages through Chromi
 """
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.accounts import accounted
 from tests.browsers import CHROMIUM, Browser
 from tests.programs import until
 from tests.terminals import Shown, Then, in_terminal
-from tests.workspaces import free_port
+from tests.workspaces import Workspace, free_port
 
 COLUMNS = 80
 PEOPLE = 40
@@ -42,9 +44,11 @@ class Person:
     def types(self, line: str, *script: Then) -> str:
         """Type a command; gives what the screen showed, its spaces and line ends as one space."""
         words = line.replace("http://127.0.0.1:8025", self.url).split()
-        shown = in_terminal(
-            "-m", *words, columns=COLUMNS, cwd=self.folder, env=self.env, script=script
-        )
+        sends = words[1] in ("run", "retry")
+        with accounted(Workspace(self.url, 0), self.folder) if sends else nullcontext():
+            shown = in_terminal(
+                "-m", *words, columns=COLUMNS, cwd=self.folder, env=self.env, script=script
+            )
         self.screens.append(shown)
         return " ".join(shown.text.split())
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.accounts import accounted
 from tests.programs import Ended
 from tests.workspaces import Workspace
 
@@ -40,9 +41,10 @@ class Shop:
     def night(self) -> Ended:
         """What cron does once a night."""
         self._log.unlink(missing_ok=True)
-        done = subprocess.run(
-            ["/bin/sh", "-c", self._command], cwd="/", env={}, timeout=60, check=False
-        )
+        with accounted(self._workspace, self.inbox.parent.parent):
+            done = subprocess.run(
+                ["/bin/sh", "-c", self._command], cwd="/", env={}, timeout=60, check=False
+            )
         log = self._log.read_text("utf-8")
         (summary,) = [line for line in log.splitlines() if line.startswith("{")]
         return Ended(done.returncode, summary, log)

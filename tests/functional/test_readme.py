@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ import pytest
 from backfill import Pipeline
 from backfill.sandbox import running
 from backfill.settings.unattended import Notify, Sync
+from tests.accounts import accounted
+from tests.workspaces import Workspace
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -35,9 +38,11 @@ def told(folder: Path, arguments: list[str], url: str) -> subprocess.CompletedPr
     """Run one command of the README in a folder; port 8025 is the sandbox that runs already."""
     arguments = [each.replace(PORT_8025, url) for each in arguments[1:]]
     command = [sys.executable, "-m", "backfill", *arguments]
-    return subprocess.run(
-        command, check=False, cwd=folder, capture_output=True, text=True, timeout=60
-    )
+    sends = arguments[0] in ("run", "sync")
+    with accounted(Workspace(url, 0), folder) if sends else nullcontext():
+        return subprocess.run(
+            command, check=False, cwd=folder, capture_output=True, text=True, timeout=60
+        )
 
 
 @pytest.fixture

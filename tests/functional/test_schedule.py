@@ -14,6 +14,7 @@ import yaml
 from croniter import croniter
 
 from backfill.schedule import Nightly, files
+from tests.accounts import accounted
 from tests.jobs import CUSTOMERS, job, people
 
 KUBERNETES = ("1.29", kubernetes_validate.latest_version())
@@ -59,7 +60,10 @@ def test_the_crontab_line_syncs_and_logs(odd, backfill, sandbox):
     ]
     assert "\nCRON_TZ=Europe/Berlin\n" in printed.stdout
 
-    subprocess.run(["/bin/sh", "-c", command], cwd="/", env={"HOME": "/"}, check=True, timeout=60)
+    with accounted(sandbox, odd):
+        subprocess.run(
+            ["/bin/sh", "-c", command], cwd="/", env={"HOME": "/"}, check=True, timeout=60
+        )
 
     assert set(sandbox.people()) == {"a", "b"}
     log = (odd / "job.log").read_text().splitlines()
