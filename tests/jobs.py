@@ -10,6 +10,18 @@ kind = "customers"
 files = ["customers*.*"]
 identifier = { id = "id" }
 """
+AGED = """
+[[source]]
+kind = "customers"
+files = ["customers.csv"]
+identifier = { id = "id" }
+[source.columns]
+age = "integer"
+[source.sync]
+vanished = "delete"
+"""
+"""Customers with an age, who are deleted once a sync's export names them no more."""
+
 EVENTS = """
 [[source]]
 kind = "events"

@@ -74,9 +74,11 @@ def test_the_totals_are_those_of_the_account(page):
 
 def test_new_arrivals_show_by_themselves(page, workspace):
     """Nobody has to reload."""
+    assert page.value(page.text("#total-people")) == "5"
     workspace.put("/api/v1/customers/new", json={}).raise_for_status()
 
     page.wait_for(page.text("#total-people"), "6")
+    assert page.failures == []
 
 
 def test_the_chart_covers_the_whole_history(page):

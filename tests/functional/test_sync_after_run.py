@@ -4,19 +4,9 @@ import signal
 
 import pytest
 
-from tests.jobs import job, rejected
+from tests.jobs import AGED, job, rejected
 from tests.programs import until
 
-CUSTOMERS = """
-[[source]]
-kind = "customers"
-files = ["customers.csv"]
-identifier = { id = "id" }
-[source.columns]
-age = "integer"
-[source.sync]
-vanished = "delete"
-"""
 MANY = [f"p{n}" for n in range(60)]
 
 
@@ -29,7 +19,7 @@ def export(**odd):
 @pytest.fixture
 def put(tmp_path):
     """Puts tonight's export in place; gives the pipeline file."""
-    return lambda **odd: job(tmp_path, export(**odd), '[destination]\napi = "v1"', CUSTOMERS)
+    return lambda **odd: job(tmp_path, export(**odd), '[destination]\napi = "v1"', AGED)
 
 
 def test_a_run_cut_short_a_retry_and_the_rest(put, start_sending, send, sandbox):

@@ -5,21 +5,11 @@ import signal
 
 import pytest
 
-from tests.jobs import EVENTS, job, rejected
+from tests.jobs import AGED, EVENTS, job, rejected
 from tests.programs import until
 
-CUSTOMERS = """
-[[source]]
-kind = "customers"
-files = ["customers.csv"]
-identifier = { id = "id" }
-[source.columns]
-age = "integer"
-[source.sync]
-vanished = "delete"
-"""
 KEYED = EVENTS + 'key = ["n"]\nunknown_people = "send"\n'
-TABLES = ('[destination]\napi = "v1"', CUSTOMERS, KEYED)
+TABLES = ('[destination]\napi = "v1"', AGED, KEYED)
 HEADER = "id,age\n"
 MANY = [f"p{n}" for n in range(60)]
 BAD = "p60,old\n"

@@ -126,6 +126,8 @@ def test_a_required_name_may_be_an_attribute_or_a_column():
     """Both ways of saying it."""
     source = customers(required=["n", "m"], columns={"n": {"from": "m"}})
     require_columns(source, ["id", "m"], "f.csv")
+    with pytest.raises(UsageError, match="'m'"):
+        require_columns(source, ["id", "n"], "f.csv")
 
 
 def test_two_columns_of_one_name_are_refused():

@@ -171,6 +171,8 @@ def test_an_unknown_zone_is_a_value_error():
 def test_every_listed_zone_is_valid(zone):
     """Zones with odd rules are zones like any other."""
     validate_reading(Reading("iso8601", timezone=zone))
+    local = dt.datetime(2024, 1, 15, 12)  # noqa: DTZ001  # as clocks show
+    assert read_local([local], zone) == [expected(local, zone)]
 
 
 def test_no_zone_changes_twice_within_two_days():
