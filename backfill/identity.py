@@ -6,9 +6,9 @@ Customer.io, which ignores an id it has seen, keeps one of however many copies a
 (docs: "If an event repeats a value we've already received, we ignore the duplicate").
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import repeat
+from itertools import chain, product, repeat
 from urllib.parse import quote
 
 import numpy as np
@@ -25,7 +25,9 @@ MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10
 _SEEDS = {"id": 0, "email": 1, "cio_id": 2}
 """The same text is somebody else as another type of identifier."""
-_ALPHABET = np.frombuffer(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", dtype=np.uint8)
+_ALPHABET = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = np.frombuffer(bytes(chain.from_iterable(product(_ALPHABET, repeat=2))), dtype=np.uint16)
+"""The two letters of every ten bits."""
 
 
 def ulid_text(milliseconds: int, entropy: bytes) -> str:
@@ -48,24 +50,23 @@ def ulids(milliseconds: npt.NDArray[np.int64], entropy: Sequence[bytes]) -> pa.S
         milliseconds: Unix milliseconds, clamped to 0 … 2**48 - 1.
         entropy: 10 bytes for each.
     """
-    count = len(milliseconds)
-    clamped = np.clip(milliseconds, 0, MILLISECONDS_MAX)
-    letters = np.empty((count, ULID_LENGTH), dtype=np.uint8)
-    for place in range(10):
-        letters[:, place] = (clamped >> (5 * (9 - place))) & 31
-    pad = np.frombuffer(b"".join(entropy), dtype=np.uint8).reshape(count, _ENTROPY_BYTES)
-    # Five bytes are eight letters of five bits.
-    for half in range(2):
-        five = pad[:, half * 5 : half * 5 + 5].astype(np.uint64)
-        number = np.zeros(count, dtype=np.uint64)
-        for place in range(5):
-            number = (number << np.uint64(8)) | five[:, place]
-        for place in range(8):
-            shift = np.uint64(5 * (7 - place))
-            letters[:, 10 + half * 8 + place] = (number >> shift) & np.uint64(31)
-    data = pa.py_buffer(_ALPHABET[letters].tobytes())
-    offsets = pa.py_buffer(np.arange(count + 1, dtype=np.int32) * ULID_LENGTH)
-    return pa.StringArray.from_buffers(count, offsets, data)
+    time = np.clip(milliseconds, 0, MILLISECONDS_MAX).astype(np.uint64)
+    pad = np.frombuffer(b"".join(entropy), dtype=np.uint8).reshape(-1, _ENTROPY_BYTES)
+    # Five bytes are four pairs of letters; two words that overlap have all ten.
+    front, back = (pad[:, at : at + 8].view(">u8")[:, 0].astype(np.uint64) for at in (0, 2))
+    tens = chain(_tens(time, 5), _tens(front >> np.uint64(24), 4), _tens(back, 4))
+    pairs = np.empty((len(time), ULID_LENGTH // 2), dtype=np.uint16)
+    for place, ten in enumerate(tens):
+        pairs[:, place] = ten
+    data = pa.py_buffer(_PAIRS[pairs])
+    offsets = pa.py_buffer(np.arange(len(time) + 1, dtype=np.int32) * ULID_LENGTH)
+    return pa.StringArray.from_buffers(len(time), offsets, data)
+
+
+def _tens(words: npt.NDArray[np.uint64], count: int) -> Iterator[npt.NDArray[np.uint64]]:
+    """The last `count` times ten bits of each word, the highest first."""
+    for place in reversed(range(count)):
+        yield (words >> np.uint64(10 * place)) & np.uint64(1023)
 
 
 def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
@@ -98,7 +99,13 @@ def people(identifier_type: str, person: pa.StringArray) -> npt.NDArray[np.uint6
 
 def entropy(content: Iterable[bytes]) -> list[bytes]:
     """80 bits for each event's content: what an id holds besides the time."""
-    return [blake2b(each, digest_size=_ENTROPY_BYTES, person=SCHEME).digest() for each in content]
+    begun = blake2b(digest_size=_ENTROPY_BYTES, person=SCHEME)
+    made = []
+    for each in content:
+        hashed = begun.copy()  # in two thirds of the time that beginning anew takes
+        hashed.update(each)
+        made.append(hashed.digest())
+    return made
 
 
 def with_occurrence(content: bytes, occurrence: int) -> bytes:
