@@ -70,15 +70,15 @@ def _rows(job: Job, plan: Plan) -> Iterator[Guard]:
         rows, allowed = plan.sources[index].rows_read, source.sync.rows_change_max
         of_source = f"source {index + 1} ({source.kind})"
         nights = job.journal.meta.get(_ROWS, {}).get(str(index), ())
-        usual = median(nights) if nights else None
+        usual = round(median(nights)) if nights else 0
         if not rows and not _allows_all(allowed):
             yield Guard("source_empty", f"{of_source} is empty", _answer("100%"))
-        elif usual and allowed.reached_by(abs(round(rows - usual)), round(usual)):
+        elif usual and allowed.reached_by(abs(rows - usual), usual):
             yield Guard(
                 "rows_change",
-                f"{of_source} has {rows:,} rows, and had {usual:,.0f} on the nights before: more"
+                f"{of_source} has {rows:,} rows, and had {usual:,} on the nights before: more"
                 " difference than rows_change_max",
-                _answer(str(abs(round(rows - usual)))),
+                _answer(str(abs(rows - usual))),
             )
 
 

@@ -65,6 +65,13 @@ def test_an_export_that_grew_too_much(customers, sync):
     assert sync(customers(people(*MANY[:30]))).code == 0
 
 
+def test_an_export_after_an_empty_night_and_one_of_one_row(customers, sync):
+    """Half a row is nothing to compare with: what half the nights had is no measure."""
+    allowed = 'rows_change_max = "100000%"'
+    for count in (0, 1, 8):
+        assert sync(customers(people(*MANY[:count]), allowed)).code == 0
+
+
 def test_too_many_vanished(customers, sync, sandbox):
     """Deletions have a limit; what answers it is said with the number."""
     deleting = 'vanished = "delete"'
