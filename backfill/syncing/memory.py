@@ -13,9 +13,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -31,7 +30,10 @@ from backfill.planning import people
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plans import Plan, base_key
 from backfill.rows import Rejection
-from backfill.syncing.snapshot import BATCH_ROWS, OUTCOMES, SETTINGS, Snapshot, see
+from backfill.syncing.snapshot import BATCH_ROWS, OUTCOMES, Snapshot, connected, see
+
+if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered it is not needed
+    from duckdb import DuckDBPyConnection
 
 DIFF_FOLDER = "diff"
 CHANGED_FILE = "changed.parquet"
@@ -192,7 +194,7 @@ class _Outcomes:
     def write(self, plan: Path, path: Path, *, diff: bool) -> None:
         """Write down what became of all people whom a plan concerns."""
         with (
-            duckdb.connect(config={**SETTINGS, "temp_directory": str(plan / "scratch")}) as plans,
+            connected(temp_directory=str(plan / "scratch")) as plans,
             pq.ParquetWriter(path, OUTCOMES, compression="lz4") as outcomes,
         ):
             see(plans, people.files(plan), CARRIERS)
@@ -245,7 +247,7 @@ class _Outcomes:
         return settled, below
 
 
-def _batches(plans: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
+def _batches(plans: "DuckDBPyConnection", query: str) -> Iterator[pa.RecordBatch]:
     return iter(plans.sql(query).to_arrow_reader(BATCH_ROWS))
 
 

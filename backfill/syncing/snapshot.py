@@ -17,13 +17,15 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import duckdb
 import pyarrow as pa
 
 from backfill.errors import StateError
 from backfill.files import PRIVATE_FILE
+
+if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered it is not needed
+    from duckdb import DuckDBPyConnection
 
 SNAPSHOT_FILE = "snapshot.duckdb"
 SETTINGS: dict[str, Any] = {
@@ -100,7 +102,7 @@ class Snapshot:
     def __init__(self, folder: Path) -> None:
         self.path = folder / SNAPSHOT_FILE
         with self._guarded():
-            self._connection = duckdb.connect(self.path, config=SETTINGS)
+            self._connection = connected(self.path)
             self.path.chmod(PRIVATE_FILE)
             self._connection.execute(_TABLES)
             # All of it: a result that is left open holds the connection.
@@ -181,6 +183,8 @@ class Snapshot:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
+        import duckdb  # noqa: PLC0415  # see above
+
         try:
             yield
         except (duckdb.Error, OSError) as error:
@@ -191,7 +195,14 @@ class Snapshot:
             ) from error
 
 
-def see(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Path], *views: str) -> None:
+def connected(path: Path | str = ":memory:", **settings: str) -> "DuckDBPyConnection":
+    """DuckDB, within the limits of `SETTINGS`."""
+    import duckdb  # noqa: PLC0415  # see above
+
+    return duckdb.connect(path, config=SETTINGS | settings)
+
+
+def see(connection: "DuckDBPyConnection", files: Mapping[str, Path], *views: str) -> None:
     """Let a connection read Parquet files by these names, and views of them, while it is open."""
     for name, path in files.items():
         quoted = escape(str(path)).replace("'", "''")
