@@ -5,6 +5,8 @@ import os
 import sys
 from typing import NoReturn
 
+from backfill.arrow import without_pandas
+
 
 def main() -> NoReturn:
     """Do what the command line asks, and exit as the design's table of exit codes says."""
@@ -12,6 +14,7 @@ def main() -> NoReturn:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Columns leave no cycles behind: at the usual 700 a fifth of a start is spent looking for some.
     gc.set_threshold(100_000)
+    without_pandas()
     from backfill.cli.app import main as command_line  # noqa: PLC0415  # `import backfill` is fast
 
     sys.exit(command_line(sys.argv[1:]))

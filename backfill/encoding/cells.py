@@ -4,9 +4,10 @@ Three kinds of cells reach the same kernels (`values`): text, JSON fragments, an
 of a file that knows its types.
 """
 
+from calendar import timegm
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.arrow import with_pandas
 from backfill.encoding import values as kernels
 from backfill.encoding.values import Encoded
 from backfill.instants import Reading
@@ -277,6 +279,8 @@ def _integers(column: pa.Array) -> pa.StringArray:
 
 
 def _nested(column: pa.Array) -> Encoded:
+    if "[ns" in str(column.type):
+        with_pandas()  # Python's own moments have no nanoseconds
     failed = np.zeros(len(column), np.bool_)
     written: list[str | None] = []
     for place, each in enumerate(column):
@@ -303,7 +307,7 @@ def _plain_value(value: Any, type_: pa.DataType) -> Any:
     if pa.types.is_nested(type_):
         return [_plain_value(each, type_.value_type) for each in value]
     if isinstance(value, datetime):
-        return int(value.astimezone(UTC).timestamp() // 1)
+        return timegm(value.utctimetuple())  # in whole numbers: a float of it may be rounded up
     if isinstance(value, Decimal):
         return orjson.Fragment(kernels.decimal_json(value))
     if isinstance(value, date | time | UUID):

@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType
-from typing import cast
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 
-from backfill.encoding import values
+from backfill.arrow import with_pandas
 from backfill.errors import UsageError
 from backfill.rows import Chunk, Rows
 
-Function = Callable[[pd.DataFrame], pd.DataFrame]
+Function = Callable[[Any], object]
+"""DataFrame in, DataFrame out: pandas is loaded when the first function is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,7 @@ class Transform:
         self._spec = spec
         self._file = folder / spec.partition(":")[0]
         file, _, name = spec.partition(":")
+        with_pandas()
         module = _load(folder / file, spec)
         function = getattr(module, name, None)
         if not callable(function):
@@ -66,7 +66,9 @@ class Transform:
         Raises:
             UsageError: It raises, or gives anything but a frame over the rows it was given.
         """
-        frame = _frame(chunk)
+        from backfill.judging import frames  # noqa: PLC0415  # it imports pandas
+
+        frame = frames.frame_of(chunk)
         try:
             made = self._function(frame)
         except Exception as error:
@@ -76,41 +78,13 @@ class Transform:
                 f" {self._file.name}",
                 next_step="mend the function; run it with --debug to see its traceback",
             ) from error
-        places = self._places(made, chunk, where)
+        try:
+            places, batch = frames.read_back(made, chunk)
+        except frames.OddFrameError as odd:
+            raise self._odd(where, chunk, odd) from odd
         lines = None if chunk.lines is None else chunk.lines[places]
-        batch = self._batch(made, chunk, where)
         kept = replace(chunk, batch=batch, rows=chunk.rows[places], lines=lines)
         return Transformed(kept, np.delete(chunk.rows, places))
-
-    def _places(self, made: object, chunk: Chunk, where: str) -> Rows:
-        """Which of the chunk's rows the frame holds."""
-        if not isinstance(made, pd.DataFrame):
-            raise self._odd(where, chunk, f"gave {type(made).__name__}, not a DataFrame")
-        rows = made.index
-        if not pd.api.types.is_integer_dtype(rows.dtype) and len(rows):
-            raise self._odd(where, chunk, "changed the index")
-        if not rows.is_unique:
-            raise self._odd(where, chunk, "gave a row twice")
-        if not rows.isin(chunk.rows).all():
-            raise self._odd(where, chunk, "made new rows, or numbered them anew")
-        if not rows.is_monotonic_increasing:
-            raise self._odd(where, chunk, "changed the order of rows")
-        if not made.columns.is_unique:
-            raise self._odd(where, chunk, "gave two columns of one name")
-        return np.searchsorted(chunk.rows, rows.to_numpy(dtype=np.int64))
-
-    def _batch(self, made: pd.DataFrame, chunk: Chunk, where: str) -> pa.RecordBatch:
-        """The frame as columns; in a JSON Lines source as columns of JSON."""
-        try:
-            if chunk.values == "json":
-                columns = [[_fragment(each) for each in made[name]] for name in made.columns]
-                arrays = [pa.array(column, pa.string()) for column in columns]
-                return pa.RecordBatch.from_arrays(arrays, [str(each) for each in made.columns])
-            made = made.set_axis([str(each) for each in made.columns], axis="columns")
-            return pa.RecordBatch.from_pandas(made, preserve_index=False)
-        except (ValueError, TypeError) as error:  # Arrow's own errors are among them
-            what = f"gave a column that cannot be read ({type(error).__name__})"
-            raise self._odd(where, chunk, what) from error
 
     def _line(self, error: BaseException) -> int:
         """The line of the user's file that was at work."""
@@ -118,9 +92,9 @@ class Transform:
         lines = [line for frame, line in frames if frame.f_code.co_filename == str(self._file)]
         return lines[-1] if lines else 0
 
-    def _odd(self, where: str, chunk: Chunk, what: str) -> UsageError:
+    def _odd(self, where: str, chunk: Chunk, odd: Exception) -> UsageError:
         return UsageError(
-            f"{where}: transform {self._spec!r} {what} (rows {chunk.first_row} to"
+            f"{where}: transform {self._spec!r} {odd} (rows {chunk.first_row} to"
             f" {chunk.end.row - 1})",
             next_step="keep the index of the frame; drop rows, or change their columns",
         )
@@ -143,37 +117,3 @@ def _load(path: Path, spec: str) -> ModuleType:
             next_step="mend the file and start again",
         ) from error
     return module
-
-
-def _frame(chunk: Chunk) -> pd.DataFrame:
-    if chunk.values != "json":
-        table = pa.Table.from_batches([chunk.batch])
-        # No index from the file's own pandas metadata, and no integer made a float by a null.
-        frame = table.to_pandas(ignore_metadata=True, types_mapper=_NULLABLE.get)
-        return cast("pd.DataFrame", frame.set_axis(chunk.rows, axis="index"))
-    columns = {
-        name: [None if each is None else values.load_json(each) for each in column.to_pylist()]
-        for name, column in zip(chunk.batch.schema.names, chunk.batch.columns, strict=True)
-    }
-    return pd.DataFrame(columns, index=chunk.rows, dtype=object)
-
-
-_NULLABLE = {
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-    pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-}
-
-
-def _fragment(value: object) -> str | None:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if value is None or value is pd.NA or value is pd.NaT or value != value:  # noqa: PLR0124 - NaN
-        return None
-    return values.canonical_json(value)

@@ -152,6 +152,12 @@ def test_a_typed_column_says_what_its_values_say(case, data):
     assert read(encoded) == truth
 
 
+def test_moments_inside_a_list_are_floored_to_the_nanosecond():
+    """As everywhere: the last nanosecond of a second belongs to it."""
+    column = pa.array([[1_700_000_000_999_999_999, -1]], pa.list_(pa.timestamp("ns", "UTC")))
+    assert read(cells.encode(column, "typed", None, None, ".")) == [[1_700_000_000, -1]]
+
+
 def test_nan_inside_a_list_fails_its_row():
     """What JSON cannot say is refused wherever it stands."""
     encoded = cells.encode(pa.array([[1.5], [math.nan], None]), "typed", None, None, ".")
