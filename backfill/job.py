@@ -9,7 +9,7 @@ from backfill.errors import GuardError, StateError
 from backfill.inputs import Input
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline import Pipeline
-from backfill.planning.first_pass import Told
+from backfill.planning.look import Told
 from backfill.planning.plans import Plan, base_key, keep_only, key_of, make_plan, stored
 from backfill.planning.progress import Progress
 

@@ -1,7 +1,7 @@
 """Proof, over a whole column, of how its moments are written."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 from typing import Literal
@@ -81,6 +81,46 @@ class Figures:
     refuted_by: Example | None
 
 
+def _none_yet() -> Ints:
+    return np.zeros(len(CANDIDATES), dtype=np.int64)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of a column so far.
+
+    Args:
+        typed: Values that are moments by their type.
+        typed_zoneless: Those of them without a zone.
+        text: Values that are text, or numbers.
+        fits: How many of these each candidate fits.
+        zoneless: How many of those that it fits carry no zone.
+        refuted_by: The first value of its layout that a candidate cannot read.
+        disputes: The first value that two candidates read differently, and what each makes of it.
+        strange: The first values that no candidate fits.
+    """
+
+    typed: int = 0
+    typed_zoneless: int = 0
+    text: int = 0
+    fits: Ints = field(default_factory=_none_yet)
+    zoneless: Ints = field(default_factory=_none_yet)
+    refuted_by: dict[int, Example] = field(default_factory=dict)
+    disputes: dict[tuple[int, int], tuple[Example, str, str]] = field(default_factory=dict)
+    strange: list[Example] = field(default_factory=list)
+
+    def merge(self, later: "_Seen") -> None:
+        """Add what was seen behind."""
+        self.typed += later.typed
+        self.typed_zoneless += later.typed_zoneless
+        self.text += later.text
+        self.fits += later.fits
+        self.zoneless += later.zoneless
+        self.refuted_by = later.refuted_by | self.refuted_by
+        self.disputes = later.disputes | self.disputes
+        self.strange = (self.strange + later.strange)[:EXAMPLES_MAX]
+
+
 class Evidence:
     """Gathers, chunk by chunk, what a column's values prove about the way they are written.
 
@@ -104,17 +144,12 @@ class Evidence:
     ) -> None:
         self._template = Reading(NATIVE, timezone, ambiguous, nonexistent, date_only)
         self._rows_seen = 0
-        self._typed = self._typed_zoneless = self._text = 0
-        self._fits = np.zeros(len(CANDIDATES), dtype=np.int64)
-        self._zoneless = np.zeros(len(CANDIDATES), dtype=np.int64)
-        self._refuted_by: dict[int, Example] = {}
-        self._disputes: dict[tuple[int, int], tuple[Example, str, str]] = {}
-        self._strange: list[Example] = []
+        self._seen = _Seen()
 
     @property
     def values(self) -> int:
         """How many values were not null."""
-        return self._typed + self._text
+        return self._seen.typed + self._seen.text
 
     def add(self, column: Column, rows: Ints | None = None) -> None:
         """Take a chunk of the column into account.
@@ -127,14 +162,19 @@ class Evidence:
             rows = np.arange(1, len(column) + 1, dtype=np.int64) + self._rows_seen
         self._rows_seen += len(column)
         if native.is_native(column.type):
-            self._typed += len(column) - column.null_count
+            self._seen.typed += len(column) - column.null_count
             if native.zone_of(column.type) is None:
-                self._typed_zoneless += len(column) - column.null_count
+                self._seen.typed_zoneless += len(column) - column.null_count
             return
         text = shapes.as_text(column)
-        self._text += len(text) - text.null_count
+        self._seen.text += len(text) - text.null_count
         for group in shapes.groups(text):
             self._add(group, text, rows)
+
+    def merge(self, later: "Evidence") -> None:
+        """Take into account what was gathered from rows behind these."""
+        self._rows_seen += later._rows_seen  # noqa: SLF001 - one of the same kind
+        self._seen.merge(later._seen)  # noqa: SLF001
 
     def decide(self) -> Reading | Ambiguity | NoFormat:
         """The one reading that is proved; else the two that stand, or that there is none.
@@ -143,24 +183,24 @@ class Evidence:
         many must agree with it on every value that both fit. A column without values is read as
         ISO 8601: there is nothing to misread.
         """
-        if not self._text:
-            return self._reading(None) if self._typed else self._reading(0)
-        best = int(np.argmax(self._fits))
-        fits = int(self._fits[best])
-        if fits * 100 < PERCENT_MIN * self._text:
+        if not self._seen.text:
+            return self._reading(None) if self._seen.typed else self._reading(0)
+        best = int(np.argmax(self._seen.fits))
+        fits = int(self._seen.fits[best])
+        if fits * 100 < PERCENT_MIN * self._seen.text:
             nearest = self._reading(best) if fits else None
-            return NoFormat(self._text, nearest, fits, tuple(self._strange))
-        for rival in np.flatnonzero(self._fits == fits).tolist():
-            if (best, rival) in self._disputes:
-                example, first, second = self._disputes[best, rival]
+            return NoFormat(self._seen.text, nearest, fits, tuple(self._seen.strange))
+        for rival in np.flatnonzero(self._seen.fits == fits).tolist():
+            if (best, rival) in self._seen.disputes:
+                example, first, second = self._seen.disputes[best, rival]
                 return Ambiguity(example, self._reading(best), self._reading(rival), first, second)
         return self._reading(best)
 
     @property
     def zoneless(self) -> int:
         """How many values that the best candidate fits carry no zone."""
-        best = int(np.argmax(self._fits))
-        return self._typed_zoneless + int(self._zoneless[best])
+        best = int(np.argmax(self._seen.fits))
+        return self._seen.typed_zoneless + int(self._seen.zoneless[best])
 
     @property
     def needs_timezone(self) -> bool:
@@ -171,15 +211,15 @@ class Evidence:
     @property
     def figures(self) -> tuple[Figures, ...]:
         """How the candidates fared that came into question, the best first."""
-        indices = set(np.flatnonzero(self._fits).tolist()) | set(self._refuted_by)
+        indices = set(np.flatnonzero(self._seen.fits).tolist()) | set(self._seen.refuted_by)
         return tuple(
             Figures(
                 CANDIDATES[index].format,
-                int(self._fits[index]),
-                int(self._zoneless[index]),
-                self._refuted_by.get(index),
+                int(self._seen.fits[index]),
+                int(self._seen.zoneless[index]),
+                self._seen.refuted_by.get(index),
             )
-            for index in sorted(indices, key=lambda index: (-self._fits[index], index))
+            for index in sorted(indices, key=lambda index: (-self._seen.fits[index], index))
         )
 
     def _reading(self, index: int | None) -> Reading:
@@ -199,19 +239,19 @@ class Evidence:
         fitted_by_any = np.zeros(len(group.rows), dtype=np.bool_)
         for trial in trials:
             count = int(np.count_nonzero(trial.fits))
-            self._fits[trial.index] += count
-            self._zoneless[trial.index] += 0 if trial.zoned else count
+            self._seen.fits[trial.index] += count
+            self._seen.zoneless[trial.index] += 0 if trial.zoned else count
             fitted_by_any |= trial.fits
-            if count < len(trial.fits) and trial.index not in self._refuted_by:
-                self._refuted_by[trial.index] = example(int(np.argmin(trial.fits)))
+            if count < len(trial.fits) and trial.index not in self._seen.refuted_by:
+                self._seen.refuted_by[trial.index] = example(int(np.argmin(trial.fits)))
         for first, second in combinations(trials, 2):
             pair = first.index, second.index
-            if pair not in self._disputes and (at := first.dispute(second)) is not None:
-                self._disputes[pair] = example(at), first.moment(at), second.moment(at)
-        wanted = EXAMPLES_MAX - len(self._strange)
+            if pair not in self._seen.disputes and (at := first.dispute(second)) is not None:
+                self._seen.disputes[pair] = example(at), first.moment(at), second.moment(at)
+        wanted = EXAMPLES_MAX - len(self._seen.strange)
         if wanted and not fitted_by_any.all():
             strangers = np.flatnonzero(~fitted_by_any)[:wanted].tolist()
-            self._strange.extend(example(position) for position in strangers)
+            self._seen.strange.extend(example(position) for position in strangers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,22 @@
 """The pass over the source that a plan is made by."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from backfill import identity
 from backfill.batches import Fill
-from backfill.encoding.values import Mask, as_mask
 from backfill.inputs import Input
-from backfill.instants import Reading
-from backfill.journal import Ranges
-from backfill.judging.schema import Judged
+from backfill.instants import Evidence, Reading
 from backfill.judging.stage import (
     THREADS,
     Stage,
-    Staged,
     chunk_key,
     chunks_of,
     digest_of,
@@ -30,25 +25,22 @@ from backfill.judging.stage import (
     transforms_of,
     unknown_person,
 )
-from backfill.operations import (
-    Subjects,
-    event_contents,
-    event_keys,
-    sizes,
-)
-from backfill.pipeline import EventsSource, Pipeline, Source
+from backfill.operations import Subjects
+from backfill.pipeline import Pipeline
 from backfill.planning import people
-from backfill.planning.marks import SKIPPED, Former, Mark, Marked
+from backfill.planning.look import Before, Look, Looker
+from backfill.planning.marks import SKIPPED, Mark, Marked
 from backfill.planning.merged import MergedPeople
 from backfill.planning.overfull import overfull
 from backfill.planning.people import PEOPLE_FILE, PeopleFiles
 from backfill.planning.progress import Looked, Progress, Way
-from backfill.planning.proof import Decision, Readings, prove
-from backfill.planning.repeats import RECORD, Hashes, Records, records
+from backfill.planning.proof import Decision, Proof
+from backfill.planning.repeats import Records
+from backfill.planning.sieve import Sieve
 from backfill.planning.spool import rejection_line
-from backfill.planning.tally import Sight, SourcePlan, sight_of
+from backfill.planning.tally import SourcePlan
 from backfill.planning.together import Found, Together
-from backfill.rows import Rows
+from backfill.rows import Chunk
 
 SAMPLES_MAX = 3
 
@@ -79,65 +71,9 @@ class Finding:
     samples: list[str]
 
 
-def _no_records() -> Records:
-    return np.empty(0, RECORD)
-
-
-@dataclass(slots=True)
-class _Look:
-    """What one chunk shows; worked out in a thread.
-
-    Args:
-        staged: The chunk.
-        batched: The bytes of each operation that travels in batches.
-        alone: The bytes of each that travels by itself.
-        shown: Who stands in it, by file.
-        people: Whom its rows are about; of events only what has to be known.
-        named: The same, those of rejected rows included.
-        emails: The e-mail addresses of its people.
-        events: Its events.
-        sight: What they show.
-    """
-
-    staged: Staged
-    batched: Rows
-    alone: Rows
-    shown: Mapping[str, pa.RecordBatch]
-    people: Records = field(default_factory=_no_records)
-    named: Records = field(default_factory=_no_records)
-    emails: Records | None = None
-    events: Records = field(default_factory=_no_records)
-    sight: Sight = field(default_factory=Sight)
-
-
-Told = Callable[[], Iterable[tuple[str, pa.StringArray]]]
-
-
 @dataclass(frozen=True, slots=True)
-class Before:
-    """What became of rows before this pass.
-
-    Args:
-        settled: The rows that were settled, by part.
-        former: The plan that they were settled by; None where there is none.
-        told: Whom the workspace was told of before, with the type of their identifiers.
-    """
-
-    settled: Mapping[int, Ranges]
-    former: Former | None = None
-    told: Told = tuple
-
-    def standing(self, part: int, rows: Rows) -> tuple[Mask, npt.NDArray[np.int32]]:
-        """Which rows of a part are settled, and their ranks among rows that belong together."""
-        ranges = self.settled.get(part)
-        settled = np.zeros(len(rows), np.bool_) if ranges is None else ranges.contains(rows)
-        if self.former is not None:
-            return settled, self.former.ranks(part, rows)
-        return settled, (~settled).astype(np.int32)
-
-
-class Pass:
-    """One pass over the source.
+class Task:
+    """What a plan is to be made of.
 
     Args:
         pipeline: The settings.
@@ -149,166 +85,150 @@ class Pass:
         progress: Told of what was looked at.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        inputs: Sequence[Input],
-        folder: Path,
-        before: Before,
-        limit: int | None,
-        now_s: float,
-        progress: Progress,
-    ) -> None:
+    pipeline: Pipeline
+    inputs: Sequence[Input]
+    folder: Path
+    before: Before
+    limit: int | None
+    now_s: float
+    progress: Progress
+
+
+def find(task: Task) -> Finding:
+    """Read everything once, and once more what may belong together.
+
+    Where all rows prove another way of writing moments than the first ones did, it begins again.
+
+    Raises:
+        UsageError: A file, a column or a transform cannot be used.
+    """
+    transforms = transforms_of(task.pipeline)
+    proof = Proof(task.pipeline, task.inputs, transforms, task.limit, task.progress)
+    readings = proof.begin()
+    while True:
+        stage = Stage(task.pipeline, transforms, readings, task.now_s)
+        looker = Looker(task.pipeline, readings, task.before, task.now_s)
+        with PeopleFiles(task.folder) as people_files:
+            one = Pass(task, stage, looker, people_files)
+            one.read(proof)
+            if proof.readings() == readings:
+                return one.finding(proof)
+        readings = proof.readings()
+        one.forget()
+
+
+class Pass:
+    """One pass over the source.
+
+    Args:
+        task: What it works on.
+        stage: The judges.
+        looker: What a judged chunk shows.
+        people_files: Takes who stands in the rows.
+    """
+
+    def __init__(self, task: Task, stage: Stage, looker: Looker, people_files: PeopleFiles) -> None:
+        pipeline, inputs, folder = task.pipeline, task.inputs, task.folder
         self._pipeline = pipeline
         self._inputs = inputs
-        self._before = before
-        self._limit = limit
-        self._progress = progress
-        self._way = Way(inputs if limit is None else ())
-        self._now_s = now_s
-        self._readings: Mapping[int, Readings] = {}
+        self._folder = folder
+        self._told = task.before.told
+        self._limit = task.limit
+        self._progress = task.progress
+        self._way = Way(inputs if task.limit is None else ())
+        self._stage = stage
+        self._looker = looker
+        self._people = people_files
         self._rows: dict[int, int] = {}
         self._chunks: dict[str, str] = {}
         self._samples: dict[int, list[str]] = {}
+        self._sieve = Sieve(folder / "sieve")
         self._together = Together(pipeline, folder)
         self._merged = MergedPeople(folder / "merged")
-        self._people = PeopleFiles(folder)
         self._rejections = [folder / name for name in REJECTIONS_FILES]
-        self._transforms = transforms_of(pipeline)
         self._fills = [Fill() for _ in pipeline.sources]
         self._sources = [
             SourcePlan(source.kind, [each.name for each in inputs if each.source == index])
             for index, source in enumerate(pipeline.sources)
         ]
 
-    def make(self) -> Finding:
-        """Read everything once, and once more what belongs together.
+    def read(self, proof: Proof) -> None:
+        """Read everything once; gather what it proves.
 
         Raises:
             UsageError: A file, a column or a transform cannot be used.
         """
-        readings, decisions = prove(
-            self._pipeline, self._inputs, self._transforms, self._limit, self._progress
-        )
-        self._readings = readings
-        stage = Stage(self._pipeline, self._transforms, readings, self._now_s)
+
+        def look(given: tuple[Input, Chunk]) -> tuple[Look, list[Evidence]]:
+            staged = self._stage(given)
+            return self._looker(staged), proof.gather(staged.place.source, staged.seen)
+
         chunks = chunks_of(self._inputs, self._limit)
-        with (
-            ThreadPoolExecutor(THREADS) as pool,
-            self._rejections[0].open("wb") as rejections,
-            self._rejections[1].open("wb") as rejections_again,
-            self._people,
-        ):
-            for look in in_order(lambda given: self._look(stage(given)), chunks, pool, THREADS):
-                self._take(look, rejections)
-            for fill, source in zip(self._fills, self._sources, strict=True):
-                source.requests += fill.bytes > 0
-            self._together.add_told(identity.people(*some) for some in self._before.told())
-            found = self._together.resolve()
-            self._account(found)
-            self._look_again(stage, found.parts, rejections_again)
-            compared = people.compared(self._pipeline, self._inputs)
-            heavy = self._people.resolve(self._together.marks, self._merged, compared)
+        with ThreadPoolExecutor(THREADS) as pool, self._rejections[0].open("wb") as rejections:
+            for seen, evidence in in_order(look, chunks, pool, THREADS):
+                proof.add(seen.staged.place.source, evidence)
+                self._take(seen, rejections)
+        for fill, source in zip(self._fills, self._sources, strict=True):
+            source.requests += fill.bytes > 0
+        proof.close()
+
+    def finding(self, proof: Proof) -> Finding:
+        """Find what belongs together, and look at that once more.
+
+        Raises:
+            UsageError: A file or a transform cannot be used any more.
+        """
+        self._compare_events()
+        self._together.add_told(identity.people(*some) for some in self._told())
+        found = self._together.resolve()
+        self._account(found)
+        self._look_again(found.parts)
+        compared = people.compared(self._pipeline, self._inputs)
+        heavy = self._people.resolve(self._together.marks, self._merged, compared)
         if heavy:
-            self._refuse_overfull(stage, found.parts, heavy)
-        for judge, source in zip(stage.judges, self._sources, strict=True):
+            self._refuse_overfull(found.parts, heavy)
+        for judge, source in zip(self._stage.judges, self._sources, strict=True):
             source.reserved = sorted(judge.reserved)
             source.attributes = sorted(judge.attributes)
             source.long = sorted(judge.long)
             source.odd_moments = sorted(judge.odd_moments)
-        samples = _some_of_each(list(self._samples.values()))
         return Finding(
-            self._rows, self._sources, decisions, readings, found.both, self._chunks, samples
+            self._rows,
+            self._sources,
+            proof.decisions(),
+            proof.readings(),
+            found.both,
+            self._chunks,
+            _some_of_each(list(self._samples.values())),
         )
 
-    def _look(self, staged: Staged) -> _Look:
-        source = self._pipeline.sources[staged.place.source]
-        subjects = staged.judged.subjects
-        rows = self._records(staged, subjects.rows)
-        look = _Look(staged, *self._sizes(source, staged.judged), self._shown(staged))
-        if isinstance(source, EventsSource):
-            look.sight = sight_of(subjects, self._now_s)
-            look.events = rows(*self._events(source, subjects))
-            look.people = self._actors(source, staged)
-        else:
-            hashes = identity.people(source.identifier.type, subjects.person)
-            look.people = rows(hashes)
-            look.named = self._named(staged, hashes)
-            look.emails = self._emails(staged, hashes)
-        return look
+    def forget(self) -> None:
+        """Undo what was written and told: everything is looked at anew."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir(mode=0o700)
+        rejected = sum(each.rejected for each in self._sources)
+        self._progress(Looked(-sum(each.rows_read for each in self._sources), -rejected))
 
-    def _sizes(self, source: Source, judged: Judged) -> tuple[Rows, Rows]:
-        """The bytes of the operations that travel in batches, and of those that go alone."""
-        alone = judged.by_v1 | (self._pipeline.destination.api == "v1")
-        return (
-            sizes(source, "v2", judged.subjects.take(~alone)),
-            sizes(source, "v1", judged.subjects.take(alone)),
-        )
+    def _compare_events(self) -> None:
+        """Compare all that those events say which share with others what makes them alike."""
+        parts = self._sieve.resolve()
+        with ThreadPoolExecutor(THREADS) as pool:
+            for events in in_order(self._events, self._suspects(parts), pool, THREADS):
+                self._together.add_events(events)
+        self._sieve.remove()
 
-    def _named(self, staged: Staged, people: Hashes) -> Records:
-        """Everybody whom a row is about, rejected ones included."""
-        judged, source = staged.judged, self._pipeline.sources[staged.place.source]
-        if len(judged.named) != len(people):
-            people = identity.people(source.identifier.type, pc.unique(judged.named))
-        return self._records(staged, np.zeros(len(people), np.int64))(people)
+    def _suspects(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
+        for place, chunk in self._chunks_of(parts):
+            wanted = self._sieve.holds(place.part, chunk.rows)
+            if wanted.any():
+                # A transform may make something else of rows without their neighbours.
+                whole = self._pipeline.sources[place.source].transform
+                yield place, chunk if whole else chunk.only(wanted)
 
-    def _emails(self, staged: Staged, people: Hashes) -> Records | None:
-        """The e-mail addresses, with the people who have them."""
-        emails = staged.judged.emails
-        if emails is None:
-            return None
-        has = as_mask(pc.is_valid(emails))
-        addresses = identity.hashes(emails.drop_null().cast(pa.binary()).to_pylist())
-        return self._records(staged, staged.judged.subjects.rows[has])(addresses, people[has])
+    def _events(self, given: tuple[Input, Chunk]) -> Records:
+        return self._looker.events(self._stage(given))
 
-    def _shown(self, staged: Staged) -> Mapping[str, pa.RecordBatch]:
-        """Who stands in a chunk, for the memory of a sync."""
-        source, place = self._pipeline.sources[staged.place.source], staged.place
-        settled, _ = self._before.standing(place.part, staged.judged.subjects.rows)
-        readings = self._readings[place.source]
-        if isinstance(source, EventsSource) and source.sync_mode == "cursor":
-            hashes = self._events(source, staged.judged.subjects)
-            return people.events(source, staged, settled, readings, hashes)
-        if source.kind == "customers":
-            return people.customers(source, staged, settled, readings)
-        return {} if source.kind == "events" else people.deletions(source, staged)
-
-    def _events(self, source: EventsSource, subjects: Subjects) -> tuple[Hashes, Hashes]:
-        """What makes each event itself, and what makes two alike in every field."""
-        namespace = self._pipeline.namespace
-        alike = identity.hashes(event_contents(source, namespace, replace(subjects, key=None)))
-        if subjects.key is None:
-            return alike, alike
-        return identity.hashes(event_keys(source, namespace, subjects)), alike
-
-    def _actors(self, source: EventsSource, staged: Staged) -> Records:
-        """Whom the events are about: each row where unknown people are rejected, else each once."""
-        person, rows = staged.judged.subjects.person, staged.judged.subjects.rows
-        if not self._pipeline.has_customers:
-            person, rows = person[:0], rows[:0]  # nobody is unknown
-        elif self._pipeline.unknown_people(source) != "reject":
-            person = pc.unique(person)
-            rows = rows[: len(person)]
-        return self._records(staged, rows)(identity.people(source.identifier.type, person))
-
-    def _records(self, staged: Staged, rows: Rows) -> Callable[..., Records]:
-        """Makes records of some rows of a chunk."""
-        settled, rank = self._before.standing(staged.place.part, rows)
-
-        def made(hashes: Hashes, content: Hashes | None = None) -> Records:
-            return records(
-                hashes,
-                rows,
-                content=content,
-                part=staged.place.part,
-                source=staged.place.source,
-                settled=settled,
-                rank=rank,
-            )
-
-        return made
-
-    def _take(self, look: _Look, rejections: BinaryIO) -> None:
+    def _take(self, look: Look, rejections: BinaryIO) -> None:
         staged, chunk = look.staged, look.staged.chunk
         index, part = staged.place.source, staged.place.part
         source = self._sources[index]
@@ -328,11 +248,12 @@ class Pass:
         source.requests += sum(1 for _ in self._fills[index].stops(look.batched))
         if source.kind == "customers":
             self._together.add_people(look.people, look.named, look.emails)
-        elif source.kind == "events":
-            self._together.add_events(look.events, look.people)
+        elif look.events is not None:
+            self._sieve.add(look.events, part, staged.judged.subjects.rows)
+            self._together.add_actors(look.people)
         else:
             self._together.add_deletions(look.people)
-        if index in self._transforms:
+        if self._pipeline.sources[index].transform:
             self._chunks[chunk_key(staged)] = digest_of(staged.judged.subjects)
         if index not in self._samples and len(staged.judged.subjects):
             self._samples[index] = first_operations(self._pipeline, staged, SAMPLES_MAX)
@@ -354,27 +275,32 @@ class Pass:
                 {SKIPPED[mark]: count for (at, mark), count in found.skipped.items() if at == index}
             )
 
-    def _look_again(self, stage: Stage, parts: set[int], rejections: BinaryIO) -> None:
+    def _look_again(self, parts: set[int]) -> None:
         """Read once more the files with merged people or unknown ones, for what they say."""
-        again = [each for each in self._inputs if each.part in parts]
-        for given in chunks_of(again, self._limit):
-            staged = stage(given)
-            subjects, part = staged.judged.subjects, staged.place.part
-            marked = self._together.marks.of(part, subjects.rows)
-            if marked is None:
-                continue
-            self._keep_people(part, subjects, marked)
-            for at in np.flatnonzero(marked["kind"] == Mark.UNKNOWN_PERSON):
-                unknown = unknown_person(self._pipeline, staged, int(subjects.rows[at]))
-                rejections.write(rejection_line(part, unknown))
+        with self._rejections[1].open("wb") as rejections:
+            for staged in map(self._stage, self._chunks_of(parts)):
+                subjects, part = staged.judged.subjects, staged.place.part
+                marked = self._together.marks.of(part, subjects.rows)
+                if marked is None:
+                    continue
+                self._keep_people(part, subjects, marked)
+                for at in np.flatnonzero(marked["kind"] == Mark.UNKNOWN_PERSON):
+                    unknown = unknown_person(self._pipeline, staged, int(subjects.rows[at]))
+                    rejections.write(rejection_line(part, unknown))
 
-    def _refuse_overfull(self, stage: Stage, parts: set[int], heavy: set[tuple[int, int]]) -> None:
+    def _chunks_of(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
+        """The rows of these parts once more."""
+        for given in chunks_of([each for each in self._inputs if each.part in parts], self._limit):
+            self._progress(Looked(rows=0))
+            yield given
+
+    def _refuse_overfull(self, parts: set[int], heavy: set[tuple[int, int]]) -> None:
         """Reject people whose rows together are more than the API takes."""
-        chunks = chunks_of([each for each in self._inputs if each.part in parts], self._limit)
+        chunks = self._chunks_of(parts)
         marks, merged = self._together.marks, self._merged
         with self._rejections[2].open("wb") as rejections:
             for staged, mark, rejected in overfull(
-                self._pipeline, stage, marks, merged, heavy, chunks
+                self._pipeline, self._stage, marks, merged, heavy, chunks
             ):
                 source = self._sources[staged.place.source]
                 source.reject([rejected])

@@ -39,6 +39,7 @@ class Mark(IntEnum):
     REFUSED_BEFORE = 10  # in a sync: as it was when the API refused it
     UNCHANGED = 11  # in a sync: within the cursor's window, and delivered before
     REJECTED = 12  # in a sync: for what it is, and to be listed again
+    MAY_REPEAT = 13  # while the plan is made: to be compared with others
 
 
 SKIPPED = {

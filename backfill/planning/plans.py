@@ -23,7 +23,8 @@ from backfill.files import make_lasting, sync_directory
 from backfill.inputs import Input
 from backfill.journal import Ranges
 from backfill.pipeline import Pipeline
-from backfill.planning.first_pass import Before, Finding, Pass, Told
+from backfill.planning.first_pass import Finding, Task, find
+from backfill.planning.look import Before, Told
 from backfill.planning.marks import Former, Marks
 from backfill.planning.progress import Progress, nobody
 from backfill.planning.tally import SourcePlan
@@ -157,7 +158,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made_in.mkdir(mode=0o700)
     try:
-        found = Pass(pipeline, inputs, made_in, before, limit, now_s, progress).make()
+        found = find(Task(pipeline, inputs, made_in, before, limit, now_s, progress))
         plan = Plan(key, now_s, limit, found)
         (made_in / PLAN_FILE).write_bytes(plan.to_json())
         make_lasting(made_in)

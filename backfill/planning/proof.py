@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -52,65 +52,152 @@ class Decision:
 
 @dataclass(slots=True)
 class _Question:
+    """A column whose format is left out, and what its values prove so far."""
+
     key: str
     name: str
     column: str
     dated: Dated
-    evidence: Evidence
+    evidence: Evidence = field(init=False)
+
+    def __post_init__(self) -> None:
+        dated = self.dated
+        self.evidence = Evidence(
+            timezone=dated.timezone,
+            date_only=_is_date(dated),
+            ambiguous=dated.ambiguous,
+            nonexistent=dated.nonexistent,
+        )
+
+    def add(self, source: Source, chunk: Chunk) -> None:
+        """Take a chunk of the source into account."""
+        if self.column not in chunk.batch.schema.names:
+            return
+        column = cells.plain(chunk.batch.column(self.column))
+        kind = chunk.values if pa.types.is_string(column.type) else "typed"
+        if kind != "typed":
+            column = null_where(cells.text_of(column, kind).text, ("", *source.null_values))
+        self.evidence.add(column, chunk.rows)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether so few values prove nothing: more of them have to be looked at."""
+        decided = isinstance(self.evidence.decide(), Reading)
+        return not decided or not self.evidence.values or self.evidence.needs_timezone
 
 
-def prove(
-    pipeline: Pipeline,
-    inputs: Sequence[Input],
-    transforms: Mapping[int, Transform],
-    limit: int | None,
-    progress: Progress = nobody,
-) -> tuple[dict[int, Readings], list[Decision]]:
-    """Find out how every column of moments is written.
+class Proof:
+    """How every column of moments is written: declared, or proved by all of its values.
 
-    Only where a format is left out is the source read, and only the columns in question.
+    The first rows of a source are proof enough to begin with. While they are read, all others
+    are gathered too, and have the last word.
 
-    Returns:
-        The readings by source, and what was decided. Where nothing was proved the nearest
-        reading stands in, so that rows can be judged; its decision has a doubt.
-
-    Raises:
-        UsageError: A column's moments have no zone, and none is declared.
+    Args:
+        pipeline: The settings.
+        inputs: The opened files.
+        transforms: The users' functions, by source.
+        limit: Only so many rows of each source.
+        progress: Told of a look that goes beyond the first rows.
     """
-    readings: dict[int, Readings] = {}
-    decisions: list[Decision] = []
-    for index, source in enumerate(pipeline.sources):
-        readings[index] = {}
-        questions = []
-        for key, name, column, dated in _dated(source):
-            date_only = getattr(dated, "type", "timestamp") == "date"
-            if dated.format is not None:
-                readings[index][name] = _declared(dated, date_only)
-                decisions.append(
-                    Decision(index, key, column, dated.format, dated.timezone, declared=True)
-                )
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        inputs: Sequence[Input],
+        transforms: Mapping[int, Transform],
+        limit: int | None,
+        progress: Progress = nobody,
+    ) -> None:
+        self._sources = pipeline.sources
+        self._inputs = inputs
+        self._transforms = transforms
+        self._limit = limit
+        self._progress = progress
+        self._open: set[int] = set()
+        self._questions = {
+            index: [_Question(*each) for each in _dated(source) if each[3].format is None]
+            for index, source in enumerate(pipeline.sources)
+        }
+
+    def begin(self) -> dict[int, Readings]:
+        """The readings that the first rows of each source prove; where they leave a doubt, all.
+
+        Raises:
+            UsageError: A column's moments have no zone, and none is declared.
+        """
+        for index, questions in self._questions.items():
+            if not questions:
                 continue
-            evidence = Evidence(
-                timezone=dated.timezone,
-                date_only=date_only,
-                ambiguous=dated.ambiguous,
-                nonexistent=dated.nonexistent,
-            )
-            questions.append(_Question(key, name, column, dated, evidence))
-        if questions:
-            _look(
-                source,
-                [each for each in inputs if each.source == index],
-                questions,
-                transforms.get(index),
-                limit,
-                progress,
-            )
-        for each in questions:
-            reading, decision = _decide(index, each)
-            readings[index][each.name] = reading
+            self._look(index, first_only=True)
+            if any(each.in_doubt for each in questions):
+                self._questions[index] = _anew(questions)
+                self._look(index)
+            else:
+                self._open.add(index)
+        readings = self.readings()
+        for index in self._open:
+            self._questions[index] = _anew(self._questions[index])
+        return readings
+
+    def gather(self, source: int, chunk: Chunk) -> list[Evidence]:
+        """What a chunk proves, for `add`; safe to call from several threads."""
+        if source not in self._open:
+            return []
+        asked = _anew(self._questions[source])
+        for question in asked:
+            question.add(self._sources[source], chunk)
+        return [each.evidence for each in asked]
+
+    def add(self, source: int, gathered: list[Evidence]) -> None:
+        """Take into account what a chunk proves, chunk after chunk."""
+        for question, evidence in zip(self._questions[source], gathered, strict=bool(gathered)):
+            question.evidence.merge(evidence)
+
+    def close(self) -> None:
+        """All rows were gathered: nothing is asked any more."""
+        self._open.clear()
+
+    def readings(self) -> dict[int, Readings]:
+        """How the moments of each source are read, by what is known so far.
+
+        Where nothing is proved the nearest reading stands in, so that rows can be judged; its
+        decision has a doubt.
+        """
+        return {index: dict(self._decided(index)[0]) for index in self._questions}
+
+    def decisions(self) -> list[Decision]:
+        """What was decided about each column, and why."""
+        return [each for index in self._questions for each in self._decided(index)[1]]
+
+    def _decided(self, index: int) -> tuple[Readings, list[Decision]]:
+        readings: Readings = {}
+        decisions = []
+        asked = {each.key: each for each in self._questions[index]}
+        for key, name, column, dated in _dated(self._sources[index]):
+            if key in asked:
+                readings[name], decision = _decide(index, asked[key])
+            else:
+                readings[name], decision = _declared(index, key, column, dated)
             decisions.append(decision)
-    return readings, decisions
+        return readings, decisions
+
+    def _look(self, index: int, *, first_only: bool = False) -> None:
+        """Look at the columns in question, and at nothing else of the source."""
+        questions, transform = self._questions[index], self._transforms.get(index)
+        wanted = None if transform else {each.column for each in questions}
+        left = self._limit
+        for each in (each for each in self._inputs if each.source == index):
+            for chunk in _read_ahead(each.file.chunks(columns=wanted)):
+                self._progress(Looked(rows=0))
+                taken = first_rows(chunk, left)
+                if transform:
+                    taken = transform.apply(taken, each.name).chunk
+                for question in questions:
+                    question.add(self._sources[index], taken)
+                if left is not None:
+                    left -= chunk.end.row - chunk.first_row
+                if first_only or (left is not None and left <= 0):
+                    return
 
 
 def _dated(source: Source) -> list[tuple[str, str, str, Dated]]:
@@ -124,33 +211,19 @@ def _dated(source: Source) -> list[tuple[str, str, str, Dated]]:
     return found
 
 
-def _declared(dated: Dated, date_only: bool) -> Reading:
-    return Reading(
-        dated.format or NATIVE, dated.timezone, dated.ambiguous, dated.nonexistent, date_only
-    )
+def _is_date(dated: Dated) -> bool:
+    return getattr(dated, "type", "timestamp") == "date"
 
 
-def _look(
-    source: Source,
-    inputs: Sequence[Input],
-    questions: Sequence[_Question],
-    transform: Transform | None,
-    limit: int | None,
-    progress: Progress,
-) -> None:
-    wanted = None if transform else {each.column for each in questions}
-    left = limit
-    for each in inputs:
-        for chunk in _read_ahead(each.file.chunks(columns=wanted)):
-            progress(Looked(rows=0))
-            taken = first_rows(chunk, left)
-            if transform:
-                taken = transform.apply(taken, each.name).chunk
-            _add(source, taken, questions)
-            if left is not None:
-                left -= chunk.end.row - chunk.first_row
-                if left <= 0:
-                    return
+def _declared(index: int, key: str, column: str, dated: Dated) -> tuple[Reading, Decision]:
+    form = dated.format or NATIVE
+    reading = Reading(form, dated.timezone, dated.ambiguous, dated.nonexistent, _is_date(dated))
+    return reading, Decision(index, key, column, form, dated.timezone, declared=True)
+
+
+def _anew(questions: Sequence[_Question]) -> list[_Question]:
+    """The same questions, without evidence."""
+    return [replace(each) for each in questions]
 
 
 def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -160,17 +233,6 @@ def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         while (chunk := pending.result()) is not None:
             pending = reader.submit(next, chunks, None)
             yield chunk
-
-
-def _add(source: Source, chunk: Chunk, questions: Sequence[_Question]) -> None:
-    for question in questions:
-        if question.column not in chunk.batch.schema.names:
-            continue
-        column = cells.plain(chunk.batch.column(question.column))
-        kind = chunk.values if pa.types.is_string(column.type) else "typed"
-        if kind != "typed":
-            column = null_where(cells.text_of(column, kind).text, ("", *source.null_values))
-        question.evidence.add(column, chunk.rows)
 
 
 def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:

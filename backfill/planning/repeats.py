@@ -28,7 +28,7 @@ RECORD = np.dtype(
     ]
 )
 Records = npt.NDArray[Any]
-"""An array of RECORD."""
+"""An array of RECORD, or of another form with a hash."""
 
 Hashes = npt.NDArray[np.uint64]
 """128 bits for each row, shape (n, 2)."""
@@ -62,11 +62,19 @@ class Spill:
         folder: Where they are kept; made when first needed.
         name: The file's name.
         buffered_max: So many stay in memory.
+        form: The fields of a record; `hash` is one of them, of 64 or of 128 bits.
     """
 
-    def __init__(self, folder: Path, name: str, buffered_max: int = BUFFERED_RECORDS_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        buffered_max: int = BUFFERED_RECORDS_MAX,
+        form: np.dtype[Any] = RECORD,
+    ) -> None:
         self._path = folder / name
         self._buffered_max = buffered_max
+        self._form = form
         self._buffer: list[Records] = []
         self._buffered = 0
         self._written = 0
@@ -89,7 +97,7 @@ class Spill:
     def partition(self, number: int) -> Records:
         """One partition; empty where it holds nothing."""
         if self._last is None:
-            self._last = _partitioned(self._buffer)
+            self._last = self._partitioned()
         last, starts = self._last
         written = (
             self._read(begin + at[number], at[number + 1] - at[number]) for begin, at in self._runs
@@ -97,11 +105,11 @@ class Spill:
         return np.concatenate([*written, last[starts[number] : starts[number + 1]]])
 
     def _read(self, first: int, count: int) -> Records:
-        return np.fromfile(self._path, RECORD, count, offset=first * RECORD.itemsize)
+        return np.fromfile(self._path, self._form, count, offset=first * self._form.itemsize)
 
     def _write(self) -> None:
         """Write down what is in memory, its partitions behind one another."""
-        ordered, starts = _partitioned(self._buffer)
+        ordered, starts = self._partitioned()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             ordered.tofile(file)
@@ -109,14 +117,14 @@ class Spill:
         self._written += len(ordered)
         self._buffer, self._buffered = [], 0
 
-
-def _partitioned(some: list[Records]) -> tuple[Records, Rows]:
-    """Records by partition, and where each partition begins and the last one ends."""
-    records_ = np.concatenate([np.empty(0, RECORD), *some])
-    numbers = (records_["hash"][:, 0] % PARTITIONS).astype(np.uint8)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=PARTITIONS))])
-    # `take` moves records whole, an index field by field; and bytes are sorted by counting.
-    return records_.take(np.argsort(numbers, kind="stable")), starts
+    def _partitioned(self) -> tuple[Records, Rows]:
+        """What is in memory by partition; where each partition begins and the last one ends."""
+        some = np.concatenate([np.empty(0, self._form), *self._buffer])
+        hashes = some["hash"] if some["hash"].ndim == 1 else some["hash"][:, 0]
+        numbers = (hashes % PARTITIONS).astype(np.uint8)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=PARTITIONS))])
+        # `take` moves records whole, an index field by field; and bytes are sorted by counting.
+        return some.take(np.argsort(numbers, kind="stable")), starts
 
 
 def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
@@ -125,7 +133,7 @@ def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
     Groups are numbered from 0. Within a group the rank counts, then the order in which the
     records were added.
     """
-    some = partition.take(np.flatnonzero(_repeating(partition["hash"][:, 0])))
+    some = partition.take(np.flatnonzero(repeating(partition["hash"][:, 0])))
     hashes = some["hash"]
     ordered = some.take(np.lexsort((some["rank"], hashes[:, 1], hashes[:, 0])))
     hashes = ordered["hash"]
@@ -137,7 +145,7 @@ def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
     return ordered[shared], kept
 
 
-def _repeating(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+def repeating(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     """Which of the numbers stand there more than once."""
     ordered = np.sort(numbers)
     return np.isin(numbers, ordered[1:][ordered[1:] == ordered[:-1]])

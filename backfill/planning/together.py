@@ -100,9 +100,12 @@ class Together:
         if emails is not None:
             self._emails.add(emails)
 
-    def add_events(self, events: Records, actors: Records) -> None:
-        """Events rows, by what makes each itself; and by the people they are about."""
+    def add_events(self, events: Records) -> None:
+        """Events rows that may be repeats, by what makes each itself."""
         self._events.add(events)
+
+    def add_actors(self, actors: Records) -> None:
+        """Events rows, by the people they are about."""
         if self._has_customers:
             self._actors.add(actors)
 

@@ -1,6 +1,7 @@
 """A column proves how its moments are written, or a person must say it."""
 
 import datetime as dt
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -214,6 +215,27 @@ def test_examples_carry_the_rows_of_the_caller():
     evidence.add(pa.array(["2024-01-02", "x"]), np.array([5, 9]))
 
     assert [each.row for each in evidence.decide().examples] == [9]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["01/02/2024", "13/02/2024", "02/13/2024", "2024-01-02T03:04Z", "x", None]),
+        max_size=12,
+    ),
+    st.lists(st.integers(0, 12), max_size=3),
+)
+def test_evidence_of_pieces_is_the_evidence_of_the_whole(values, cuts):
+    """Whichever pieces are looked at apart, in whatever thread: the first examples stay first."""
+    column = pa.array(values, pa.string())
+    ends = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
+    whole, merged = gather(column), Evidence()
+    for start, end in itertools.pairwise(ends):
+        piece = Evidence()
+        piece.add(column[start:end], np.arange(start, end) + 1)
+        merged.merge(piece)
+    assert merged.decide() == whole.decide()
+    assert merged.figures == whole.figures
+    assert (merged.values, merged.zoneless) == (whole.values, whole.zoneless)
 
 
 def test_a_moment_beyond_the_calendar_fits_no_format():

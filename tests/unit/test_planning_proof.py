@@ -5,9 +5,9 @@ import pytest
 from backfill.errors import UsageError
 from backfill.inputs import open_inputs
 from backfill.judging.schema import EVENT_TIMESTAMP
-from backfill.judging.stage import transforms_of
 from backfill.pipeline import Pipeline
-from backfill.planning.proof import prove
+from backfill.planning.plans import make_plan
+from backfill.planning.progress import nobody
 from tests.jobs import job
 
 EVENTS = """
@@ -20,10 +20,18 @@ timestamp = { from = "at"%s }
 """
 
 
-def proved(folder, files, more="", limit=None, table=""):
-    """The readings and decisions of an events source."""
+def planned(folder, files, more="", limit=None, table="", progress=nobody):
+    """What the plan of an events source has found."""
     pipeline = Pipeline.load(job(folder, files, EVENTS % more + table))
-    return prove(pipeline, open_inputs(pipeline), transforms_of(pipeline), limit)
+    inputs = open_inputs(pipeline)
+    plan = make_plan(pipeline, inputs, folder / "plan", now_s=1.8e9, limit=limit, progress=progress)
+    return plan.found
+
+
+def proved(*args, **more):
+    """The readings and decisions of an events source."""
+    found = planned(*args, **more)
+    return found.readings, found.decisions
 
 
 def rows(*moments):
@@ -103,3 +111,29 @@ def test_attributes_are_proved_by_their_own_names(tmp_path):
     readings, decisions = proved(tmp_path, files, table=table)
     assert readings[0]["born"].format == "epoch_s"
     assert {each.key for each in decisions} == {"timestamp", "columns.born"}
+
+
+def test_all_rows_have_the_last_word_over_the_first(tmp_path):
+    """What the first rows prove is not what the column says: everything is judged anew."""
+    moments = [f"2024-01-{day:02}" for day in range(1, 31)]
+    files = {"events-1.csv": rows("31/01/2024"), "events-2.csv": rows(*moments)}
+    seen = []
+    found = planned(tmp_path, files, ', timezone = "UTC"', progress=seen.append)
+    (decision,), (source,) = found.decisions, found.sources
+    assert found.readings[0][EVENT_TIMESTAMP].format == decision.format == "iso8601"
+    assert (decision.values, decision.fits, decision.doubt) == (31, 30, "")
+    assert (source.rows_read, source.operations) == (31, 30)
+    assert source.reasons == {"timestamp_unreadable": 1}
+    assert sum(each.rows for each in seen) == 31
+    assert sum(each.rejected for each in seen) == 1
+
+
+def test_a_rival_that_ties_to_the_end_is_told_whatever_the_first_rows_proved(tmp_path):
+    """The first file proves days first; all files together leave two readings."""
+    files = {
+        "events-1.csv": rows("31/01/2024", "01/02/2024"),
+        "events-2.csv": rows("01/31/2024", *["01/02/2024"] * 40),
+    }
+    _, (decision,) = proved(tmp_path, files, ', timezone = "UTC"')
+    assert "two formats fit" in decision.doubt
+    assert (decision.values, decision.fits) == (43, 42)

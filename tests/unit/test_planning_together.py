@@ -156,7 +156,7 @@ def test_events_repeat_as_a_dict_of_them_says(tmp_path_factory, parts, identical
     together = Together(pipeline(policies, policies), tmp_path_factory.mktemp("plan"), buffered)
     events = recorded(numbered(parts), lambda row: row[0], (), lambda row: row)
     for each in events:
-        together.add_events(each, each)
+        together.add_events(each)
     found = together.resolve()
     truth, copies, others = {}, 0, 0
     for (_, first), *later in alike(parts).values():
@@ -193,7 +193,7 @@ def test_a_second_plan_loses_no_event_and_uses_no_number_twice(
     sources = [{"kind": "events", "identical_rows": policy}] * 2
     first = Together(pipeline(*sources), tmp_path_factory.mktemp("plan"))
     for each in recorded(numbered(parts), lambda row: row[0], (), lambda row: row):
-        first.add_events(each, each)
+        first.add_events(each)
     first.resolve()
     before = marked(first, parts)
     places = [(part, n) for part, rows in enumerate(parts, 1) for n in range(1, len(rows) + 1)]
@@ -208,7 +208,7 @@ def test_a_second_plan_loses_no_event_and_uses_no_number_twice(
     former = Former(first.marks, {part: len(rows) for part, rows in enumerate(parts, 1)})
     second = Together(pipeline(*sources), tmp_path_factory.mktemp("plan"))
     for each in recorded(numbered(grown), lambda row: row[0], settled, lambda row: row, former):
-        second.add_events(each, each)
+        second.add_events(each)
     second.resolve()
     after = marked(second, grown)
     now = [
@@ -244,10 +244,8 @@ def test_unknown_people_are_those_whom_no_customers_row_names(
     known = recorded([(9, 2, list(enumerate(sorted(named), 1)))], lambda row: row)[0]
     together.add_people(known[:0], known, None)
     actors = recorded(numbered(parts), lambda row: row, settled)
-    for each, some in zip(actors, numbered(parts), strict=True):
-        alone = recorded([some], lambda row: row)[0]
-        alone["hash"][:, 1] = np.arange(len(alone)) + 1000 * some[0]
-        together.add_events(alone, each)
+    for each in actors:
+        together.add_actors(each)
     found = together.resolve()
     strangers = {row for rows in parts for row in rows} - named
     truth = {
