@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from backfill.instants import civil, native, shapes
 from backfill.instants.candidates import CANDIDATES
-from backfill.instants.formats import format_of
+from backfill.instants.formats import format_of, marks, marks_of
 from backfill.instants.moments import SECOND_US, Bools, Column, Failure, Ints, outside
 from backfill.instants.reading import NATIVE, Reading, fitted
 from backfill.instants.zones import Ambiguous, Nonexistent
@@ -297,5 +297,22 @@ def _can_mean(shape: str) -> tuple[int, ...]:
     if not _SOME_MOMENT.fullmatch(shape):
         return ()
     nothing = np.zeros((0, len(shape)), dtype=np.uint8)
-    forms = [format_of(candidate.format) for candidate in CANDIDATES]
-    return tuple(i for i, form in enumerate(forms) if form.read(nothing, shape) is not None)
+    known = _by_marks()
+    return tuple(
+        index
+        for index in sorted(known[None] + known.get(marks(shape), []))
+        if format_of(CANDIDATES[index].format).read(nothing, shape) is not None
+    )
+
+
+@lru_cache(maxsize=1)
+def _by_marks() -> dict[str | None, list[int]]:
+    """Which candidates may mean shapes with these marks; under None those that may mean any.
+
+    To compile all of their regular expressions would take longer than to read a small file.
+    """
+    found: dict[str | None, list[int]] = {}
+    for index, candidate in enumerate(CANDIDATES):
+        for each in marks_of(candidate.format) or (None,):
+            found.setdefault(each, []).append(index)
+    return found

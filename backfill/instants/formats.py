@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import product
 from typing import Protocol
 
 from backfill.instants import civil
@@ -96,6 +97,15 @@ _DIRECTIVES = {
     "%z": civil.ZONE,
     "%%": "%",
 }
+_MARKS = {
+    "%b": ("a",),
+    "%a": ("a",),
+    "%p": ("a", "a.a."),
+    "%S": ("", ".", ","),
+    "%z": ("a", "+", "-", "+:", "-:", "+::", "-::"),
+    "%%": ("%",),
+}
+"""What directives leave of a shape without its digits and spaces; those not here leave nothing."""
 _SAME = {"%B": "%b", "%h": "%b", "%A": "%a", "%e": "%d", "%Z": "%z"}
 _LONG = {"%T": "%H:%M:%S", "%R": "%H:%M", "%F": "%Y-%m-%d", "%D": "%m/%d/%y"}
 _DIGITS = frozenset("0123456789")
@@ -129,6 +139,33 @@ def format_of(text: str) -> Format:
     return _compile(text)
 
 
+def marks(shape: str) -> str:
+    """What is left of a shape without its digits and spaces, an `a` for letters in a row.
+
+    >>> marks("wed, 00 jan 0000 00:00"), marks("00:00 pm"), marks("00:00 p.m.")
+    ('a,a:', ':a', ':a.a.')
+    """
+    return re.sub("[a-z]+", "a", shape.translate(_WITHOUT_DIGITS))
+
+
+_WITHOUT_DIGITS = str.maketrans("", "", "0123456789 ")
+
+
+def marks_of(text: str) -> frozenset[str] | None:
+    """The marks of all shapes that a format may take; None: it takes shapes of many kinds.
+
+    They tell most formats from each other, and take a hundredth of the time of a regular
+    expression.
+    """
+    if text in _NAMED:
+        return None
+    left = (
+        _MARKS.get(piece, ("",)) if piece in _DIRECTIVES else (_as_in_shapes(piece),)
+        for piece in _pieces(text)
+    )
+    return frozenset(marks("".join(each)) for each in product(*left))
+
+
 def _compile(pattern: str) -> TextFormat:
     """A strptime pattern as a regular expression over shapes.
 
@@ -150,7 +187,7 @@ def _compile(pattern: str) -> TextFormat:
         elif piece.startswith(" "):
             parts.append(r"\x20*" if following in {"%p", "%z"} else r"\x20+")
         else:
-            parts.append(_literal(piece))
+            parts.append(re.escape(_as_in_shapes(piece)))
         if piece == "%S" and "%f" not in pieces:
             parts.append(r"(?:[.,](?P<fraction>0+))?")
     return TextFormat(pattern, re.compile("".join(parts)), literals)
@@ -174,10 +211,10 @@ def _pieces(pattern: str) -> list[str]:
     return pieces
 
 
-def _literal(piece: str) -> str:
-    """A character as itself: letters in lower case, beyond ASCII the bytes of UTF-8."""
+def _as_in_shapes(piece: str) -> str:
+    """Characters as themselves: letters in lower case, beyond ASCII the bytes of UTF-8."""
     text = piece.lower() if piece.isascii() else piece
-    return re.escape(text.encode().decode("latin-1"))
+    return text.encode().decode("latin-1")
 
 
 def _check_directives(pattern: str, pieces: list[str]) -> None:
