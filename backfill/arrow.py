@@ -8,11 +8,10 @@ of the user's is loaded. A process that imports the library is left alone.
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.abc import MetaPathFinder
 from types import ModuleType
 
 
-class _NoPandas(MetaPathFinder):
+class _NoPandas:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
