@@ -11,7 +11,7 @@ v1 (`PUT /api/v1/customers/{identifier}`, `POST …/events`, `DELETE`): one requ
 with the person in the path.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill import identity
-from backfill.encoding.members import Parts, join
+from backfill.encoding.members import Members, Parts, join
 from backfill.encoding.values import escaped
 from backfill.instants import seconds
 from backfill.pipeline import CustomersSource, EventsSource, Source
@@ -43,7 +43,7 @@ class Subjects:
     Args:
         rows: The row numbers.
         person: The identifiers, as text.
-        attributes: The attributes as JSON members, without braces: `"a":1,"b":"x"`.
+        members: Their attributes as JSON members.
         name: The events' names; None where the rows are no events.
         micros: When the events happened, in unix microseconds.
         key: What makes each event itself, as JSON; None: all that it says.
@@ -51,13 +51,18 @@ class Subjects:
 
     rows: Rows
     person: pa.StringArray
-    attributes: pa.StringArray
+    members: Members
     name: pa.StringArray | None = None
     micros: pa.Int64Array | None = None
     key: pa.StringArray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def attributes(self) -> pa.StringArray:
+        """The attributes as text, without braces: `"a":1,"b":"x"`."""
+        return self.members.text
 
     def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Subjects":
         """Those at `places`, or where the mask is true."""
@@ -66,13 +71,12 @@ class Subjects:
                 return self
             places = np.flatnonzero(places)
         at = pa.array(places)
-        return Subjects(
-            self.rows[places],
-            *(
-                None if column is None else column.take(at)
-                for column in (self.person, self.attributes, self.name, self.micros, self.key)
-            ),
+        name, micros, key = (
+            None if column is None else column.take(at)
+            for column in (self.name, self.micros, self.key)
         )
+        person, members = self.person.take(at), self.members.take(at)
+        return Subjects(self.rows[places], person, members, name, micros, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,12 +253,12 @@ def event_keys(source: EventsSource, namespace: str, subjects: Subjects) -> list
 def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]:
     """The bytes that the operation of each row will have; an id counts before it is made.
 
-    They are added up; nothing is written.
+    They are added up; no operation is written.
     """
     ids = pa.repeat("0" * identity.ULID_LENGTH, len(subjects))
-    made = (_v1_parts if api == "v1" else _v2_parts)(source, subjects, ids)
-    lengths = np.full(len(subjects), -len(","))
-    for part in made:
+    bare = replace(subjects, members=Members((), len(subjects)))
+    lengths = subjects.members.lengths - len(",")
+    for part in (_v1_parts if api == "v1" else _v2_parts)(source, bare, ids):
         lengths += len(part) if isinstance(part, str) else pc.binary_length(part).to_numpy()
     return lengths
 
@@ -262,8 +266,8 @@ def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]
 def too_large(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.bool_]:
     """Which rows make operations that this API does not take."""
     if api == "v1":
-        data_bytes = pc.binary_length(subjects.attributes).to_numpy() + len("{}")
-        return cast("npt.NDArray[np.bool_]", data_bytes > V1_DATA_BYTES_MAX)
+        data_bytes = subjects.members.lengths + len("{}")
+        return data_bytes > V1_DATA_BYTES_MAX
     return sizes(source, api, subjects) > V2_BYTES_MAX
 
 

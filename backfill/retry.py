@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.conduct import Observer, Options, Stop
+from backfill.encoding.members import Members
 from backfill.encoding.values import Mask, as_mask, canonical_json
 from backfill.errors import UsageError
 from backfill.identity import person_key
@@ -307,7 +308,8 @@ class Again:
         """One operation for all mended rows of a person."""
         staged, at = person.first
         subjects = staged.judged.subjects.take(np.array([at]))
-        subjects = replace(subjects, attributes=pa.array([person.attributes()], pa.string()))
+        said = pa.array([person.attributes()], pa.string())
+        subjects = replace(subjects, members=Members.of_text(said))
         source = self._job.pipeline.sources[staged.place.source]
         api = self._job.pipeline.destination.api
         none = np.zeros(1, np.bool_)

@@ -4,11 +4,13 @@ A part costs as much as its bytes, whoever joins it, and so does joining again w
 before: each row is written in one go where that can be done.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, groupby
 from operator import attrgetter
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -46,6 +48,50 @@ class Member:
     def is_everywhere(self) -> bool:
         """Whether every row has it."""
         return not self.value.null_count
+
+
+@dataclass(frozen=True)
+class Members:
+    """The attributes of some rows: how many bytes they are, and, once that is asked for, the text.
+
+    Args:
+        columns: One member for each attribute, in the order in which they are written.
+        count: How many rows there are.
+    """
+
+    columns: tuple[Member, ...]
+    count: int
+
+    @classmethod
+    def of_text(cls, text: pa.StringArray) -> "Members":
+        """What was put together before; nowhere null."""
+        return cls((Member("", text),), len(text))
+
+    @cached_property
+    def text(self) -> pa.StringArray:
+        """Each row's members behind one another: `"a":1,"b":"x"`."""
+        return joined(list(self.columns)) if self.columns else pa.repeat("", self.count)
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The bytes of each row's text; nothing is written for that."""
+        lengths, present = np.zeros((2, self.count), np.int64)
+        for each in self.columns:
+            around = len(each.opening.encode()) + len(each.closing)
+            says = np.ones(self.count, np.bool_)
+            if not each.is_everywhere:
+                says = as_mask(pc.is_valid(each.value))
+            lengths += pc.fill_null(pc.binary_length(each.value), 0).to_numpy()
+            lengths += around * says
+            present += says
+        return lengths + np.maximum(present - len(","), 0)
+
+    def take(self, at: pa.Array) -> "Members":
+        """The members of the rows at these places."""
+        if "text" in self.__dict__:
+            return Members.of_text(self.text.take(at))
+        columns = tuple(replace(each, value=each.value.take(at)) for each in self.columns)
+        return Members(columns, len(at))
 
 
 def joined(members: list[Member]) -> pa.StringArray:

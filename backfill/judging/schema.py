@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding import cells
 from backfill.encoding.layout import Attribute, Layout, layout_of, require_columns
-from backfill.encoding.members import Member, joined
+from backfill.encoding.members import Member, Members
 from backfill.encoding.values import Encoded, Mask, as_mask, escaped, instants, null_where, strings
 from backfill.identity import person_key
 from backfill.instants import Reading
@@ -171,7 +171,7 @@ class Judge:
 
     def _attributes(
         self, chunk: Chunk, layout: Layout, person: pa.StringArray, findings: Findings
-    ) -> tuple[pa.StringArray, pa.StringArray | None]:
+    ) -> tuple[Members, pa.StringArray | None]:
         """The attributes of each row as JSON members, and its e-mail attribute in lower case."""
         members: dict[str, Member] = {}
         emails = None
@@ -197,7 +197,7 @@ class Judge:
                 findings.add("attribute_name_too_long", each.column, says)
             self._look_at_moments(each, encoded)
             members[each.name] = self._member(chunk, each, encoded)
-        return self._joined(members, len(chunk.rows), findings), emails
+        return self._members(members, len(chunk.rows), findings), emails
 
     def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
         column = _cells(chunk, each.column)
@@ -275,7 +275,7 @@ class Judge:
             cells_ = null_where(cells_, self._source.null_values)
         return pc.is_null(cells_)
 
-    def _joined(self, members: dict[str, Member], count: int, findings: Findings) -> pa.StringArray:
+    def _members(self, members: dict[str, Member], count: int, findings: Findings) -> Members:
         if isinstance(self._source, CustomersSource):
             if len(members) > ATTRIBUTES_MAX:
                 present = np.zeros(count, np.int64)
@@ -284,9 +284,7 @@ class Judge:
                 findings.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
             if not self._source.create:
                 members["_update"] = Member('"_update":', pa.repeat("true", count))
-        if not members:
-            return pa.repeat("", count)
-        return joined([members[name] for name in sorted(members)])
+        return Members(tuple(members[name] for name in sorted(members)), count)
 
     def _name(self, chunk: Chunk, source: EventsSource, findings: Findings) -> pa.StringArray:
         if isinstance(source.name, str):
@@ -347,7 +345,7 @@ class Judge:
 
     def _sizes(self, subjects: Subjects, findings: Findings) -> Mask:
         """Refuse what the API is too small for; say which events only v1 takes."""
-        data_bytes: Rows = pc.binary_length(subjects.attributes).to_numpy() + len("{}")
+        data_bytes: Rows = subjects.members.lengths + len("{}")
         by_v1 = np.zeros(len(subjects), np.bool_)
         is_event = isinstance(self._source, EventsSource)
         if self._api == "v1":

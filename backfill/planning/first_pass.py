@@ -211,9 +211,9 @@ class Pass:
 
     def _compare_events(self) -> None:
         """Compare all that those events say which share with others what makes them alike."""
-        parts = self._sieve.resolve()
         with ThreadPoolExecutor(THREADS) as pool:
-            for events in in_order(self._events, self._suspects(parts), pool, THREADS):
+            suspects = self._suspects(self._sieve.resolve(pool))
+            for events in in_order(self._events, suspects, pool, THREADS):
                 self._together.add_events(events)
         self._sieve.remove()
 

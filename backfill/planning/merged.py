@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.encoding.members import Members
 from backfill.encoding.values import Mask, canonical_json
 from backfill.judging.schema import ATTRIBUTES_MAX
 from backfill.operations import Api, Subjects, too_large
@@ -79,7 +80,7 @@ class MergedPeople:
         whole = pc.replace_with_mask(
             subjects.attributes, pa.array(carriers), pa.array(found, pa.string())
         )
-        subjects = replace(subjects, attributes=pc.fill_null(whole, ""))
+        subjects = replace(subjects, members=Members.of_text(pc.fill_null(whole, "")))
         fits = np.ones(len(subjects), np.bool_)
         fits[carriers] = np.array([each is not None for each in found], np.bool_)
         fits[carriers] &= ~too_large(source, api, subjects.take(carriers))

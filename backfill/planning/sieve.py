@@ -7,6 +7,7 @@ look, and decides nothing.
 """
 
 import shutil
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ import pyarrow.compute as pc
 
 from backfill.encoding.values import Mask, characters
 from backfill.identity import person_key
+from backfill.judging.stage import THREADS, in_order
 from backfill.operations import Subjects
 from backfill.planning.marks import Mark, Marks
-from backfill.planning.repeats import BUFFERED_RECORDS_MAX, Spill, repeating
+from backfill.planning.repeats import PARTITIONS, Records, Spill, repeating
 from backfill.rows import Rows
 
 NUMBERED = np.dtype([("hash", "<u8"), ("part", "<i4"), ("row", "<i8")])
 Numbers = npt.NDArray[np.uint64]
+
+BUFFERED_NUMBERS_MAX = 500_000
 
 BYTES_LOOKED_AT = 256
 """So many bytes of a text make its number: keys that differ only behind them share one."""
@@ -41,7 +45,7 @@ class Sieve:
         buffered_max: So many stay in memory.
     """
 
-    def __init__(self, folder: Path, buffered_max: int = BUFFERED_RECORDS_MAX) -> None:
+    def __init__(self, folder: Path, buffered_max: int = BUFFERED_NUMBERS_MAX) -> None:
         self._folder = folder
         self._numbers = Spill(folder, "numbers", buffered_max, NUMBERED)
         self._kept = Marks(folder / "kept", buffered_max)
@@ -52,15 +56,18 @@ class Sieve:
         made["hash"], made["part"], made["row"] = numbers, part, rows
         self._numbers.add(made)
 
-    def resolve(self) -> set[int]:
+    def resolve(self, pool: Executor) -> set[int]:
         """Find the rows that may be repeats; the parts that have any. To be called once."""
         parts: set[int] = set()
-        for _, partition in self._numbers.partitions():
-            kept = partition.take(np.flatnonzero(repeating(partition["hash"])))
+        for kept in in_order(self._alike, range(PARTITIONS), pool, THREADS):
             self._kept.add(Mark.MAY_REPEAT, kept["part"], kept["row"])
             parts.update(np.unique(kept["part"]).tolist())
         self._kept.flush()
         return parts
+
+    def _alike(self, number: int) -> Records:
+        partition = self._numbers.partition(number)
+        return partition.take(np.flatnonzero(repeating(partition["hash"])))
 
     def remove(self) -> None:
         """Remove what was kept."""

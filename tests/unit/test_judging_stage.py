@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from backfill.encoding.members import Members
 from backfill.judging.stage import digest_of
 from backfill.operations import Subjects
 
@@ -17,7 +18,7 @@ def subjects(validity=b"\x03"):
     return Subjects(
         np.array([1, 2], np.int64),
         pa.array(["a", "bc"]),
-        pa.array(['"x":1', ""]),
+        Members.of_text(pa.array(['"x":1', ""])),
         pa.array(["seen", "seen"]),
         pa.Array.from_buffers(pa.int64(), 2, buffers),
     )
@@ -35,7 +36,7 @@ def test_a_digest_is_of_rows_and_not_of_what_memory_holds_behind_them():
     [
         {"rows": np.array([1, 3], np.int64)},
         {"person": pa.array(["ab", "c"])},
-        {"attributes": pa.array(["", '"x":1'])},
+        {"members": Members.of_text(pa.array(["", '"x":1']))},
         {"name": pa.array(["seen", "heard"])},
         {"micros": pa.array([1, 3], pa.int64())},
     ],

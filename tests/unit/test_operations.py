@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill import operations
+from backfill.encoding.members import Members
 from backfill.operations import Subjects, encode, event_ids
 from backfill.pipeline import CustomersSource, DeletionsSource, EventsSource
 
@@ -43,7 +44,7 @@ def subjects(person, attributes="", name=None, micros=None, key=None):
     return Subjects(
         np.array([1]),
         pa.array([person]),
-        pa.array([attributes]),
+        Members.of_text(pa.array([attributes])),
         None if name is None else pa.array([name]),
         None if micros is None else pa.array([micros], pa.int64()),
         None if key is None else pa.array([key]),
@@ -153,7 +154,7 @@ def test_repeats_share_person_name_and_key_whatever_their_moment():
         operations.event_keys(keyed, "", each)[0]
         for each in (
             row,
-            replace(row, micros=pa.array([1], pa.int64()), attributes=pa.array(["x"])),
+            replace(row, members=Members.of_text(pa.array(["x"])), micros=pa.array([1])),
             replace(row, person=pa.array(["q"])),
             replace(row, name=pa.array(["left"])),
             replace(row, key=pa.array(['["2"]'])),
@@ -184,7 +185,8 @@ def test_taking_rows_takes_all_of_their_columns(mask):
     """By mask or by place."""
     count = len(mask)
     texts = pa.array([str(each) for each in range(count)], pa.string())
-    rows = Subjects(np.arange(count), texts, texts, texts, pa.array(range(count), pa.int64()), None)
+    members = Members.of_text(texts)
+    rows = Subjects(np.arange(count), texts, members, texts, pa.array(range(count), pa.int64()))
     kept = [place for place, each in enumerate(mask) if each]
     for places in (np.array(mask, np.bool_), np.array(kept, np.int64)):
         some = rows.take(places)
@@ -196,5 +198,5 @@ def test_taking_rows_takes_all_of_their_columns(mask):
 def test_places_may_repeat_or_turn_rows_around():
     """As many places as rows are not always all rows in order."""
     texts = pa.array(["a", "b"])
-    rows = Subjects(np.array([1, 2]), texts, texts)
+    rows = Subjects(np.array([1, 2]), texts, Members.of_text(texts))
     assert rows.take(np.array([1, 0])).person.to_pylist() == ["b", "a"]

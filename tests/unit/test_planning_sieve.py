@@ -1,6 +1,7 @@
 """The sieve lets no event through that could repeat another, and hardly one that could not."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backfill.encoding.members import Members
 from backfill.operations import Subjects
 from backfill.planning.sieve import BYTES_LOOKED_AT, Sieve, numbers_of
 
@@ -28,7 +30,7 @@ def subjects(events, key=None):
     return Subjects(
         np.arange(1, len(events) + 1),
         pa.array(people, pa.string()),
-        pa.repeat("", len(events)),
+        Members((), len(events)),
         pa.array(names, pa.string()),
         pa.array(micros, pa.int64()),
         None if key is None else pa.array(key, pa.string()),
@@ -67,14 +69,11 @@ def test_a_key_counts_in_the_place_of_the_moment(events, data):
 def test_a_number_does_not_depend_on_the_neighbours(events, first, count):
     """Rows of one chunk or of another: a slice of a column is a column."""
     whole = subjects(events)
-    piece = Subjects(
-        whole.rows[first : first + count],
-        *(
-            None if column is None else column[first : first + count]
-            for column in (whole.person, whole.attributes, whole.name, whole.micros, whole.key)
-        ),
+    here = slice(first, first + count)
+    piece = replace(
+        whole, person=whole.person[here], name=whole.name[here], micros=whole.micros[here]
     )
-    numbers = numbers_of("id", whole)[first : first + count]
+    numbers = numbers_of("id", whole)[here]
     assert numbers_of("id", piece).tolist() == numbers.tolist()
 
 
@@ -107,6 +106,7 @@ def test_rows_are_kept_whose_number_another_row_has(tmp_path_factory, parts, buf
         sieve.add(np.array(numbers, np.uint64), part, np.arange(1, len(numbers) + 1))
     counted = Counter(number for numbers in parts for number in numbers)
     kept = [[counted[number] > 1 for number in numbers] for numbers in parts]
-    assert sieve.resolve() == {part for part, some in enumerate(kept, 1) if any(some)}
+    with ThreadPoolExecutor(2) as pool:
+        assert sieve.resolve(pool) == {part for part, some in enumerate(kept, 1) if any(some)}
     for part, some in enumerate(kept, 1):
         assert sieve.holds(part, np.arange(1, len(some) + 1)).tolist() == some

@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backfill.encoding.members import Members
 from backfill.operations import Subjects
 from backfill.planning import tally
 from backfill.planning.tally import SourcePlan, sight_of
@@ -22,7 +23,8 @@ def subjects(events):
     """Accepted events: name and unix seconds."""
     texts = pa.array([name for name, _ in events], pa.string())
     micros = pa.array([moment * 10**6 for _, moment in events], pa.int64())
-    return Subjects(np.arange(1, len(events) + 1), texts, texts, texts, micros)
+    members = Members.of_text(texts)
+    return Subjects(np.arange(1, len(events) + 1), texts, members, texts, micros)
 
 
 @given(st.lists(st.lists(EVENT, max_size=6), max_size=4), st.integers(0, 5 * DAY_S))
