@@ -1,11 +1,12 @@
 """The one place where the real clock and the real die are taken from."""
 
-import asyncio
 import random
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from backfill.delivery.turns import Time
+if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
+    from backfill.delivery.turns import Time
 
 
 class Clock:
@@ -38,6 +39,10 @@ class Clock:
         """The time now, as ISO 8601 in UTC, to the second."""
         return datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251
 
-    def time(self) -> Time:
+    def time(self) -> "Time":
         """What a delivery needs to wait."""
+        import asyncio  # noqa: PLC0415  # see above
+
+        from backfill.delivery.turns import Time  # noqa: PLC0415
+
         return Time(self.now_s, asyncio.sleep, random.random)

@@ -4,15 +4,17 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from backfill.account import Account
 from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
 from backfill.planning.progress import Looked
-from backfill.syncing.differences import Differences
+
+if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
+    from backfill.account import Account
+    from backfill.syncing.differences import Differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Options:
 class Observer(Protocol):
     """Is told how a run goes on. Every method may be called from another thread than `run`."""
 
-    def opened(self, account: Account) -> None:
+    def opened(self, account: "Account") -> None:
         """The job is open: `account` knows what earlier runs did."""
 
     def unanswered(self, url: str) -> None:
@@ -58,10 +60,10 @@ class Observer(Protocol):
     def planning(self, looked: Looked) -> None:
         """So much more was looked at."""
 
-    def planned(self, plan: Plan, guards: list[Guard], tonight: Differences | None) -> bool:
+    def planned(self, plan: Plan, guards: list[Guard], tonight: "Differences | None") -> bool:
         """The plan pass has ended, in a sync with a comparison; False: do not send."""
 
-    def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
+    def sending(self, account: "Account", meter: Meter, in_doubt: int) -> None:
         """Sending begins; `in_doubt` rows may have been sent before a crash, and are sent again."""
 
     def settled(self, rows: int, rejected: int) -> None:
@@ -77,7 +79,7 @@ class Observer(Protocol):
 class Silent:
     """Listens to nothing, and agrees to start."""
 
-    def opened(self, account: Account) -> None:
+    def opened(self, account: "Account") -> None:
         """Nothing."""
 
     def unanswered(self, url: str) -> None:
@@ -86,12 +88,12 @@ class Silent:
     def planning(self, looked: Looked) -> None:
         """Nothing."""
 
-    def planned(self, plan: Plan, guards: list[Guard], tonight: Differences | None) -> bool:
+    def planned(self, plan: Plan, guards: list[Guard], tonight: "Differences | None") -> bool:
         """Go on."""
         del plan, guards, tonight
         return True
 
-    def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
+    def sending(self, account: "Account", meter: Meter, in_doubt: int) -> None:
         """Nothing."""
 
     def settled(self, rows: int, rejected: int) -> None:

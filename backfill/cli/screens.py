@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,7 +19,9 @@ from backfill.planning.tally import SourcePlan
 from backfill.reasons import SENTENCES
 from backfill.report.summary import duration, size
 from backfill.report.tables import counted, table, titled
-from backfill.syncing.differences import Differences
+
+if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
+    from backfill.syncing.differences import Differences
 
 API_RATE_MAX = 1000
 """Requests per second that the Track API takes (Track OpenAPI)."""
@@ -45,7 +47,7 @@ def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) 
         yield f"warning: {each.what}"
 
 
-def short_sync(pipeline: Pipeline, plan: Plan, tonight: Differences) -> Iterator[str]:
+def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterator[str]:
     """The same of a sync: what differs, not what the whole export would cost."""
     refused = sum(each.rejected for each in plan.sources)
     yield f"plan: {plan.rows_read:,} rows looked at, {refused:,} rejected"

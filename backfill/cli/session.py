@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backfill import check
-from backfill.account import Account
 from backfill.check import Planned
 from backfill.cli import screens
-from backfill.cli.aftermath import remembered
 from backfill.cli.exits import Ending, command, nothing_done, shown
 from backfill.cli.options import Looking, Sending
 from backfill.cli.paragraphs import width
@@ -25,11 +24,13 @@ from backfill.job import folder_of
 from backfill.pipeline import Pipeline
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
-from backfill.report.html import REPORT_FILE
 from backfill.report.rejected import REJECTED_FILE
 from backfill.report.summary import Summary
-from backfill.syncing.differences import Differences
 from backfill.watching.watch import View, Watch
+
+if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
+    from backfill.account import Account
+    from backfill.syncing.differences import Differences
 
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
 
@@ -70,6 +71,9 @@ def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, na
         call: What to call of it.
         name: The command: run, retry or sync.
     """
+    from backfill.cli.aftermath import remembered  # see above
+    from backfill.report.html import REPORT_FILE
+
     again = name == "retry"
     with (
         _stoppable(pipeline, as_json=asked.json) as stop,
@@ -112,7 +116,7 @@ def _next_step(path: Path, asked: Sending, given: Sent) -> str:
 
 
 def _rejected_file(
-    pipeline: Pipeline, options: Options, summary: Summary, account: Account | None
+    pipeline: Pipeline, options: Options, summary: Summary, account: "Account | None"
 ) -> Path | None:
     if not (summary.rejected or summary.deletes_refused):
         return None
@@ -160,7 +164,7 @@ class Question:
         self._is_asked = is_asked and here and not is_loopback(self._url)
 
     def __call__(
-        self, plan: Plan, guards: list[Guard], left: int, tonight: Differences | None = None
+        self, plan: Plan, guards: list[Guard], left: int, tonight: "Differences | None" = None
     ) -> bool:
         """Whether to start; without anybody to ask, or anything to do: yes."""
         for line in self._what(plan, left, tonight):
@@ -175,7 +179,7 @@ class Question:
             return False
         return answer.strip().lower() in ("y", "yes")
 
-    def _what(self, plan: Plan, left: int, tonight: Differences | None) -> Iterable[str]:
+    def _what(self, plan: Plan, left: int, tonight: "Differences | None") -> Iterable[str]:
         """What is about to be sent."""
         if self._again:
             return [f"retry: {left:,} rejected rows; those that were mended are sent"]

@@ -1,15 +1,18 @@
 """A run as plain lines, without any control character: for logs, pipes and notebooks."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from backfill.clock import Clock
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
 from backfill.report.tables import counted
-from backfill.syncing.differences import Differences
 from backfill.watching import figures
 from backfill.watching.figures import Figures
 from backfill.watching.watch import Watch
+
+if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
+    from backfill.syncing.differences import Differences
 
 Say = Callable[[str], None]
 """Shows a line: `print`, or a logger's `info`."""
@@ -18,7 +21,7 @@ Say = Callable[[str], None]
 def watch_saying(say: Say) -> Watch:
     """Observes a run, and says in a line now and then how far it has come."""
 
-    def planned(plan: Plan, guards: list[Guard], left: int, tonight: Differences | None) -> bool:
+    def planned(plan: Plan, guards: list[Guard], left: int, tonight: "Differences | None") -> bool:
         del guards, left
         rejected = sum(each.rejected for each in plan.sources)
         say(f"plan: {counted(plan.rows_read, 'row')} looked at, {rejected:,} rejected")

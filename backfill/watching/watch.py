@@ -2,19 +2,21 @@
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Optional, Protocol
 
-from backfill.account import Account
 from backfill.delivery.meter import Meter
 from backfill.errors import BackfillError, InterruptedRunError
 from backfill.journal import Counts
 from backfill.planning.guards import Guard
 from backfill.planning.plans import Plan
 from backfill.planning.progress import Looked
-from backfill.syncing.differences import Differences
 from backfill.watching.figures import Figures
 
-Ask = Callable[[Plan, list[Guard], int, Differences | None], bool]
+if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
+    from backfill.account import Account
+    from backfill.syncing.differences import Differences
+
+Ask = Callable[[Plan, list[Guard], int, Optional["Differences"]], bool]
 """Shows a plan, of which so many rows are left to do, in a sync with what differs tonight, and says
 whether to start."""
 
@@ -58,7 +60,7 @@ class Watch:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def opened(self, account: Account) -> None:
+    def opened(self, account: "Account") -> None:
         """The job is open."""
         self.account = account
 
@@ -73,7 +75,7 @@ class Watch:
         if self._figures is not None:
             self._figures.looked(looked)
 
-    def planned(self, plan: Plan, guards: list[Guard], tonight: Differences | None) -> bool:
+    def planned(self, plan: Plan, guards: list[Guard], tonight: "Differences | None") -> bool:
         """The plan pass has ended; ask whether to start."""
         self._end()
         self._plan = plan
@@ -83,7 +85,7 @@ class Watch:
         left = done.rejected if self._again else (rows or plan.rows_read) - done.rows()
         return self._ask(plan, guards, left, tonight)
 
-    def sending(self, account: Account, meter: Meter, in_doubt: int) -> None:
+    def sending(self, account: "Account", meter: Meter, in_doubt: int) -> None:
         """Sending begins."""
         if in_doubt:
             self._view.say(

@@ -14,7 +14,7 @@ sys.argv = ["backfill", *sys.argv[1:]]
 try:
     main()
 except SystemExit as end:
-    print(end.code, [name for name in ("pandas", "duckdb", "aiohttp") if name in sys.modules])
+    print(end.code, [name for name in ("pandas", "duckdb", "asyncio", "jinja2") if name in sys.modules])
 """
 TRANSFORM = """
 import pandas as pd
