@@ -21,10 +21,7 @@ def main() -> NoReturn:
     without_pandas()
     from backfill.cli.app import main as command_line  # noqa: PLC0415  # `import backfill` is fast
 
-    code = command_line(sys.argv[1:])
-    # The interpreter would look through all of it for cycles once more, though it is about to end.
-    gc.freeze()
-    sys.exit(code)
+    sys.exit(command_line(sys.argv[1:]))
 
 
 if __name__ == "__main__":
