@@ -14,7 +14,8 @@ sys.argv = ["backfill", *sys.argv[1:]]
 try:
     main()
 except SystemExit as end:
-    print(end.code, [name for name in ("pandas", "duckdb", "asyncio", "jinja2") if name in sys.modules])
+    heavy = ("pandas", "duckdb", "asyncio", "jinja2")
+    print(end.code, [name for name in heavy if name in sys.modules])
 """
 TRANSFORM = """
 import pandas as pd
