@@ -23,7 +23,7 @@ def main() -> NoReturn:
 
     code = command_line(sys.argv[1:])
     if "duckdb" not in sys.modules:  # which says of what is not collected that it leaked
-        # The interpreter looks through all of it for cycles before it ends: a sixth of a short call.
+        # The interpreter looks for cycles once more before it ends: a sixth of a short call.
         gc.freeze()
     sys.exit(code)
 
