@@ -155,8 +155,10 @@ def _check_single_byte(path: Path, declared: str, head: bytes) -> None:
     if head.isascii():
         return
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
+        return
+    if text.isascii():  # the last byte alone could begin a character: that is no evidence
         return
     first = re.search(rb"[\x80-\xff]", head)
     raise _refusal(path, declared, first.start() if first else 0, "utf-8")

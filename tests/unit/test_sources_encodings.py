@@ -95,6 +95,12 @@ def test_the_content_of_an_archive_is_looked_at_too(tmp_path):
             open_source(write(tmp_path, b"a\n1\n", name))
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_an_accent_at_the_very_end_is_no_evidence_of_utf_8(tmp_path, encoding):
+    """The byte could begin a character of UTF-8, and nothing follows."""
+    assert rows(write(tmp_path, b"a\nn\xc3"), encoding=encoding) == [{"a": "nÃ"}]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
 def test_a_few_bad_bytes_are_the_affair_of_their_rows(tmp_path, encoding):
     """A row that cannot be decoded is rejected with the place of the byte in it."""
