@@ -131,9 +131,22 @@ def numbers(column: pa.StringArray, decimal: str = ".") -> Encoded:
     if decimal == ",":
         dotted = pc.match_substring(trimmed, ".")
         trimmed = pc.replace_substring(_where(pc.invert(dotted), trimmed, ""), ",", ".")
+    read = _read_at_once(trimmed)
+    if read is not None:
+        return floats(read)
     fits = pc.match_substring_regex(trimmed, _NUMBER)
     encoded = floats(pc.cast(_where(fits, trimmed), pa.float64()))
     return Encoded(encoded.text, failures=_failures("not_a_number", fits) | encoded.failures)
+
+
+def _read_at_once(column: pa.StringArray) -> pa.DoubleArray | None:
+    """The numbers of a column that holds nothing else; None where any needs a closer look."""
+    try:
+        read = pc.cast(column, pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    # Arrow also takes "inf" and "nan"; whatever else it takes, `_NUMBER` does.
+    return read if pc.all(pc.is_finite(read)).as_py() is not False else None
 
 
 def floats(column: pa.DoubleArray) -> Encoded:

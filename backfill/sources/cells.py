@@ -44,7 +44,7 @@ def parted(
         data = pa.py_buffer(data.to_pybytes().decode(codec).encode())
     if data[: len(_BOM)].to_pybytes() == _BOM:
         data = pa.py_buffer(_BOM + data.to_pybytes())  # the reader drops one, also from a cell
-    table = _parse(data, delimiter, header, wanted)
+    table = _parse(data, delimiter, header, wanted, quoted=b'"' in frame.data)
     if table.num_rows != len(kept):
         raise BackfillError(f"{len(kept)} rows of text were parted into {table.num_rows}")
     (batch,) = table.combine_chunks().to_batches()
@@ -62,12 +62,19 @@ def _joined(frame: Frame, kept: Rows) -> pa.Buffer:
     return pa.py_buffer(b"".join(frame.data[first:last] for first, last in pieces))
 
 
-def _parse(data: pa.Buffer, delimiter: bytes, header: Sequence[str], wanted: list[str]) -> pa.Table:
+def _parse(
+    data: pa.Buffer, delimiter: bytes, header: Sequence[str], wanted: list[str], *, quoted: bool
+) -> pa.Table:
     return pc.read_csv(
         cast("IO[bytes]", pa.BufferReader(data)),
         # The block is larger than the data: the reader never has to look for a place to cut.
         pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=list(header)),
-        pc.ParseOptions(delimiter=delimiter.decode(), newlines_in_values=True),
+        # Where there are no quotes the reader need not look for them: a third less to do.
+        pc.ParseOptions(
+            delimiter=delimiter.decode(),
+            quote_char='"' if quoted else False,
+            newlines_in_values=quoted,
+        ),
         pc.ConvertOptions(
             check_utf8=False,  # it has been
             column_types=dict.fromkeys(header, pa.string()),

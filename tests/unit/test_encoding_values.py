@@ -121,6 +121,16 @@ def test_what_is_no_number_is_refused(cell):
     assert read(values.numbers(pa.array([cell]))) == ([None], {0: "not_a_number"})
 
 
+@given(st.lists(st.none() | NUMBER | st.text("0123456789+-.eE_ xinfa", max_size=6), max_size=6))
+@example(["+1"])
+@example(["infinity", "NAN"])
+def test_a_number_is_what_it_is_whatever_stands_beside_it(cells):
+    """A column of nothing but numbers is read at once, another one cell by cell."""
+    found, failed = read(values.numbers(pa.array([*cells, "x"], pa.string())))
+    assert failed.pop(len(cells)) == "not_a_number"
+    assert (found[:-1], failed) == read(values.numbers(pa.array(cells, pa.string())))
+
+
 def test_a_decimal_comma_is_taken_where_it_is_declared():
     """A point beside it stays out: 1.000 would be a thousand to some."""
     cells = ["1,5", "7", "-0,25", "1.000,5", "1.5", None]
