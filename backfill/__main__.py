@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
-from backfill.arrow import without_pandas
+from backfill.loading import leave_out
 
 
 def main() -> NoReturn:
@@ -18,7 +18,7 @@ def main() -> NoReturn:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Columns leave no cycles behind: at the usual 700 a fifth of a start is spent looking for some.
     gc.set_threshold(100_000)
-    without_pandas()
+    leave_out()
     from backfill.cli.app import main as command_line  # noqa: PLC0415  # `import backfill` is fast
 
     code = command_line(sys.argv[1:])

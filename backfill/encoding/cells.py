@@ -17,10 +17,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.arrow import with_pandas
 from backfill.encoding import values as kernels
 from backfill.encoding.values import Encoded
 from backfill.instants import Reading
+from backfill.loading import with_pandas
 from backfill.pipeline import Column
 from backfill.rows import Chunk, Values
 

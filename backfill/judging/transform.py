@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from backfill.arrow import with_pandas
 from backfill.errors import UsageError
+from backfill.loading import with_pandas
 from backfill.rows import Chunk, Rows
 
 Function = Callable[[Any], object]

@@ -1,4 +1,4 @@
-"""Commands leave pandas out until somebody needs it, who then finds all as ever."""
+"""Commands leave out what they do not need; who needs it all the same finds it as ever."""
 
 import subprocess
 import sys
@@ -32,12 +32,18 @@ def clean(frame):
     return frame.assign(n=[float("nan"), 7.5])
 """
 NANOSECONDS = """
-from backfill.arrow import without_pandas
-without_pandas()
+from backfill.loading import leave_out
+leave_out()
 import pyarrow as pa
 from backfill.encoding import cells
 column = pa.array([[1_700_000_000_999_999_999, -1]], pa.list_(pa.timestamp("ns", "UTC")))
 print(cells.encode(column, "typed", None, None, ".").fragments().to_pylist())
+"""
+SENDING = """
+from backfill.loading import leave_out
+leave_out()
+import backfill.runs, httpx, sys
+print([name for name in ("pandas", "duckdb", "rich", "pygments") if name in sys.modules])
 """
 LIBRARY = """
 import backfill, sys
@@ -60,6 +66,11 @@ def test_a_look_at_the_files_loads_what_it_needs(command, tmp_path):
     """No pandas without a transform, no DuckDB without people, no HTTP without sending."""
     pipeline = job(tmp_path, {"events.csv": numbered(2)}, EVENTS)
     assert python(COMMAND, command, pipeline) == "0 []"
+
+
+def test_sending_loads_no_other_command_line():
+    """Httpx has one of its own, which it loads where it can."""
+    assert python(SENDING) == "[]"
 
 
 def test_a_transform_finds_pandas_and_arrow_as_ever(tmp_path):

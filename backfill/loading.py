@@ -1,0 +1,37 @@
+"""What other libraries load in passing, and our commands leave out: nothing of ours needs it.
+
+    pandas       Arrow loads it for its first array: a quarter of a second. A transform gets it
+    httpx._main  httpx's own command line, with rich and pygments behind it
+
+Both are optional to those who load them. A process that imports the library is left alone.
+"""
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+_left_out = {"pandas", "httpx._main"}
+
+
+class _LeftOut:
+    @staticmethod
+    def find_spec(
+        fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        """Say of these modules that they are not there; of others nothing."""
+        del path, target
+        if fullname in _left_out:
+            raise ModuleNotFoundError(f"{fullname} is left out of this process", name=fullname)
+
+
+def leave_out() -> None:
+    """Let nothing load what our commands do not need."""
+    sys.meta_path.insert(0, _LeftOut)
+
+
+def with_pandas() -> None:
+    """Let pandas be loaded as ever, and Arrow know of it: it asks only once by itself."""
+    import pyarrow as pa  # noqa: PLC0415  # `leave_out` comes before all that is heavy
+
+    _left_out.discard("pandas")
+    pa.nulls(0).to_pandas()  # this asks again, whatever the first array was told
