@@ -157,6 +157,18 @@ def test_requests_and_bytes_are_those_of_packed_batches(tmp_path):
     assert seen.requests == -(-(seen.bytes + 6000) // most)
 
 
+def test_rows_that_a_transform_makes_alike_are_identical(tmp_path):
+    """They are compared as they would be sent, in whatever files they stand."""
+    (tmp_path / "t.py").write_text("def clean(frame):\n    return frame.assign(n='same')\n")
+    files = {f"events-{n}.csv": f"{HEADER}a,seen,2025-01-0{n % 2 + 1},{n}\n" for n in range(4)}
+    table = EVENTS + 'transform = "t.py:clean"\nidentical_rows = "collapse"\n'
+    (seen,) = planned(job(tmp_path, files, table), tmp_path / "plan").sources
+    assert (seen.identical, seen.to_send) == (2, 2)
+    table = EVENTS + 'identical_rows = "collapse"\n'
+    (seen,) = planned(job(tmp_path, files, table), tmp_path / "plan").sources
+    assert (seen.identical, seen.to_send) == (0, 4)
+
+
 def test_rows_that_a_transform_drops_are_skipped(tmp_path):
     """They are counted, and the chunks' digests are kept for the send pass."""
     (tmp_path / "t.py").write_text("def clean(frame):\n    return frame[frame['n'] != '1']\n")
