@@ -30,11 +30,12 @@ def status(
     """Show where jobs stand, also while one runs."""
     import orjson
 
-    from backfill.cli import history as calls
     from backfill.clock import Clock
 
     del showing  # how it is shown is asked of every ending
     if history:
+        from backfill.cli import history as calls
+
         return calls.history(_folders(pipeline, state_dir))
     jobs = [each for folder in _folders(pipeline, state_dir) if (each := _read(folder))]
     now = Clock().unix_s()

@@ -14,8 +14,8 @@ sys.argv = ["backfill", *sys.argv[1:]]
 try:
     main()
 except SystemExit as end:
-    heavy = ("pandas", "duckdb", "asyncio", "jinja2")
-    print(end.code, [name for name in heavy if name in sys.modules])
+    heavy = ("pyarrow", "pandas", "duckdb", "asyncio", "jinja2")
+    print(end.code, *(name for name in heavy if name in sys.modules))
 """
 TRANSFORM = """
 import pandas as pd
@@ -65,7 +65,12 @@ def python(code, *arguments):
 def test_a_look_at_the_files_loads_what_it_needs(command, tmp_path):
     """No pandas without a transform, no DuckDB without people, no HTTP without sending."""
     pipeline = job(tmp_path, {"events.csv": numbered(2)}, EVENTS)
-    assert python(COMMAND, command, pipeline) == "0 []"
+    assert python(COMMAND, command, pipeline) == "0 pyarrow"
+
+
+def test_where_jobs_stand_is_shown_without_arrow(tmp_path):
+    """People look again and again while a job runs."""
+    assert python(COMMAND, "status", "--state-dir", tmp_path) == "0"
 
 
 def test_sending_loads_no_other_command_line():
@@ -78,7 +83,7 @@ def test_a_transform_finds_pandas_and_arrow_as_ever(tmp_path):
     (tmp_path / "t.py").write_text(TRANSFORM)
     events = EVENTS + 'transform = "t.py:clean"\n'
     pipeline = job(tmp_path, {"events.csv": numbered(2)}, events)
-    assert python(COMMAND, "check", pipeline) == "0 ['pandas']"
+    assert python(COMMAND, "check", pipeline) == "0 pyarrow pandas"
 
 
 def test_nested_nanoseconds_are_read_where_pandas_was_left_out():
