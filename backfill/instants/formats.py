@@ -145,17 +145,18 @@ def marks(shape: str) -> str:
     >>> marks("wed, 00 jan 0000 00:00"), marks("00:00 pm"), marks("00:00 p.m.")
     ('a,a:', ':a', ':a.a.')
     """
-    return re.sub("[a-z]+", "a", shape.translate(_WITHOUT_DIGITS))
+    return _LETTERS.sub("a", shape.translate(_WITHOUT_DIGITS))
 
 
+_LETTERS = re.compile("[a-z]+")
 _WITHOUT_DIGITS = str.maketrans("", "", "0123456789 ")
 
 
 def marks_of(text: str) -> frozenset[str] | None:
     """The marks of all shapes that a format may take; None: it takes shapes of many kinds.
 
-    They tell most formats from each other, and take a hundredth of the time of a regular
-    expression.
+    They tell most formats from each other, and are made in a fraction of the time that a regular
+    expression takes to compile.
     """
     if text in _NAMED:
         return None
