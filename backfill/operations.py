@@ -139,11 +139,11 @@ def _v2_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) ->
     person = [f'"identifiers":{{"{source.identifier.type}":"', escaped(subjects.person), '"}']
     if isinstance(source, CustomersSource):
         opening = '{"action":"identify","attributes":{'
-        return [opening, subjects.attributes, "},", *person, ',"type":"person"},']
+        return [opening, *subjects.members.parts, "},", *person, ',"type":"person"},']
     if isinstance(source, EventsSource):
         return [
             f'{{"action":"{source.type}","attributes":{{',
-            subjects.attributes,
+            *subjects.members.parts,
             '},"id":"',
             _required(ids),
             '",',
@@ -171,11 +171,11 @@ def _for_v1(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> O
 
 def _v1_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Parts:
     if isinstance(source, CustomersSource):
-        return ["{", subjects.attributes, "},"]
+        return ["{", *subjects.members.parts, "},"]
     if isinstance(source, EventsSource):
         return [
             '{"data":{',
-            subjects.attributes,
+            *subjects.members.parts,
             '},"id":"',
             _required(ids),
             '","name":"',

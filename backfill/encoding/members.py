@@ -6,8 +6,6 @@ before: each row is written in one go where that can be done.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, groupby
-from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +17,27 @@ from backfill.encoding.values import as_mask
 Parts = list[str | pa.StringArray]
 """What each row's text is put together from: text that all share, columns of their own."""
 
+AT_ONCE_MAX = 12
+"""Joining more parts at once costs more than joining them by groups, and the groups again: the
+processor's nearest cache cannot follow so many columns."""
+
 
 def join(parts: Parts) -> pa.StringArray:
-    """The parts of each row behind one another; null where one is."""
+    """The parts of each row behind one another; a null adds nothing."""
     merged: Parts = []
     for part in parts:
         if isinstance(part, str) and merged and isinstance(merged[-1], str):
             merged[-1] += part
         else:
             merged.append(part)
-    return pc.binary_join_element_wise(*merged, "")
+    while len(merged) > AT_ONCE_MAX:
+        starts = range(0, len(merged), AT_ONCE_MAX)
+        merged = [_at_once(merged[start : start + AT_ONCE_MAX]) for start in starts]
+    return _at_once(merged)
+
+
+def _at_once(parts: Parts) -> pa.StringArray:
+    return pc.binary_join_element_wise(*parts, "", null_handling="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +49,9 @@ class Member:
     closing: str = ""
 
     @property
-    def parts(self) -> Parts:
-        """What it is put together from."""
-        return [self.opening, self.value, self.closing]
-
-    @property
-    def is_everywhere(self) -> bool:
-        """Whether every row has it."""
-        return not self.value.null_count
+    def is_there(self) -> npt.NDArray[np.uint8]:
+        """1 for each row that has it, 0 for the others."""
+        return as_mask(self.value.is_valid()).view(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,29 @@ class Members:
     @cached_property
     def text(self) -> pa.StringArray:
         """Each row's members behind one another: `"a":1,"b":"x"`."""
-        return joined(list(self.columns)) if self.columns else pa.repeat("", self.count)
+        return join(self.parts)
+
+    @property
+    def parts(self) -> Parts:
+        """What the text is put together from; the text itself, once it was asked for.
+
+        What stands between two values is one of a few texts: it depends on which of the two are
+        there, and on whether any member came before.
+        """
+        if "text" in self.__dict__:
+            return [self.text]
+        if not self.columns:
+            return [pa.repeat("", self.count)]
+        here = any_before = np.zeros(self.count, np.uint8)
+        parts: Parts = []
+        closing = ""
+        for each in self.columns:
+            there = each.is_there
+            openings = ("", each.opening, f",{each.opening}")
+            between = [end + opening for end in ("", closing) for opening in openings]
+            parts += [_chosen(between, 3 * here + there * (1 + any_before)), each.value]
+            here, any_before, closing = there, any_before | there, each.closing
+        return [*parts, _chosen(["", closing], here)]
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -78,12 +104,9 @@ class Members:
         lengths, present = np.zeros((2, self.count), np.int64)
         for each in self.columns:
             around = len(each.opening.encode()) + len(each.closing)
-            says = np.ones(self.count, np.bool_)
-            if not each.is_everywhere:
-                says = as_mask(pc.is_valid(each.value))
             lengths += pc.fill_null(pc.binary_length(each.value), 0).to_numpy()
-            lengths += around * says
-            present += says
+            lengths += around * each.is_there.astype(np.int64)
+            present += each.is_there
         return lengths + np.maximum(present - len(","), 0)
 
     def take(self, at: pa.Array) -> "Members":
@@ -94,30 +117,8 @@ class Members:
         return Members(columns, len(at))
 
 
-def joined(members: list[Member]) -> pa.StringArray:
-    """The members of each row behind one another, commas between them.
-
-    Neighbours that every row has are written together.
-    """
-    columns: list[pa.StringArray] = []
-    for everywhere, some in groupby(members, attrgetter("is_everywhere")):
-        if everywhere:
-            columns.append(join(list(chain.from_iterable([",", *each.parts] for each in some))[1:]))
-        else:
-            columns += [join(each.parts) for each in some]
-    return columns[0] if len(columns) == 1 and not columns[0].null_count else _skipping(columns)
-
-
-def _skipping(columns: list[pa.StringArray]) -> pa.StringArray:
-    """Columns joined by commas without their nulls.
-
-    Arrow loses a row that has nothing but nulls, so one of them is made empty there.
-    """
-    silent = np.ones(len(columns[0]), np.bool_)
-    for each in columns:
-        silent &= as_mask(pc.is_null(each))
-        if not silent.any():
-            break
-    else:
-        columns = [pc.if_else(pa.array(silent), "", columns[0]), *columns[1:]]
-    return pc.binary_join_element_wise(*columns, ",", null_handling="skip")
+def _chosen(texts: list[str], places: npt.NDArray[np.uint8]) -> str | pa.StringArray:
+    """For each row the text at its place: that text itself where all rows have the same."""
+    if len(places) and (places == places[0]).all():
+        return texts[places[0]]
+    return pa.array(texts).take(pa.array(places))

@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.encoding.members import Member, Members
+from backfill.encoding.members import AT_ONCE_MAX, Member, Members, join
 
 TEXTS = st.sampled_from(["", "1", "true", "ü", "10 °C"]) | st.none()
 
@@ -15,7 +15,7 @@ def some_members(draw):
     """Members of up to four rows: some everywhere, some nowhere, some here and there."""
     count = draw(st.integers(0, 4))
     columns = []
-    for name in ("a", "ä", "z")[: draw(st.integers(0, 3))]:
+    for name in "aäbcdefgz"[: draw(st.integers(0, 3) | st.just(9))]:
         texts = draw(st.lists(TEXTS, min_size=count, max_size=count))
         quote = draw(st.sampled_from(['"', ""]))
         columns.append(Member(f'"{name}":{quote}', pa.array(texts, pa.string()), quote))
@@ -58,3 +58,17 @@ def test_rows_keep_what_they_say_when_they_are_taken(members, asked_for, data):
     some = members.take(pa.array(at, pa.int64()))
     assert some.text.to_pylist() == [written(members)[place] for place in at]
     assert some.count == len(at)
+
+
+def test_what_a_slice_says_is_what_its_rows_say():
+    """Arrow keeps the bytes of the rows before."""
+    value = pa.array(["a", None, "b", None, "c"])
+    members = Members((Member("x:", value[1:4]), Member("y:", value[2:], "!")), 3)
+    assert members.text.to_pylist() == ["y:b!", "x:b", "y:c!"]
+
+
+def test_parts_are_joined_row_by_row_however_many_they_are():
+    """Text that all rows share, next to columns of their own; nothing for a null."""
+    for count in range(1, 3 * AT_ONCE_MAX):
+        parts = ["<", "<", pa.array(["a", None])] * count
+        assert join([*parts, ">"]).to_pylist() == ["<<a" * count + ">", "<<" * count + ">"]
