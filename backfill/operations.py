@@ -12,7 +12,7 @@ with the person in the path.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -121,6 +121,10 @@ class Operations:
         return data[int(offsets[start]) : int(offsets[stop]) - 1]
 
 
+_Made: TypeAlias = "pa.StringArray | None"
+"""A column that is made beside the subjects; None where the rows are no events."""
+
+
 def encode(source: Source, api: Api, subjects: Subjects, ids: pa.StringArray | None) -> Operations:
     """The operations of a source's accepted rows.
 
@@ -130,12 +134,13 @@ def encode(source: Source, api: Api, subjects: Subjects, ids: pa.StringArray | N
         subjects: The accepted rows.
         ids: The events' ids; None where the rows are no events.
     """
+    moments = None if subjects.micros is None else _seconds_text(subjects.micros)
     if api == "v1":
-        return _for_v1(source, subjects, ids)
-    return Operations(subjects.rows, join(_v2_parts(source, subjects, ids)))
+        return _for_v1(source, subjects, ids, moments)
+    return Operations(subjects.rows, join(_v2_parts(source, subjects, ids, moments)))
 
 
-def _v2_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Parts:
+def _v2_parts(source: Source, subjects: Subjects, ids: _Made, moments: _Made) -> Parts:
     person = [f'"identifiers":{{"{source.identifier.type}":"', escaped(subjects.person), '"}']
     if isinstance(source, CustomersSource):
         opening = '{"action":"identify","attributes":{'
@@ -151,15 +156,15 @@ def _v2_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) ->
             ',"name":"',
             escaped(_required(subjects.name)),
             '","timestamp":',
-            _seconds_text(subjects),
+            _required(moments),
             ',"type":"person"},',
         ]
     return [f'{{"action":"{source.action}",', *person, ',"type":"person"},']
 
 
-def _for_v1(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Operations:
+def _for_v1(source: Source, subjects: Subjects, ids: _Made, moments: _Made) -> Operations:
     paths = _paths(source.identifier.type, subjects.person)
-    bodies = join(_v1_parts(source, subjects, ids))
+    bodies = join(_v1_parts(source, subjects, ids, moments))
     if isinstance(source, CustomersSource):
         return Operations(subjects.rows, bodies, paths, "PUT")
     if isinstance(source, EventsSource):
@@ -169,7 +174,7 @@ def _for_v1(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> O
     return Operations(subjects.rows, bodies, paths, "DELETE")
 
 
-def _v1_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) -> Parts:
+def _v1_parts(source: Source, subjects: Subjects, ids: _Made, moments: _Made) -> Parts:
     if isinstance(source, CustomersSource):
         return ["{", *subjects.members.parts, "},"]
     if isinstance(source, EventsSource):
@@ -181,7 +186,7 @@ def _v1_parts(source: Source, subjects: Subjects, ids: pa.StringArray | None) ->
             '","name":"',
             escaped(_required(subjects.name)),
             '","timestamp":',
-            _seconds_text(subjects),
+            _required(moments),
             f',"type":"{source.type}"}},',
         ]
     return [pa.repeat(",", len(subjects))]
@@ -255,10 +260,14 @@ def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]
 
     They are added up; no operation is written.
     """
-    ids = pa.repeat("0" * identity.ULID_LENGTH, len(subjects))
-    bare = replace(subjects, members=Members((), len(subjects)))
+    if not len(subjects):
+        return np.empty(0, np.int64)
     lengths = subjects.members.lengths - len(",")
-    for part in (_v1_parts if api == "v1" else _v2_parts)(source, bare, ids):
+    if subjects.micros is not None:
+        lengths = lengths + identity.ULID_LENGTH + _seconds_lengths(subjects.micros)
+    unwritten = pa.repeat("", len(subjects))
+    bare = replace(subjects, members=Members.of_text(unwritten))
+    for part in (_v1_parts if api == "v1" else _v2_parts)(source, bare, unwritten, unwritten):
         lengths += len(part) if isinstance(part, str) else pc.binary_length(part).to_numpy()
     return lengths
 
@@ -271,8 +280,18 @@ def too_large(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.bo
     return sizes(source, api, subjects) > V2_BYTES_MAX
 
 
-def _seconds_text(subjects: Subjects) -> pa.StringArray:
-    return pc.cast(seconds(_required(subjects.micros)), pa.string())
+def _seconds_text(micros: pa.Int64Array) -> pa.StringArray:
+    return pc.cast(seconds(micros), pa.string())
+
+
+def _seconds_lengths(micros: pa.Int64Array) -> npt.NDArray[np.int64]:
+    """How many digits each moment will have in seconds; those of one time have as many."""
+    ends = pc.min_max(micros)
+    first, last = (len(str(ends[end].as_py() // 1_000_000)) for end in ("min", "max"))
+    if first == last and ends["min"].as_py() >= 0:
+        return np.full(len(micros), first)
+    lengths: Rows = pc.binary_length(_seconds_text(micros)).to_numpy().astype(np.int64)
+    return lengths
 
 
 def _required(column: pa.Array | None) -> pa.Array:

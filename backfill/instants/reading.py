@@ -86,7 +86,11 @@ def read(column: Column, reading: Reading) -> Instants:
     micros = np.zeros(len(column), dtype=np.int64)
     failures = np.full(len(column), Failure.UNREADABLE, dtype=np.uint8)
     for rows, moments in _moments(column, reading):
-        micros[rows], failures[rows] = _instants(moments, reading, day_zone)
+        found = _instants(moments, reading, day_zone)
+        if len(rows) == len(column):  # all are written alike: nothing has to be put in its place
+            micros, failures = found
+        else:
+            micros[rows], failures[rows] = found
     return _pack(micros, failures, shapes.is_null(column))
 
 
@@ -166,6 +170,8 @@ def _day_zone(column: Column, reading: Reading) -> str | None:
 
 def _pack(micros: Ints, failures: Failures, is_null: Bools) -> Instants:
     failed = failures != Failure.NONE
+    if not failed.any():
+        return Instants(pa.array(micros, pa.int64()), pa.nulls(len(micros), pa.string()))
     codes = pa.array(failures, pa.int8(), mask=is_null | ~failed)
     reasons = pa.DictionaryArray.from_arrays(codes, pa.array([f.code for f in Failure]))
     return Instants(pa.array(micros, pa.int64(), mask=is_null | failed), shapes.strings(reasons))

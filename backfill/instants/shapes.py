@@ -62,6 +62,8 @@ def strings(column: Column) -> pa.StringArray:
 
 def is_null(column: Column) -> Bools:
     """Which values are null."""
+    if not column.null_count:
+        return np.zeros(len(column), np.bool_)
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
