@@ -66,14 +66,17 @@ WHEN MATCHED AND told.outcome = 'refused' THEN UPDATE SET
     refused_high = told.high, refused_low = told.low, reasons = told.reasons, moved = told.moved
 WHEN MATCHED THEN UPDATE SET
     high = NULL, low = NULL, refused_high = NULL, refused_low = NULL, reasons = NULL
-WHEN NOT MATCHED AND told.outcome = 'delivered' THEN
-    INSERT (type, identifier, high, low, moved)
-    VALUES (told.type, told.identifier, told.high, told.low, told.moved)
-WHEN NOT MATCHED AND told.outcome = 'refused' THEN
-    INSERT (type, identifier, refused_high, refused_low, reasons, moved)
-    VALUES (told.type, told.identifier, told.high, told.low, told.reasons, told.moved)
-WHEN NOT MATCHED AND told.outcome = 'doubt' THEN
-    INSERT (type, identifier, moved) VALUES (told.type, told.identifier, told.moved)
+"""
+
+# By itself, for a MERGE that inserts takes three times as long, and holds all that it inserts.
+_INSERT = """
+INSERT INTO person
+SELECT type, identifier,
+    CASE WHEN outcome = 'delivered' THEN high END, CASE WHEN outcome = 'delivered' THEN low END,
+    CASE WHEN outcome = 'refused' THEN high END, CASE WHEN outcome = 'refused' THEN low END,
+    CASE WHEN outcome = 'refused' THEN reasons END, moved
+FROM told ANTI JOIN person USING (type, identifier)
+WHERE outcome IN ('delivered', 'refused', 'doubt')
 """
 
 OUTCOMES = pa.schema(
@@ -150,6 +153,7 @@ class Snapshot:
         with self._guarded():
             self._connection.register("told", told)
             self._connection.execute(_UPDATE)
+            self._connection.execute(_INSERT)
             self._connection.unregister("told")
 
     def update(self, outcomes: Path, number: int) -> None:
@@ -163,6 +167,7 @@ class Snapshot:
             self._connection.execute("BEGIN")
             see(self._connection, {"told": outcomes})
             self._connection.execute(_UPDATE)
+            self._connection.execute(_INSERT)
             self._connection.execute("DELETE FROM step")
             self._connection.execute("INSERT INTO step VALUES (?)", [number])
             self._connection.execute("COMMIT")
