@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.instants import Reading, read, seconds
+from backfill.instants import Reading, Written, read, seconds
 
 Mask = npt.NDArray[np.bool_]
 
@@ -193,7 +193,7 @@ def documents(column: pa.StringArray) -> Encoded:
     return Encoded(encoded, size_bytes=pc.binary_length(encoded), failures=failures)
 
 
-def instants(column: pa.Array, reading: Reading) -> tuple[pa.Int64Array, dict[str, Mask]]:
+def instants(column: pa.Array | Written, reading: Reading) -> tuple[pa.Int64Array, dict[str, Mask]]:
     """Written moments as unix microseconds, and which could not be read, by reason code."""
     found = read(column, reading)
     codes = pc.unique(found.failures.drop_null()).to_pylist()

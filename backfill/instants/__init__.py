@@ -13,6 +13,7 @@ from backfill.instants.candidates import CANDIDATES, CLOCKS, DATES, OTHERS, Cand
 from backfill.instants.evidence import Ambiguity, Evidence, Example, Figures, NoFormat
 from backfill.instants.formats import NAMES
 from backfill.instants.reading import NATIVE, Instants, Reading, read, seconds, validate_reading
+from backfill.instants.shapes import Written
 from backfill.instants.zones import Ambiguous, Nonexistent
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "NoFormat",
     "Nonexistent",
     "Reading",
+    "Written",
     "read",
     "seconds",
     "validate_reading",

@@ -14,6 +14,7 @@ from backfill.instants.candidates import CANDIDATES
 from backfill.instants.formats import format_of, marks, marks_of
 from backfill.instants.moments import SECOND_US, Bools, Column, Failure, Ints, outside
 from backfill.instants.reading import NATIVE, Reading, fitted
+from backfill.instants.shapes import Written
 from backfill.instants.zones import Ambiguous, Nonexistent
 
 PERCENT_MIN = 90
@@ -151,13 +152,15 @@ class Evidence:
         """How many values were not null."""
         return self._seen.typed + self._seen.text
 
-    def add(self, column: Column, rows: Ints | None = None) -> None:
-        """Take a chunk of the column into account.
+    def add(self, column: "Column | Written", rows: Ints | None = None) -> None:
+        """Take a chunk of the column into account; empty text is no value.
 
         Args:
-            column: Any type that `read` takes.
+            column: What `read` takes.
             rows: The row numbers of its values; by default counted on from 1.
         """
+        written = column if isinstance(column, Written) else Written(column)
+        column = written.column
         if rows is None:
             rows = np.arange(1, len(column) + 1, dtype=np.int64) + self._rows_seen
         self._rows_seen += len(column)
@@ -166,10 +169,10 @@ class Evidence:
             if native.zone_of(column.type) is None:
                 self._seen.typed_zoneless += len(column) - column.null_count
             return
-        text = shapes.as_text(column)
-        self._seen.text += len(text) - text.null_count
-        for group in shapes.groups(text):
-            self._add(group, text, rows)
+        for group in written.groups:
+            if group.shape:
+                self._seen.text += len(group.rows)
+                self._add(group, written.text, rows)
 
     def merge(self, later: "Evidence") -> None:
         """Take into account what was gathered from rows behind these."""
@@ -278,7 +281,7 @@ class _Trial:
 
 def _try(index: int, group: shapes.Group) -> _Trial | None:
     form = format_of(CANDIDATES[index].format)
-    moments = form.read(group.cells, group.shape)
+    moments = group.read(form)
     if moments is None:
         return None
     fits = (fitted(moments, form) == Failure.NONE) & ~outside(moments.utc_us)

@@ -9,22 +9,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import product
-from typing import Protocol
 
 from backfill.instants import civil
-from backfill.instants.moments import Cells, Failure, Moments
+from backfill.instants.moments import Cells, Failure, Format, Moments
 from backfill.instants.numbers import Epoch, Excel
-
-
-class Format(Protocol):
-    """A way to write moments."""
-
-    @property
-    def name(self) -> str:
-        """What a pipeline file calls it."""
-
-    def read(self, cells: Cells, shape: str) -> Moments | None:
-        """What the values of one shape say; None if no value of that shape can be meant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -67,3 +67,14 @@ class Moments:
 def outside(micros: Ints) -> Bools:
     """Which instants lie outside the years 0001 to 9999."""
     return (micros < EARLIEST_US) | (micros > LATEST_US)
+
+
+class Format(Protocol):
+    """A way to write moments."""
+
+    @property
+    def name(self) -> str:
+        """What a pipeline file calls it."""
+
+    def read(self, cells: Cells, shape: str) -> Moments | None:
+        """What the values of one shape say; None if no value of that shape can be meant."""

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from backfill.instants import native, shapes, zones
-from backfill.instants.formats import Format, format_of
+from backfill.instants.formats import format_of
 from backfill.instants.moments import (
     DAY_US,
     SECOND_US,
@@ -15,11 +15,13 @@ from backfill.instants.moments import (
     Column,
     Failure,
     Failures,
+    Format,
     Ints,
     Moments,
     outside,
 )
 from backfill.instants.numbers import Epoch, Excel
+from backfill.instants.shapes import Written
 from backfill.instants.zones import Ambiguous, Nonexistent
 
 NATIVE = "native"
@@ -67,16 +69,19 @@ class Instants:
     failures: pa.StringArray
 
 
-def read(column: Column, reading: Reading) -> Instants:
+def read(column: "Column | Written", reading: Reading) -> Instants:
     """Read every value of a column as an instant.
 
     Args:
-        column: Text, numbers, timestamps or dates, dictionary-encoded or not.
+        column: Text, numbers, timestamps or dates, dictionary-encoded or not; a column that
+            others read too is taken apart once if it is `Written`.
         reading: How they are written.
 
     Raises:
         ValueError: The format or the zone of `reading` is not valid.
     """
+    written = column if isinstance(column, Written) else Written(column)
+    column = written.column
     if isinstance(column, pa.DictionaryArray) and len(column.dictionary) <= len(column):
         distinct = read(column.dictionary, reading)
         return Instants(
@@ -85,7 +90,7 @@ def read(column: Column, reading: Reading) -> Instants:
     day_zone = _day_zone(column, reading)
     micros = np.zeros(len(column), dtype=np.int64)
     failures = np.full(len(column), Failure.UNREADABLE, dtype=np.uint8)
-    for rows, moments in _moments(column, reading):
+    for rows, moments in _moments(written, reading):
         found = _instants(moments, reading, day_zone)
         if len(rows) == len(column):  # all are written alike: nothing has to be put in its place
             micros, failures = found
@@ -117,15 +122,16 @@ def fitted(moments: Moments, form: Format) -> Failures:
     return np.where(implausible, Failure.UNREADABLE, moments.failures).astype(np.uint8)
 
 
-def _moments(column: Column, reading: Reading) -> Iterator[tuple[Ints, Moments]]:
+def _moments(written: Written, reading: Reading) -> Iterator[tuple[Ints, Moments]]:
     """What the values say, with their rows; unreadable ones are left out."""
+    column = written.column
     if native.is_native(column.type):
         rows = np.flatnonzero(~shapes.is_null(column))
         yield rows, native.moments(column.drop_null())
     elif reading.format != NATIVE:
         form = format_of(reading.format)
-        for group in shapes.groups(shapes.as_text(column)):
-            moments = form.read(group.cells, group.shape)
+        for group in written.groups:
+            moments = group.read(form)
             if moments is not None:
                 failures = fitted(moments, form) if reading.proved else moments.failures
                 yield group.rows, replace(moments, failures=failures)

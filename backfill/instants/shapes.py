@@ -6,14 +6,15 @@ matched against each shape once, in Python, and the digits of all its values are
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.instants.moments import Bools, Cells, Column, Ints
+from backfill.instants.moments import Bools, Cells, Column, Format, Ints, Moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,37 @@ class Group:
     shape: str
     rows: Ints
     cells: Cells
+    _said: dict[str, Moments | None] = field(default_factory=dict, repr=False)
+
+    def read(self, form: Format) -> Moments | None:
+        """What the values say in a format; None if its values have another shape.
+
+        Whoever asks again gets the same: a column is read by the judge, and for the proof.
+        """
+        if form.name not in self._said:
+            self._said[form.name] = form.read(self.cells, self.shape)
+        return self._said[form.name]
+
+
+class Written:
+    """A column of written moments, taken apart once for all who read it.
+
+    Args:
+        column: Text, numbers, timestamps or dates.
+    """
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+
+    @cached_property
+    def text(self) -> pa.StringArray:
+        """The values as trimmed text."""
+        return as_text(self.column)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The values that are not null, by shape."""
+        return list(groups(self.text))
 
 
 _CLASSES = np.arange(256, dtype=np.uint8)
@@ -75,6 +107,10 @@ def groups(text: pa.StringArray) -> Iterator[Group]:
         text = strings(text.drop_null())
     if not len(text):
         return
+    alone = _all_alike(text, rows)
+    if alone is not None:
+        yield alone
+        return
     names, codes = _shapes(text)
     if len(names) > 1:
         order = np.argsort(codes, kind="stable")
@@ -88,6 +124,19 @@ def groups(text: pa.StringArray) -> Iterator[Group]:
         cells = content[at : at + len(name) * (end - start)].reshape(end - start, len(name))
         yield Group(name, rows[start:end], cells)
         start, at = end, at + cells.size
+
+
+def _all_alike(text: pa.StringArray, rows: Ints) -> Group | None:
+    """The only group where all values have one shape, as in most files; None where not."""
+    content, at = _bytes(text)
+    length = len(text[0].as_py().encode())
+    if not (pc.binary_length(text).to_numpy() == length).all():
+        return None
+    cells = content[at : at + length * len(text)].reshape(len(text), length)
+    shapes = np.frombuffer(cells.tobytes().translate(_SHAPE_OF_BYTE), np.uint8).reshape(cells.shape)
+    if not (shapes == shapes[0]).all():
+        return None
+    return Group(shapes[0].tobytes().decode("latin-1"), rows, cells)
 
 
 def _shapes(text: pa.StringArray) -> tuple[list[str], Ints]:

@@ -16,7 +16,7 @@ from backfill.encoding.layout import Attribute, Layout, layout_of, require_colum
 from backfill.encoding.members import Member, Members
 from backfill.encoding.values import Encoded, Mask, as_mask, escaped, instants, null_where, strings
 from backfill.identity import person_key
-from backfill.instants import Reading
+from backfill.instants import Reading, Written
 from backfill.judging.findings import Findings, any_of
 from backfill.operations import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
 from backfill.pipeline import (
@@ -54,6 +54,7 @@ class Judged:
         rejections: The rows that will not be sent, those of bad shape included.
         named: Everybody whom a row is about, rejected ones included.
         emails: The accepted rows' e-mail attribute in lower case, where they have one.
+        written: The moments of events as they are written, where they are text.
     """
 
     chunk: Chunk
@@ -62,6 +63,7 @@ class Judged:
     rejections: tuple[Rejection, ...]
     named: pa.StringArray
     emails: pa.StringArray | None = None
+    written: Written | None = None
 
 
 class Judge:
@@ -108,10 +110,10 @@ class Judge:
         findings = Findings(len(chunk.rows))
         person = self._person(chunk, layout, findings)
         attributes, emails = self._attributes(chunk, layout, person, findings)
-        name = micros = key = None
+        name = micros = key = written = None
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, findings)
-            micros = self._micros(chunk, self._source, findings)
+            micros, written = self._micros(chunk, self._source, findings)
             key = self._key(chunk, self._source, findings)
         subjects = Subjects(chunk.rows, person, attributes, name, micros, key)
         by_v1 = self._sizes(subjects, findings)
@@ -125,6 +127,7 @@ class Judge:
             ),
             person.filter(pc.not_equal(person, "")),
             None if emails is None else emails.filter(pa.array(~bad)),
+            written,
         )
 
     def _layout(self, chunk: Chunk, where: str) -> Layout:
@@ -302,14 +305,19 @@ class Judge:
         )
         return name
 
-    def _micros(self, chunk: Chunk, source: EventsSource, findings: Findings) -> pa.Int64Array:
+    def _micros(
+        self, chunk: Chunk, source: EventsSource, findings: Findings
+    ) -> tuple[pa.Int64Array, Written | None]:
+        """When each event happened; and the column as it is written, where it is text."""
         column = source.timestamp.from_
         cells_ = _cells(chunk, column)
         kind = _kind(chunk, cells_)
         if kind == "text":
             cells_ = null_where(cells_, source.null_values)
         reading = self._readings[EVENT_TIMESTAMP]
-        micros, failures = instants(*cells.moment_cells(cells_, kind, reading))
+        found, reading = cells.moment_cells(cells_, kind, reading)
+        written = Written(found)
+        micros, failures = instants(written, reading)
         findings.add_all(failures, column)
         missing = as_mask(pc.is_null(micros)) & ~any_of(failures.values(), len(chunk.rows))
         findings.add("timestamp_missing", column, missing)
@@ -318,7 +326,7 @@ class Judge:
         )
         findings.add("timestamp_too_early", column, pc.less(micros, earliest))
         findings.add("timestamp_too_late", column, pc.greater(micros, latest))
-        return pc.fill_null(micros, 0)
+        return pc.fill_null(micros, 0), written if kind == "text" else None
 
     def _key(self, chunk: Chunk, source: EventsSource, findings: Findings) -> pa.StringArray | None:
         """The key of each event as a JSON array of texts."""

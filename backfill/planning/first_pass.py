@@ -161,7 +161,7 @@ class Pass:
 
         def look(given: tuple[Input, Chunk]) -> tuple[Look, list[Evidence]]:
             staged = self._stage(given)
-            return self._looker(staged), proof.gather(staged.place.source, staged.seen)
+            return self._looker(staged), proof.gather(staged)
 
         chunks = chunks_of(self._inputs, self._limit)
         with ThreadPoolExecutor(THREADS) as pool, self._rejections[0].open("wb") as rejections:

@@ -12,6 +12,7 @@ from backfill.errors import UsageError
 from backfill.inputs import Input
 from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judging.schema import EVENT_TIMESTAMP
+from backfill.judging.stage import Staged
 from backfill.judging.transform import Transform
 from backfill.pipeline import Dated, EventsSource, Pipeline, Source
 from backfill.planning.progress import Looked, Progress, nobody
@@ -76,7 +77,7 @@ class _Question:
         column = cells.plain(chunk.batch.column(self.column))
         kind = chunk.values if pa.types.is_string(column.type) else "typed"
         if kind != "typed":
-            column = null_where(cells.text_of(column, kind).text, ("", *source.null_values))
+            column = null_where(cells.text_of(column, kind).text, source.null_values)
         self.evidence.add(column, chunk.rows)
 
     @property
@@ -139,13 +140,17 @@ class Proof:
             self._questions[index] = _anew(self._questions[index])
         return readings
 
-    def gather(self, source: int, chunk: Chunk) -> list[Evidence]:
+    def gather(self, staged: Staged) -> list[Evidence]:
         """What a chunk proves, for `add`; safe to call from several threads."""
+        source, written = staged.place.source, staged.judged.written
         if source not in self._open:
             return []
         asked = _anew(self._questions[source])
         for question in asked:
-            question.add(self._sources[source], chunk)
+            if question.name == EVENT_TIMESTAMP and written is not None:
+                question.evidence.add(written, staged.seen.rows)
+            else:
+                question.add(self._sources[source], staged.seen)
         return [each.evidence for each in asked]
 
     def add(self, source: int, gathered: list[Evidence]) -> None:

@@ -73,7 +73,7 @@ def test_a_limit_looks_no_further(tmp_path):
 
 def test_texts_for_null_and_empty_cells_prove_nothing(tmp_path):
     """They are not values."""
-    files = {"events.csv": rows("13/01/2024", "NULL", '""', "")}
+    files = {"events.csv": rows("13/01/2024", "NULL", '""', "", '"  "')}
     table = 'null_values = ["NULL"]\n'
     _, (decision,) = proved(tmp_path, files, ', timezone = "UTC"', table=table)
     assert (decision.values, decision.fits, decision.doubt) == (1, 1, "")
