@@ -88,11 +88,6 @@ class Spill:
         if self._buffered >= self._buffered_max:
             self._write()
 
-    @property
-    def in_memory(self) -> Records | None:
-        """All records where they fit into memory; None where some are on the disk."""
-        return None if self._runs else np.concatenate([np.empty(0, self._form), *self._buffer])
-
     def partitions(self) -> Iterator[tuple[int, Records]]:
         """Every partition that holds anything, with its number."""
         for number in range(PARTITIONS):

@@ -7,7 +7,6 @@ look, and decides nothing.
 """
 
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from backfill.rows import Rows
 NUMBERED = np.dtype([("hash", "<u8"), ("part", "<i4"), ("row", "<i8")])
 Numbers = npt.NDArray[np.uint64]
 
-BUFFERED_NUMBERS_MAX = 2**20
+BUFFERED_NUMBERS_MAX = 2**18
 
 BYTES_LOOKED_AT = 256
 """So many bytes of a text make its number: keys that differ only behind them share one."""
@@ -60,20 +59,16 @@ class Sieve:
     def resolve(self, pool: Executor) -> set[int]:
         """Find the rows that may be repeats; the parts that have any. To be called once."""
         parts: set[int] = set()
-        for kept in self._alike(pool):
+        for kept in in_order(self._alike, range(PARTITIONS), pool, THREADS):
             self._kept.add(Mark.MAY_REPEAT, kept["part"], kept["row"])
             parts.update(np.unique(kept["part"]).tolist())
         self._kept.flush()
         return parts
 
-    def _alike(self, pool: Executor) -> Iterator[Records]:
-        """The records that share their number with another one."""
-        everything = self._numbers.in_memory
-        if everything is not None:
-            yield _repeated(everything)
-        else:
-            partition = self._numbers.partition
-            yield from in_order(lambda n: _repeated(partition(n)), range(PARTITIONS), pool, THREADS)
+    def _alike(self, number: int) -> Records:
+        """The records of a partition that share their number with another one."""
+        partition = self._numbers.partition(number)
+        return partition.take(np.flatnonzero(repeating(partition["hash"])))
 
     def remove(self) -> None:
         """Remove what was kept."""
@@ -83,10 +78,6 @@ class Sieve:
         """Which of these ascending rows of a part may be repeats."""
         kept = self._kept.of(part, rows)
         return np.zeros(len(rows), np.bool_) if kept is None else kept["kind"] != 0
-
-
-def _repeated(some: Records) -> Records:
-    return some.take(np.flatnonzero(repeating(some["hash"])))
 
 
 def numbers_of(identifier_type: str, events: Subjects) -> Numbers:

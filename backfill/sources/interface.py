@@ -10,8 +10,9 @@ from backfill.rows import START, Chunk, Position, Values
 
 Kind = Literal["csv", "jsonl", "parquet"]
 
-CHUNK_ROWS_MAX = 16_384
+CHUNK_ROWS_MAX = 32_768
 CHUNK_BYTES_MAX = 8_000_000
+"""The larger a chunk, the less its threads wait for one another, and the more memory it takes."""
 
 
 class Source(Protocol):

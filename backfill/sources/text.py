@@ -13,7 +13,7 @@ from backfill.sources.files import Version, unreadable
 
 Compression = Literal["gzip", "zstd"]
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 3 << 19  # some 20,000 rows of ordinary width
 _HEAD_BYTES = 1 << 16
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _SIGNATURES: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
