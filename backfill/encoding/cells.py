@@ -268,7 +268,10 @@ def _typed(column: pa.Array) -> Encoded:
         return _nested(column)
     if pa.types.is_time(type_):
         return kernels.strings(pc.cast(column, pa.string()))
-    return Encoded(pc.cast(column, pa.string()))
+    is_boolean = pa.types.is_boolean(type_)
+    return Encoded(
+        pc.if_else(column, "true", "false") if is_boolean else pc.cast(column, pa.string())
+    )
 
 
 def _integers(column: pa.Array) -> pa.StringArray:

@@ -104,8 +104,8 @@ class Members:
         lengths, present = np.zeros((2, self.count), np.int64)
         for each in self.columns:
             around = len(each.opening.encode()) + len(each.closing)
-            lengths += pc.fill_null(pc.binary_length(each.value), 0).to_numpy()
-            lengths += around * each.is_there.astype(np.int64)
+            says = pc.add(pc.binary_length(each.value), around)
+            lengths += pc.fill_null(says, 0).to_numpy()
             present += each.is_there
         return lengths + np.maximum(present - len(","), 0)
 

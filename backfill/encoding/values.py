@@ -60,7 +60,9 @@ class Encoded:
 
 def as_mask(array: pa.Array) -> Mask:
     """A boolean column as a mask; null is false."""
-    return cast("Mask", pc.fill_null(array, False).to_numpy(zero_copy_only=False))
+    if array.null_count:
+        array = pc.fill_null(array, False)
+    return cast("Mask", array.to_numpy(zero_copy_only=False))
 
 
 def strings(column: pa.StringArray) -> Encoded:

@@ -104,8 +104,9 @@ class Looker:
         subjects = staged.judged.subjects
         look = Look(staged, *self._sizes(source, staged.judged), self._shown(staged))
         if isinstance(source, EventsSource):
-            look.sight = sight_of(subjects, self._now_s)
-            look.events = numbers_of(source.identifier.type, subjects)
+            names = pc.dictionary_encode(subjects.name)
+            look.sight = sight_of(subjects, names, self._now_s)
+            look.events = numbers_of(source.identifier.type, subjects, names)
             look.people = self._actors(source, staged)
         else:
             hashes = identity.people(source.identifier.type, subjects.person)

@@ -80,11 +80,16 @@ class Sieve:
         return np.zeros(len(rows), np.bool_) if kept is None else kept["kind"] != 0
 
 
-def numbers_of(identifier_type: str, events: Subjects) -> Numbers:
-    """A number for each event: the same where person, name and moment, or key, are the same."""
+def numbers_of(identifier_type: str, events: Subjects, names: pa.DictionaryArray) -> Numbers:
+    """A number for each event: the same where person, name and moment, or key, are the same.
+
+    Args:
+        identifier_type: Of the people.
+        events: The events.
+        names: Their names, each once.
+    """
     number = _of_text(person_key(identifier_type, events.person))
-    if events.name is not None:
-        number = _mixed(number) + _of_text(events.name)
+    number = _mixed(number) + _of_text(names.dictionary)[names.indices.to_numpy()]
     if events.key is not None:
         number = _mixed(number) + _of_text(events.key)
     elif events.micros is not None:

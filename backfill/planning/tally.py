@@ -169,15 +169,15 @@ class Sight:
     last_s: int | None = None
 
 
-def sight_of(subjects: Subjects, now_s: float) -> Sight:
-    """What the accepted events of a chunk show."""
+def sight_of(subjects: Subjects, names: pa.DictionaryArray, now_s: float) -> Sight:
+    """What the accepted events of a chunk show; `names` are theirs, each once."""
     if subjects.name is None or subjects.micros is None or not len(subjects):
         return Sight()
     micros = subjects.micros.to_numpy()
     recent = micros >= (now_s - RECENT_S) * 1e6
     minutes, minute_counts = np.unique(micros[recent] // MINUTE_US, return_counts=True)
     return Sight(
-        name_days=_name_days(subjects.name, micros // DAY_US),
+        name_days=_name_days(names, micros // DAY_US),
         recent=dict(zip(minutes.tolist(), minute_counts.tolist(), strict=True)),
         recent_names=_counts(subjects.name.filter(pa.array(recent))) if recent.any() else {},
         first_s=int(micros.min() // 1_000_000),
@@ -185,13 +185,12 @@ def sight_of(subjects: Subjects, now_s: float) -> Sight:
     )
 
 
-def _name_days(names: pa.StringArray, days: npt.NDArray[np.int64]) -> dict[str, dict[int, int]]:
+def _name_days(names: pa.DictionaryArray, days: npt.NDArray[np.int64]) -> dict[str, dict[int, int]]:
     """How many events each name has on each day."""
-    coded = names.dictionary_encode()
     first = int(days.min())
     span = int(days.max()) - first + 1
-    places = coded.indices.to_numpy().astype(np.int64) * span + (days - first)
-    found: dict[str, dict[int, int]] = {name: {} for name in coded.dictionary.to_pylist()}
+    places = names.indices.to_numpy().astype(np.int64) * span + (days - first)
+    found: dict[str, dict[int, int]] = {name: {} for name in names.dictionary.to_pylist()}
     of_name = list(found.values())
     places, counts = np.unique(places, return_counts=True)
     for place, count in zip(places.tolist(), counts.tolist(), strict=True):

@@ -27,12 +27,18 @@ def subjects(events):
     return Subjects(np.arange(1, len(events) + 1), texts, members, texts, micros)
 
 
+def sight(events):
+    """What a chunk of accepted events shows."""
+    some = subjects(events)
+    return sight_of(some, some.name.dictionary_encode(), NOW_S)
+
+
 @given(st.lists(st.lists(EVENT, max_size=6), max_size=4), st.integers(0, 5 * DAY_S))
 def test_names_days_and_recent_events_add_up(chunks, later_s):
     """Over any number of chunks."""
     plan = SourcePlan("events")
     for each in chunks:
-        plan.see(sight_of(subjects(each), NOW_S))
+        plan.see(sight(each))
     events = [event for each in chunks for event in each]
     assert plan.names == Counter(name for name, _ in events)
     assert plan.days == Counter(moment // DAY_S for _, moment in events)
@@ -52,7 +58,7 @@ def test_beyond_so_many_names_the_rest_are_counted_together():
     plan = SourcePlan("events")
     events = [(f"n{place}", place) for place in range(tally.NAMES_MAX + 50)]
     for start in range(0, len(events), 300):
-        plan.see(sight_of(subjects(events[start : start + 300]), NOW_S))
+        plan.see(sight(events[start : start + 300]))
     assert len(plan.names) == tally.NAMES_MAX + 1
     assert plan.names[tally.OTHER] == 50
     assert sum(plan.names.values()) == len(events)
@@ -71,7 +77,7 @@ def test_each_name_has_its_own_days(chunks):
     """While there are few of them, every day of every name is told apart."""
     plan = SourcePlan("events")
     for each in chunks:
-        plan.see(sight_of(subjects(each), NOW_S))
+        plan.see(sight(each))
     events = [event for each in chunks for event in each]
     pairs = Counter((name, moment // DAY_S) for name, moment in events)
     assert plan.days_together == 1
@@ -87,7 +93,7 @@ def test_many_names_on_many_days_are_counted_in_longer_pieces():
         events = [
             (f"n{name}", DAY_S * (100 * chunk + day)) for name in range(100) for day in range(100)
         ]
-        plan.see(sight_of(subjects(events), NOW_S))
+        plan.see(sight(events))
     pairs = [count for days in plan.name_days.values() for count in days.values()]
     assert len(pairs) <= tally.NAME_DAYS_MAX
     assert plan.days_together == 4
