@@ -44,6 +44,9 @@ from backfill.rows import Chunk
 
 SAMPLES_MAX = 3
 
+_AHEAD = THREADS + 1
+"""One chunk more than there are threads: no thread waits while the next one is read."""
+
 REJECTIONS_FILES = ("rejections.jsonl", "rejections-again.jsonl", "rejections-overfull.jsonl")
 """What each look at the rows rejects, each in the order of files and rows."""
 
@@ -165,7 +168,7 @@ class Pass:
 
         chunks = chunks_of(self._inputs, self._limit)
         with ThreadPoolExecutor(THREADS) as pool, self._rejections[0].open("wb") as rejections:
-            for seen, evidence in in_order(look, chunks, pool, THREADS):
+            for seen, evidence in in_order(look, chunks, pool, _AHEAD):
                 proof.add(seen.staged.place.source, evidence)
                 self._take(seen, rejections)
         for fill, source in zip(self._fills, self._sources, strict=True):
