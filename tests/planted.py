@@ -350,8 +350,8 @@ BUGS = (
     _bug(
         "events that may repeat are let through",
         "planning/sieve.py",
-        'repeating(partition["hash"])',
-        'partition["row"] == 0',
+        'repeating(some["hash"])',
+        'some["row"] == 0',
         "unit/test_planning_sieve.py",
         "unit/test_planning_plans.py",
     ),

@@ -94,15 +94,25 @@ class Spill:
             if len(partition := self.partition(number)):
                 yield number, partition
 
+    def stretches(self, records_max: int) -> Iterator[range]:
+        """All partitions, by so many neighbours as hold `records_max` together; one at least."""
+        usual = (self._written + self._buffered) // PARTITIONS + 1
+        step = max(records_max // usual, 1)
+        for first in range(0, PARTITIONS, step):
+            yield range(first, min(first + step, PARTITIONS))
+
     def partition(self, number: int) -> Records:
         """One partition; empty where it holds nothing."""
+        return self.stretch(range(number, number + 1))
+
+    def stretch(self, numbers: range) -> Records:
+        """What neighbouring partitions hold."""
         if self._last is None:
             self._last = self._partitioned()
         last, starts = self._last
-        written = (
-            self._read(begin + at[number], at[number + 1] - at[number]) for begin, at in self._runs
-        )
-        return np.concatenate([*written, last[starts[number] : starts[number + 1]]])
+        first, stop = numbers.start, numbers.stop
+        written = (self._read(begin + at[first], at[stop] - at[first]) for begin, at in self._runs)
+        return np.concatenate([*written, last[starts[first] : starts[stop]]])
 
     def _read(self, first: int, count: int) -> Records:
         return np.fromfile(self._path, self._form, count, offset=first * self._form.itemsize)

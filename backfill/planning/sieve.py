@@ -20,7 +20,7 @@ from backfill.identity import person_key
 from backfill.judging.stage import THREADS, in_order
 from backfill.operations import Subjects
 from backfill.planning.marks import Mark, Marks
-from backfill.planning.repeats import PARTITIONS, Records, Spill, repeating
+from backfill.planning.repeats import Records, Spill, repeating
 from backfill.rows import Rows
 
 NUMBERED = np.dtype([("hash", "<u8"), ("part", "<i4"), ("row", "<i8")])
@@ -59,16 +59,17 @@ class Sieve:
     def resolve(self, pool: Executor) -> set[int]:
         """Find the rows that may be repeats; the parts that have any. To be called once."""
         parts: set[int] = set()
-        for kept in in_order(self._alike, range(PARTITIONS), pool, THREADS):
+        stretches = self._numbers.stretches(BUFFERED_NUMBERS_MAX)
+        for kept in in_order(self._alike, stretches, pool, THREADS):
             self._kept.add(Mark.MAY_REPEAT, kept["part"], kept["row"])
             parts.update(np.unique(kept["part"]).tolist())
         self._kept.flush()
         return parts
 
-    def _alike(self, number: int) -> Records:
-        """The records of a partition that share their number with another one."""
-        partition = self._numbers.partition(number)
-        return partition.take(np.flatnonzero(repeating(partition["hash"])))
+    def _alike(self, partitions: range) -> Records:
+        """The records of some partitions that share their number with another one."""
+        some = self._numbers.stretch(partitions)
+        return some.take(np.flatnonzero(repeating(some["hash"])))
 
     def remove(self) -> None:
         """Remove what was kept."""

@@ -63,6 +63,11 @@ def test_partitions_hold_every_record_in_order(tmp_path_factory, rows, chunk_row
         truth.setdefault(hash_, []).append(number)
     assert found == truth
     assert len(spill.partition(PARTITIONS - 1)) == 0
+    for records_max in (1, 7, 10**6):
+        stretches = list(spill.stretches(records_max))
+        assert [number for each in stretches for number in each] == list(range(PARTITIONS))
+        held = np.concatenate([spill.stretch(each) for each in stretches])
+        assert sorted(held["row"].tolist()) == list(range(1, len(rows) + 1))
 
 
 @given(ROWS)
