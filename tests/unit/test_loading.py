@@ -14,7 +14,7 @@ sys.argv = ["backfill", *sys.argv[1:]]
 try:
     main()
 except SystemExit as end:
-    heavy = ("pyarrow", "pandas", "duckdb", "asyncio", "jinja2")
+    heavy = ("pyarrow", "pandas", "duckdb", "asyncio", "jinja2", "tqdm")
     print(end.code, *(name for name in heavy if name in sys.modules))
 """
 TRANSFORM = """
