@@ -10,16 +10,15 @@ kind = "customers"
 files = ["customers*.*"]
 identifier = { id = "id" }
 """
-AGED = """
+AGES = """
 [[source]]
 kind = "customers"
 files = ["customers.csv"]
 identifier = { id = "id" }
 [source.columns]
 age = "integer"
-[source.sync]
-vanished = "delete"
 """
+AGED = f'{AGES}[source.sync]\nvanished = "delete"\n'
 """Customers with an age, who are deleted once a sync's export names them no more."""
 
 EVENTS = """

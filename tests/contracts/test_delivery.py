@@ -360,6 +360,7 @@ def test_a_certificate_of_ones_own_authority(tmp_path, monkeypatch):
     async def go() -> None:
         async with serving(in_turn(), tls=tls) as server, opened(server) as delivery:
             await three(delivery)
+            assert [request.path for request in server.received] == ["/api/v2/batch"]
 
     asyncio.run(go())
 

@@ -466,8 +466,11 @@ def test_a_proved_unit_refuses_numbers_that_did_not_prove_it():
     "form", [*NAMES, "native", "%Y-%m-%d", "%d/%m/%y %I:%M%p", "%Y%j", "%F %T", "%e %h %Y"]
 )
 def test_formats_that_give_a_date_are_valid(form):
-    """Every named format, and patterns with a whole date."""
-    validate_reading(Reading(form, timezone="Europe/Berlin"))
+    """Every named format, and patterns with a whole date: columns can be read by them."""
+    reading = Reading(form, timezone="Europe/Berlin")
+    validate_reading(reading)
+    nothing = read(pa.nulls(2, pa.string()), reading)
+    assert nothing.micros.to_pylist() == nothing.failures.to_pylist() == [None, None]
 
 
 @pytest.mark.parametrize(

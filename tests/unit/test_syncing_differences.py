@@ -7,17 +7,9 @@ from backfill.planning.marks import Mark
 from backfill.rows import Reason, Rejection
 from backfill.syncing import memory
 from backfill.syncing.differences import changes_of, compare, stored
-from tests.jobs import job
+from tests.jobs import AGES, job
 from tests.syncs import night
 
-CUSTOMERS = """
-[[source]]
-kind = "customers"
-files = ["customers.csv"]
-identifier = { id = "id" }
-[source.columns]
-age = "integer"
-"""
 ROWS = np.arange(1, 7)
 
 
@@ -27,7 +19,7 @@ def export(tmp_path):
 
     def put(*rows):
         text = "id,age\n" + "".join(f"{who},{age}\n" for who, age in rows)
-        return job(tmp_path, {"customers.csv": text}, CUSTOMERS)
+        return job(tmp_path, {"customers.csv": text}, AGES)
 
     return put
 
