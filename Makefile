@@ -32,7 +32,7 @@ check: .venv/.installed-tools ## look at style, types, imports and the README wi
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python tests/sizes.py
+	@$(BIN)/python tests/tools/sizes.py
 	@if grep -q '\[\[\[cog' README.md; then $(BIN)/cog --check README.md; fi
 
 format: .venv/.installed-tools ## write the code in the one style
@@ -43,13 +43,13 @@ bench: .venv/.installed-test ## measure speed and memory; takes minutes
 	@for each in tests/benchmarks/bench_*.py; do $(BIN)/python "$$each" $(ARGS) || exit; done
 
 storm: .venv/.installed-test ## kill it a thousand times, cut the power, and print what was lost; takes half an hour
-	@$(BIN)/python tests/storm.py
+	@$(BIN)/python tests/tools/storm.py
 
 mutants: .venv/.installed-test ## plant known mistakes one by one and see whether the tests find them
-	@$(BIN)/python tests/mutants.py $(ARGS)
+	@$(BIN)/python tests/tools/mutants.py $(ARGS)
 
 soak: .venv/.installed-test ## run again and again in one process and see whether anything grows (MINUTES=30)
-	@$(BIN)/python tests/soak.py
+	@$(BIN)/python tests/tools/soak.py
 
 clean: ## remove what make made; the state of jobs stays
 	@rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

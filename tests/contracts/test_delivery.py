@@ -19,8 +19,8 @@ from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.delivery.turns import Time
 from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
 from backfill.identity import in_path
-from tests.deliveries import KEY_LOOK_UP, batch_of, single
-from tests.servers import (
+from tests.support.deliveries import KEY_LOOK_UP, batch_of, single
+from tests.support.servers import (
     Received,
     Reply,
     Script,

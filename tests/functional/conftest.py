@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts import Audit
-from tests.checker import check_law, check_secrecy
-from tests.programs import Command, Ended, forking
-from tests.workspaces import Workspace, workspace
+from tests.support.accounts import Audit
+from tests.support.checker import check_law, check_secrecy
+from tests.support.programs import Command, Ended, forking
+from tests.support.workspaces import Workspace, workspace
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import time
 
 from backfill.journal import Journal
-from tests.jobs import CUSTOMERS, EVENTS, job, numbered, people
-from tests.programs import until
+from tests.support.jobs import CUSTOMERS, EVENTS, job, numbered, people
+from tests.support.programs import until
 
 V1 = '[destination]\napi = "v1"\n'
 HANG = {"kind": "hang", "seconds": 60, "method": "POST"}

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from tests.jobs import EVENTS, HEADER, job, numbered
+from tests.support.jobs import EVENTS, HEADER, job, numbered
 
 PARTS = {"events-1.csv": numbered(20), "events-2.csv": numbered(20, first=20)}
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, ago, job, numbered, people
-from tests.programs import until
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, ago, job, numbered, people
+from tests.support.programs import until
 
 HANG = {"kind": "hang", "seconds": 30, "method": "POST"}
 UNAUTHORIZED = {"kind": "unauthorized"}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.jobs import job
-from tests.workspaces import free_port
+from tests.support.jobs import job
+from tests.support.workspaces import free_port
 
 CUSTOMERS = "id,signed_up,email\n" + "".join(
     f"{n:03},{1 + n % 12:02}/{1 + n % 28:02}/2021,p{n}@example.com\n" for n in range(30)

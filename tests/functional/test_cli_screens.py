@@ -8,11 +8,11 @@ from contextlib import nullcontext
 import httpx
 import pytest
 
-from tests.accounts import accounted
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, ago, job
-from tests.programs import until
-from tests.terminals import in_terminal
-from tests.workspaces import free_port
+from tests.support.accounts import accounted
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, ago, job
+from tests.support.programs import until
+from tests.support.terminals import in_terminal
+from tests.support.workspaces import free_port
 
 PEOPLE = "id,Email,created_at\na,a@example.com,yesterday\n,b@example.com,today\n"
 

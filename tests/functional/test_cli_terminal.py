@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests.accounts import accounted
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, people
-from tests.terminals import Then, in_terminal
+from tests.support.accounts import accounted
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, people
+from tests.support.terminals import Then, in_terminal
 
 SLOW = {"kind": "latency", "seconds": 0.25, "method": "POST"}
 THROTTLED = {"kind": "status", "status": 429, "requests": [3]}

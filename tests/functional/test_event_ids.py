@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.jobs import EVENTS, job
+from tests.support.jobs import EVENTS, job
 
 TYPED = EVENTS + '[source.columns]\nn = "integer"\namount = "number"\nvip = "boolean"\n'
 ROWS = [

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.jobs import job
+from tests.support.jobs import job
 
 BROKEN = """
 import sys

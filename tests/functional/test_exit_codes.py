@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
-from tests.workspaces import BATCH, REGION, free_port
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
+from tests.support.workspaces import BATCH, REGION, free_port
 
 ONE = {"events.csv": numbered(5)}
 

@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from tests.checker import check
-from tests.worlds import invent
+from tests.support.checker import check
+from tests.support.worlds import invent
 
 KINDS = {
     "500": {"kind": "status", "status": 500, "body": "html"},

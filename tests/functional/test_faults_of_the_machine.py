@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
-from tests.programs import until
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
+from tests.support.programs import until
 
 V1 = '[destination]\napi = "v1"'
 SLOW = {"kind": "latency", "seconds": 0.05, "method": "POST"}

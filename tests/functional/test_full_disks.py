@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from tests.checker import check_law
-from tests.jobs import EVENTS, HEADER, job
-from tests.programs import Ended
+from tests.support.checker import check_law
+from tests.support.jobs import EVENTS, HEADER, job
+from tests.support.programs import Ended
 
 TWICE = """
 mount -t tmpfs -o "$1" none "$0" || exit 9

@@ -7,7 +7,17 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, numbered, people, rejected
+from tests.support.jobs import (
+    CUSTOMERS,
+    DELETIONS,
+    EVENTS,
+    HEADER,
+    ago,
+    job,
+    numbered,
+    people,
+    rejected,
+)
 
 AT = "2024-01-01T00:00:00Z"
 UNPROVED = EVENTS.replace(', format = "iso8601"', "")

@@ -2,8 +2,8 @@
 
 import stat
 
-from tests.jobs import CUSTOMERS, EVENTS, job, numbered, people
-from tests.programs import until
+from tests.support.jobs import CUSTOMERS, EVENTS, job, numbered, people
+from tests.support.programs import until
 
 
 def history(backfill, pipeline) -> list[dict]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.terminals import in_terminal
+from tests.support.terminals import in_terminal
 
 CUSTOMERS = "customer_id,email,plan,age,joined\n" + "".join(
     f"{number:04},p{number}@example.com,{'free' if number % 3 else 'paid'},{20 + number},"

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.accounts import accounted
-from tests.browsers import CHROMIUM, Browser
-from tests.programs import until
-from tests.terminals import Shown, Then, in_terminal
-from tests.workspaces import Workspace, free_port
+from tests.support.accounts import accounted
+from tests.support.browsers import CHROMIUM, Browser
+from tests.support.programs import until
+from tests.support.terminals import Shown, Then, in_terminal
+from tests.support.workspaces import Workspace, free_port
 
 COLUMNS = 80
 PEOPLE = 40

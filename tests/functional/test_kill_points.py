@@ -11,8 +11,8 @@ from itertools import count
 
 import pytest
 
-from tests.jobs import CUSTOMERS, EVENTS, job, numbered, people
-from tests.programs import until
+from tests.support.jobs import CUSTOMERS, EVENTS, job, numbered, people
+from tests.support.programs import until
 
 V1 = '[destination]\napi = "v1"'
 ROWS, PEOPLE = 14, 4

@@ -9,9 +9,9 @@ import random
 import re
 import time
 
-from tests.checker import check
-from tests.programs import until
-from tests.worlds import invent
+from tests.support.checker import check
+from tests.support.programs import until
+from tests.support.worlds import invent
 
 KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", "7"))

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from backfill import Options, Pipeline, plan, run
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, people
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, people
 
 BAD = "b,seen,never,3\n"
 

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.accounts import accounted
-from tests.programs import Ended
-from tests.workspaces import Workspace
+from tests.support.accounts import accounted
+from tests.support.programs import Ended
+from tests.support.workspaces import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
 NIGHTS = ROOT / "sample_data" / "nights"

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.jobs import CUSTOMERS, job, people
-from tests.programs import until
-from tests.workspaces import free_port
+from tests.support.jobs import CUSTOMERS, job, people
+from tests.support.programs import until
+from tests.support.workspaces import free_port
 
 BAD = "id,email\n,nobody@example.com\n"
 

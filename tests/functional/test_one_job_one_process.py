@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from tests.jobs import EVENTS, job, numbered
-from tests.programs import until
-from tests.workspaces import workspace
+from tests.support.jobs import EVENTS, job, numbered
+from tests.support.programs import until
+from tests.support.workspaces import workspace
 
 
 @pytest.mark.sends_together("the second is turned away while the first runs")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.checker import reported_in
-from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, numbered, people
+from tests.support.checker import reported_in
+from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, numbered, people
 
 AT = "2024-01-01T00:00:00Z"
 MORE = CUSTOMERS.replace("customers*.*", "more.csv")

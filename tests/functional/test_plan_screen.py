@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, people
-from tests.terminals import in_terminal
+from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, people
+from tests.support.terminals import in_terminal
 
 HISTORY = "".join(
     f"a,{'seen' if n % 3 else 'bought'},2024-{1 + n // 28:02}-{1 + n % 28:02}T10:00:00Z,{n}\n"

@@ -14,8 +14,8 @@ import pytest
 
 from backfill.errors import BackfillError
 from backfill.journal import LOCAL, NETWORK, Journal, Storage
-from tests.journals import committed, work
-from tests.power import Disk, Images, Platter
+from tests.support.journals import committed, work
+from tests.support.power import Disk, Images, Platter
 
 CUTS = int(os.environ.get("POWER_CUTS", "2000"))
 CUTS_PER_RUN = 50

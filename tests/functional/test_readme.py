@@ -15,8 +15,8 @@ import pytest
 from backfill import Pipeline
 from backfill.sandbox import running
 from backfill.settings.unattended import Notify, Sync
-from tests.accounts import accounted
-from tests.workspaces import Workspace
+from tests.support.accounts import accounted
+from tests.support.workspaces import Workspace
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

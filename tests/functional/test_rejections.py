@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill.reasons import SENTENCES
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people, rejected
-from tests.programs import until
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people, rejected
+from tests.support.programs import until
 
 GOOD = "p1,seen,2024-01-01T00:00:00Z,1\n"
 AT = "2024-01-01T00:00:00Z"

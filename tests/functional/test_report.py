@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browsers import CHROMIUM, Browser
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, ago, job, numbered, people
-from tests.programs import until
+from tests.support.browsers import CHROMIUM, Browser
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, ago, job, numbered, people
+from tests.support.programs import until
 
 PERSONAL = "not-a-moment-but-personal"
 SLOW = {"kind": "latency", "seconds": 0.1, "method": "POST"}

@@ -5,8 +5,8 @@ import io
 
 import pytest
 
-from tests.checker import reported_in
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, rejected
+from tests.support.checker import reported_in
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, rejected
 
 AT = "2024-01-01T00:00:00Z"
 TYPED = CUSTOMERS + '[source.columns]\nage = "integer"\n'

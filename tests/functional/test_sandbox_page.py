@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from backfill.sandbox import Settings, running
-from tests.browsers import CHROMIUM, Browser
+from tests.support.browsers import CHROMIUM, Browser
 
 NOW_S = 1_790_000_000
 

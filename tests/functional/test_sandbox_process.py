@@ -17,7 +17,7 @@ from customerio import CustomerIO
 
 from backfill.errors import StateError, UsageError
 from backfill.sandbox import Settings, running
-from tests.workspaces import workspace
+from tests.support.workspaces import workspace
 
 AUTH = ("sandbox", "sandbox")
 

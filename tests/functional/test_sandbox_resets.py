@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.programs import until
+from tests.support.programs import until
 
 EVENT = b'{"name":"bought"}'
 REQUEST = (

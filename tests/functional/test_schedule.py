@@ -14,8 +14,8 @@ import yaml
 from croniter import croniter
 
 from backfill.schedule import Nightly, files
-from tests.accounts import accounted
-from tests.jobs import CUSTOMERS, job, people
+from tests.support.accounts import accounted
+from tests.support.jobs import CUSTOMERS, job, people
 
 KUBERNETES = ("1.29", kubernetes_validate.latest_version())
 """The latest, and the first whose schema does not ask for `onPodConditions` in every rule."""

@@ -7,8 +7,8 @@ import pytest
 
 from backfill.sandbox.server import running
 from backfill.sandbox.settings import Settings
-from tests.jobs import CUSTOMERS, EVENTS, job
-from tests.workspaces import Workspace
+from tests.support.jobs import CUSTOMERS, EVENTS, job
+from tests.support.workspaces import Workspace
 
 KEY = "canary-key-7f3a9"
 BASIC = b64encode(f"sandbox:{KEY}".encode()).decode()

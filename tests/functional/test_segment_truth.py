@@ -18,8 +18,8 @@ import pytest
 
 from backfill import Options, Pipeline, run
 from backfill.sandbox import running
-from tests.accounts import Account, check_account
-from tests.workspaces import Workspace
+from tests.support.accounts import Account, check_account
+from tests.support.workspaces import Workspace
 
 NOW = datetime(2025, 1, 31, 12, tzinfo=UTC)
 WINDOW = timedelta(days=30)

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tests.jobs import EVENTS, job, numbered
-from tests.programs import until
+from tests.support.jobs import EVENTS, job, numbered
+from tests.support.programs import until
 
 RATE, JOBS, ROWS = 20, 4, 30
 V1 = '[destination]\napi = "v1"'

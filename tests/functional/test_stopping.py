@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from tests.checker import check_law
-from tests.jobs import EVENTS, job, numbered
-from tests.programs import until
-from tests.workspaces import workspace
+from tests.support.checker import check_law
+from tests.support.jobs import EVENTS, job, numbered
+from tests.support.programs import until
+from tests.support.workspaces import workspace
 
 SLOW = {"kind": "latency", "seconds": 0.1, "method": "POST"}
 ROWS = 300

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from tests.jobs import AGED, job, rejected
-from tests.programs import until
+from tests.support.jobs import AGED, job, rejected
+from tests.support.programs import until
 
 MANY = [f"p{n}" for n in range(60)]
 

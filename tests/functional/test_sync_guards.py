@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from tests.jobs import EVENTS, job, people, rejected
+from tests.support.jobs import EVENTS, job, people, rejected
 
 CUSTOMERS = """
 [[source]]

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.nights import PEOPLE, Nights
+from tests.support.nights import PEOPLE, Nights
 
 KILLS = int(os.environ.get("KILLS", "8"))
 

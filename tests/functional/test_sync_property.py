@@ -17,7 +17,7 @@ from backfill.conduct import Options
 from backfill.errors import BackfillError
 from backfill.pipeline import Pipeline
 from backfill.sync import sync
-from tests.workspaces import Workspace, workspace
+from tests.support.workspaces import Workspace, workspace
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
 KILLED = 9

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from tests.jobs import AGED, EVENTS, job, rejected
-from tests.programs import until
+from tests.support.jobs import AGED, EVENTS, job, rejected
+from tests.support.programs import until
 
 KEYED = EVENTS + 'key = ["n"]\nunknown_people = "send"\n'
 TABLES = ('[destination]\napi = "v1"', AGED, KEYED)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.checker import check
-from tests.jobs import EVENTS, job, numbered
-from tests.poison import poisoned
-from tests.workspaces import BATCH
-from tests.worlds import invent
+from tests.support.checker import check
+from tests.support.jobs import EVENTS, job, numbered
+from tests.support.poison import poisoned
+from tests.support.workspaces import BATCH
+from tests.support.worlds import invent
 
 ONCE = {"requests": [2], "method": "POST"}
 """The first request that brings rows; the region lookup is the one before."""

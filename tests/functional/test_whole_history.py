@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.checker import check
-from tests.worlds import invent
+from tests.support.checker import check
+from tests.support.worlds import invent
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -31,7 +31,7 @@ from backfill.client import (
 from backfill.delivery.plain import identifier, plain, unix_time
 from backfill.delivery.region import Region
 from backfill.errors import CredentialsError, UsageError
-from tests.servers import (
+from tests.support.servers import (
     Received,
     Script,
     Server,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backfill.delivery.pacing import Pacer, Tempo, concurrency
 from backfill.delivery.turns import Places
-from tests.deliveries import in_no_time, worst_second
+from tests.support.deliveries import in_no_time, worst_second
 
 rates = st.integers(1, 2_000)
 naps = st.lists(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backfill.delivery.pacing import Pacer
 from backfill.delivery.sharing import BUSY_S, FUTURE_MAX_S, SharedPacer, next_turn, turns_file
-from tests.deliveries import worst_second
+from tests.support.deliveries import worst_second
 
 RATE, TURNS, PROCESSES = 200, 60, 8
 TAKER = f"""

@@ -26,7 +26,7 @@ from backfill.errors import (
     UnavailableError,
     UsageError,
 )
-from tests.deliveries import batch_of, in_no_time
+from tests.support.deliveries import batch_of, in_no_time
 
 OK = Answer(200, b"{}")
 REGION = Answer(200, b'{"url":"https://elsewhere.example","region":"us","environment_id":7}')

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from backfill.delivery import webhook
-from tests import servers
+from tests.support import servers
 
 BODY = b'{"text": "done"}'
 

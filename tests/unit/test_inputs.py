@@ -6,7 +6,7 @@ from backfill.errors import SourceChangedError, UsageError
 from backfill.inputs import bind, of_kind, open_inputs
 from backfill.journal import Journal
 from backfill.pipeline import Pipeline
-from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, numbered, people
+from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, numbered, people
 
 FILES = {
     "customers-1.csv": people("a"),

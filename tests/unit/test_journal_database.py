@@ -19,8 +19,8 @@ import pytest
 from backfill.errors import BackfillError, StateError
 from backfill.journal import LOCAL, NETWORK, Journal, Settlement, database, forget
 from backfill.rows import Reason, Rejection
-from tests.journals import committed, work
-from tests.power import Disk
+from tests.support.journals import committed, work
+from tests.support.power import Disk
 
 
 @pytest.fixture
@@ -370,7 +370,7 @@ from pathlib import Path
 from random import Random
 from backfill.errors import StateError
 from backfill.journal import Journal, Storage
-from tests.journals import work
+from tests.support.journals import work
 
 random = Random(1)
 with Journal.open(Path(sys.argv[1]), storage=Storage(*sys.argv[2:])) as journal:
@@ -435,7 +435,7 @@ def test_a_forked_child_leaves_the_journal_alone(tmp_path):
 
 def test_a_kill_at_any_write_loses_no_commit(tmp_path):
     """A process that dies at its n-th write to the disk, for each n, leaves what it promised."""
-    command = [sys.executable, "-m", "tests.kills", str(tmp_path), "1"]
+    command = [sys.executable, "-m", "tests.support.kills", str(tmp_path), "1"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

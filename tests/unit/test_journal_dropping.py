@@ -4,7 +4,7 @@ import pytest
 
 from backfill.journal import Journal, Settlement
 from backfill.rows import Reason, Rejection
-from tests.journals import snapshot
+from tests.support.journals import snapshot
 
 
 @pytest.fixture

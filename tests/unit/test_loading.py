@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.jobs import EVENTS, job, numbered
+from tests.support.jobs import EVENTS, job, numbered
 
 COMMAND = """
 import sys

@@ -19,7 +19,7 @@ from backfill.planning.merged import MergedPeople
 from backfill.planning.plans import keep_only, key_of, make_plan, stored
 from backfill.planning.spool import read_rejections
 from backfill.planning.together import MARKS_FOLDER
-from tests.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, numbered, people
+from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, numbered, people
 
 NOW_S = datetime(2025, 6, 1, tzinfo=UTC).timestamp()
 FILES = {

@@ -8,7 +8,7 @@ from backfill.judging.schema import EVENT_TIMESTAMP
 from backfill.pipeline import Pipeline
 from backfill.planning.plans import make_plan
 from backfill.planning.progress import nobody
-from tests.jobs import job
+from tests.support.jobs import job
 
 EVENTS = """
 [[source]]

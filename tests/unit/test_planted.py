@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import backfill
-from tests.mutants import planted
-from tests.planted import BUGS
+from tests.tools.mutants import planted
+from tests.tools.planted import BUGS
 
 TESTS = Path(__file__).parent.parent
 

@@ -10,8 +10,8 @@ import pytest
 from backfill.errors import UsageError
 from backfill.rows import Chunk
 from backfill.sources import open_source
-from tests import corpus
-from tests.strict import gather, strict, strict_line
+from tests.support import corpus
+from tests.support.strict import gather, strict, strict_line
 
 SHAPES = {"invalid_utf8", "nul_byte", "invalid_json", "not_an_object", "duplicate_key"}
 ROW_MAX = 1_048_576

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backfill.errors import UsageError
 from backfill.sources import open_source
-from tests.strict import QUOTED_MAX, Read, gather, strict
+from tests.support.strict import QUOTED_MAX, Read, gather, strict
 
 ROW_MAX = 1_048_576
 

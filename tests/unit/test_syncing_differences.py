@@ -7,8 +7,8 @@ from backfill.planning.marks import Mark
 from backfill.rows import Reason, Rejection
 from backfill.syncing import memory
 from backfill.syncing.differences import changes_of, compare, stored
-from tests.jobs import AGES, job
-from tests.syncs import night
+from tests.support.jobs import AGES, job
+from tests.support.syncs import night
 
 ROWS = np.arange(1, 7)
 

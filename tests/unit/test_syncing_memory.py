@@ -11,7 +11,7 @@ from backfill.pipeline import Pipeline
 from backfill.rows import Reason, Rejection
 from backfill.syncing import memory
 from backfill.syncing.snapshot import SNAPSHOT_FILE
-from tests.jobs import CUSTOMERS, EVENTS, job, people
+from tests.support.jobs import CUSTOMERS, EVENTS, job, people
 
 REFUSED = (Reason("refused", "", "no"),)
 TOLD = "SELECT identifier, high IS NOT NULL, refused_high IS NOT NULL FROM person ORDER BY 1"

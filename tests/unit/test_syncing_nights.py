@@ -3,8 +3,8 @@
 import pytest
 
 from backfill.syncing import nights
-from tests.jobs import job, people
-from tests.syncs import night
+from tests.support.jobs import job, people
+from tests.support.syncs import night
 
 CUSTOMERS = """
 [[source]]

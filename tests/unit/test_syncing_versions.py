@@ -3,8 +3,8 @@
 import pytest
 
 from backfill.errors import SourceChangedError
-from tests.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
-from tests.syncs import night
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
+from tests.support.syncs import night
 
 KEYED = EVENTS + 'key = ["n"]\n'
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.workspaces import Workspace
+from tests.support.workspaces import Workspace
 
 PIPELINE = """
 name = "nightly"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.programs import Ended
-from tests.workspaces import Workspace
-from tests.worlds import Place, World
+from tests.support.programs import Ended
+from tests.support.workspaces import Workspace
+from tests.support.worlds import Place, World
 
 SENT_KEY = b64encode(b"sandbox:sandbox").decode()
 FROM_THE_API = {"refused", "unknown_outcome"}

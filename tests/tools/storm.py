@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KILLS", "1000"))
 ROWS_A_KILL = int(os.environ.get("ROWS_A_KILL", "5200"))
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "20000"))

@@ -13,13 +13,13 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from backfill import Pipeline  # noqa: E402 - the tests are not installed
 from backfill.runs import Options, run  # noqa: E402
-from tests.workspaces import Workspace, workspace  # noqa: E402
-from tests.worlds import invent  # noqa: E402
+from tests.support.workspaces import Workspace, workspace  # noqa: E402
+from tests.support.worlds import invent  # noqa: E402
 
 MINUTES = float(os.environ.get("MINUTES", "30"))
 LINES = 30

@@ -1,7 +1,7 @@
 """Plants known mistakes one by one and looks whether the tests find them: `make mutants`.
 
-    python tests/mutants.py            all of `tests/planted.py`
-    python tests/mutants.py redirect   those whose name holds a word
+    python tests/tools/mutants.py            all of `tests/tools/planted.py`
+    python tests/tools/mutants.py redirect   those whose name holds a word
 
 Works on a copy; the tree stays as it is. Exits with 1 if a mistake is not found, or cannot be
 planted since the code has changed: then the list has to follow.
@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.planted import BUGS, Bug  # noqa: E402 - the tests are not installed
+from tests.tools.planted import BUGS, Bug  # noqa: E402 - the tests are not installed
 
 TIMEOUT_S = 180.0
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".backfill", "*.egg-info")

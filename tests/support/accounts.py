@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.programs import Command, Ended
-from tests.workspaces import Workspace
+from tests.support.programs import Command, Ended
+from tests.support.workspaces import Workspace
 
 IN_DOUBT = frozenset(
     {

@@ -1,6 +1,6 @@
 """Kill a process at each thing that it does to the disk, one after the other.
 
-    python -m tests.kills DIRECTORY SEED
+    python -m tests.support.kills DIRECTORY SEED
 
 A child works on a journal and is killed with SIGKILL at its n-th write, truncation, sync or
 deletion, for n = 1, 2, … until it comes to its end; after each kill the journal is opened and
@@ -19,7 +19,7 @@ from typing import Any
 import apsw
 
 from backfill.journal import LOCAL, Journal, Storage
-from tests.journals import snapshot, work
+from tests.support.journals import snapshot, work
 
 COMMITS = 4
 

@@ -1,6 +1,6 @@
 """The command line as a process of its own, without its second of imports.
 
-    python tests/forking.py SOCKET
+    python tests/support/forking.py SOCKET
 
 Waits with everything imported. Each connection brings a command and the three standard streams;
 a fork carries it out, the answer is its process id and then how it ended. What a start from

@@ -1,6 +1,6 @@
 """Holds the code to its sizes: a function fits a glance, a module a sitting.
 
-python tests/sizes.py
+python tests/tools/sizes.py
 """
 
 import ast
