@@ -25,12 +25,12 @@ from backfill.errors import (
 )
 
 if TYPE_CHECKING:
-    from backfill.check import Planned, plan
-    from backfill.client import TrackClient, TrackError
-    from backfill.conduct import Observer, Options, Stop
-    from backfill.pipeline import Pipeline
+    from backfill.client.track_client import TrackClient, TrackError
+    from backfill.commands.check import Planned, plan
+    from backfill.commands.run import run
+    from backfill.engine.options import Observer, Options, Stop
+    from backfill.pipeline.file import Pipeline
     from backfill.report.summary import Summary
-    from backfill.runs import run
 
 __all__ = [
     "BackfillError",
@@ -56,16 +56,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Observer": "backfill.conduct",
-    "Options": "backfill.conduct",
-    "Pipeline": "backfill.pipeline",
-    "Planned": "backfill.check",
-    "Stop": "backfill.conduct",
+    "Observer": "backfill.engine.options",
+    "Options": "backfill.engine.options",
+    "Pipeline": "backfill.pipeline.file",
+    "Planned": "backfill.commands.check",
+    "Stop": "backfill.engine.options",
     "Summary": "backfill.report.summary",
-    "TrackClient": "backfill.client",
-    "TrackError": "backfill.client",
-    "plan": "backfill.check",
-    "run": "backfill.runs",
+    "TrackClient": "backfill.client.track_client",
+    "TrackError": "backfill.client.track_client",
+    "plan": "backfill.commands.check",
+    "run": "backfill.commands.run",
 }
 __version__: str
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backfill.errors import GuardError, StateError
-from backfill.inputs import Input
 from backfill.journal import Counts, Journal, Part, Ranges
-from backfill.pipeline import Pipeline
-from backfill.planning.look import Told
-from backfill.planning.plans import Plan, base_key, keep_only, key_of, make_plan, stored
-from backfill.planning.progress import Progress
+from backfill.pipeline.file import Pipeline
+from backfill.plan.chunk_stats import Told
+from backfill.plan.plan import Plan, base_key, keep_only, key_of, make_plan, stored
+from backfill.plan.progress import OnProgress
+from backfill.sources.inputs import Input
 
 STATE_FOLDER = ".backfill"
 PLAN_FOLDER = "plan"
@@ -81,7 +81,7 @@ def bind_settings(job: Job, *, accept_changes: bool) -> None:
     job.journal.meta["settings"] = digest
 
 
-def find_plan(job: Job, *, now_s: float, progress: Progress) -> Plan:
+def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     """The plan that this job was begun with, or a new one; the journal stays as it is.
 
     A new one is made when the files, the settings or the limit have changed since; rows that were
@@ -114,7 +114,7 @@ def find_plan(job: Job, *, now_s: float, progress: Progress) -> Plan:
     )
 
 
-def plan_of(job: Job, *, now_s: float, progress: Progress) -> Plan:
+def plan_of(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     """The plan that this job is to go by, as `find_plan` finds it; `go_by` makes it so for good."""
     plan = find_plan(job, now_s=now_s, progress=progress)
     meta = job.journal.meta

@@ -104,3 +104,76 @@ class Chunk:
             rejections=tuple(each for each in self.rejections if each.row < row),
             end=replace(self.end, row=row),
         )
+
+
+# The closed list of reasons. The codes stand in `_reason` of the rejected rows and in the summary;
+# the README's table is made from here. A sentence never repeats a value of the row.
+
+SENTENCES: dict[str, str] = {
+    # the row's shape, found while reading
+    "too_few_fields": "the row has fewer cells than the header",
+    "too_many_fields": "the row has more cells than the header",
+    "quote_out_of_place": "a quote stands inside a cell, or text follows a closing quote",
+    "unclosed_quote": "a quote is opened and not closed within 64 kB",
+    "invalid_utf8": "the text is not valid in the declared encoding",
+    "nul_byte": "the text holds a NUL character",
+    "row_too_long": "the row is longer than 1 MiB",
+    "invalid_json": "the text is not valid JSON",
+    "not_an_object": "the line is JSON, but not an object",
+    "duplicate_key": "the object names a key twice",
+    # who and what
+    "identifier_missing": "nothing says who the row is about",
+    "identifier_too_long": "an identifier may have 150 bytes",
+    "identifier_not_an_email": "the identifier is not an e-mail address",
+    "identifier_conflict": "another column of the row names another person",
+    "identifier_shape_v1": (
+        "API v1 would take this id for an e-mail address, a cio_id or a path; use v2"
+    ),
+    "unknown_person": 'no customers source names this person, and unknown_people = "reject"',
+    "name_missing": "the event has no name",
+    "name_too_long": "an event name may have 100 bytes",
+    "key_missing": "the key columns are empty",
+    # values
+    "required_missing": "the value is required and missing",
+    "not_an_integer": "the value is not a whole number",
+    "not_a_number": "the value is not a number",
+    "not_finite": "NaN and infinity cannot be sent",
+    "not_a_boolean": "the value is not true or false, yes or no, 1 or 0; a transform can help",
+    "not_json": "the value is not valid JSON",
+    "value_too_long": "an attribute's value may have 1000 bytes",
+    "attribute_name_too_long": "an attribute's name may have 150 bytes",
+    "too_many_attributes": "a person may have 300 attributes",
+    "too_large": "the row makes an operation that is larger than the API takes",
+    "too_large_merged": "the person's rows together make more than the API takes",
+    # moments
+    "timestamp_missing": "the event has no timestamp: the service would take it for now",
+    "timestamp_unreadable": "the moment is not written in the column's format",
+    "timestamp_no_zone": "the moment has no zone; set timezone",
+    "timestamp_ambiguous": (
+        'clocks showed this moment twice; set ambiguous = "earlier" or "later"'
+    ),
+    "timestamp_nonexistent": (
+        'clocks skipped this moment; set nonexistent = "forward" or "backward"'
+    ),
+    "timestamp_out_of_range": "the moment is outside the years 1 to 9999",
+    "timestamp_too_early": "the event is older than earliest",
+    "timestamp_too_late": "the event is later than latest",
+    # what the API said
+    "refused": "the API refused the operation",
+    "unknown_outcome": "the API's answers to this operation could not be understood",
+}
+
+
+def reason(code: str, field: str = "", message: str = "") -> Reason:
+    """The reason with this code.
+
+    Args:
+        code: One of the list.
+        field: The column or attribute it is about; empty: the whole row.
+        message: Another sentence than the list's, such as the API's own.
+
+    >>> reason("name_missing", "event").message
+    'event: the event has no name'
+    """
+    sentence = message or SENTENCES[code]
+    return Reason(code, field, f"{field}: {sentence}" if field else sentence)

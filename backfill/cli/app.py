@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from backfill.cli import (
+    checking,
     demo,
-    initing,
-    looking,
+    init,
     reporting,
     sandbox,
-    scheduling,
+    schedule,
     sending,
     status,
     syncing,
@@ -52,13 +52,13 @@ def backfill(
 
 for _command in (
     demo.demo,
-    initing.init,
-    looking.check,
-    looking.plan,
+    init.init,
+    checking.check,
+    checking.plan,
     sending.run,
     sending.retry,
     syncing.sync,
-    scheduling.schedule,
+    schedule.schedule,
     status.status,
     reporting.report,
     sandbox.sandbox,

@@ -6,8 +6,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from backfill.watching import figures
-from backfill.watching.figures import Figures
+from backfill.report import progress_figures
+from backfill.report.progress_figures import ProgressFigures
 
 
 class Bars:
@@ -19,13 +19,13 @@ class Bars:
         self._file = file
         self._bar: _Bar | None = None
 
-    def show(self, shown: Figures, now_s: float) -> None:
+    def show(self, shown: ProgressFigures, now_s: float) -> None:
         """Draw the bar anew."""
         if self._bar is None:
             self._bar = _Bar(shown, self._file)
         self._bar.draw(now_s)
 
-    def end(self, shown: Figures, now_s: float) -> None:
+    def end(self, shown: ProgressFigures, now_s: float) -> None:
         """Leave the last state of sending; a plan's is said with the plan."""
         self.show(shown, now_s)
         if self._bar is not None:
@@ -44,7 +44,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
     monitor_interval = 0  # it is drawn now and then as it is
 
-    def __init__(self, shown: Figures, file: TextIO) -> None:
+    def __init__(self, shown: ProgressFigures, file: TextIO) -> None:
         self._shown = shown
         self._now_s = 0.0
         super().__init__(total=shown.total, file=file, dynamic_ncols=True, mininterval=0)
@@ -59,7 +59,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         """What tqdm fills its line with: our words, as far as they fit."""
         known = super().format_dict
         width = known["ncols"] or 80
-        before, behind = figures.line(self._shown, self._now_s, width)
-        has_bar = self._shown.total and figures.has_room(before, behind, width)
+        before, behind = progress_figures.line(self._shown, self._now_s, width)
+        has_bar = self._shown.total and progress_figures.has_room(before, behind, width)
         known["bar_format"] = f"{before} |{{bar}}| {behind}" if has_bar else f"{before}  {behind}"
         return known

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backfill.cli.exits import Ending, shown
-from backfill.cli.options import Sending, Showing, flat
+from backfill.cli.options import OutputOptions, SendOptions, flat
 from backfill.errors import ExitCode
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
@@ -19,7 +19,7 @@ DEMO_FOLDER = Path(".backfill") / "demo"
 
 @flat
 def demo(
-    showing: Showing,
+    showing: OutputOptions,
     state_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the demo keeps its state.")
     ] = DEMO_FOLDER,
@@ -33,17 +33,17 @@ def demo(
     """
     from dataclasses import replace
 
-    from backfill import runs
     from backfill.cli import session
-    from backfill.pipeline import Pipeline
-    from backfill.samples import expected_rejections, sample_pipeline
+    from backfill.cli.samples import expected_rejections, sample_pipeline
+    from backfill.commands import run
+    from backfill.pipeline.file import Pipeline
     from backfill.sandbox import running
 
     pipeline = Pipeline.load(sample_pipeline())
-    asked = Sending(state_dir, restart=True, yes=True, json=showing.json, quiet=showing.quiet)
+    asked = SendOptions(state_dir, restart=True, yes=True, json=showing.json, quiet=showing.quiet)
     with running() as sandbox:
         options = replace(asked.options(), url=sandbox.url, env={})  # the sandbox's own keys
-        done = session.send(pipeline, asked, options, runs.run, name="run")
+        done = session.send(pipeline, asked, options, run.run, name="run")
         ending = _ending(done, _held_by(sandbox.url), expected_rejections())
         if keep and ending.code == ExitCode.DELIVERED:
             if not (showing.json or showing.quiet):
@@ -80,7 +80,7 @@ def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) 
 
 
 def _next_step(rows: str, code: ExitCode) -> str:
-    from backfill.samples import sample_pipeline
+    from backfill.cli.samples import sample_pipeline
 
     if code != ExitCode.DELIVERED:
         return "report this, with what --json prints"

@@ -106,7 +106,7 @@ def of_error(error: BaseException, asked: Asked) -> Ending:
 
 def nothing_done(job: str, code: ExitCode) -> bytes:
     """The summary of a job that never began."""
-    from backfill.clock import Clock  # slow, and seldom needed
+    from backfill.engine.clock import Clock  # slow, and seldom needed
     from backfill.report.summary import RunSummary, Summary, utc_text
 
     now = utc_text(Clock().unix_s())

@@ -10,9 +10,9 @@ import orjson
 from backfill.cli.exits import Ending
 from backfill.cli.paragraphs import lines_width
 from backfill.errors import ExitCode
-from backfill.report.history import HISTORY_FOLDER, Call, read_history
-from backfill.report.notifying import SENT
-from backfill.report.tables import table
+from backfill.notify.call_history import HISTORY_FOLDER, Call, read_history
+from backfill.notify.notifying import SENT
+from backfill.report.text_tables import table
 
 _COUNTS = ("delivered", "rejected", "skipped")
 _HEAD = ("started (UTC)", "command", "exit", "rows", *_COUNTS, "seconds", "notified")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
-    from backfill.conduct import Options
+    from backfill.engine.options import Options
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
@@ -84,7 +84,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="A traceback with every err
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
+class OutputOptions:
     """How a command shows what it found."""
 
     json: Json = False
@@ -93,7 +93,7 @@ class Showing:
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
+class CheckOptions:
     """What the commands that send nothing can be asked."""
 
     state_dir: StateDir = None
@@ -104,13 +104,13 @@ class Looking:
 
     def options(self) -> "Options":
         """As the library takes them."""
-        from backfill.conduct import Options  # see above
+        from backfill.engine.options import Options  # see above
 
         return Options(state_dir=self.state_dir, limit=self.limit)
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SendOptions:
     """What the commands that send can be asked."""
 
     state_dir: StateDir = None
@@ -153,7 +153,7 @@ class Sending:
 
     def options(self) -> "Options":
         """As the library takes them."""
-        from backfill.conduct import Options  # see above
+        from backfill.engine.options import Options  # see above
 
         return Options(
             state_dir=self.state_dir,
@@ -168,7 +168,7 @@ class Sending:
         )
 
     def _stop_after_s(self) -> float | None:
-        from backfill.clock import Clock  # see above
+        from backfill.engine.clock import Clock  # see above
 
         given = [] if self.for_ is None else [self.for_]
         if self.until is not None:

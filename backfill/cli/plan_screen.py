@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from backfill.check import Planned
 from backfill.cli.paragraphs import bar, histogram, joined, width, wrapped
 from backfill.cli.screens import (
     API_RATE_MAX,
@@ -18,16 +17,17 @@ from backfill.cli.screens import (
     sources_table,
     titled_sources,
 )
-from backfill.conduct import Options
+from backfill.commands.check import Planned
+from backfill.engine.options import Options
 from backfill.instants import NATIVE
-from backfill.pipeline import Pipeline
-from backfill.planning.advice import warnings_of
-from backfill.planning.former import Short, short_of
-from backfill.planning.plans import Plan
-from backfill.planning.proof import Decision
-from backfill.planning.tally import SourcePlan
+from backfill.pipeline.file import Pipeline
+from backfill.plan.plan import Plan
+from backfill.plan.previous_plan import PreviousPlan, short_of
+from backfill.plan.proof import Decision
+from backfill.plan.source_stats import SourcePlan
+from backfill.plan.warnings import warnings_of
 from backfill.report.summary import size
-from backfill.report.tables import counted
+from backfill.report.text_tables import counted
 
 _NAMES_SHOWN = 6
 _NAME_WIDTH_MAX = 32
@@ -61,7 +61,7 @@ def _time(pipeline: Pipeline, plan: Plan, options: Options) -> list[str]:
     return wrapped("", f"{cost(plan)}: {at_rate(rate, plan)}{limit}")
 
 
-def _since(plan: Plan, former: Short | None) -> list[str]:
+def _since(plan: Plan, former: PreviousPlan | None) -> list[str]:
     """What differs from the plan before."""
     if former is None:
         return []

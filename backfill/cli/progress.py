@@ -3,9 +3,9 @@
 import sys
 from functools import partial
 
-from backfill.watching.figures import Figures
-from backfill.watching.lines import Lines
-from backfill.watching.watch import View
+from backfill.commands.progress_lines import Lines
+from backfill.commands.watch import View
+from backfill.report.progress_figures import ProgressFigures
 
 
 class Nothing:
@@ -13,10 +13,10 @@ class Nothing:
 
     every_s = 3600.0
 
-    def show(self, shown: Figures, now_s: float) -> None:
+    def show(self, shown: ProgressFigures, now_s: float) -> None:
         """Nothing."""
 
-    def end(self, shown: Figures, now_s: float) -> None:
+    def end(self, shown: ProgressFigures, now_s: float) -> None:
         """Nothing."""
 
     def say(self, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from backfill.cli.exits import Ending, shown
-from backfill.cli.options import PipelineFile, Showing, StateDir, flat
+from backfill.cli.options import OutputOptions, PipelineFile, StateDir, flat
 from backfill.errors import ExitCode
 
 
@@ -21,7 +21,7 @@ class Redact(StrEnum):
 @flat
 def report(
     pipeline: PipelineFile,
-    showing: Showing,
+    showing: OutputOptions,
     state_dir: StateDir = None,
     redact: Annotated[
         Redact,
@@ -33,8 +33,8 @@ def report(
     """Write the HTML report of a job, and name it."""
     import orjson
 
-    from backfill import reporting as library
-    from backfill.pipeline import Pipeline
+    from backfill.commands import report as library
+    from backfill.pipeline.file import Pipeline
 
     del showing  # how it is shown is asked of every ending
     summary, path = library.report(Pipeline.load(pipeline), state_dir, redact.value)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from backfill.check import Planned
 from backfill.cli.exits import shown
 from backfill.cli.paragraphs import joined, width, wrapped
-from backfill.conduct import Options
-from backfill.pipeline import Pipeline
-from backfill.planning.advice import warnings_of
-from backfill.planning.plans import Plan
-from backfill.planning.tally import SourcePlan
-from backfill.reasons import SENTENCES
+from backfill.commands.check import Planned
+from backfill.engine.options import Options
+from backfill.pipeline.file import Pipeline
+from backfill.plan.plan import Plan
+from backfill.plan.source_stats import SourcePlan
+from backfill.plan.warnings import warnings_of
 from backfill.report.summary import duration, size
-from backfill.report.tables import counted, table, titled
+from backfill.report.text_tables import counted, table, titled
+from backfill.rows import SENTENCES
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
-    from backfill.syncing.differences import Differences
+    from backfill.sync.differences import Differences
 
 API_RATE_MAX = 1000
 """Requests per second that the Track API takes (Track OpenAPI)."""

@@ -6,35 +6,35 @@ from typing import Annotated
 import typer
 
 from backfill.cli.exits import Ending
-from backfill.cli.options import PipelineFile, Sending, flat
+from backfill.cli.options import PipelineFile, SendOptions, flat
 
 
 @flat
-def run(pipeline: PipelineFile, asked: Sending) -> Ending:
+def run(pipeline: PipelineFile, asked: SendOptions) -> Ending:
     """Plan, then send; started again, go on where it stopped."""
-    from backfill import runs
     from backfill.cli import session
-    from backfill.pipeline import Pipeline
+    from backfill.commands import run
+    from backfill.pipeline.file import Pipeline
 
     given = Pipeline.load(pipeline)
     return session.sent(
-        pipeline, asked, session.send(given, asked, asked.options(), runs.run, name="run")
+        pipeline, asked, session.send(given, asked, asked.options(), run.run, name="run")
     )
 
 
 @flat
 def retry(
     pipeline: PipelineFile,
-    asked: Sending,
+    asked: SendOptions,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[FILE]", help="The mended rows; else the job's rejected.csv."),
     ] = None,
 ) -> Ending:
     """Send the rejected rows again, as mended in rejected.csv."""
-    from backfill import retry as library
     from backfill.cli import session
-    from backfill.pipeline import Pipeline
+    from backfill.commands import retry as library
+    from backfill.pipeline.file import Pipeline
 
     given = Pipeline.load(pipeline)
     done = session.send(

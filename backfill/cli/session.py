@@ -8,29 +8,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backfill import check
-from backfill.check import Planned
 from backfill.cli import screens
 from backfill.cli.exits import Ending, command, nothing_done, shown
-from backfill.cli.options import Looking, Sending
+from backfill.cli.options import CheckOptions, SendOptions
 from backfill.cli.paragraphs import width
 from backfill.cli.progress import view_for
 from backfill.cli.signals import obeyed, raised
-from backfill.clock import Clock
-from backfill.conduct import Observer, Options, Stop
+from backfill.commands import check
+from backfill.commands.check import Planned
+from backfill.commands.watch import View, Watch
 from backfill.delivery.destination import destination, is_loopback
+from backfill.engine.clock import Clock
+from backfill.engine.options import Observer, Options, Stop
 from backfill.errors import ExitCode
 from backfill.job import folder_of
-from backfill.pipeline import Pipeline
-from backfill.planning.guards import Guard
-from backfill.planning.plans import Plan
-from backfill.report.rejected import REJECTED_FILE
+from backfill.pipeline.file import Pipeline
+from backfill.plan.guards import Guard
+from backfill.plan.plan import Plan
+from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
-from backfill.watching.watch import View, Watch
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
-    from backfill.account import Account
-    from backfill.syncing.differences import Differences
+    from backfill.engine.accounting import Account
+    from backfill.sync.differences import Differences
 
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
 
@@ -54,14 +54,16 @@ class Sent:
         return f"{self.summary.text(width())}\nTo show around: {shown(self.report_file)}\n"
 
 
-def look(pipeline: Pipeline, asked: Looking) -> Planned:
+def look(pipeline: Pipeline, asked: CheckOptions) -> Planned:
     """Look at every row."""
     watch = Watch(view_for(quiet=asked.quiet), Clock().now_s, lambda *_: True)
     with _stoppable(pipeline, as_json=asked.json) as stop:
         return check.plan(pipeline, asked.options(), watch, stop)
 
 
-def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, name: str) -> Sent:
+def send(
+    pipeline: Pipeline, asked: SendOptions, options: Options, call: Send, *, name: str
+) -> Sent:
     """Send, after asking where a person is there to be asked.
 
     Args:
@@ -71,7 +73,7 @@ def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, na
         call: What to call of it.
         name: The command: run, retry or sync.
     """
-    from backfill.cli.aftermath import remembered  # see above
+    from backfill.cli.after_run import remembered  # see above
     from backfill.report.html import REPORT_FILE
 
     again = name == "retry"
@@ -80,7 +82,7 @@ def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, na
         remembered(pipeline, options, name, asked.metrics_file) as done,
     ):
         view = view_for(quiet=asked.quiet)
-        question = Question(pipeline, options, view, is_asked=not asked.yes, again=again)
+        question = Prompt(pipeline, options, view, is_asked=not asked.yes, again=again)
         watch = Watch(view, Clock().now_s, question, again=again)
         summary = call(pipeline, options, watch, stop)
         done(summary)
@@ -88,7 +90,7 @@ def send(pipeline: Pipeline, asked: Sending, options: Options, call: Send, *, na
     return Sent(summary, rejected_file, folder_of(pipeline, options.state_dir) / REPORT_FILE)
 
 
-def sent(path: Path, asked: Sending, given: Sent) -> Ending:
+def sent(path: Path, asked: SendOptions, given: Sent) -> Ending:
     """How a sending command ends whose rows were all seen to."""
     summary = given.summary
     return Ending(
@@ -99,7 +101,7 @@ def sent(path: Path, asked: Sending, given: Sent) -> Ending:
     )
 
 
-def _next_step(path: Path, asked: Sending, given: Sent) -> str:
+def _next_step(path: Path, asked: SendOptions, given: Sent) -> str:
     again = partial(command, state_dir=asked.state_dir, url=asked.url)
     if given.rejected_file and not given.summary.rejected:
         refused = f"{shown(given.rejected_file)} says who was not deleted, and why"
@@ -134,7 +136,7 @@ def _stoppable(pipeline: Pipeline, *, as_json: bool) -> Iterator[Stop]:
         yield stop
 
 
-class Question:
+class Prompt:
     """Shows a plan in short, and asks whether to start.
 
     Args:

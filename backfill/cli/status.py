@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backfill.cli.exits import Ending
-from backfill.cli.options import Showing, StateDir, flat
+from backfill.cli.options import OutputOptions, StateDir, flat
 from backfill.errors import ExitCode
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
-    from backfill.report.status import Status
+    from backfill.report.status_file import Status
 
 _SETTLED = (ExitCode.DELIVERED, ExitCode.REJECTIONS)
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
@@ -18,7 +18,7 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 @flat
 def status(
-    showing: Showing,
+    showing: OutputOptions,
     pipeline: Annotated[
         Path | None, typer.Argument(metavar="[PIPELINE]", help="Only this pipeline's job.")
     ] = None,
@@ -30,7 +30,7 @@ def status(
     """Show where jobs stand, also while one runs."""
     import orjson
 
-    from backfill.clock import Clock
+    from backfill.engine.clock import Clock
 
     del showing  # how it is shown is asked of every ending
     if history:
@@ -56,7 +56,7 @@ def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
         home = state_dir or Path(".backfill")
         return sorted(each for each in home.glob("*") if each.is_dir())
     from backfill.job import folder_of
-    from backfill.pipeline import Pipeline
+    from backfill.pipeline.file import Pipeline
 
     return [folder_of(Pipeline.load(pipeline), state_dir)]
 
@@ -64,7 +64,7 @@ def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
 def _read(folder: Path) -> Job | None:
     import orjson
 
-    from backfill.report.status import STATUS_FILE, read_status
+    from backfill.report.status_file import STATUS_FILE, read_status
     from backfill.report.summary import SUMMARY_FILE
 
     found = read_status(folder / STATUS_FILE)
@@ -101,7 +101,7 @@ def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
 
 def _text(jobs: list[Job], now_s: float) -> str:
     from backfill.cli.paragraphs import width
-    from backfill.report.tables import table
+    from backfill.report.text_tables import table
 
     lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
     for found, _ in jobs:

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from backfill.cli.exits import Ending
-from backfill.cli.options import PipelineFile, Sending, duration_s, flat
+from backfill.cli.options import PipelineFile, SendOptions, duration_s, flat
 
 
 @flat
 def sync(
     pipeline: PipelineFile,
-    asked: Sending,
+    asked: SendOptions,
     wait: Annotated[
         float | None,
         typer.Option(
@@ -23,9 +23,9 @@ def sync(
     ] = None,
 ) -> Ending:
     """Send only what is new or different since the last sync."""
-    from backfill import sync as library
     from backfill.cli import session
-    from backfill.pipeline import Pipeline
+    from backfill.commands import sync as library
+    from backfill.pipeline.file import Pipeline
 
     given = Pipeline.load(pipeline)
     options = replace(asked.options(), wait_s=wait or 0.0)

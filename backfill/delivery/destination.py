@@ -3,7 +3,7 @@
 from urllib.parse import SplitResult, urlsplit
 
 from backfill.errors import UsageError
-from backfill.settings.addresses import is_loopback_host
+from backfill.pipeline.addresses import is_loopback_host
 
 HOSTS = {
     "us": "https://track.customer.io",

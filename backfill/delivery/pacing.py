@@ -60,7 +60,7 @@ class Pacer:
         return self._paused_until_s - now_s > TICK_S
 
 
-class Usual:
+class EwmaSpread:
     """What is usual of a quantity: its mean and spread, both fading (Welford with a weight)."""
 
     def __init__(self, weight: float) -> None:
@@ -84,7 +84,7 @@ class Usual:
         return value > self.mean + max(DEVIATIONS * sqrt(self._variance), NOISE_S)
 
 
-class Tempo:
+class AdaptiveRate:
     """The rate that the service seems to bear: at most the one that was asked for.
 
     A throttled answer or a second of unusual latency cuts it to 70 %, at most once a second; it
@@ -96,7 +96,7 @@ class Tempo:
         self._rate = rate
         self._as_of_s: float | None = None
         self._cut_at_s = float("-inf")
-        self._usual = Usual(weight=0.2)
+        self._usual = EwmaSpread(weight=0.2)
         self._window_ends_s = float("-inf")
         self._window_sum_s, self._window_count = 0.0, 0
         self.latency_s = 0.0

@@ -40,7 +40,7 @@ def retry_cost(kind: RetryKind, *, timed_out: bool) -> int:
     return TIMEOUT_COST if timed_out else RETRY_COST
 
 
-class Budget:
+class RetryBudget:
     """Tokens that retries cost and successes earn, so that retries never become the traffic.
 
     The figures are those of the AWS SDKs. An RPC without tokens fails; ours can wait, so that it
@@ -63,7 +63,7 @@ class Budget:
         self.tokens = min(self.tokens + 1, TOKENS)
 
 
-class Health:
+class CircuitBreaker:
     """Whether the service works, from what became of the attempts.
 
     Failing since the first failure after the last success; after 30 s of it, one probe at a time.
@@ -103,7 +103,7 @@ class Health:
         return max(PROBE_BASE_S, bound_s * jitter)
 
 
-class Patience:
+class BatchRetryState:
     """What the attempts of one batch have shown, and when they have shown enough.
 
     An attempt that failed while most others had success is a doubt about the batch itself. After
@@ -130,7 +130,9 @@ class Patience:
         first, self._hurried = not self._hurried, True
         return first
 
-    def failed(self, kind: RetryKind, now_s: float, health: Health) -> Settled | Halve | None:
+    def failed(
+        self, kind: RetryKind, now_s: float, health: CircuitBreaker
+    ) -> Settled | Halve | None:
         """Count a failure that the health does not know of yet; the conclusion, if there is one."""
         self.failures += 1
         first = self._since_s is None

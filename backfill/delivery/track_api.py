@@ -15,11 +15,11 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from backfill.batches import Batch
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.meter import NO_ANSWER, Meter
 from backfill.delivery.region import REGION_PATH
 from backfill.delivery.verdicts import Answer, NoAnswer, NoAnswerKind
+from backfill.operations.batches import Batch
 
 ANSWER_BYTES_MAX = 1_000_000
 

@@ -9,24 +9,23 @@ from math import ceil
 from pathlib import Path
 from typing import Protocol
 
-from backfill.batches import Batch
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.destination import check_rate
-from backfill.delivery.interface import Outcome, Refusal
 from backfill.delivery.meter import Meter, PauseReason
+from backfill.delivery.outcome import Outcome, Refusal
 from backfill.delivery.pacing import CONCURRENCY_MAX
 from backfill.delivery.region import Region, judge_region, not_accepted
 from backfill.delivery.retrying import (
     OUTAGE_MAX_S,
-    Budget,
-    Health,
-    Patience,
+    BatchRetryState,
+    CircuitBreaker,
+    RetryBudget,
     backoff_s,
     retry_cost,
     throttle_s,
 )
 from backfill.delivery.track_api import DEFAULT_TIMEOUTS, Timeouts, open_track_api
-from backfill.delivery.turns import Paced, Time
+from backfill.delivery.turns import RateLimitedTransport, Time
 from backfill.delivery.verdicts import (
     Abort,
     Answer,
@@ -38,6 +37,7 @@ from backfill.delivery.verdicts import (
     judge,
 )
 from backfill.errors import BackfillError, UnavailableError
+from backfill.operations.batches import Batch
 
 
 class LookUp(Protocol):
@@ -62,13 +62,19 @@ class TrackDelivery:
     """
 
     def __init__(
-        self, paced: Paced, keys: LookUp, time: Time, *, meter: Meter, outage_max_s: float
+        self,
+        paced: RateLimitedTransport,
+        keys: LookUp,
+        time: Time,
+        *,
+        meter: Meter,
+        outage_max_s: float,
     ) -> None:
         self.meter = meter
         self._paced, self._keys = paced, keys
         self._time = time
         self._outage_max_s = outage_max_s
-        self._health, self._budget = Health(), Budget()
+        self._health, self._budget = CircuitBreaker(), RetryBudget()
         self._probing, self._asking = asyncio.Lock(), asyncio.Lock()
         self._key_confirmed = 0
 
@@ -139,7 +145,7 @@ class TrackDelivery:
 
         None: it was never sent, and never will be.
         """
-        patience = Patience(batch.count, outage_max_s=self._outage_max_s)
+        patience = BatchRetryState(batch.count, outage_max_s=self._outage_max_s)
         tries, cost, fresh, doubted = 0, 0, False, False
         while True:
             known = self._key_confirmed
@@ -278,7 +284,7 @@ async def open_delivery(
         timeouts=timeouts,
         meter=meter,
     ) as api:
-        paced = Paced(
+        paced = RateLimitedTransport(
             api,
             rate=check_rate(rate, url),
             concurrency_max=concurrency,

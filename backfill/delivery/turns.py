@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from backfill.batches import Batch
 from backfill.delivery.meter import Meter, PauseReason, latency_step
-from backfill.delivery.pacing import Pacer, Tempo, concurrency
+from backfill.delivery.pacing import AdaptiveRate, Pacer, concurrency
 from backfill.delivery.sharing import SharedPacer
 from backfill.delivery.verdicts import Answer, NoAnswer
 from backfill.errors import BackfillError
+from backfill.operations.batches import Batch
 
 _ERROR_STATUS_MIN = 400
 
@@ -43,7 +43,7 @@ class Time:
     jitter: Callable[[], float]
 
 
-class Paced:
+class RateLimitedTransport:
     """Attempts at a rate that the service bears, so many at a time.
 
     Args:
@@ -64,11 +64,11 @@ class Paced:
         meter: Meter,
     ) -> None:
         self._attempts = attempts
-        self._tempo = Tempo(rate)
+        self._tempo = AdaptiveRate(rate)
         self._pacer: Pacer | SharedPacer = Pacer()
         self._time, self._meter = time, meter
         self._adaptive = concurrency_max is None
-        self._places = Places(concurrency_max or concurrency(rate, 0.0))
+        self._places = ResizableSemaphore(concurrency_max or concurrency(rate, 0.0))
         self._line = asyncio.Lock()
         self._open = asyncio.Event()
         self._open.set()
@@ -161,7 +161,7 @@ class Paced:
             self._meter.concurrency = self._places.count
 
 
-class Places:
+class ResizableSemaphore:
     """A semaphore whose size can change while it is in use."""
 
     def __init__(self, count: int) -> None:

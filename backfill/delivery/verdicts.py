@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from backfill.delivery.interface import Refusal
+from backfill.delivery.outcome import Refusal
 from backfill.delivery.retry_after import retry_after_s
 from backfill.errors import BackfillError, CredentialsError, UsageError
 

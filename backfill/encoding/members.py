@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.encoding.values import as_mask
+from backfill.encoding.json_text import as_mask
 
 Parts = list[str | pa.StringArray]
 """What each row's text is put together from: text that all share, columns of their own."""

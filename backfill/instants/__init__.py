@@ -10,10 +10,10 @@ at all, and a local time is only read in a zone that somebody named.
 """
 
 from backfill.instants.candidates import CANDIDATES, CLOCKS, DATES, OTHERS, Candidate
-from backfill.instants.evidence import Ambiguity, Evidence, Example, Figures, NoFormat
+from backfill.instants.evidence import Ambiguity, Evidence, FormatCounts, FormatExample, NoFormat
 from backfill.instants.formats import NAMES
 from backfill.instants.reading import NATIVE, Instants, Reading, read, seconds, validate_reading
-from backfill.instants.shapes import Written
+from backfill.instants.shapes import WrittenValues
 from backfill.instants.zones import Ambiguous, Nonexistent
 
 __all__ = [
@@ -27,13 +27,13 @@ __all__ = [
     "Ambiguous",
     "Candidate",
     "Evidence",
-    "Example",
-    "Figures",
+    "FormatCounts",
+    "FormatExample",
     "Instants",
     "NoFormat",
     "Nonexistent",
     "Reading",
-    "Written",
+    "WrittenValues",
     "read",
     "seconds",
     "validate_reading",

@@ -13,7 +13,7 @@ from backfill.instants.moments import (
     Cells,
     Failure,
     Ints,
-    Moments,
+    LocalTimes,
 )
 
 MONTHS = (
@@ -69,7 +69,7 @@ class Fields:
         return np.asarray(self._cells[:, self._match.start(name)] == ord(digit))
 
 
-def moments(fields: Fields) -> Moments:
+def moments(fields: Fields) -> LocalTimes:
     """Read date, clock and zone; an impossible one (30 February, 24:00, :60) is unreadable."""
     year = _year(fields)
     days, possible = _days(fields, year)
@@ -79,7 +79,7 @@ def moments(fields: Fields) -> Moments:
     offset_us, known = _offset(fields)
     if known is not None:
         failures[~known] = Failure.UNREADABLE
-    return Moments(days * DAY_US + clock_us, offset_us, failures)
+    return LocalTimes(days * DAY_US + clock_us, offset_us, failures)
 
 
 def _year(fields: Fields) -> Ints:

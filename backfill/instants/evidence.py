@@ -14,7 +14,7 @@ from backfill.instants.candidates import CANDIDATES
 from backfill.instants.formats import format_of, marks, marks_of
 from backfill.instants.moments import SECOND_US, Bools, Column, Failure, Ints, outside
 from backfill.instants.reading import NATIVE, Reading, fitted
-from backfill.instants.shapes import Written
+from backfill.instants.shapes import WrittenValues
 from backfill.instants.zones import Ambiguous, Nonexistent
 
 PERCENT_MIN = 90
@@ -23,7 +23,7 @@ EXAMPLES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class FormatExample:
     """A value of the column and its row. For the plan's screen; never for a log or an error."""
 
     row: int
@@ -40,7 +40,7 @@ class Ambiguity:
         first_moment, second_moment: What each makes of the example, as ISO 8601.
     """
 
-    example: Example
+    example: FormatExample
     first: Reading
     second: Reading
     first_moment: str
@@ -61,11 +61,11 @@ class NoFormat:
     values: int
     nearest: Reading | None
     fits: int
-    examples: tuple[Example, ...]
+    examples: tuple[FormatExample, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class FormatCounts:
     """How one candidate fared.
 
     Args:
@@ -79,7 +79,7 @@ class Figures:
     format: str
     fits: int
     zoneless: int
-    refuted_by: Example | None
+    refuted_by: FormatExample | None
 
 
 def _none_yet() -> Ints:
@@ -106,9 +106,9 @@ class _Seen:
     text: int = 0
     fits: Ints = field(default_factory=_none_yet)
     zoneless: Ints = field(default_factory=_none_yet)
-    refuted_by: dict[int, Example] = field(default_factory=dict)
-    disputes: dict[tuple[int, int], tuple[Example, str, str]] = field(default_factory=dict)
-    strange: list[Example] = field(default_factory=list)
+    refuted_by: dict[int, FormatExample] = field(default_factory=dict)
+    disputes: dict[tuple[int, int], tuple[FormatExample, str, str]] = field(default_factory=dict)
+    strange: list[FormatExample] = field(default_factory=list)
 
     def merge(self, later: "_Seen") -> None:
         """Add what was seen behind."""
@@ -152,14 +152,14 @@ class Evidence:
         """How many values were not null."""
         return self._seen.typed + self._seen.text
 
-    def add(self, column: "Column | Written", rows: Ints | None = None) -> None:
+    def add(self, column: "Column | WrittenValues", rows: Ints | None = None) -> None:
         """Take a chunk of the column into account; empty text is no value.
 
         Args:
             column: What `read` takes.
             rows: The row numbers of its values; by default counted on from 1.
         """
-        written = column if isinstance(column, Written) else Written(column)
+        written = column if isinstance(column, WrittenValues) else WrittenValues(column)
         column = written.column
         if rows is None:
             rows = np.arange(1, len(column) + 1, dtype=np.int64) + self._rows_seen
@@ -212,11 +212,11 @@ class Evidence:
         return not declared and self.zoneless > 0
 
     @property
-    def figures(self) -> tuple[Figures, ...]:
+    def figures(self) -> tuple[FormatCounts, ...]:
         """How the candidates fared that came into question, the best first."""
         indices = set(np.flatnonzero(self._seen.fits).tolist()) | set(self._seen.refuted_by)
         return tuple(
-            Figures(
+            FormatCounts(
                 CANDIDATES[index].format,
                 int(self._seen.fits[index]),
                 int(self._seen.zoneless[index]),
@@ -233,9 +233,9 @@ class Evidence:
     def _add(self, group: shapes.Group, text: pa.StringArray, rows: Ints) -> None:
         """Read the values of one shape with every candidate that can mean it."""
 
-        def example(position: int) -> Example:
+        def example(position: int) -> FormatExample:
             at = int(group.rows[position])
-            return Example(int(rows[at]), text[at].as_py())
+            return FormatExample(int(rows[at]), text[at].as_py())
 
         known = _can_mean(group.shape) if len(group.shape) <= _SHAPE_LENGTH_MAX else ()
         trials = [trial for index in known if (trial := _try(index, group)) is not None]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import product
 
 from backfill.instants import civil
-from backfill.instants.moments import Cells, Failure, Format, Moments
+from backfill.instants.moments import Cells, Failure, Format, LocalTimes
 from backfill.instants.numbers import Epoch, Excel
 
 
@@ -29,7 +29,7 @@ class TextFormat:
     regex: re.Pattern[str]
     literals: tuple[tuple[str, str], ...] = ()
 
-    def read(self, cells: Cells, shape: str) -> Moments | None:
+    def read(self, cells: Cells, shape: str) -> LocalTimes | None:
         """What the values of one shape say; None if the shape is not this format's."""
         match = self.regex.fullmatch(shape)
         if match is None:

@@ -45,7 +45,7 @@ Failures = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class LocalTimes:
     """What values of one shape say.
 
     Args:
@@ -76,5 +76,5 @@ class Format(Protocol):
     def name(self) -> str:
         """What a pipeline file calls it."""
 
-    def read(self, cells: Cells, shape: str) -> Moments | None:
+    def read(self, cells: Cells, shape: str) -> LocalTimes | None:
         """What the values of one shape say; None if no value of that shape can be meant."""

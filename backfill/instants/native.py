@@ -10,7 +10,7 @@ from backfill.instants.moments import (
     SECOND_US,
     Column,
     Failure,
-    Moments,
+    LocalTimes,
 )
 
 _UNIT_US = {"s": SECOND_US, "ms": 1000, "us": 1}
@@ -26,7 +26,7 @@ def zone_of(kind: pa.DataType) -> str | None:
     return kind.tz if pa.types.is_timestamp(kind) else None
 
 
-def moments(column: Column) -> Moments:
+def moments(column: Column) -> LocalTimes:
     """What a column of timestamps or dates says; it must have no nulls. Nanoseconds are floored.
 
     Fields as in pyarrow: timestamps count their unit since 1970 (UTC if the type has a zone, else
@@ -44,4 +44,4 @@ def moments(column: Column) -> Moments:
     outside = (values < EARLIEST_US // tick_us) | (values > LATEST_US // tick_us)
     failures = np.where(outside, Failure.OUT_OF_RANGE, Failure.NONE).astype(np.uint8)
     local_us = np.where(outside, 0, values) * tick_us
-    return Moments(local_us, np.zeros_like(local_us) if zone_of(kind) else None, failures)
+    return LocalTimes(local_us, np.zeros_like(local_us) if zone_of(kind) else None, failures)

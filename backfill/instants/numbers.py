@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backfill.instants.civil import number
-from backfill.instants.moments import DAY_US, Bools, Cells, Failure, Ints, Moments
+from backfill.instants.moments import DAY_US, Bools, Cells, Failure, Ints, LocalTimes
 
 _NUMBER = re.compile(r"(?P<minus>-?)(?P<whole>0+)(?:\.(?P<fraction>0+))?")
 
@@ -22,7 +22,7 @@ class Epoch:
 
     name: str
 
-    def read(self, cells: Cells, shape: str) -> Moments | None:
+    def read(self, cells: Cells, shape: str) -> LocalTimes | None:
         """The instants in values of one shape; None if the shape is no plain number."""
         match = _NUMBER.fullmatch(shape)
         if match is None:
@@ -34,7 +34,7 @@ class Epoch:
             dropped = digits[:, max(0, point - match.start("whole")) :]
             micros = -micros - (dropped != ord("0")).any(axis=1)
         failures = np.where(too_long, Failure.OUT_OF_RANGE, Failure.NONE).astype(np.uint8)
-        return Moments(micros, np.zeros_like(micros), failures)
+        return LocalTimes(micros, np.zeros_like(micros), failures)
 
 
 def _without_point(cells: Cells, match: re.Match[str]) -> Cells:
@@ -70,7 +70,7 @@ class Excel:
 
     name: str = "excel"
 
-    def read(self, cells: Cells, shape: str) -> Moments | None:
+    def read(self, cells: Cells, shape: str) -> LocalTimes | None:
         """The local clocks in values of one shape; None if the shape is no plain number."""
         match = _NUMBER.fullmatch(shape)
         if match is None:
@@ -82,7 +82,7 @@ class Excel:
         failures = np.zeros(len(cells), dtype=np.uint8)
         failures[too_long | (whole >= _EXCEL_AFTER)] = Failure.OUT_OF_RANGE
         failures[(whole < _EXCEL_FIRST) | bool(match["minus"])] = Failure.UNREADABLE
-        return Moments((whole - _EXCEL_1970) * DAY_US + clock_ms * 1000, None, failures)
+        return LocalTimes((whole - _EXCEL_1970) * DAY_US + clock_ms * 1000, None, failures)
 
 
 def _fraction(cells: Cells, match: re.Match[str]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":

@@ -17,11 +17,11 @@ from backfill.instants.moments import (
     Failures,
     Format,
     Ints,
-    Moments,
+    LocalTimes,
     outside,
 )
 from backfill.instants.numbers import Epoch, Excel
-from backfill.instants.shapes import Written
+from backfill.instants.shapes import WrittenValues
 from backfill.instants.zones import Ambiguous, Nonexistent
 
 NATIVE = "native"
@@ -69,18 +69,18 @@ class Instants:
     failures: pa.StringArray
 
 
-def read(column: "Column | Written", reading: Reading) -> Instants:
+def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
     """Read every value of a column as an instant.
 
     Args:
         column: Text, numbers, timestamps or dates, dictionary-encoded or not; a column that
-            others read too is taken apart once if it is `Written`.
+            others read too is taken apart once if it is `WrittenValues`.
         reading: How they are written.
 
     Raises:
         ValueError: The format or the zone of `reading` is not valid.
     """
-    written = column if isinstance(column, Written) else Written(column)
+    written = column if isinstance(column, WrittenValues) else WrittenValues(column)
     column = written.column
     if isinstance(column, pa.DictionaryArray) and len(column.dictionary) <= len(column):
         distinct = read(column.dictionary, reading)
@@ -113,7 +113,7 @@ def validate_reading(reading: Reading) -> None:
         zones.check_zone(reading.timezone)
 
 
-def fitted(moments: Moments, form: Format) -> Failures:
+def fitted(moments: LocalTimes, form: Format) -> Failures:
     """The failures of values that must prove a format; numbers must be plausible besides."""
     if not isinstance(form, Epoch | Excel):
         return moments.failures
@@ -122,7 +122,7 @@ def fitted(moments: Moments, form: Format) -> Failures:
     return np.where(implausible, Failure.UNREADABLE, moments.failures).astype(np.uint8)
 
 
-def _moments(written: Written, reading: Reading) -> Iterator[tuple[Ints, Moments]]:
+def _moments(written: WrittenValues, reading: Reading) -> Iterator[tuple[Ints, LocalTimes]]:
     """What the values say, with their rows; unreadable ones are left out."""
     column = written.column
     if native.is_native(column.type):
@@ -137,7 +137,7 @@ def _moments(written: Written, reading: Reading) -> Iterator[tuple[Ints, Moments
                 yield group.rows, replace(moments, failures=failures)
 
 
-def _instants(moments: Moments, reading: Reading, day_zone: str | None) -> tuple[Ints, Failures]:
+def _instants(moments: LocalTimes, reading: Reading, day_zone: str | None) -> tuple[Ints, Failures]:
     """Apply the offset that the text carries, else the zone that is declared.
 
     `day_zone` is the zone in which instants that carry no clock of their own have a day.

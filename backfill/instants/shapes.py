@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.instants.moments import Bools, Cells, Column, Format, Ints, Moments
+from backfill.instants.moments import Bools, Cells, Column, Format, Ints, LocalTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Group:
     shape: str
     rows: Ints
     cells: Cells
-    _said: dict[str, Moments | None] = field(default_factory=dict, repr=False)
+    _said: dict[str, LocalTimes | None] = field(default_factory=dict, repr=False)
 
-    def read(self, form: Format) -> Moments | None:
+    def read(self, form: Format) -> LocalTimes | None:
         """What the values say in a format; None if its values have another shape.
 
         Whoever asks again gets the same: a column is read by the judge, and for the proof.
@@ -42,7 +42,7 @@ class Group:
         return self._said[form.name]
 
 
-class Written:
+class WrittenValues:
     """A column of written moments, taken apart once for all who read it.
 
     Args:

@@ -9,11 +9,11 @@
 Below them: the state of a part in memory, the tables, the database, and the directory they are in.
 """
 
-from backfill.journal.clock import CommitClock
+from backfill.journal.commit_clock import CommitClock
+from backfill.journal.journal import Journal
 from backfill.journal.lock import JobLock
 from backfill.journal.opening import forget
 from backfill.journal.ranges import Range, Ranges
-from backfill.journal.sqlite import Journal
 from backfill.journal.storage import LOCAL, NETWORK, Storage
 from backfill.journal.values import Counts, Part, Run, Settlement, Totals
 

@@ -34,7 +34,7 @@ _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW | apsw.SQLITE_OP
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FileForm:
     """Whose database it is, and which tables it has.
 
     Args:
@@ -65,7 +65,7 @@ class Database:
         form: The tables that it must have.
     """
 
-    def __init__(self, path: Path, storage: Storage, form: Form) -> None:
+    def __init__(self, path: Path, storage: Storage, form: FileForm) -> None:
         self.path = path
         self._pid = os.getpid()
         self._broken: BackfillError | None = None
@@ -81,7 +81,7 @@ class Database:
         _connections.add(self._connection)
 
     @staticmethod
-    def create(path: Path, form: Form) -> None:
+    def create(path: Path, form: FileForm) -> None:
         """Put an empty database in place, whole or not at all, so that any file there counts.
 
         Raises:
@@ -117,7 +117,7 @@ class Database:
         except OSError as error:
             raise _failed(path, str(error.strerror)) from error
 
-    def _open(self, storage: Storage, form: Form) -> None:
+    def _open(self, storage: Storage, form: FileForm) -> None:
         pragma = self._connection.pragma
         # Before the first access: then no shared memory is made and nobody else gets in.
         pragma("locking_mode", "EXCLUSIVE")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backfill.errors import StateError
-from backfill.journal import tables
+from backfill.journal import schema
 from backfill.journal.database import Database
 from backfill.journal.directory import STATE_FILE, prepared, state_file
 from backfill.journal.lock import JobLock
@@ -41,5 +41,5 @@ def journal_file(directory: Path, *, create: bool) -> Path:
             f"{path}: there is no journal",
             next_step="Check --state-dir, or start the job with: backfill run PIPELINE.",
         )
-    Database.create(path, tables.FORM)
+    Database.create(path, schema.FORM)
     return path

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from backfill.journal import tables
+from backfill.journal import schema
 from backfill.journal.database import Database, Row, corrupt
+from backfill.journal.part_state import PartState
 from backfill.journal.ranges import Range, Ranges
-from backfill.journal.state import PartState
 from backfill.journal.values import Counts, Part
 from backfill.rows import Position
 
@@ -45,16 +45,16 @@ def save_part(database: Database, state: PartState) -> None:
     """
     state.check_balance()
     part, changes = state.part.id, state.ranges.take_changes()
-    database.put(tables.PUT_PART, [_part_row(state)])
+    database.put(schema.PUT_PART, [_part_row(state)])
     gone = [(part, start) for start, stop in changes.items() if stop is None]
     kept = [(part, start, stop) for start, stop in changes.items() if stop is not None]
-    database.run(tables.DELETE_SETTLED, gone)
-    database.put(tables.PUT_SETTLED, kept)
+    database.run(schema.DELETE_SETTLED, gone)
+    database.put(schema.PUT_SETTLED, kept)
 
 
 def delete_part(database: Database, part: int) -> None:
     """Remove a part, its ranges and its rejections."""
-    for statement in tables.DELETE_PART:
+    for statement in schema.DELETE_PART:
         database.run(statement, [(part,)])
 
 

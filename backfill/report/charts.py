@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from backfill.report.course import PAUSES, Course
 from backfill.report.pace import Bin, bins, offsets
-from backfill.report.plot import Form, Plot, in_every_form, words
+from backfill.report.plot import ChartForm, Plot, in_every_form, words
 from backfill.report.scales import (
     Calendar,
     Tick,
@@ -34,7 +34,7 @@ _SEGMENT_MIN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Piece:
     """One account of the law.
 
     Args:
@@ -69,14 +69,14 @@ class Days:
         return max(map(max, self.by_name.values())) + self.together - 1
 
 
-def balance(rows_read: int, parts: Sequence[Part]) -> Markup:
+def balance(rows_read: int, parts: Sequence[Piece]) -> Markup:
     """The law as two bars of the same length: what was read, and what became of it."""
     said = " + ".join(f"{part.rows:,} {part.name}" for part in parts)
     label = f"{rows_read:,} rows read = {said}"
     return in_every_form(label, 104, lambda form: _balance(form, rows_read, parts))
 
 
-def _balance(form: Form, rows_read: int, parts: Sequence[Part]) -> list[Markup]:
+def _balance(form: ChartForm, rows_read: int, parts: Sequence[Piece]) -> list[Markup]:
     width, shown = float(form.width), [part for part in parts if part.rows]
     widths = _widths([part.rows for part in shown], width, _SEGMENT_MIN)
     drawn = [
@@ -124,7 +124,7 @@ def latency(course: Course) -> Markup:
     return in_every_form(label, 190, lambda form: _latency(form, course))
 
 
-def _speed(form: Form, course: Course) -> list[Markup]:
+def _speed(form: ChartForm, course: Course) -> list[Markup]:
     found = bins(course, form.pieces)
     plot = Plot(form, 30, 210, found[-1].until_s)
     up = ticks(max(each.rows_per_second for each in found), 4, whole=True)
@@ -146,7 +146,7 @@ def _speed(form: Form, course: Course) -> list[Markup]:
     return plot.drawn
 
 
-def _latency(form: Form, course: Course) -> list[Markup]:
+def _latency(form: ChartForm, course: Course) -> list[Markup]:
     found = bins(course, form.pieces)
     plot = Plot(form, 30, 160, found[-1].until_s)
     known = [each for each in found if each.latency_s is not None]
@@ -196,7 +196,7 @@ def in_pieces(days: Days, count: int) -> tuple[Calendar, dict[int, Counter[str]]
     return parts, dict(zip(starts, pieces, strict=True))
 
 
-def _history(form: Form, days: Days) -> list[Markup]:
+def _history(form: ChartForm, days: Days) -> list[Markup]:
     parts, pieces = in_pieces(days, form.pieces)
     first, last = min(pieces), parts.after(max(pieces))
     plot = Plot(form, 30, 246, last - first)

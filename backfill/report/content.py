@@ -9,7 +9,7 @@ from backfill.report.summary import Summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class ShownCall:
     """One run or retry of the job.
 
     Args:
@@ -36,7 +36,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ShownExample:
     """One rejected row.
 
     Args:
@@ -70,11 +70,11 @@ class RejectedFor:
     code: str
     sentence: str
     rows: int
-    examples: Sequence[Example]
+    examples: Sequence[ShownExample]
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class ShownTimestamps:
     """How one column of moments was read.
 
     Args:
@@ -106,7 +106,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ShownSettings:
     """Settings that belong together: a title, and each with its value as text."""
 
     title: str
@@ -143,12 +143,12 @@ class Content:
     next_step: str
     next_command: str
     rejected_file: str
-    calls: Sequence[Call]
+    calls: Sequence[ShownCall]
     course: Course
     history: History
     rejected: Sequence[RejectedFor]
-    moments: Sequence[Moments]
-    settings: Sequence[Settings]
+    moments: Sequence[ShownTimestamps]
+    settings: Sequence[ShownSettings]
     versions: Mapping[str, str]
     made_at: str
     redact: str

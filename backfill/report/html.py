@@ -18,7 +18,7 @@ from backfill.files import write_atomically
 from backfill.report.content import Content
 from backfill.report.course import Course
 from backfill.report.summary import Summary, duration, size
-from backfill.report.tables import counted, titled
+from backfill.report.text_tables import counted, titled
 
 REPORT_FILE = "report.html"
 
@@ -53,7 +53,7 @@ _COURSE_MIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Headline:
     """How it ended, at a glance.
 
     Args:
@@ -106,14 +106,14 @@ def render(content: Content) -> bytes:
     return page.encode("utf-8", "replace")  # the name of a file need not be text
 
 
-def outcome_of(content: Content) -> Outcome:
+def outcome_of(content: Content) -> Headline:
     """What happened, in a word and in one sentence."""
     summary = content.summary
     tone, word = _verdict(content)
     total = counted(summary.rows_read, "row")
     place = content.destination
     if not summary.delivered:
-        return Outcome(tone, word, f"Nothing has been delivered to {place} yet")
+        return Headline(tone, word, f"Nothing has been delivered to {place} yet")
     if summary.delivered == summary.rows_read:
         done = f"All {total} were delivered to {place}"
     else:
@@ -121,7 +121,7 @@ def outcome_of(content: Content) -> Outcome:
     sentence = f"{done} in {duration(summary.seconds)}"
     if content.calls and (runs := content.calls[-1].number) > 1:
         sentence += f", over {runs} runs"
-    return Outcome(tone, word, sentence, _others(summary))
+    return Headline(tone, word, sentence, _others(summary))
 
 
 def _verdict(content: Content) -> tuple[str, str]:
@@ -187,7 +187,7 @@ def _named(content: Content) -> dict[str, Any]:
         "by_kind": by_kind,
         "titles": titled([each.kind for each in summary.sources]),
         "accounts": ACCOUNTS,
-        "parts": [charts.Part(name, getattr(summary, name)) for name in ACCOUNTS],
+        "parts": [charts.Piece(name, getattr(summary, name)) for name in ACCOUNTS],
         "curve": curve,
         "latency": curve and any(each.latency_s for each in content.course.steps),
         "shares": _latencies(content.course),

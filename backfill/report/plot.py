@@ -10,7 +10,7 @@ from backfill.report.svg import drawing, element
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ChartForm:
     """How large a drawing is, in pixels.
 
     Args:
@@ -33,7 +33,7 @@ class Form:
         return self.width - 12
 
 
-FORMS = (Form("wide", 1000, 58, 190, 9), Form("narrow", 340, 46, 46, 4))
+FORMS = (ChartForm("wide", 1000, 58, 190, 9), ChartForm("narrow", 340, 46, 46, 4))
 
 
 class Plot:
@@ -46,7 +46,7 @@ class Plot:
         last: What stands at its right end, in the axis's own units; 0 stands at the left.
     """
 
-    def __init__(self, form: Form, top: int, bottom: int, last: float) -> None:
+    def __init__(self, form: ChartForm, top: int, bottom: int, last: float) -> None:
         self.drawn: list[Markup] = []
         self.last = last
         self._form, self._top, self._bottom = form, top, bottom
@@ -101,7 +101,7 @@ class Plot:
         self.drawn.append(words(x + 4, self._top - 10, label, "unit"))
 
 
-def in_every_form(label: str, height: int, draw: Callable[[Form], list[Markup]]) -> Markup:
+def in_every_form(label: str, height: int, draw: Callable[[ChartForm], list[Markup]]) -> Markup:
     """The same drawing in every form; the style sheet shows one of them."""
     return Markup("").join(
         drawing(form.width, height, label, *draw(form), class_=f"chart {form.name}")

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
-from backfill.reasons import SENTENCES
-from backfill.report.tables import WIDTH, counted, table, titled, wrapped
+from backfill.report.text_tables import WIDTH, counted, table, titled, wrapped
+from backfill.rows import SENTENCES
 
 SUMMARY_FILE = "summary.json"
 

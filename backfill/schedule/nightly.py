@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from backfill.errors import UsageError
 from backfill.job import folder_of
-from backfill.pipeline import Pipeline
+from backfill.pipeline.file import Pipeline
 
 Form = Literal["cron", "systemd", "kubernetes"]
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -13,11 +13,7 @@ import pyarrow as pa
 
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Reason, Rejection, Rows, Values
-from backfill.sources.cells import parted, read_header
-from backfill.sources.framing import Frame, frames
-from backfill.sources.interface import CHUNK_ROWS_MAX, Kind
-from backfill.sources.partitions import added, extended
-from backfill.sources.shapes import (
+from backfill.sources.bad_rows import (
     INVALID_UTF8,
     NUL_BYTE,
     TOO_FEW_FIELDS,
@@ -25,7 +21,11 @@ from backfill.sources.shapes import (
     reason,
     rejection,
 )
-from backfill.sources.text import TextFile
+from backfill.sources.csv_cells import parted, read_header
+from backfill.sources.framing import Frame, frames
+from backfill.sources.interface import CHUNK_ROWS_MAX, Kind
+from backfill.sources.partitions import added, extended
+from backfill.sources.text_file import TextFile
 
 
 @dataclass(frozen=True, slots=True)

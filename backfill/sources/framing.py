@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backfill.rows import Position, Rows
-from backfill.sources.shapes import (
+from backfill.sources.bad_rows import (
     QUOTE_OUT_OF_PLACE,
     QUOTED_BYTES_MAX,
     RAW_BYTES_MAX,

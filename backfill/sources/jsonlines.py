@@ -12,11 +12,11 @@ import orjson
 import pyarrow as pa
 
 from backfill.rows import START, Chunk, Position, Reason, Rejection, Values
+from backfill.sources.bad_rows import ROW_BYTES_MAX, ROW_TOO_LONG, reason, rejection
 from backfill.sources.interface import CHUNK_ROWS_MAX, Kind
-from backfill.sources.objects import fragments
+from backfill.sources.json_objects import fragments
 from backfill.sources.partitions import added
-from backfill.sources.shapes import ROW_BYTES_MAX, ROW_TOO_LONG, reason, rejection
-from backfill.sources.text import TextFile
+from backfill.sources.text_file import TextFile
 
 _CELLS_MAX = 2_000_000
 _CHUNK_BLOCKS = 4

@@ -9,7 +9,7 @@ from backfill.sources.delimited import DelimitedSource
 from backfill.sources.interface import Source
 from backfill.sources.jsonlines import JsonLinesSource
 from backfill.sources.parquet import ParquetSource
-from backfill.sources.text import BLOCK_BYTES, TextFile
+from backfill.sources.text_file import BLOCK_BYTES, TextFile
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _COMPRESSED = {".gz", ".zst"}

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Values
-from backfill.sources.files import Version
 from backfill.sources.interface import CHUNK_BYTES_MAX, CHUNK_ROWS_MAX, Kind
 from backfill.sources.partitions import added, extended
+from backfill.sources.source_files import Version
 
 _MAGIC = b"PAR1"
 _MAGIC_ENCRYPTED = b"PARE"

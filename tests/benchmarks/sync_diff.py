@@ -20,14 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backfill.inputs import bind, open_inputs
 from backfill.job import Job, folder_of, plan_of
 from backfill.journal import Journal, Settlement
-from backfill.pipeline import Pipeline
-from backfill.syncing import memory
-from backfill.syncing.differences import compare
-from backfill.syncing.snapshot import SNAPSHOT_FILE
-from backfill.syncing.versions import take_up
+from backfill.pipeline.file import Pipeline
+from backfill.sources.inputs import bind, open_inputs
+from backfill.sync import catch_up
+from backfill.sync.differences import compare
+from backfill.sync.file_versions import take_up
+from backfill.sync.snapshot import SNAPSHOT_FILE
 
 PIPELINE = """
 name = "diff"
@@ -91,10 +91,10 @@ def one_night(folder: Path, night: int) -> None:
         plan = plan_of(job, now_s=0, progress=lambda _: None)
         planned_s = time.monotonic()
         if night == 1:
-            memory.begin(job, plan, diff=False)
+            catch_up.begin(job, plan, diff=False)
             ((part, rows),) = plan.found.rows.items()
             journal.settle(Settlement(part, [(1, rows + 1)], delivered=rows))
-            memory.catch_up(journal, pipeline, state)
+            catch_up.catch_up(journal, pipeline, state)
         else:
             print(dict(compare(job, plan, {}).statuses))
         ended_s = time.monotonic()

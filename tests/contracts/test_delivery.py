@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.delivery.credentials import Credentials
-from backfill.delivery.interface import Delivery
 from backfill.delivery.meter import NO_ANSWER
+from backfill.delivery.outcome import Delivery
 from backfill.delivery.track_api import Timeouts
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.delivery.turns import Time
+from backfill.encoding.identity import in_path
 from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
-from backfill.identity import in_path
 from tests.support.deliveries import KEY_LOOK_UP, batch_of, single
 from tests.support.servers import (
     Received,

@@ -134,11 +134,11 @@ ASKING = """
 import sys
 from backfill.cli.progress import view_for
 from backfill.cli.session import Question
-from backfill.pipeline import Pipeline
-from backfill.planning.plans import Plan
-from backfill.planning.first_pass import Finding
-from backfill.conduct import Options
-from backfill.planning.tally import SourcePlan
+from backfill.pipeline.file import Pipeline
+from backfill.plan.plan import Plan
+from backfill.plan.first_pass import Finding
+from backfill.engine.options import Options
+from backfill.plan.source_stats import SourcePlan
 
 pipeline = Pipeline.load(sys.argv[1])
 question = Question(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")

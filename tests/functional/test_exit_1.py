@@ -7,12 +7,12 @@ from tests.support.jobs import job
 
 BROKEN = """
 import sys
-import backfill.check
+import backfill.commands.check
 
 def broken(pipeline):
     raise RuntimeError("somebody@example.com")
 
-backfill.check.open_inputs = broken
+backfill.commands.check.open_inputs = broken
 sys.argv = ["backfill", *sys.argv[1:]]
 from backfill.__main__ import main
 sys.exit(main())

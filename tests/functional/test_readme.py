@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill import Pipeline
+from backfill.pipeline.unattended import Notify, Sync
 from backfill.sandbox import running
-from backfill.settings.unattended import Notify, Sync
 from tests.support.accounts import accounted
 from tests.support.workspaces import Workspace
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backfill.reasons import SENTENCES
+from backfill.rows import SENTENCES
 from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people, rejected
 from tests.support.programs import until
 

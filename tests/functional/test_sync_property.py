@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backfill.conduct import Options
+from backfill.commands.sync import sync
+from backfill.engine.options import Options
 from backfill.errors import BackfillError
-from backfill.pipeline import Pipeline
-from backfill.sync import sync
+from backfill.pipeline.file import Pipeline
 from tests.support.workspaces import Workspace, workspace
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))

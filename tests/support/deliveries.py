@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from backfill.batches import Batch, Segment
-from backfill.operations import Operations
+from backfill.operations.batches import Batch, Segment
+from backfill.operations.encode import Operations
 
 T = TypeVar("T")
 KEY_LOOK_UP = "/api/v1/accounts/region"

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backfill.inputs import open_inputs
 from backfill.job import Job, folder_of, go_by, plan_of
 from backfill.journal import Journal, Settlement
-from backfill.pipeline import Pipeline
-from backfill.planning.plans import Plan
+from backfill.pipeline.file import Pipeline
+from backfill.plan.plan import Plan
 from backfill.rows import Rejection
-from backfill.syncing import memory, nights
-from backfill.syncing.versions import take_up
+from backfill.sources.inputs import open_inputs
+from backfill.sync import catch_up, nights
+from backfill.sync.file_versions import take_up
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Night:
 
     def deliver(self) -> None:
         """Everything that is planned arrives."""
-        memory.begin(self.job, self.plan, diff=False)
+        catch_up.begin(self.job, self.plan, diff=False)
         for part, rows in self.plan.found.rows.items():
             for start, stop in list(self.job.journal.settled(part).gaps(rows + 1)):
                 self.settle(part, start, stop)
-        memory.catch_up(self.job.journal, self.job.pipeline, self.job.folder, done=True)
+        catch_up.catch_up(self.job.journal, self.job.pipeline, self.job.folder, done=True)
         nights.note(self.job, self.plan)
 
     def settle(self, part: int, start: int, stop: int) -> None:

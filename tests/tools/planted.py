@@ -34,16 +34,16 @@ _CHANGED = "functional/test_changed_sources.py"
 _ENDS = "functional/test_exit_codes.py"
 _BOUNDS = "functional/test_bounds.py"
 _SOCKETS = "contracts/test_delivery.py"
-_TRACK = "unit/test_delivery_track_delivery.py"
-_VERDICTS = "unit/test_delivery_verdicts.py"
-_RETRYING = "unit/test_delivery_retrying.py"
-_PACING = "unit/test_delivery_pacing.py"
-_DATABASE = "unit/test_journal_database.py"
+_TRACK = "unit/delivery/test_track_delivery.py"
+_VERDICTS = "unit/delivery/test_verdicts.py"
+_RETRYING = "unit/delivery/test_retrying.py"
+_PACING = "unit/delivery/test_pacing.py"
+_DATABASE = "unit/journal/test_database.py"
 
 BUGS = (
     Bug(
         "rows are settled before they are answered",
-        "sender.py",
+        "engine/send.py",
         (
             (
                 "outcome = await self._delivery.deliver(batch)\n",
@@ -58,7 +58,7 @@ BUGS = (
     ),
     _bug(
         "a position is committed before its rejections",
-        "journal/sqlite.py",
+        "journal/journal.py",
         "        if settlement.rejections:\n",
         "        if settlement.rejections:\n            self.commit()\n",
         "functional/test_power_cuts.py::test_a_power_cut_loses_no_commit",
@@ -68,50 +68,50 @@ BUGS = (
         "journal/ranges.py",
         "if start == self.low:",
         "if start >= self.low:",
-        "unit/test_journal_ranges.py",
+        "unit/journal/test_ranges.py",
     ),
     _bug(
         "reading goes on behind rows that are not settled",
-        "journal/state.py",
+        "journal/part_state.py",
         'reached = bisect_right(self.positions, self.ranges.low, key=attrgetter("row"))',
         "reached = len(self.positions)",
         "contracts/test_journal.py",
     ),
     _bug(
         "a file is known by its name, whatever it holds",
-        "inputs.py",
+        "sources/inputs.py",
         "part.digest == each.fingerprint.digest",
         "part.path == each.name",
         f"{_CHANGED}::test_a_changed_source_stops_the_job",
     ),
     _bug(
         "event ids are random",
-        "identity.py",
+        "encoding/identity.py",
         "hashed.update(each)",
         'hashed.update(each + __import__("os").urandom(9))',
-        "unit/test_identity.py",
+        "unit/encoding/test_identity.py",
         _IDS,
     ),
     _bug(
         "event ids depend on the file's name",
-        "sending.py",
+        "engine/prepare.py",
         "self._pipeline.namespace, subjects, occurrences",
         "self._pipeline.namespace + staged.place.name, subjects, occurrences",
         _IDS,
     ),
     _bug(
         "identical rows are told apart by where they stand",
-        "sending.py",
-        'np.where(marked["kind"] == Mark.OCCURRENCE, marked["value"], 0)',
-        'np.where(marked["kind"] == Mark.OCCURRENCE, subjects.rows, 0)',
+        "engine/prepare.py",
+        'np.where(marked["kind"] == RowDecision.OCCURRENCE, marked["value"], 0)',
+        'np.where(marked["kind"] == RowDecision.OCCURRENCE, subjects.rows, 0)',
         _IDS,
     ),
     _bug(
         "e-mails in other letters are other people",
-        "identity.py",
+        "encoding/identity.py",
         'pc.utf8_lower(person) if identifier_type == "email" else person',
         "person",
-        "unit/test_identity.py",
+        "unit/encoding/test_identity.py",
     ),
     _bug(
         "207 is taken for success",
@@ -206,7 +206,7 @@ BUGS = (
     ),
     _bug(
         "each process has the whole rate",
-        "runs.py",
+        "engine/run.py",
         "            delivery.share(",
         "            print(",
         "functional/test_shared_rate.py",
@@ -216,37 +216,40 @@ BUGS = (
         "delivery/sharing.py",
         "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
-        "unit/test_delivery_sharing.py",
+        "unit/delivery/test_sharing.py",
     ),
     Bug(
         "each row of a person is sent by itself",
-        "sending.py",
+        "engine/prepare.py",
         (
-            ("members = kinds == Mark.MERGED\n        for", "members = kinds == -1\n        for"),
-            ("Mark.UNKNOWN_PERSON, Mark.MERGED)", "Mark.UNKNOWN_PERSON)"),
+            (
+                "members = kinds == RowDecision.MERGED\n        for",
+                "members = kinds == -1\n        for",
+            ),
+            ("RowDecision.UNKNOWN_PERSON, RowDecision.MERGED)", "RowDecision.UNKNOWN_PERSON)"),
         ),
         (_WHOLE,),
     ),
     _bug(
         "a merged row does not wait for the one that carries it",
-        "sending.py",
+        "engine/prepare.py",
         "return bool(self.journal.settled(part).contains(np.array([row]))[0])",
         "return bool(part + row)",
         f"{_BOUNDS}::test_the_rows_of_a_person_share_their_fate",
     ),
     _bug(
         "events are sent while customers are under way",
-        "sender.py",
+        "engine/send.py",
         "        if self._under_way:\n            await asyncio.wait(self._under_way)\n",
         "",
         _BOUNDS,
     ),
     _bug(
         "identify is stamped with a moment of the past",
-        "operations.py",
+        "operations/encode.py",
         'person, \',"type":"person"},\']\n    if isinstance(source, EventsSource)',
         'person, \',"timestamp":1,"type":"person"},\']\n    if isinstance(source, EventsSource)',
-        "unit/test_operations.py",
+        "unit/operations/test_encode.py",
     ),
     _bug(
         "the journal is not forced to the disk",
@@ -264,21 +267,21 @@ BUGS = (
     ),
     _bug(
         "a plan is put in place before it is on the disk",
-        "planning/plans.py",
+        "plan/plan.py",
         "        make_lasting(made_in)\n",
         "",
         "functional/test_secrets.py",
     ),
     _bug(
         "what is under way has no bound",
-        "sender.py",
+        "engine/send.py",
         "        await self._places.enter()\n",
         "",
         _BOUNDS,
     ),
     _bug(
         "what waits for its turn is sent after Ctrl-C",
-        "sender.py",
+        "engine/send.py",
         "        self._delivery.stop(why)\n",
         "",
         "functional/test_stopping.py::test_what_was_not_sent_before_a_signal_stays",
@@ -292,39 +295,39 @@ BUGS = (
     ),
     _bug(
         "rows are sent before the journal has granted it",
-        "sender.py",
+        "engine/send.py",
         "        if not granted:\n            self._commit()\n",
         "",
         _BOUNDS,
     ),
     _bug(
         "digits are taken for numbers",
-        "sources/cells.py",
+        "sources/csv_cells.py",
         "            column_types=dict.fromkeys(header, pa.string()),\n",
         "",
-        "unit/test_sources_delimited.py::test_text_is_never_taken_for_a_number",
+        "unit/sources/test_delimited.py::test_text_is_never_taken_for_a_number",
     ),
     _bug(
         "infinity is written into JSON",
-        "encoding/values.py",
+        "encoding/json_text.py",
         "finite = pc.is_finite(column)",
         "finite = pc.is_valid(column)",
-        "unit/test_encoding_values.py",
-        "unit/test_encoding_cells.py",
+        "unit/encoding/test_json_text.py",
+        "unit/encoding/test_cell_json.py",
     ),
     _bug(
         "formulas reach the report",
-        "report/cells.py",
+        "rejected/safe_cells.py",
         r"""return _DANGEROUS.sub(r"\1'\2", cell_text(value).translate(_PICTURES))""",
         "return cell_text(value).translate(_PICTURES)",
-        "unit/test_report_rejected.py",
+        "unit/rejected/test_writer.py",
     ),
     _bug(
         "two processes run one job",
         "journal/lock.py",
         "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "        pass\n",
-        "unit/test_journal_lock.py::test_the_second_process_is_told_who_the_first_is",
+        "unit/journal/test_lock.py::test_the_second_process_is_told_who_the_first_is",
     ),
     _bug(
         "a state that is replaced meanwhile goes unnoticed",
@@ -342,29 +345,29 @@ BUGS = (
     ),
     _bug(
         "dates are read as the first rows show, whatever the others say",
-        "planning/first_pass.py",
+        "plan/first_pass.py",
         "if proof.readings() == readings:",
         "if proof.readings():",
-        "unit/test_planning_proof.py::test_all_rows_have_the_last_word_over_the_first",
+        "unit/plan/test_proof.py::test_all_rows_have_the_last_word_over_the_first",
     ),
     _bug(
         "events that may repeat are let through",
-        "planning/sieve.py",
+        "plan/duplicate_filter.py",
         'repeating(some["hash"])',
         'some["row"] == 0',
-        "unit/test_planning_sieve.py",
-        "unit/test_planning_plans.py",
+        "unit/plan/test_duplicate_filter.py",
+        "unit/plan/test_plan.py",
     ),
     _bug(
         "a transform may change its mind",
-        "sending.py",
+        "engine/prepare.py",
         "if planned is not None and planned != digest_of(staged.judged.subjects):",
         "if planned == staged:",
         f"{_ENDS}::test_2_for_a_transform_that_changes_its_mind",
     ),
     _bug(
         "the key is written into the journal",
-        "runs.py",
+        "engine/run.py",
         'journal.meta["url"] = url\n',
         'journal.meta["url"] = url + credentials.basic()\n',
         "functional/test_exit_codes.py::test_75_for_a_service_that_never_accepts",
@@ -374,6 +377,6 @@ BUGS = (
         "delivery/credentials.py",
         "api_key: str = field(repr=False)",
         "api_key: str",
-        "unit/test_delivery_credentials.py",
+        "unit/delivery/test_credentials.py",
     ),
 )

@@ -16,8 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from backfill import Pipeline  # noqa: E402 - the tests are not installed
-from backfill.runs import Options, run  # noqa: E402
+from backfill import (  # noqa: E402
+    Options,
+    Pipeline,
+    run,
+)
 from tests.support.workspaces import Workspace, workspace  # noqa: E402
 from tests.support.worlds import invent  # noqa: E402
 

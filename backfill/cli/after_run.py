@@ -1,0 +1,125 @@
+"""What a sending command leaves to those who did not watch: history, notification, figures."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from backfill.cli.exits import known
+from backfill.engine.clock import Clock
+from backfill.engine.options import Options
+from backfill.errors import StateError
+from backfill.job import folder_of
+from backfill.journal.directory import prepared
+from backfill.notify.call_history import (
+    HISTORY_FOLDER,
+    Call,
+    before,
+    moment_text,
+    read_history,
+    write_call,
+)
+from backfill.notify.metrics import write_metrics
+from backfill.notify.notifying import SENT, notify
+from backfill.pipeline.file import Pipeline
+from backfill.report.process import this_process
+from backfill.report.summary import Summary
+
+Done = Callable[[Summary], None]
+
+
+@contextmanager
+def remembered(
+    pipeline: Pipeline, options: Options, command: str, metrics_file: Path | None
+) -> Iterator[Done]:
+    """Tell of a call however it ends; nothing that fails here changes how it ends.
+
+    Args:
+        pipeline: The settings.
+        options: How the call is done.
+        command: What it does: run, retry or sync.
+        metrics_file: Where figures for Prometheus are written.
+
+    Yields:
+        A function to be told the summary of a call that ran to its end.
+    """
+    aftermath = _Aftermath(pipeline, options, command, metrics_file)
+    summaries: list[Summary] = []
+    try:
+        yield summaries.append
+    except BaseException as error:
+        why = known(error)
+        aftermath.end(why.exit_code, why.summary, (why.what, why.next_step))
+        raise
+    for summary in summaries:
+        aftermath.end(summary.exit, summary)
+
+
+class _Aftermath:
+    def __init__(
+        self, pipeline: Pipeline, options: Options, command: str, metrics_file: Path | None
+    ) -> None:
+        self._pipeline = pipeline
+        self._env = options.env
+        self._folder = folder_of(pipeline, options.state_dir) / HISTORY_FOLDER
+        self._metrics_file = metrics_file
+        self._clock = Clock()
+        started_at = moment_text(self._clock.unix_s())
+        self._call = Call(command=command, started_at=started_at, **this_process())
+        self._before = self._last()
+        self._write()
+
+    def end(self, code: int, summary: Summary | None, stopped: tuple[str, ...] = ()) -> None:
+        """Write down how it ended, and tell."""
+        self._before = self._last()
+        self._call = replace(
+            self._call,
+            finished_at=moment_text(self._clock.unix_s()),
+            exit=int(code),
+            stopped=stopped,
+            summary=summary.as_dict() if summary else None,
+        )
+        self._write()
+        self._notify()
+        self._write_metrics()
+
+    def _notify(self) -> None:
+        notified = notify(self._pipeline, self._call, self._before, self._env)
+        if notified:
+            self._call = replace(self._call, notified=notified)
+            self._write()
+        if notified not in ("", SENT):
+            _say(f"the notification was not sent: {notified}")
+
+    def _write_metrics(self) -> None:
+        if self._metrics_file is None:
+            return
+        try:
+            write_metrics(self._metrics_file, self._pipeline.name, self._call)
+        except OSError as failure:
+            _say(f"{self._metrics_file}: the figures were not written: {failure.strerror}")
+
+    def _last(self) -> Call | None:
+        try:
+            return before(read_history(self._folder), self._call)
+        except StateError as failure:
+            _say(f"{failure.what}; {failure.next_step}")
+            return None
+
+    def _write(self) -> None:
+        succeeded_at = self._before.succeeded_at if self._before else ""
+        if self._call.succeeded:
+            succeeded_at = self._call.finished_at
+        self._call = replace(self._call, succeeded_at=succeeded_at)
+        try:
+            prepared(self._folder, create=True)
+            write_call(self._folder, self._call, keep=self._pipeline.keep_runs)
+        except StateError:
+            return  # the call itself says so
+        except OSError as failure:
+            _say(f"{self._folder}: the history was not written: {failure.strerror}")
+
+
+def _say(sentence: str) -> None:
+    print(f"note: {sentence}", file=sys.stderr, flush=True)

@@ -1,0 +1,148 @@
+"""`backfill init`: look at files that nobody has described, and write a pipeline file."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backfill.cli.exits import Ending, command, shown
+from backfill.cli.options import OutputOptions, flat
+from backfill.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
+    from backfill.scaffold import FileProfile, Proposal, Question
+
+PIPELINE_FILE = Path("pipeline.toml")
+
+
+@flat
+def init(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="CSV, JSON Lines or Parquet, or folders of them."),
+    ],
+    showing: OutputOptions,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The file to write.")
+    ] = PIPELINE_FILE,
+    timezone: Annotated[
+        str | None,
+        typer.Option(metavar="ZONE", help="The zone of clocks that carry none: Europe/Berlin."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Ask nothing: what nothing proves stays to be decided.")
+    ] = False,
+) -> Ending:
+    """Look at files, and write a pipeline file after them."""
+    from backfill.scaffold import nobody, pipeline_text, propose
+
+    _refuse_existing(output)
+    _check_zone(timezone)
+    looks = _look(files, output, quiet=showing.quiet)
+    here = sys.stdin.isatty() and sys.stderr.isatty()
+    proposals = propose(looks, timezone, _asked if here and not yes else nobody)
+    rows = sum(each.rows for each in looks)
+    with output.open("x", encoding="utf-8") as file:  # it may have come to be meanwhile
+        file.write(pipeline_text(proposals, rows, output))
+    return _ending(output, proposals, rows)
+
+
+def _look(files: Sequence[Path], output: Path, *, quiet: bool) -> list["FileProfile"]:
+    from backfill.cli.progress import view_for
+    from backfill.commands.watch import Watch
+    from backfill.engine.clock import Clock
+    from backfill.scaffold import look_at
+
+    watch = Watch(view_for(quiet=quiet), Clock().now_s, lambda *_: True)
+    try:
+        return look_at(files, output.parent, watch.planning)
+    finally:
+        watch.ended()
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise UsageError(
+            f"{shown(output)}: is there already, and is not overwritten",
+            next_step="name another file with -o FILE, or move this one away",
+        )
+    if not output.parent.is_dir():
+        raise UsageError(
+            f"{shown(output.parent)}: no such folder", next_step="make it, or name another with -o"
+        )
+
+
+def _check_zone(timezone: str | None) -> None:
+    from backfill.scaffold import zone
+
+    if timezone is None:
+        return
+    try:
+        zone(timezone)
+    except ValueError as error:
+        raise UsageError(f"--timezone: {error}", next_step="give one of these names") from None
+
+
+def _asked(question: "Question") -> str:
+    """A person's answer; an empty one is the default."""
+    from backfill.cli.paragraphs import wrapped
+    from backfill.cli.session import input_from_person
+
+    answers = " | ".join(question.choices)
+    default = f"[{question.default}] " if question.default else "[Enter leaves it open] "
+    typer.echo("\n".join(wrapped("", question.text)), err=True)
+    while True:
+        line = input_from_person(f"  {answers}{' ' if answers else ''}{default}")
+        if not line:
+            raise KeyboardInterrupt  # the end of what a person has to say
+        answer = line.strip() or question.default
+        complaint = _complaint(question, answer)
+        if not complaint:
+            return answer
+        typer.echo("\n".join(wrapped("  ", complaint)), err=True)
+
+
+def _complaint(question: "Question", answer: str) -> str:
+    """Why an answer cannot be taken; empty: it can."""
+    if answer and question.choices and answer not in question.choices:
+        return f"one of: {', '.join(question.choices)}"
+    try:
+        question.check(answer)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _ending(output: Path, proposals: "Sequence[Proposal]", rows: int) -> Ending:
+    import orjson
+
+    from backfill.cli.paragraphs import wrapped
+    from backfill.report.text_tables import counted
+    from backfill.scaffold import in_one_line, open_keys
+
+    still_open = open_keys(proposals)
+    check = command("check", output)
+    said = f"{shown(output)}: what {counted(rows, 'row')} say, each line with its evidence"
+    lines = [*wrapped("", said), ""]
+    for each in proposals:
+        lines += wrapped("  ", ", ".join(each.files))
+        for remark in each.remarks:
+            lines += wrapped("    ", in_one_line(remark))
+    result = {
+        "exit": ExitCode.DELIVERED,
+        "pipeline": str(output),
+        "rows_read": rows,
+        "open": still_open,
+        "sources": [
+            {"kind": each.kind, "files": each.files, "remarks": each.remarks} for each in proposals
+        ],
+    }
+    keys = ", ".join(still_open)
+    return Ending(
+        ExitCode.DELIVERED,
+        f"decide {keys} in {shown(output)}; then: {check}" if still_open else check,
+        "\n".join(lines) + "\n",
+        orjson.dumps(result),
+    )

@@ -1,0 +1,1 @@
+"""The Track API by hand, one call at a time."""

@@ -1,0 +1,173 @@
+"""Looking without sending: `check` judges every row, `plan` says what a run would do."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import merge
+from itertools import chain
+from pathlib import Path
+
+from backfill.commands.progress_lines import Say, watch_saying
+from backfill.engine.clock import Clock
+from backfill.engine.options import Observer, Options, Silent, Stop
+from backfill.engine.rejected_rows import unwritten
+from backfill.errors import ExitCode, SourceChangedError
+from backfill.job import PLAN_FOLDER, Job, find_plan, folder_of
+from backfill.journal import Journal
+from backfill.pipeline.file import Pipeline
+from backfill.plan.first_pass import REJECTIONS_FILES
+from backfill.plan.guards import Guard, refusals
+from backfill.plan.plan import Plan
+from backfill.plan.previous_plan import PreviousPlan, remember
+from backfill.plan.progress import OnProgress, Progress
+from backfill.plan.rejection_log import read_rejections
+from backfill.rejected.writer import RejectedRow, write_rejected
+from backfill.rows import Rejection
+from backfill.sources.inputs import Input, bind, columns_of, open_inputs
+
+EXAMPLES_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would do.
+
+    Args:
+        plan: What was found.
+        guards: Why it would not send, in order of harm; empty: it would.
+        rejected_file: Where the rejected rows are; None if there are none.
+        examples: Some rejected rows for each reason, as file and row.
+        former: The figures of the plan before this one.
+    """
+
+    plan: Plan
+    guards: list[Guard]
+    rejected_file: Path | None
+    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    former: PreviousPlan | None = None
+
+    @property
+    def exit(self) -> ExitCode:
+        """Whether any row is rejected. Guards refuse sending only."""
+        return ExitCode.REJECTIONS if self.rejected_file else ExitCode.DELIVERED
+
+
+def plan(
+    pipeline: Pipeline,
+    options: Options | None = None,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+    *,
+    progress: Say | None = None,
+) -> Planned:
+    """Look at every row, send nothing, and write the rejected rows.
+
+    Args:
+        pipeline: The settings.
+        options: `state_dir` and `limit` count.
+        observer: Is told how it goes on, and when it has ended.
+        stop: Asks it to stop.
+        progress: Shows a line now and then, such as `print`, where no observer does.
+
+    Raises:
+        UsageError: A file, a column or a transform cannot be used.
+        SourceChangedError: A file changed while it was read.
+        StateError: Another process works on the job, or its state cannot be used.
+        BackfillError: What `stop` was asked with.
+    """
+    watching = observer or (watch_saying(progress) if progress else Silent())
+    stop = stop or Stop()
+
+    def looked(more: Progress) -> None:
+        stop.check()
+        watching.planning(more)
+
+    try:
+        return _planned(pipeline, options or Options(), looked)
+    finally:
+        watching.ended()
+
+
+def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Planned:
+    now_s = Clock().unix_s()
+    folder = folder_of(pipeline, options.state_dir)
+    inputs = open_inputs(pipeline)
+    with Journal.open(folder) as journal:
+        inputs = _numbered(inputs, journal)
+        job = Job(pipeline, inputs, journal, folder, options.limit)
+        made = find_plan(job, now_s=now_s, progress=progress)
+        made_in = folder / PLAN_FOLDER / made.key
+        columns = columns_of(inputs)
+        examples: dict[str, list[str]] = {}
+        try:
+            rejected = write_rejected(
+                folder,
+                lambda: _noted(_rejected(inputs, journal, made_in), examples),
+                columns,
+                chain(*columns.values()),
+            )
+        except OSError as failure:
+            raise unwritten(folder, failure) from failure
+        former = remember(folder, made)
+    return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former)
+
+
+def _numbered(inputs: list[Input], journal: Journal) -> list[Input]:
+    """The files as the job's journal would number them; nothing of it is kept.
+
+    Where they are not those that the job has read from they get new numbers: all of their rows
+    are looked at as if they were new, and a run will refuse them.
+    """
+    try:
+        return bind(inputs, journal, append=True)
+    except SourceChangedError:
+        return [replace(each, part=_taken_up(each, journal)) for each in inputs]
+
+
+def _taken_up(each: Input, journal: Journal) -> int:
+    size, digest = each.fingerprint.size, each.fingerprint.digest
+    return journal.add_part(each.name, source=each.source, size=size, digest=digest).id
+
+
+def _rejected(inputs: list[Input], journal: Journal, made_in: Path) -> Iterator[RejectedRow]:
+    """The rows that the plan rejects, and those that the API refused before, file by file.
+
+    All of them wait on disk in the order of the files and their rows: none has to be held.
+    """
+    spools = [_by_part(read_rejections(made_in / name)) for name in REJECTIONS_FILES]
+    for each in inputs:
+        before = _by_part(journal.rejections(after=(each.part, 0)))
+        last = 0
+        for _, found in merge(*(of(each.part) for of in (*spools, before)), key=_row):
+            if found.row != last:
+                yield RejectedRow(each.part, each.name, found)
+            last = found.row
+
+
+def _by_part(
+    rejections: Iterator[tuple[int, Rejection]],
+) -> Callable[[int], Iterator[tuple[int, Rejection]]]:
+    """Gives the rejections of one part after the other, in the order in which they come."""
+    waiting = next(rejections, None)
+
+    def of(part: int) -> Iterator[tuple[int, Rejection]]:
+        nonlocal waiting
+        while waiting is not None and waiting[0] == part:
+            yield waiting
+            waiting = next(rejections, None)
+
+    return of
+
+
+def _noted(rows: Iterable[RejectedRow], examples: dict[str, list[str]]) -> Iterator[RejectedRow]:
+    """The same rows; the first ones of each reason are noted, once however often this is done."""
+    for row in rows:
+        for code in {reason.code for reason in row.rejection.reasons}:
+            places = examples.setdefault(code, [])
+            place = f"{row.source} row {row.rejection.row}"
+            if len(places) < EXAMPLES_MAX and place not in places:
+                places.append(place)
+        yield row
+
+
+def _row(each: tuple[int, Rejection]) -> int:
+    return each[1].row

@@ -1,0 +1,50 @@
+"""A run as plain lines, without any control character: for logs, pipes and notebooks."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from backfill.commands.watch import Watch
+from backfill.engine.clock import Clock
+from backfill.plan.guards import Guard
+from backfill.plan.plan import Plan
+from backfill.report import progress_figures
+from backfill.report.progress_figures import ProgressFigures
+from backfill.report.text_tables import counted
+
+if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
+    from backfill.sync.differences import Differences
+
+Say = Callable[[str], None]
+"""Shows a line: `print`, or a logger's `info`."""
+
+
+def watch_saying(say: Say) -> Watch:
+    """Observes a run, and says in a line now and then how far it has come."""
+
+    def planned(plan: Plan, guards: list[Guard], left: int, tonight: "Differences | None") -> bool:
+        del guards, left
+        rejected = sum(each.rejected for each in plan.sources)
+        say(f"plan: {counted(plan.rows_read, 'row')} looked at, {rejected:,} rejected")
+        if tonight is not None:
+            say(f"sync: {tonight.text()}")
+        return True
+
+    return Watch(Lines(say), Clock().now_s, planned)
+
+
+class Lines:
+    """A plain line now and then, for logs and pipes."""
+
+    every_s = 10.0
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+
+    def show(self, shown: ProgressFigures, now_s: float) -> None:
+        """Say how far it has come."""
+        self.say(progress_figures.sentence(shown, now_s))
+
+    def end(self, shown: ProgressFigures, now_s: float) -> None:
+        """Say how far it came; how many rows a plan rejects is said with the plan."""
+        if shown.phase == "send":
+            self.say(progress_figures.sentence(shown, now_s))

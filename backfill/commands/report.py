@@ -1,0 +1,32 @@
+"""The report of a job, made again at any time: also after a crash, and for other eyes."""
+
+from pathlib import Path
+
+from backfill.engine.accounting import Account
+from backfill.engine.clock import Clock
+from backfill.job import Job, folder_of
+from backfill.journal import Journal
+from backfill.pipeline.file import Pipeline
+from backfill.report.redaction import Redact
+from backfill.report.summary import Summary
+
+
+def report(
+    pipeline: Pipeline, state_dir: Path | None = None, redact: Redact = "values"
+) -> tuple[Summary, Path]:
+    """Write a job's report from its journal and its plan; no source is read.
+
+    Args:
+        pipeline: The settings.
+        state_dir: Where jobs keep their state; None: `.backfill` beside the pipeline file.
+        redact: What the report leaves out.
+
+    Returns:
+        What became of every row, and where the report is.
+
+    Raises:
+        StateError: There is no such job, it is running, or the report cannot be written.
+    """
+    folder = folder_of(pipeline, state_dir)
+    with Journal.open(folder, create=False) as journal:
+        return Account(pipeline, folder, Clock()).tell(Job(pipeline, (), journal, folder), redact)

@@ -1,0 +1,228 @@
+"""The nightly sync: the same pipeline again, and only what is new or different is sent.
+
+    summary = sync(Pipeline.load("acme.toml"))
+
+What was delivered is remembered person by person (`backfill.sync.catch_up`): whoever differs
+tonight is sent, whoever is as before is skipped, whoever is named no more is kept or deleted.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from os.path import relpath
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from backfill.engine.options import Observer, Options, Stop
+from backfill.engine.run import FullRun, every_row, execute
+from backfill.engine.send import Work
+from backfill.errors import GuardError, UsageError
+from backfill.job import PLAN_FOLDER, Job
+from backfill.journal import Journal, Part
+from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource, Pipeline
+from backfill.plan.cursors import attribute_of
+from backfill.plan.guards import Guard
+from backfill.plan.plan import Plan
+from backfill.report.summary import Summary
+from backfill.report.text_tables import counted
+from backfill.sources import fingerprint, open_source
+from backfill.sources.inputs import Input
+from backfill.sync import catch_up, nights
+from backfill.sync.differences import Differences, changes_of, compare, stored
+from backfill.sync.file_versions import take_up
+
+
+def sync(
+    pipeline: Pipeline,
+    options: Options | None = None,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Summary:
+    """Send what is new or different since the last sync, or since the run before the first.
+
+    Args:
+        pipeline: The settings.
+        options: How it is done; `append` has no meaning here.
+        observer: Is told how it goes on.
+        stop: Asks it to stop.
+
+    Returns:
+        What became of every row of tonight's exports, and of every other file there ever was.
+
+    Raises:
+        BackfillError: What stopped it; as for `backfill.engine.run.run`.
+    """
+    _check_settings(pipeline, options or Options())
+    return execute(_Sync(), pipeline, options, observer, stop)
+
+
+class _Sync(FullRun):
+    """The errand: send what differs from what was delivered."""
+
+    command = "sync"
+    replaces_rows = True
+
+    def bind(self, job: Job, *, append: bool) -> Job:
+        """Tonight's files."""
+        del append
+        taken_up = take_up(job)
+        return replace(taken_up, told=lambda: _told(taken_up))
+
+    def guards(self, job: Job, plan: Plan, now_s: float) -> list[Guard]:
+        """What the plan pass found, and what differs too much from last night."""
+        if _compared(job):
+            begun = catch_up.is_unfinished(job.journal, diff=True)
+            found = stored(job, plan) if begun else compare(job, plan, nights.windows(job))
+            deletes = _deletes(job.pipeline) and not _nameless(job.pipeline, plan)
+            self.tonight = replace(found, deletes=found.vanished if deletes else 0)
+        if catch_up.is_unfinished(job.journal, diff=True):
+            return super().guards(job, plan, now_s)
+        vanished = _too_many_vanished(job.pipeline, plan, self.tonight)
+        return [*vanished, *nights.refusals(job, plan), *super().guards(job, plan, now_s)]
+
+    def work(self, job: Job, plan: Plan, now_s: float) -> Work:
+        """Every new row, people who differ, and at last the deletion of those who vanished."""
+        compared = _compared(job)
+        if not compared or self.tonight is None:
+            return super().work(job, plan, now_s)
+        changes = changes_of(job, plan, compared)
+        catch_up.begin(job, plan, diff=True)
+        if self.tonight.deletes:
+            job = _with_deletions(job, plan, self.tonight)
+            known = plan.found.readings
+            readings = {index: known.get(index, {}) for index in range(len(job.pipeline.sources))}
+            plan = replace(plan, found=replace(plan.found, readings=readings))
+        return every_row(job, plan, now_s, changes)
+
+    def completed(self, job: Job, plan: Plan) -> None:
+        """Remember what people were told, and how the source was tonight.
+
+        Raises:
+            GuardError: People vanished and were not deleted, since a row may be about any of them.
+        """
+        super().completed(job, plan)
+        nights.note(job, plan)
+        nameless = _nameless(job.pipeline, plan)
+        if self.tonight and self.tonight.vanished and nameless and _deletes(job.pipeline):
+            raise GuardError(
+                f"named no more: {counted(self.tonight.vanished, 'person', 'people')}; nobody was"
+                f" deleted: in {counted(nameless, 'row')} it is not said who they are about; all"
+                " else was sent",
+                next_step="mend these rows in the source and sync again, or set vanished = "
+                '"keep" under [source.sync]',
+            )
+
+
+_SKIPPED = {"diff": "unchanged", "cursor": "before_window"}
+
+
+def _check_settings(pipeline: Pipeline, options: Options) -> None:
+    """Refuse what cannot be synced.
+
+    Raises:
+        UsageError: The settings or the options do not allow a sync.
+    """
+    customers = [each for each in pipeline.sources if isinstance(each, CustomersSource)]
+    for setting in ("mode", "vanished"):
+        said = {each.sync_mode if setting == "mode" else each.sync.vanished for each in customers}
+        if len(said) > 1:
+            raise UsageError(
+                f"the customers sources differ in {setting}: {', '.join(sorted(said))}; people"
+                " are compared over all of them",
+                next_step=f"give them the same {setting} under [source.sync]",
+            )
+    if options.limit is not None and _deletes(pipeline):
+        raise UsageError(
+            'vanished = "delete" and --limit: who is not among the first rows has not vanished',
+            next_step="leave --limit out",
+        )
+    for index, source in enumerate(pipeline.sources):
+        if source.sync_mode == "cursor":
+            attribute_of(source)
+        if isinstance(source, EventsSource) and not (
+            source.key or source.identical_rows == "collapse"
+        ):
+            raise UsageError(
+                f"source {index + 1} (events): in a sync a row may come again on another night",
+                next_step='name what makes an event itself, key = ["…"], or set identical_rows ='
+                ' "collapse"',
+            )
+
+
+def _deletes(pipeline: Pipeline) -> bool:
+    """Whether people who vanish are deleted."""
+    sources = (each for each in pipeline.sources if isinstance(each, CustomersSource))
+    return any(each.sync.vanished == "delete" for each in sources)
+
+
+def _compared(job: Job) -> dict[int, str]:
+    """The parts that are compared with what was delivered, and why most rows are skipped."""
+    modes = {each.part: job.pipeline.sources[each.source].sync_mode for each in job.inputs}
+    return {part: _SKIPPED[mode] for part, mode in modes.items() if mode in _SKIPPED}
+
+
+def _nameless(pipeline: Pipeline, plan: Plan) -> int:
+    """How many customers rows do not say who they are about."""
+    sources = zip(pipeline.sources, plan.sources, strict=True)
+    return sum(seen.nameless for source, seen in sources if source.kind == "customers")
+
+
+def _told(job: Job) -> Iterable[tuple[str, pa.StringArray]]:
+    """Whom the workspace was told of before, where it matters who is known."""
+    kinds = {job.pipeline.sources[each.source].kind for each in job.inputs}
+    if not (job.pipeline.has_customers and "events" in kinds):
+        return ()
+    return catch_up.told_before(job.journal, job.folder)
+
+
+def _too_many_vanished(
+    pipeline: Pipeline, plan: Plan, found: Differences | None
+) -> Iterator[Guard]:
+    if found is None or _nameless(pipeline, plan):
+        return
+    for index, source in enumerate(pipeline.sources):
+        if not isinstance(source, CustomersSource) or source.sync.vanished != "delete":
+            continue
+        if source.sync.deletes_max.reached_by(found.vanished, found.known):
+            yield Guard(
+                "deletes_max",
+                f"{found.vanished:,} of {found.known:,} people are named no more by source"
+                f" {index + 1} (customers), and would be deleted: more than deletes_max",
+                f"set deletes_max = {found.vanished} under [source.sync] if that is meant, or"
+                ' vanished = "keep"',
+            )
+            return
+
+
+# Deletions
+
+
+def _with_deletions(job: Job, plan: Plan, found: Differences) -> Job:
+    """The job, with sources behind all others that delete who vanished."""
+    made = job.folder / PLAN_FOLDER / plan.key / catch_up.DIFF_FOLDER
+    sources, inputs = list(job.pipeline.sources), list(job.inputs)
+    for type_, name in sorted(found.vanished_files.items()):
+        settings = {"identifier": {type_: "identifier"}, "files": [str(made / name)]}
+        inputs.append(_made(job, len(sources), made / name))
+        sources.append(DeletionsSource.model_validate({"kind": "deletions", **settings}))
+    pipeline = job.pipeline.model_copy(update={"sources": tuple(sources)})
+    return replace(job, pipeline=pipeline, inputs=inputs)
+
+
+def _made(job: Job, source: int, path: Path) -> Input:
+    """A file of our own as a part of the job: the one it was, where a sync goes on."""
+    name, mark = relpath(path, job.folder), fingerprint(path)
+    part = _part_of(job.journal, source, mark.digest) or job.journal.add_part(
+        name,
+        source=source,
+        size=mark.size,
+        digest=mark.digest,
+        rows=pq.read_metadata(path).num_rows,
+    )
+    return Input(part.id, source, name, open_source(path), mark)
+
+
+def _part_of(journal: Journal, source: int, digest: str) -> Part | None:
+    parts = (part for part in journal.parts() if part.source == source)
+    return next((part for part in parts if part.digest == digest), None)

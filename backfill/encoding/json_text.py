@@ -1,0 +1,311 @@
+"""Cells -> JSON, a column at a time: every value is written once, and always the same way.
+
+Whatever a cell was read from (text, a JSON fragment, a typed column), the same value becomes the
+same bytes: that is what makes an event's id the same from CSV and from Parquet.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.instants import Reading, WrittenValues, read, seconds
+
+Mask = npt.NDArray[np.bool_]
+
+INTEGER_MAX = 2**53
+"""Beyond it readers of JSON round; such an integer is sent as a string."""
+
+_TRUE = pa.array(["true", "t", "yes", "y", "1", "on"])
+_FALSE = pa.array(["false", "f", "no", "n", "0", "off"])
+_INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+MANY_DIGITS = r"[0-9.]{16}|[eE][+-]?[0-9]{3}"
+_DIGITS_OF_A_DOUBLE = 15
+_EXPONENTS_FROM = 1e9  # safely below where Arrow begins to write whole doubles as 1e+10
+_QUOTE, _BACKSLASH, _FIRST_PRINTABLE = 34, 92, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A column as JSON.
+
+    Args:
+        text: The JSON of each value without its quotes; null where there is nothing to send.
+        quoted: Whether quotes go around each text.
+        size_bytes: What counts against the limit of a value: its bytes before escaping.
+        failures: Which rows could not be taken, by reason code.
+    """
+
+    text: pa.StringArray
+    quoted: bool = False
+    size_bytes: pa.Array | None = None
+    failures: dict[str, Mask] = field(default_factory=dict)
+
+    def fragments(self) -> pa.StringArray:
+        """The JSON of each value, quotes included; null where there is nothing to send."""
+        if not self.quoted:
+            return self.text
+        return pc.binary_join_element_wise('"', self.text, '"', "")
+
+
+def as_mask(array: pa.Array) -> Mask:
+    """A boolean column as a mask; null is false."""
+    if array.null_count:
+        array = pc.fill_null(array, False)
+    return cast("Mask", array.to_numpy(zero_copy_only=False))
+
+
+def strings(column: pa.StringArray) -> Encoded:
+    """Text as JSON strings."""
+    return Encoded(escaped(column), quoted=True, size_bytes=pc.binary_length(column))
+
+
+def escaped(column: pa.StringArray) -> pa.StringArray:
+    """Text with what JSON escapes escaped; the quotes around it are not added.
+
+    The column's bytes are looked at once; only a column that needs it is rewritten.
+    """
+    if not _holds_escapes(column):
+        return column
+    needing = as_mask(pc.match_substring_regex(column, r'[\x00-\x1f"\\]'))
+    rewritten = [
+        orjson.dumps(each)[1:-1].decode() for each in column.filter(pa.array(needing)).to_pylist()
+    ]
+    return pc.replace_with_mask(column, pa.array(needing), pa.array(rewritten, pa.string()))
+
+
+def characters(column: pa.StringArray) -> npt.NDArray[np.uint8]:
+    """The bytes of all texts of a column behind one another; not a copy."""
+    data = column.buffers()[2]
+    if data is None or len(column) == 0:
+        return np.empty(0, np.uint8)
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
+    return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+
+
+def _holds_escapes(column: pa.StringArray) -> bool:
+    used = characters(column)
+    low, quote, backslash = used < _FIRST_PRINTABLE, used == _QUOTE, used == _BACKSLASH
+    return bool(low.any() or quote.any() or backslash.any())
+
+
+def integers(column: pa.StringArray) -> Encoded:
+    """Text as whole numbers; `42.0` is one, `42.5` is a failure. Any number of digits is kept."""
+    trimmed = pc.ascii_trim_whitespace(column)
+    fits = pc.match_substring_regex(trimmed, _INTEGER)
+    failures = _failures("not_an_integer", fits)
+    digits = pc.replace_substring_regex(_where(fits, trimmed), r"^\+|\.0*$", "")
+    return Encoded(_shortest(digits), size_bytes=pc.binary_length(digits), failures=failures)
+
+
+def _shortest(digits: pa.StringArray) -> pa.StringArray:
+    """Digits in their shortest form; those beyond 2**53 as JSON strings."""
+    if (pc.max(pc.binary_length(digits)).as_py() or 0) <= len(str(INTEGER_MAX)) - 1:
+        return pc.cast(pc.cast(digits, pa.int64()), pa.string())
+    return pa.array([None if each is None else _whole(each) for each in digits.to_pylist()])
+
+
+def _whole(digits: str) -> str:
+    number = digits.lstrip("-").lstrip("0") or "0"
+    written = f"-{number}" if digits.startswith("-") and number != "0" else number
+    return written if _is_exact(number) else f'"{written}"'
+
+
+def _is_exact(number: str) -> bool:
+    """Whether every reader of JSON keeps these digits."""
+    most = len(str(INTEGER_MAX))
+    return len(number) < most or (len(number) == most and int(number) <= INTEGER_MAX)
+
+
+def numbers(column: pa.StringArray, decimal: str = ".") -> Encoded:
+    """Text as numbers, each in the shortest form that reads back as the same double."""
+    trimmed = pc.ascii_trim_whitespace(column)
+    if decimal == ",":
+        dotted = pc.match_substring(trimmed, ".")
+        trimmed = pc.replace_substring(_where(pc.invert(dotted), trimmed, ""), ",", ".")
+    read = _read_at_once(trimmed)
+    if read is not None:
+        return floats(read)
+    fits = pc.match_substring_regex(trimmed, _NUMBER)
+    encoded = floats(pc.cast(_where(fits, trimmed), pa.float64()))
+    return Encoded(encoded.text, failures=_failures("not_a_number", fits) | encoded.failures)
+
+
+def _read_at_once(column: pa.StringArray) -> pa.DoubleArray | None:
+    """The numbers of a column that holds nothing else; None where any needs a closer look."""
+    try:
+        read = pc.cast(column, pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    # Arrow also takes "inf" and "nan"; whatever else it takes, `_NUMBER` does.
+    return read if pc.all(pc.is_finite(read)).as_py() is not False else None
+
+
+def floats(column: pa.DoubleArray) -> Encoded:
+    """Doubles as numbers; NaN and infinity are failures."""
+    finite = pc.is_finite(column)
+    column = _where(finite, column)
+    text = pc.cast(column, pa.string())
+    largest = pc.max(pc.abs(column)).as_py() or 0
+    if largest >= _EXPONENTS_FROM:
+        text = pc.coalesce(_whole_doubles(column), text)
+    return Encoded(text, failures=_failures("not_finite", finite))
+
+
+def _whole_doubles(column: pa.DoubleArray) -> pa.StringArray:
+    """The digits of whole numbers, as an integer column writes them; null elsewhere."""
+    exact = pc.less_equal(pc.abs(column), float(INTEGER_MAX))
+    whole = pc.and_(exact, pc.equal(column, pc.trunc(column)))
+    return pc.cast(pc.cast(pc.if_else(whole, column, None), pa.int64()), pa.string())
+
+
+def booleans(column: pa.StringArray) -> Encoded:
+    """Text as true or false: true/false, t/f, yes/no, y/n, on/off, 1/0, in any case."""
+    folded = pc.utf8_lower(pc.ascii_trim_whitespace(column))
+    true, false = pc.is_in(folded, value_set=_TRUE), pc.is_in(folded, value_set=_FALSE)
+    valid = pc.or_(pc.or_(true, false), pc.is_null(folded))
+    answer = pc.if_else(pc.is_null(folded), None, true)
+    return Encoded(
+        pc.cast(_where(valid, answer), pa.string()), failures=_failures("not_a_boolean", valid)
+    )
+
+
+def documents(column: pa.StringArray) -> Encoded:
+    """Text that holds JSON, written anew with sorted keys."""
+    failed = np.zeros(len(column), np.bool_)
+    text: list[str | None] = []
+    for place, each in enumerate(column.to_pylist()):
+        try:
+            text.append(None if each is None else canonical_json(load_json(each)))
+        except ValueError:
+            failed[place] = True
+            text.append(None)
+    encoded = pa.array(text, pa.string())
+    failures = {"not_json": failed} if failed.any() else {}
+    return Encoded(encoded, size_bytes=pc.binary_length(encoded), failures=failures)
+
+
+def instants(
+    column: pa.Array | WrittenValues, reading: Reading
+) -> tuple[pa.Int64Array, dict[str, Mask]]:
+    """Written moments as unix microseconds, and which could not be read, by reason code."""
+    found = read(column, reading)
+    codes = pc.unique(found.failures.drop_null()).to_pylist()
+    return found.micros, {code: as_mask(pc.equal(found.failures, code)) for code in codes}
+
+
+def moments(column: pa.Array, reading: Reading) -> Encoded:
+    """Written moments as unix seconds."""
+    micros, failures = instants(column, reading)
+    return Encoded(pc.cast(seconds(micros), pa.string()), failures=failures)
+
+
+def load_json(text: str) -> Any:
+    """One JSON value; numbers with more digits than a double holds stay as they are written.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    if not re.search(MANY_DIGITS, text):
+        return orjson.loads(text)
+    try:
+        return json.loads(
+            text, parse_int=_exact_int, parse_float=_exact_float, parse_constant=_refuse_constant
+        )
+    except (ArithmeticError, RecursionError) as error:
+        raise ValueError("beyond what can be read") from error
+
+
+def _exact_int(digits: str) -> int | str:
+    return int(digits) if _is_exact(digits.lstrip("-")) else digits
+
+
+def _exact_float(digits: str) -> float | str:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("out of range")
+    return number if Decimal(repr(number)) == Decimal(digits) else digits
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def canonical_json(value: Any) -> str:
+    """One value as compact JSON with sorted keys; integers beyond 2**53 as strings.
+
+    Raises:
+        ValueError: It holds what JSON cannot say (NaN, infinity, half a character), or is nested
+            deeper than any reader follows.
+    """
+    try:
+        return orjson.dumps(_within_limits(value), option=_CANONICAL).decode()
+    except (TypeError, RecursionError) as error:
+        raise ValueError("cannot be written as JSON") from error
+
+
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def _within_limits(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _within_limits(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_within_limits(each) for each in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > INTEGER_MAX:
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
+
+
+def null_where(column: pa.StringArray, texts: Sequence[str]) -> pa.StringArray:
+    """The column with null where it holds one of `texts`."""
+    if not texts:
+        return column
+    listed = pc.is_in(column, value_set=pa.array(texts, pa.string()))
+    return pc.if_else(listed, pa.scalar(None, pa.string()), column)
+
+
+def _where(kept: pa.Array, column: pa.Array, other: str | None = None) -> pa.Array:
+    """The column where `kept` is true; `other`, or null, elsewhere."""
+    return pc.if_else(pc.fill_null(kept, True), column, pa.scalar(other, column.type))
+
+
+def _failures(code: str, fits: pa.Array) -> dict[str, Mask]:
+    failed = ~cast("Mask", pc.fill_null(fits, True).to_numpy(zero_copy_only=False))
+    return {code: failed} if failed.any() else {}
+
+
+def decimals(column: pa.Array) -> Encoded:
+    """Exact decimals as numbers where a double holds all their digits, else as strings."""
+    if column.type.precision <= _DIGITS_OF_A_DOUBLE:
+        # By way of text: Arrow's own cast makes 19.990000000000002 of 19.99.
+        return floats(pc.cast(pc.cast(column, pa.string()), pa.float64()))
+    return Encoded(_each(column, decimal_json))
+
+
+def decimal_json(value: Decimal) -> str:
+    """One exact decimal: a number where a double holds all its digits, else a string."""
+    if value == value.to_integral_value():
+        return _whole(f"{value:.0f}")
+    if len(value.normalize().as_tuple().digits) > _DIGITS_OF_A_DOUBLE:
+        return f'"{value.normalize():f}"'
+    return cast("str", pc.cast(pa.scalar(float(value)), pa.string()).as_py())
+
+
+def _each(column: pa.Array, write: Callable[[Any], str]) -> pa.StringArray:
+    """The rare column that no kernel takes: every distinct value by itself."""
+    encoded = column.dictionary_encode()
+    written = [None if each is None else write(each) for each in encoded.dictionary.to_pylist()]
+    return pa.array(written, pa.string()).take(encoded.indices)

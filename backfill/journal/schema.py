@@ -1,0 +1,142 @@
+"""The tables of `state.db`, and what each row means."""
+
+import json
+from typing import Any
+
+from backfill.journal.database import FileForm, Row
+from backfill.journal.values import Run, Totals
+from backfill.rows import Reason, Rejection
+
+FORM = FileForm(
+    application_id=0x42464C31,  # "BFL1": whose database it is, also for the `file` command
+    version=1,
+    schema="""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL)
+STRICT, WITHOUT ROWID;
+
+CREATE TABLE part (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL,
+    source INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    rows INTEGER,
+    low INTEGER NOT NULL,
+    ceiling INTEGER NOT NULL,
+    position TEXT,
+    delivered INTEGER NOT NULL,
+    merged INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    deletes INTEGER NOT NULL,
+    skipped TEXT NOT NULL,
+    reasons TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE settled (
+    part INTEGER NOT NULL REFERENCES part,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (part, start)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rejection (
+    part INTEGER NOT NULL REFERENCES part,
+    row INTEGER NOT NULL,
+    content TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (part, row)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE total (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    requests INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    bytes_sent INTEGER NOT NULL,
+    commits INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    finished_at TEXT,
+    exit INTEGER,
+    summary TEXT,
+    checksum INTEGER NOT NULL
+) STRICT;
+""",
+)
+
+PUT_META = "REPLACE INTO meta VALUES (?, ?, ?)"
+DELETE_META = "DELETE FROM meta WHERE key = ?"
+# Not REPLACE: that would look at every child row each time.
+PUT_PART = """
+INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    path = excluded.path, source = excluded.source, size = excluded.size,
+    digest = excluded.digest, rows = excluded.rows, low = excluded.low,
+    ceiling = excluded.ceiling, position = excluded.position, delivered = excluded.delivered,
+    merged = excluded.merged, rejected = excluded.rejected, deletes = excluded.deletes,
+    skipped = excluded.skipped, reasons = excluded.reasons, checksum = excluded.checksum
+"""
+DELETE_PART = (
+    "DELETE FROM settled WHERE part = ?",
+    "DELETE FROM rejection WHERE part = ?",
+    "DELETE FROM part WHERE id = ?",
+)
+PUT_SETTLED = "REPLACE INTO settled VALUES (?, ?, ?, ?)"
+DELETE_SETTLED = "DELETE FROM settled WHERE part = ? AND start = ?"
+ADD_REJECTION = "INSERT INTO rejection VALUES (?, ?, ?, ?)"
+PUT_REJECTION = "REPLACE INTO rejection VALUES (?, ?, ?, ?)"
+DELETE_REJECTION = "DELETE FROM rejection WHERE part = ? AND row = ?"
+PUT_TOTAL = "REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)"
+REJECTIONS_PAGE = "SELECT * FROM rejection WHERE (part, row) > (?, ?) ORDER BY part, row LIMIT ?"
+REJECTION = "SELECT * FROM rejection WHERE part = ? AND row = ?"
+REJECTION_COUNTS = "SELECT part, count(*) FROM rejection GROUP BY part"
+RUNS = "SELECT * FROM run ORDER BY id"
+RUN = "SELECT * FROM run WHERE id = ?"
+DELETE_RUNS = "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?"
+NEXT_RUN = "SELECT coalesce(max(id), 0) + 1 FROM run"
+PUT_RUN = "REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def rejection_row(part: int, rejection: Rejection) -> Row:
+    """A rejection as a row of the table `rejection`.
+
+    The standard library's JSON is exact where faster ones are not: integers of any length, NaN,
+    and the lone surrogates that stand for bytes that are not UTF-8.
+    """
+    reasons = [[reason.code, reason.field, reason.message] for reason in rejection.reasons]
+    content = [rejection.line, reasons, dict(rejection.cells), rejection.raw]
+    return part, rejection.row, json.dumps(content)
+
+
+def rejection_of(row: tuple[Any, ...]) -> tuple[int, Rejection]:
+    """The opposite of `rejection_row`: the part's id, and the rejection."""
+    part, number, content = row
+    line, reasons, cells, raw = json.loads(content)
+    return part, Rejection(number, line, tuple(Reason(*each) for each in reasons), cells, raw)
+
+
+def total_row(totals: Totals) -> Row:
+    """The totals as the only row of the table `total`."""
+    return 1, totals.requests, totals.attempts, totals.bytes_sent, totals.commits
+
+
+def totals_of(rows: list[tuple[Any, ...]]) -> Totals:
+    """The opposite of `total_row`; all zero before the first commit."""
+    return Totals(*rows[0][1:]) if rows else Totals()
+
+
+def run_row(run: Run) -> Row:
+    """A run as a row of the table `run`."""
+    summary = None if run.summary is None else json.dumps(run.summary)
+    return run.id, run.started_at, run.finished_at, run.exit, summary
+
+
+def run_of(row: tuple[Any, ...]) -> Run:
+    """The opposite of `run_row`."""
+    run_id, started_at, finished_at, exit_code, summary = row
+    return Run(run_id, started_at, finished_at, exit_code, summary and json.loads(summary))

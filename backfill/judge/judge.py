@@ -1,0 +1,409 @@
+"""The judge: a chunk of rows -> the accepted ones as JSON columns, and the rejections.
+
+A whole chunk is judged with kernels; a rejection carries every reason that its row has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.encoding import cell_json
+from backfill.encoding.identity import person_key
+from backfill.encoding.json_text import (
+    Encoded,
+    Mask,
+    as_mask,
+    escaped,
+    instants,
+    null_where,
+    strings,
+)
+from backfill.encoding.members import Member, Members
+from backfill.instants import Reading, WrittenValues
+from backfill.judge.row_faults import RowFaults, any_of
+from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
+from backfill.pipeline.file import (
+    EVENT_NAME_BYTES_MAX as EVENT_NAME_BYTES_MAX,  # noqa: PLC0414 - a limit like those below
+)
+from backfill.pipeline.file import CustomersSource, EventsSource, Source
+from backfill.rows import Chunk, Rejection, Rows, Values
+from backfill.sources.layout import Attribute, Layout, layout_of, require_columns
+
+IDENTIFIER_BYTES_MAX = 150
+ATTRIBUTE_NAME_BYTES_MAX = 150
+VALUE_BYTES_MAX = 1000
+ATTRIBUTES_MAX = 300
+"""Limits of the Track API, in bytes of UTF-8 (Track OpenAPI)."""
+
+NEAR_LIMIT = 0.9
+"""From this share of a limit on, people are warned: the next export may be beyond it."""
+
+EVENT_TIMESTAMP = ""
+"""The key of an event's own moment among a source's readings; attributes have their names."""
+
+_EMAIL = r"^[^@\s]+@[^@\s]+$"
+_MISREAD_BY_V1 = r"(?i)^cio_|[^@\s]@[^@\s]|^\.{1,2}$"
+"""v1 guesses an identifier's type "from the shape of the value": one that holds an e-mail address
+is one (Track OpenAPI)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A chunk after judging.
+
+    Args:
+        chunk: The rows as they were read.
+        subjects: The accepted rows.
+        by_v1: Which of them are too large for v2 and go to v1 by themselves.
+        rejections: The rows that will not be sent, those of bad shape included.
+        named: Everybody whom a row is about, rejected ones included.
+        emails: The accepted rows' e-mail attribute in lower case, where they have one.
+        written: The moments of events as they are written, where they are text.
+    """
+
+    chunk: Chunk
+    subjects: Subjects
+    by_v1: Mask
+    rejections: tuple[Rejection, ...]
+    named: pa.StringArray
+    emails: pa.StringArray | None = None
+    written: WrittenValues | None = None
+
+
+class Judge:
+    """Judges the chunks of one source.
+
+    Args:
+        source: The source's settings.
+        api: Which API the rows are for: v1 takes fewer identifiers and larger events.
+        readings: How the moments of each attribute are written, by attribute name; an event's
+            own under `EVENT_TIMESTAMP`.
+        now_s: The run's start, from which `latest = "now+1d"` counts.
+
+    `attributes` and `reserved` gather the names that its chunks had, `long` those of attributes
+    whose values come near their limit, or beyond it, `odd_moments` of those that hold moments
+    before 1970 or in the future.
+    """
+
+    def __init__(
+        self, source: Source, api: Api, readings: Mapping[str, Reading], now_s: float
+    ) -> None:
+        self._source = source
+        self._api = api
+        self._readings = readings
+        self._now_s = now_s
+        self._layouts: dict[pa.Schema, Layout] = {}
+        self.reserved: set[str] = set()
+        self.attributes: set[str] = set()
+        self.long: set[str] = set()
+        self.odd_moments: set[str] = set()
+
+    def judge(self, chunk: Chunk, where: str = "", origin: Chunk | None = None) -> Judged:
+        """Judge a chunk.
+
+        Args:
+            chunk: The rows.
+            where: Their file, for errors.
+            origin: The chunk as it was read, where a transform has changed it since.
+
+        Raises:
+            UsageError: The chunk's columns cannot be used with these settings.
+        """
+        origin = origin or chunk
+        layout = self._layout(chunk, where)
+        findings = RowFaults(len(chunk.rows))
+        person = self._person(chunk, layout, findings)
+        attributes, emails = self._attributes(chunk, layout, person, findings)
+        name = micros = key = written = None
+        if isinstance(self._source, EventsSource):
+            name = self._name(chunk, self._source, findings)
+            micros, written = self._micros(chunk, self._source, findings)
+            key = self._key(chunk, self._source, findings)
+        subjects = Subjects(chunk.rows, person, attributes, name, micros, key)
+        by_v1 = self._sizes(subjects, findings)
+        bad = findings.bad()
+        return Judged(
+            origin,
+            subjects.take(~bad),
+            by_v1[~bad],
+            tuple(
+                sorted((*chunk.rejections, *findings.rejections(chunk.rows, origin)), key=_by_row)
+            ),
+            person.filter(pc.not_equal(person, "")),
+            None if emails is None else emails.filter(pa.array(~bad)),
+            written,
+        )
+
+    def _layout(self, chunk: Chunk, where: str) -> Layout:
+        schema = chunk.batch.schema
+        layout = self._layouts.get(schema)
+        if layout is None:
+            if chunk.values != "json":
+                require_columns(self._source, schema.names, where)
+            types = {each.name: each.type for each in schema if not pa.types.is_string(each.type)}
+            layout = layout_of(self._source, schema.names, types, where)
+            self._layouts[schema] = layout
+            self.reserved.update(layout.reserved)
+            self.attributes.update(each.name for each in layout.attributes)
+        return layout
+
+    def _person(self, chunk: Chunk, layout: Layout, findings: RowFaults) -> pa.StringArray:
+        source = self._source
+        column = source.identifier.column
+        cells_ = _cells(chunk, column)
+        if layout.identifier and layout.identifier.type == "integer":
+            encoded = cell_json.encode(cells_, _kind(chunk, cells_), layout.identifier, None, ".")
+            text = Encoded(pc.utf8_trim(encoded.text, '"'), failures=encoded.failures)
+        else:
+            text = cell_json.text_of(cells_, _kind(chunk, cells_))
+        findings.add_all(text.failures, column)
+        person = pc.utf8_trim_whitespace(null_where(text.text, source.null_values))
+        person = pc.fill_null(person, "")
+        if source.identifier.type == "cio_id":
+            person = pc.replace_substring_regex(person, "^cio_", "")
+        empty = as_mask(pc.equal(person, ""))
+        failed = any_of(text.failures.values(), len(chunk.rows))
+        findings.add("identifier_missing", column, empty & ~failed)
+        findings.add(
+            "identifier_too_long",
+            column,
+            pc.greater(pc.binary_length(person), IDENTIFIER_BYTES_MAX),
+        )
+        if source.identifier.type == "email":
+            odd = ~as_mask(pc.match_substring_regex(person, _EMAIL))
+            findings.add("identifier_not_an_email", column, odd & ~empty)
+        if source.identifier.type == "id" and self._api == "v1":
+            findings.add("identifier_shape_v1", column, _misread_by_v1(person))
+        return person
+
+    def _attributes(
+        self, chunk: Chunk, layout: Layout, person: pa.StringArray, findings: RowFaults
+    ) -> tuple[Members, pa.StringArray | None]:
+        """The attributes of each row as JSON members, and its e-mail attribute in lower case."""
+        members: dict[str, Member] = {}
+        emails = None
+        self._require_absent(chunk, layout, findings)
+        for each in layout.attributes:
+            if each.column not in chunk.batch.schema.names:
+                self._require(each, None, chunk, findings)
+                continue
+            encoded = self._encoded(chunk, each)
+            findings.add_all(encoded.failures, each.column)
+            self._require(each, encoded, chunk, findings)
+            if isinstance(self._source, CustomersSource):
+                self._limits_of_people(each, encoded, findings)
+                if each.name == self._source.identifier.type:
+                    self._same_person(person, each, encoded, findings)
+                    continue
+                if each.name == "email":
+                    emails = null_where(
+                        person_key("email", pc.utf8_trim_whitespace(encoded.text)), [""]
+                    )
+            if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
+                says = pc.is_valid(encoded.text)
+                findings.add("attribute_name_too_long", each.column, says)
+            self._look_at_moments(each, encoded)
+            members[each.name] = self._member(chunk, each, encoded)
+        return self._members(members, len(chunk.rows), findings), emails
+
+    def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
+        column = _cells(chunk, each.column)
+        kind = _kind(chunk, column)
+        if kind == "text":
+            column = null_where(column, self._source.null_values)
+        reading = self._readings.get(each.name)
+        return cell_json.encode(column, kind, each.declared, reading, self._source.decimal)
+
+    def _require_absent(self, chunk: Chunk, layout: Layout, findings: RowFaults) -> None:
+        """A required key that no line of a JSON Lines chunk has is missing in all of them."""
+        there = {*chunk.batch.schema.names, *(each.name for each in layout.attributes)}
+        for name in self._source.required:
+            if name not in there:
+                findings.add("required_missing", name, np.ones(len(chunk.rows), np.bool_))
+
+    def _require(
+        self, each: Attribute, encoded: Encoded | None, chunk: Chunk, findings: RowFaults
+    ) -> None:
+        if each.name not in self._source.required and each.column not in self._source.required:
+            return
+        missing = np.ones(len(chunk.rows), np.bool_)
+        if encoded is not None:
+            missing = as_mask(pc.is_null(encoded.text)) & ~any_of(
+                encoded.failures.values(), len(missing)
+            )
+            if encoded.quoted:
+                missing |= as_mask(pc.equal(encoded.text, ""))
+        findings.add("required_missing", each.column, missing)
+
+    def _limits_of_people(self, each: Attribute, encoded: Encoded, findings: RowFaults) -> None:
+        size = encoded.size_bytes
+        longest = 0 if size is None else pc.max(size).as_py() or 0
+        if longest >= NEAR_LIMIT * VALUE_BYTES_MAX:
+            self.long.add(each.name)
+        if longest > VALUE_BYTES_MAX:
+            findings.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
+
+    def _look_at_moments(self, each: Attribute, encoded: Encoded) -> None:
+        if each.name in self._readings:
+            ends = pc.min_max(pc.cast(encoded.text, pa.int64()))
+            first_s, last_s = ends["min"].as_py(), ends["max"].as_py()
+            if first_s is not None and (first_s < 0 or last_s > self._now_s):
+                self.odd_moments.add(each.name)
+
+    def _same_person(
+        self, person: pa.StringArray, each: Attribute, encoded: Encoded, findings: RowFaults
+    ) -> None:
+        """An attribute named as the identifier must name the same person, and is not repeated."""
+        text = encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
+        other = pc.utf8_trim_whitespace(text)
+        kind = self._source.identifier.type
+        differs = pc.not_equal(person_key(kind, escaped(person)), person_key(kind, other))
+        findings.add("identifier_conflict", each.column, differs)
+
+    def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Member:
+        """`"name":value` for each row; null where there is nothing to send."""
+        opening = orjson.dumps(each.name).decode() + ":"
+        clears = isinstance(self._source, CustomersSource) and self._source.nulls == "clear"
+        if clears:
+            text = pc.if_else(
+                self._says_null(chunk, each.column), cell_json.NULL_FRAGMENT, encoded.fragments()
+            )
+            return Member(opening, text)
+        if encoded.quoted:
+            return Member(opening + '"', encoded.text, '"')
+        return Member(opening, encoded.text)
+
+    def _says_null(self, chunk: Chunk, column: str) -> pa.BooleanArray:
+        """Where a row says null; a key that a JSON line does not have says nothing."""
+        cells_ = _cells(chunk, column)
+        if _kind(chunk, cells_) == "json":
+            return pc.fill_null(pc.equal(cells_, cell_json.NULL_FRAGMENT), False)
+        if _kind(chunk, cells_) == "text":
+            cells_ = null_where(cells_, self._source.null_values)
+        return pc.is_null(cells_)
+
+    def _members(self, members: dict[str, Member], count: int, findings: RowFaults) -> Members:
+        if isinstance(self._source, CustomersSource):
+            if len(members) > ATTRIBUTES_MAX:
+                present = np.zeros(count, np.int64)
+                for each in members.values():
+                    present += as_mask(pc.is_valid(each.value))
+                findings.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
+            if not self._source.create:
+                members["_update"] = Member('"_update":', pa.repeat("true", count))
+        return Members(tuple(members[name] for name in sorted(members)), count)
+
+    def _name(self, chunk: Chunk, source: EventsSource, findings: RowFaults) -> pa.StringArray:
+        if isinstance(source.name, str):
+            return pa.repeat(source.name.strip(), len(chunk.rows))
+        column = source.name.from_
+        cells_ = _cells(chunk, column)
+        text = cell_json.text_of(cells_, _kind(chunk, cells_))
+        findings.add_all(text.failures, column)
+        name = pc.utf8_trim_whitespace(null_where(text.text, source.null_values))
+        name = pc.fill_null(name, "")
+        missing = as_mask(pc.equal(name, "")) & ~any_of(text.failures.values(), len(chunk.rows))
+        findings.add("name_missing", column, missing)
+        findings.add(
+            "name_too_long", column, pc.greater(pc.binary_length(name), EVENT_NAME_BYTES_MAX)
+        )
+        return name
+
+    def _micros(
+        self, chunk: Chunk, source: EventsSource, findings: RowFaults
+    ) -> tuple[pa.Int64Array, WrittenValues | None]:
+        """When each event happened; and the column as it is written, where it is text."""
+        column = source.timestamp.from_
+        cells_ = _cells(chunk, column)
+        kind = _kind(chunk, cells_)
+        if kind == "text":
+            cells_ = null_where(cells_, source.null_values)
+        reading = self._readings[EVENT_TIMESTAMP]
+        found, reading = cell_json.moment_cells(cells_, kind, reading)
+        written = WrittenValues(found)
+        micros, failures = instants(written, reading)
+        findings.add_all(failures, column)
+        missing = as_mask(pc.is_null(micros)) & ~any_of(failures.values(), len(chunk.rows))
+        findings.add("timestamp_missing", column, missing)
+        earliest, latest = (
+            each.at(self._now_s) * 1_000_000 for each in (source.earliest, source.latest)
+        )
+        findings.add("timestamp_too_early", column, pc.less(micros, earliest))
+        findings.add("timestamp_too_late", column, pc.greater(micros, latest))
+        return pc.fill_null(micros, 0), written if kind == "text" else None
+
+    def _key(
+        self, chunk: Chunk, source: EventsSource, findings: RowFaults
+    ) -> pa.StringArray | None:
+        """The key of each event as a JSON array of texts."""
+        if not source.key:
+            return None
+        texts = []
+        missing = np.ones(len(chunk.rows), np.bool_)
+        for column in source.key:
+            text = self._key_text(chunk, column)
+            missing &= as_mask(pc.is_null(text)) | as_mask(pc.equal(text, ""))
+            texts.append(pc.fill_null(strings(text).fragments(), cell_json.NULL_FRAGMENT))
+        findings.add("key_missing", source.key[0], missing)
+        return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*texts, ","), "]", "")
+
+    def _key_text(self, chunk: Chunk, column: str) -> pa.StringArray:
+        """One column of the key; where it is declared, as what it is: `007` is the integer 7."""
+        for name, declared in self._source.declared().items():
+            if declared.from_ == column and declared.type != "string":
+                encoded = self._encoded(chunk, Attribute(name, column, declared))
+                return pc.utf8_trim(encoded.text, '"')
+        cells_ = _cells(chunk, column)
+        text = cell_json.text_of(cells_, _kind(chunk, cells_)).text
+        return null_where(text, self._source.null_values)
+
+    def _sizes(self, subjects: Subjects, findings: RowFaults) -> Mask:
+        """Refuse what the API is too small for; say which events only v1 takes."""
+        data_bytes: Rows = subjects.members.lengths + len("{}")
+        by_v1 = np.zeros(len(subjects), np.bool_)
+        is_event = isinstance(self._source, EventsSource)
+        if self._api == "v1":
+            findings.add("too_large", "", data_bytes > V1_DATA_BYTES_MAX)
+            return by_v1
+        largest = int(data_bytes.max(initial=0))
+        if largest + _FRAME_BYTES_MAX <= V2_BYTES_MAX:
+            return by_v1
+        large = sizes(self._source, self._api, subjects) > V2_BYTES_MAX
+        if not is_event:
+            findings.add("too_large", "", large)
+            return by_v1
+        findings.add("too_large", "", large & (data_bytes > V1_DATA_BYTES_MAX))
+        by_v1 = large & (data_bytes <= V1_DATA_BYTES_MAX)
+        if by_v1.any() and self._source.identifier.type == "id":
+            column = self._source.identifier.column
+            findings.add("identifier_shape_v1", column, by_v1 & _misread_by_v1(subjects.person))
+        return by_v1
+
+
+_FRAME_BYTES_MAX = 2_500
+"""More than an operation can have besides its attributes: an identifier of 150 bytes and a name
+of 100, each byte escaped to six, and some 200 of its own."""
+
+
+def _cells(chunk: Chunk, column: str) -> pa.Array:
+    """A column's cells; all null where the chunk has no such column (JSON Lines)."""
+    if column not in chunk.batch.schema.names:
+        return pa.nulls(len(chunk.rows), pa.string())
+    return cell_json.plain(chunk.batch.column(column))
+
+
+def _kind(chunk: Chunk, column: pa.Array) -> Values:
+    """How a column's cells are written: one that a transform made has types in any chunk."""
+    return chunk.values if pa.types.is_string(column.type) else "typed"
+
+
+def _misread_by_v1(person: pa.StringArray) -> Mask:
+    return as_mask(pc.match_substring_regex(person, _MISREAD_BY_V1))
+
+
+def _by_row(rejection: Rejection) -> int:
+    return rejection.row

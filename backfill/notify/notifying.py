@@ -1,0 +1,126 @@
+"""Tells a webhook how a call ended: figures and fixed sentences, nothing out of anybody's rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from backfill.errors import ExitCode
+from backfill.notify.call_history import Call
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.unattended import Notify, Occasion
+
+SENT = "sent"
+
+_WHY = {
+    ExitCode.BUG: "a bug in backfill",
+    ExitCode.USAGE: "the command, the pipeline file or a source cannot be used as it is",
+    ExitCode.CREDENTIALS: "the credentials or the region were refused",
+    ExitCode.SOURCE_CHANGED: "the source has changed",
+    ExitCode.STATE: "the job runs already, its state is damaged, or the disk is full",
+    ExitCode.GUARD: "a guard refused to send",
+    ExitCode.UNAVAILABLE: "the service was away for too long, or the time was up; start again",
+    ExitCode.INTERRUPTED: "somebody interrupted it; start again",
+    ExitCode.TERMINATED: "the system stopped it; start again",
+}
+"""An error's own sentence may name files and people. It stays here: `backfill status --history`."""
+
+_COUNTS = (
+    *("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "held"),
+    *("deletes", "deletes_refused"),
+)
+
+
+def notify(pipeline: Pipeline, call: Call, before: Call | None, env: Mapping[str, str]) -> str:
+    """Tell the pipeline's webhook of a call that has ended, if it is to hear of such.
+
+    Args:
+        pipeline: The settings.
+        call: The call.
+        before: The one that ended before it.
+        env: Where the webhook may be named.
+
+    Returns:
+        What became of it: sent, or why not; empty: there was nothing to send.
+    """
+    settings = pipeline.notify
+    told = occasions(call, before)
+    if settings is None or not set(told) & set(settings.on):
+        return ""
+    url = _url(settings, env)
+    if not url:
+        return f"{settings.webhook_env} is not set"
+    from backfill.notify import webhook  # noqa: PLC0415  # httpx, for the few calls that tell
+
+    return webhook.post(url, orjson.dumps(message(pipeline.name, call, told))) or SENT
+
+
+def occasions(call: Call, before: Call | None) -> list[Occasion]:
+    """What a call that has ended is worth telling for; the first is the most important.
+
+    A call that neither delivered everything (0) nor everything but rejections (3) failed; so did
+    one that was killed.
+    """
+    if not call.succeeded:
+        return ["failure"]
+    recovered: list[Occasion] = ["recovery"] if before and not before.succeeded else []
+    return [*recovered, "rejections" if call.exit == ExitCode.REJECTIONS else "success"]
+
+
+def message(job: str, call: Call, told: Sequence[Occasion]) -> dict[str, Any]:
+    """What is posted: `text` for Slack and whoever reads it, the rest for programs.
+
+    Args:
+        job: The job's name.
+        call: The call.
+        told: What it is told for.
+    """
+    summary = call.summary or {}
+    return {
+        "text": _text(job, call, told),
+        "job": job,
+        "command": call.command,
+        "occasions": list(told),
+        "exit": call.exit,
+        "started_at": call.started_at,
+        "finished_at": call.finished_at,
+        "complete": summary.get("complete", False),
+        **{name: summary.get(name, 0) for name in _COUNTS},
+        "rejections_by_reason": summary.get("rejections_by_reason", {}),
+        "this_run": summary.get("this_run", {}),
+    }
+
+
+def _text(job: str, call: Call, told: Sequence[Occasion]) -> str:
+    said = {
+        "failure": f"failed (exit {call.exit}): {_WHY.get(ExitCode(call.exit or 1), '')}",
+        "recovery": "works again",
+        "rejections": f"is done, and {_refused(call)}",
+        "success": "is done",
+    }
+    what = ", ".join(said[each] for each in told if not (each == "success" and len(told) > 1))
+    return f"backfill {call.command} {job} {what}. {_figures(call)}"
+
+
+def _figures(call: Call) -> str:
+    this = (call.summary or {}).get("this_run", {})
+    delivered, skipped = this.get("delivered", 0), this.get("skipped", 0)
+    text = f"This time: {delivered:,} rows delivered, {skipped:,} skipped"
+    if deletes := this.get("deletes", 0):
+        text += f", {deletes:,} people deleted"
+    return f"{text}; {_count(call, 'pending')} pending."
+
+
+def _refused(call: Call) -> str:
+    rows = f"{_count(call, 'rejected')} rows are rejected"
+    if (call.summary or {}).get("deletes_refused"):
+        return f"{rows}, {_count(call, 'deletes_refused')} deletions refused"
+    return rows
+
+
+def _count(call: Call, name: str) -> str:
+    return f"{(call.summary or {}).get(name, 0):,}"
+
+
+def _url(settings: Notify, env: Mapping[str, str]) -> str:
+    return settings.webhook or env.get(settings.webhook_env or "", "")

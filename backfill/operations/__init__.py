@@ -1,0 +1,1 @@
+"""Room 3: accepted rows -> bytes of operations, event ids, batches."""

@@ -1,0 +1,194 @@
+"""What one chunk shows the plan pass; worked out in threads, so that it is only added up after."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.encoding import identity
+from backfill.encoding.json_text import Mask, as_mask
+from backfill.journal import Ranges
+from backfill.judge.chunk_judge import JudgedChunk
+from backfill.judge.judge import Judged
+from backfill.operations.encode import Subjects, event_contents, event_keys, sizes
+from backfill.pipeline.file import EventsSource, Pipeline, Source
+from backfill.plan import people
+from backfill.plan.duplicate_filter import Numbers, numbers_of
+from backfill.plan.proof import Readings
+from backfill.plan.repeats import RECORD, Hashes, Records, records
+from backfill.plan.row_decisions import FormerDecisions
+from backfill.plan.source_stats import EventStats, sight_of
+from backfill.rows import Rows
+
+Told = Callable[[], Iterable[tuple[str, pa.StringArray]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What became of rows before this pass.
+
+    Args:
+        settled: The rows that were settled, by part.
+        former: The plan that they were settled by; None where there is none.
+        told: Whom the workspace was told of before, with the type of their identifiers.
+    """
+
+    settled: Mapping[int, Ranges]
+    former: FormerDecisions | None = None
+    told: Told = tuple
+
+    def standing(self, part: int, rows: Rows) -> tuple[Mask, npt.NDArray[np.int32]]:
+        """Which rows of a part are settled, and their ranks among rows that belong together."""
+        ranges = self.settled.get(part)
+        settled = np.zeros(len(rows), np.bool_) if ranges is None else ranges.contains(rows)
+        if self.former is not None:
+            return settled, self.former.ranks(part, rows)
+        return settled, (~settled).astype(np.int32)
+
+
+def _no_records() -> Records:
+    return np.empty(0, RECORD)
+
+
+@dataclass(slots=True)
+class ChunkStats:
+    """What one chunk shows.
+
+    Args:
+        staged: The chunk.
+        batched: The bytes of each operation that travels in batches.
+        alone: The bytes of each that travels by itself.
+        shown: Who stands in it, by file.
+        people: Whom its rows are about; of events only what has to be known.
+        named: The same, those of rejected rows included.
+        emails: The e-mail addresses of its people.
+        events: A number for each of its events, the same for those that are alike.
+        sight: What its events show.
+    """
+
+    staged: JudgedChunk
+    batched: Rows
+    alone: Rows
+    shown: Mapping[str, pa.RecordBatch]
+    people: Records = field(default_factory=_no_records)
+    named: Records = field(default_factory=_no_records)
+    emails: Records | None = None
+    events: Numbers | None = None
+    sight: EventStats = field(default_factory=EventStats)
+
+
+class StatsCollector:
+    """Looks at judged chunks; safe to call from several threads.
+
+    Args:
+        pipeline: The settings.
+        readings: How moments are written, by source.
+        before: What became of rows before.
+        now_s: The time now, as unix seconds.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, readings: Mapping[int, Readings], before: Before, now_s: float
+    ) -> None:
+        self._pipeline = pipeline
+        self._readings = readings
+        self._before = before
+        self._now_s = now_s
+
+    def __call__(self, staged: JudgedChunk) -> ChunkStats:
+        """What a chunk shows."""
+        source = self._pipeline.sources[staged.place.source]
+        subjects = staged.judged.subjects
+        look = ChunkStats(staged, *self._sizes(source, staged.judged), self._shown(staged))
+        if isinstance(source, EventsSource):
+            names = pc.dictionary_encode(subjects.name)
+            look.sight = sight_of(subjects, names, self._now_s)
+            look.events = numbers_of(source.identifier.type, subjects, names)
+            look.people = self._actors(source, staged)
+        else:
+            hashes = identity.people(source.identifier.type, subjects.person)
+            look.people = self._records(staged, subjects.rows)(hashes)
+            look.named = self._named(staged, hashes)
+            look.emails = self._emails(staged, hashes)
+        return look
+
+    def events(self, staged: JudgedChunk) -> Records:
+        """The events of a chunk, by what makes each itself, with all that each says."""
+        source, subjects = self._pipeline.sources[staged.place.source], staged.judged.subjects
+        if not isinstance(source, EventsSource):
+            return _no_records()
+        return self._records(staged, subjects.rows)(*self._hashes(source, subjects))
+
+    def _sizes(self, source: Source, judged: Judged) -> tuple[Rows, Rows]:
+        """The bytes of the operations that travel in batches, and of those that go alone."""
+        alone = judged.by_v1 | (self._pipeline.destination.api == "v1")
+        return (
+            sizes(source, "v2", judged.subjects.take(~alone)),
+            sizes(source, "v1", judged.subjects.take(alone)),
+        )
+
+    def _named(self, staged: JudgedChunk, people: Hashes) -> Records:
+        """Everybody whom a row is about, rejected ones included."""
+        judged, source = staged.judged, self._pipeline.sources[staged.place.source]
+        if len(judged.named) != len(people):
+            people = identity.people(source.identifier.type, pc.unique(judged.named))
+        return self._records(staged, np.zeros(len(people), np.int64))(people)
+
+    def _emails(self, staged: JudgedChunk, people: Hashes) -> Records | None:
+        """The e-mail addresses, with the people who have them."""
+        emails = staged.judged.emails
+        if emails is None:
+            return None
+        has = as_mask(pc.is_valid(emails))
+        addresses = identity.hashes(emails.drop_null().cast(pa.binary()).to_pylist())
+        return self._records(staged, staged.judged.subjects.rows[has])(addresses, people[has])
+
+    def _shown(self, staged: JudgedChunk) -> Mapping[str, pa.RecordBatch]:
+        """Who stands in a chunk, for the memory of a sync."""
+        source, place = self._pipeline.sources[staged.place.source], staged.place
+        settled, _ = self._before.standing(place.part, staged.judged.subjects.rows)
+        readings = self._readings[place.source]
+        if isinstance(source, EventsSource) and source.sync_mode == "cursor":
+            hashes = self._hashes(source, staged.judged.subjects)
+            return people.events(source, staged, settled, readings, hashes)
+        if source.kind == "customers":
+            return people.customers(source, staged, settled, readings)
+        return {} if source.kind == "events" else people.deletions(source, staged)
+
+    def _hashes(self, source: EventsSource, subjects: Subjects) -> tuple[Hashes, Hashes]:
+        """What makes each event itself, and what makes two alike in every field."""
+        namespace = self._pipeline.namespace
+        alike = identity.hashes(event_contents(source, namespace, replace(subjects, key=None)))
+        if subjects.key is None:
+            return alike, alike
+        return identity.hashes(event_keys(source, namespace, subjects)), alike
+
+    def _actors(self, source: EventsSource, staged: JudgedChunk) -> Records:
+        """Whom the events are about: each row where unknown people are rejected, else each once."""
+        person, rows = staged.judged.subjects.person, staged.judged.subjects.rows
+        if not self._pipeline.has_customers:
+            person, rows = person[:0], rows[:0]  # nobody is unknown
+        elif self._pipeline.unknown_people(source) != "reject":
+            person = pc.unique(person)
+            rows = rows[: len(person)]
+        return self._records(staged, rows)(identity.people(source.identifier.type, person))
+
+    def _records(self, staged: JudgedChunk, rows: Rows) -> Callable[..., Records]:
+        """Makes records of some rows of a chunk."""
+        settled, rank = self._before.standing(staged.place.part, rows)
+
+        def made(hashes: Hashes, content: Hashes | None = None) -> Records:
+            return records(
+                hashes,
+                rows,
+                content=content,
+                part=staged.place.part,
+                source=staged.place.source,
+                settled=settled,
+                rank=rank,
+            )
+
+        return made

@@ -1,0 +1,51 @@
+"""Which rows are new by a moment that they carry: the cursor of a source."""
+
+import numpy as np
+import pyarrow as pa
+
+from backfill.encoding import cell_json
+from backfill.encoding.json_text import instants, null_where
+from backfill.errors import UsageError
+from backfill.judge.chunk_judge import JudgedChunk
+from backfill.judge.judge import EVENT_TIMESTAMP
+from backfill.pipeline.file import EventsSource, Source
+from backfill.plan.proof import Readings
+from backfill.rows import Rows
+
+
+def attribute_of(source: Source) -> str:
+    """Which of a source's moments its cursor is, as its readings name it.
+
+    Raises:
+        UsageError: No moment is declared for the cursor's column.
+    """
+    column = source.sync.column
+    if isinstance(source, EventsSource) and source.timestamp.from_ == column:
+        return EVENT_TIMESTAMP
+    for name, declared in source.declared().items():
+        if column in (name, declared.from_) and declared.type in ("timestamp", "date"):
+            return name
+    raise UsageError(
+        f"{source.kind}: column = {column!r} under [source.sync] is no declared moment",
+        next_step=f'declare it under [source.columns], such as: {column} = {{ type = "timestamp",'
+        ' timezone = "UTC" }',
+    )
+
+
+def moments(source: Source, staged: JudgedChunk, readings: Readings) -> pa.Int64Array:
+    """The cursor of a chunk's accepted rows in unix microseconds; null where it cannot be read."""
+    rows, chunk = staged.judged.subjects.rows, staged.seen
+    if source.sync_mode != "cursor":
+        return pa.nulls(len(rows), pa.int64())
+    name = attribute_of(source)
+    declared = source.declared().get(name)
+    column = source.sync.column if declared is None else declared.from_
+    if column not in chunk.batch.schema.names:
+        return pa.nulls(len(rows), pa.int64())
+    values = cell_json.plain(chunk.batch.column(column))
+    kind = chunk.values if pa.types.is_string(values.type) else "typed"
+    if kind == "text":
+        values = null_where(values, source.null_values)
+    micros, _ = instants(*cell_json.moment_cells(values, kind, readings[name]))
+    places: Rows = np.searchsorted(chunk.rows, rows)
+    return micros.take(pa.array(places))

@@ -1,0 +1,331 @@
+"""The pass over the source that a plan is made by."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from backfill.encoding import identity
+from backfill.instants import Evidence, Reading
+from backfill.judge.chunk_judge import (
+    THREADS,
+    ChunkJudge,
+    chunk_key,
+    chunks_of,
+    digest_of,
+    first_operations,
+    in_order,
+    transforms_of,
+    unknown_person,
+)
+from backfill.operations.batches import Fill
+from backfill.operations.encode import Subjects
+from backfill.pipeline.file import Pipeline
+from backfill.plan import people
+from backfill.plan.chunk_stats import Before, ChunkStats, StatsCollector
+from backfill.plan.duplicate_filter import DuplicateFilter
+from backfill.plan.grouping import Grouping, Groups
+from backfill.plan.merged_people import MergedPeople
+from backfill.plan.overfull import overfull
+from backfill.plan.people import PEOPLE_FILE, PeopleFiles
+from backfill.plan.progress import OnProgress, Progress, Way
+from backfill.plan.proof import Decision, Proof
+from backfill.plan.rejection_log import rejection_line
+from backfill.plan.repeats import Records
+from backfill.plan.row_decisions import SKIPPED, Marked, RowDecision
+from backfill.plan.source_stats import SourcePlan
+from backfill.rows import Chunk
+from backfill.sources.inputs import Input
+
+SAMPLES_MAX = 3
+
+_AHEAD = THREADS + 1
+"""One chunk more than there are threads: no thread waits while the next one is read."""
+
+REJECTIONS_FILES = ("rejections.jsonl", "rejections-again.jsonl", "rejections-overfull.jsonl")
+"""What each look at the rows rejects, each in the order of files and rows."""
+
+
+@dataclass(slots=True)
+class PlanResult:
+    """What a pass found; the plan without its key.
+
+    Args:
+        rows: How many rows each part has.
+        sources: What was found, by source.
+        decisions: How each column of moments is read.
+        readings: The same, for the judge.
+        both: How many people stand in customers and in deletions.
+        chunks: For sources with a transform: what it made of each chunk, as a digest.
+        samples: The first operations, as JSON.
+    """
+
+    rows: dict[int, int]
+    sources: list[SourcePlan]
+    decisions: list[Decision]
+    readings: dict[int, dict[str, Reading]]
+    both: int
+    chunks: dict[str, str]
+    samples: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a plan is to be made of.
+
+    Args:
+        pipeline: The settings.
+        inputs: The opened files.
+        folder: The plan's directory, for what the send pass needs.
+        before: What became of rows before.
+        limit: Only so many rows of each source.
+        now_s: The time now, as unix seconds.
+        progress: Told of what was looked at.
+    """
+
+    pipeline: Pipeline
+    inputs: Sequence[Input]
+    folder: Path
+    before: Before
+    limit: int | None
+    now_s: float
+    progress: OnProgress
+
+
+def find(task: Task) -> PlanResult:
+    """Read everything once, and once more what may belong together.
+
+    Where all rows prove another way of writing moments than the first ones did, it begins again.
+
+    Raises:
+        UsageError: A file, a column or a transform cannot be used.
+    """
+    transforms = transforms_of(task.pipeline)
+    proof = Proof(task.pipeline, task.inputs, transforms, task.limit, task.progress)
+    readings = proof.begin()
+    while True:
+        stage = ChunkJudge(task.pipeline, transforms, readings, task.now_s)
+        looker = StatsCollector(task.pipeline, readings, task.before, task.now_s)
+        with PeopleFiles(task.folder) as people_files:
+            one = Pass(task, stage, looker, people_files)
+            one.read(proof)
+            if proof.readings() == readings:
+                return one.finding(proof)
+        readings = proof.readings()
+        one.forget()
+
+
+class Pass:
+    """One pass over the source.
+
+    Args:
+        task: What it works on.
+        stage: The judges.
+        looker: What a judged chunk shows.
+        people_files: Takes who stands in the rows.
+    """
+
+    def __init__(
+        self, task: Task, stage: ChunkJudge, looker: StatsCollector, people_files: PeopleFiles
+    ) -> None:
+        pipeline, inputs, folder = task.pipeline, task.inputs, task.folder
+        self._pipeline = pipeline
+        self._inputs = inputs
+        self._folder = folder
+        self._told = task.before.told
+        self._limit = task.limit
+        self._progress = task.progress
+        self._way = Way(inputs if task.limit is None else ())
+        self._stage = stage
+        self._looker = looker
+        self._people = people_files
+        self._rows: dict[int, int] = {}
+        self._chunks: dict[str, str] = {}
+        self._samples: dict[int, list[str]] = {}
+        self._sieve = DuplicateFilter(folder / "sieve")
+        self._together = Grouping(pipeline, folder)
+        self._merged = MergedPeople(folder / "merged")
+        self._rejections = [folder / name for name in REJECTIONS_FILES]
+        self._fills = [Fill() for _ in pipeline.sources]
+        self._sources = [
+            SourcePlan(source.kind, [each.name for each in inputs if each.source == index])
+            for index, source in enumerate(pipeline.sources)
+        ]
+
+    def read(self, proof: Proof) -> None:
+        """Read everything once; gather what it proves.
+
+        Raises:
+            UsageError: A file, a column or a transform cannot be used.
+        """
+
+        def look(given: tuple[Input, Chunk]) -> tuple[ChunkStats, list[Evidence]]:
+            staged = self._stage(given)
+            return self._looker(staged), proof.gather(staged)
+
+        chunks = chunks_of(self._inputs, self._limit)
+        with ThreadPoolExecutor(THREADS) as pool, self._rejections[0].open("wb") as rejections:
+            for seen, evidence in in_order(look, chunks, pool, _AHEAD):
+                proof.add(seen.staged.place.source, evidence)
+                self._take(seen, rejections)
+        for fill, source in zip(self._fills, self._sources, strict=True):
+            source.requests += fill.bytes > 0
+        proof.close()
+
+    def finding(self, proof: Proof) -> PlanResult:
+        """Find what belongs together, and look at that once more.
+
+        Raises:
+            UsageError: A file or a transform cannot be used any more.
+        """
+        self._compare_events()
+        self._together.add_told(identity.people(*some) for some in self._told())
+        found = self._together.resolve()
+        self._account(found)
+        self._look_again(found.parts)
+        compared = people.compared(self._pipeline, self._inputs)
+        heavy = self._people.resolve(self._together.marks, self._merged, compared)
+        if heavy:
+            self._refuse_overfull(found.parts, heavy)
+        for judge, source in zip(self._stage.judges, self._sources, strict=True):
+            source.reserved = sorted(judge.reserved)
+            source.attributes = sorted(judge.attributes)
+            source.long = sorted(judge.long)
+            source.odd_moments = sorted(judge.odd_moments)
+        return PlanResult(
+            self._rows,
+            self._sources,
+            proof.decisions(),
+            proof.readings(),
+            found.both,
+            self._chunks,
+            _some_of_each(list(self._samples.values())),
+        )
+
+    def forget(self) -> None:
+        """Undo what was written and told: everything is looked at anew."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir(mode=0o700)
+        rejected = sum(each.rejected for each in self._sources)
+        self._progress(Progress(-sum(each.rows_read for each in self._sources), -rejected))
+
+    def _compare_events(self) -> None:
+        """Compare all that those events say which share with others what makes them alike."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            suspects = self._suspects(self._sieve.resolve(pool))
+            for events in in_order(self._events, suspects, pool, THREADS):
+                self._together.add_events(events)
+        self._sieve.remove()
+
+    def _suspects(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
+        for place, chunk in self._chunks_of(parts):
+            wanted = self._sieve.holds(place.part, chunk.rows)
+            if wanted.any():
+                # A transform may make something else of rows without their neighbours.
+                whole = self._pipeline.sources[place.source].transform
+                yield place, chunk if whole else chunk.only(wanted)
+
+    def _events(self, given: tuple[Input, Chunk]) -> Records:
+        return self._looker.events(self._stage(given))
+
+    def _take(self, look: ChunkStats, rejections: BinaryIO) -> None:
+        staged, chunk = look.staged, look.staged.chunk
+        index, part = staged.place.source, staged.place.part
+        source = self._sources[index]
+        self._rows[part] = chunk.end.row - 1
+        source.rows_read += chunk.end.row - chunk.first_row
+        source.reject(staged.judged.rejections)
+        source.nameless += people.nameless(self._pipeline.sources[index], staged)
+        self._people.add(look.shown)
+        if (said := look.shown.get(PEOPLE_FILE)) is not None:
+            source.moved(said.column("moved"))
+        if len(staged.dropped):
+            source.skipped["transform"] += len(staged.dropped)
+        source.see(look.sight)
+        source.send(look.batched)
+        source.send(look.alone)
+        source.requests += len(look.alone)
+        source.requests += sum(1 for _ in self._fills[index].stops(look.batched))
+        if source.kind == "customers":
+            self._together.add_people(look.people, look.named, look.emails)
+        elif look.events is not None:
+            self._sieve.add(look.events, part, staged.judged.subjects.rows)
+            self._together.add_actors(look.people)
+        else:
+            self._together.add_deletions(look.people)
+        if self._pipeline.sources[index].transform:
+            self._chunks[chunk_key(staged)] = digest_of(staged.judged.subjects)
+        if index not in self._samples and len(staged.judged.subjects):
+            self._samples[index] = first_operations(self._pipeline, staged, SAMPLES_MAX)
+        rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
+        rows, rejected = chunk.end.row - chunk.first_row, len(staged.judged.rejections)
+        self._progress(Progress(rows, rejected, self._way.share(part, chunk.end)))
+
+    def _account(self, found: Groups) -> None:
+        for index, source in enumerate(self._sources):
+            source.merged = found.merged[index]
+            source.identical = found.identical[index]
+            source.repeated_keys = found.repeated_keys[index]
+            source.shared_emails = found.shared_emails[index]
+            source.unknown_people = found.unknown_people[index]
+            source.rejected += found.unknown_rows[index]
+            if found.unknown_rows[index]:
+                source.reasons["unknown_person"] += found.unknown_rows[index]
+            source.skipped.update(
+                {SKIPPED[mark]: count for (at, mark), count in found.skipped.items() if at == index}
+            )
+
+    def _look_again(self, parts: set[int]) -> None:
+        """Read once more the files with merged people or unknown ones, for what they say."""
+        with self._rejections[1].open("wb") as rejections:
+            for staged in map(self._stage, self._chunks_of(parts)):
+                subjects, part = staged.judged.subjects, staged.place.part
+                marked = self._together.marks.of(part, subjects.rows)
+                if marked is None:
+                    continue
+                self._keep_people(part, subjects, marked)
+                for at in np.flatnonzero(marked["kind"] == RowDecision.UNKNOWN_PERSON):
+                    unknown = unknown_person(self._pipeline, staged, int(subjects.rows[at]))
+                    rejections.write(rejection_line(part, unknown))
+
+    def _chunks_of(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
+        """The rows of these parts once more."""
+        for given in chunks_of([each for each in self._inputs if each.part in parts], self._limit):
+            self._progress(Progress(rows=0))
+            yield given
+
+    def _refuse_overfull(self, parts: set[int], heavy: set[tuple[int, int]]) -> None:
+        """Reject people whose rows together are more than the API takes."""
+        chunks = self._chunks_of(parts)
+        marks, merged = self._together.marks, self._merged
+        with self._rejections[2].open("wb") as rejections:
+            for staged, mark, rejected in overfull(
+                self._pipeline, self._stage, marks, merged, heavy, chunks
+            ):
+                source = self._sources[staged.place.source]
+                source.reject([rejected])
+                source.merged -= mark == RowDecision.MERGED
+                source.operations -= mark == RowDecision.CARRIER
+                rejections.write(rejection_line(staged.place.part, rejected))
+
+    def _keep_people(self, part: int, subjects: Subjects, marked: Marked) -> None:
+        """Keep what the rows of merged people say, with the rows that carry them."""
+        is_member = marked["kind"] == RowDecision.MERGED
+        carriers = np.where(is_member, marked["value"], subjects.rows)
+        parts = np.where(is_member, marked["other"], part)
+        concerned = is_member | (marked["kind"] == RowDecision.CARRIER)
+        for carrying in np.unique(parts[concerned]).tolist():
+            here = concerned & (parts == carrying)
+            said = subjects.attributes.filter(pa.array(here)).to_pylist()
+            self._merged.add(carrying, carriers[here].tolist(), said)
+
+
+def _some_of_each(samples: list[list[str]]) -> list[str]:
+    """The first of each source, then the second, until there are enough."""
+    in_turn = [each[rank] for rank in range(SAMPLES_MAX) for each in samples if rank < len(each)]
+    return in_turn[:SAMPLES_MAX]

@@ -1,0 +1,231 @@
+"""Which rows belong together, over the whole job: people, shared e-mails, repeated events."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from backfill.pipeline.file import CustomersSource, EventsSource, Pipeline
+from backfill.plan.repeats import (
+    BUFFERED_RECORDS_MAX,
+    Hashes,
+    Records,
+    Spill,
+    firsts,
+    grouped,
+    occurrences,
+    records,
+    within,
+)
+from backfill.plan.row_decisions import RowDecision, RowDecisions
+from backfill.rows import Rows
+
+MARKS_FOLDER = "marks"
+
+
+@dataclass(slots=True)
+class Groups:
+    """How many rows were found to belong together, by source.
+
+    Args:
+        merged: Customers rows that go out with another row of their person.
+        skipped: Rows that are left out, by source and mark.
+        identical: Events that are like an earlier one in every field.
+        repeated_keys: Events with the key of an earlier one and other content.
+        shared_emails: E-mail addresses that several people have.
+        unknown_people: People whom only events name.
+        unknown_rows: Their rows, where those are rejected.
+        both: People in customers and in deletions.
+        parts: The parts that have rows to be looked at once more.
+    """
+
+    merged: Counter[int] = field(default_factory=Counter)
+    skipped: Counter[tuple[int, RowDecision]] = field(default_factory=Counter)
+    identical: Counter[int] = field(default_factory=Counter)
+    repeated_keys: Counter[int] = field(default_factory=Counter)
+    shared_emails: Counter[int] = field(default_factory=Counter)
+    unknown_people: Counter[int] = field(default_factory=Counter)
+    unknown_rows: Counter[int] = field(default_factory=Counter)
+    both: int = 0
+    parts: set[int] = field(default_factory=set)
+
+
+class Grouping:
+    """Gathers who and what each row is about, and marks the rows that are not alone.
+
+    Args:
+        pipeline: The policies.
+        folder: The plan's directory; the marks stay in it.
+        buffered_max: So many records of each kind stay in memory.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, folder: Path, buffered_max: int = BUFFERED_RECORDS_MAX
+    ) -> None:
+        self.marks = RowDecisions(folder / MARKS_FOLDER, buffered_max)
+        self._sources = pipeline.sources
+        self._has_customers = pipeline.has_customers
+        self._unknown = {
+            index: pipeline.unknown_people(source)
+            for index, source in enumerate(pipeline.sources)
+            if isinstance(source, EventsSource)
+        }
+
+        self._spills = folder / "spill"
+
+        def spill(name: str) -> Spill:
+            return Spill(self._spills, name, buffered_max)
+
+        self._people, self._named, self._emails = spill("people"), spill("named"), spill("emails")
+        self._left_out = spill("left-out")
+        self._events, self._actors = spill("events"), spill("actors")
+        self._told = spill("told")
+        self._deletions = spill("deletions")
+        self._found = Groups()
+
+    def add_people(self, people: Records, named: Records, emails: Records | None) -> None:
+        """Customers rows: the accepted ones, everybody named, the e-mail addresses of people.
+
+        Args:
+            people: By person.
+            named: By person, those of rejected rows included.
+            emails: By e-mail address; the content is the person.
+        """
+        self._people.add(people)
+        self._named.add(named)
+        if emails is not None:
+            self._emails.add(emails)
+
+    def add_events(self, events: Records) -> None:
+        """Events rows that may be repeats, by what makes each itself."""
+        self._events.add(events)
+
+    def add_actors(self, actors: Records) -> None:
+        """Events rows, by the people they are about."""
+        if self._has_customers:
+            self._actors.add(actors)
+
+    def add_told(self, people: Iterable[Hashes]) -> None:
+        """People whom the workspace was told of before: no event makes a profile of them."""
+        for some in people:
+            nowhere = np.zeros(len(some), np.int64)
+            self._told.add(records(some, nowhere, part=0, source=0, settled=nowhere > 0))
+
+    def add_deletions(self, people: Records) -> None:
+        """Deletions rows, by person."""
+        self._deletions.add(people)
+
+    def resolve(self) -> Groups:
+        """Mark the rows that belong together; to be called once, after all were added."""
+        for _, partition in self._emails.partitions():
+            self._share(partition)
+        for number, partition in self._people.partitions():
+            self._merge(partition, self._left_out.partition(number))
+        for _, partition in self._events.partitions():
+            self._repeat(partition)
+        for number, partition in self._actors.partitions():
+            known = self._named.partition(number)["hash"], self._told.partition(number)["hash"]
+            self._know(partition, np.concatenate(known))
+        for number, partition in self._deletions.partitions():
+            self._delete(partition, self._named.partition(number))
+        self.marks.flush()
+        shutil.rmtree(self._spills, ignore_errors=True)
+        return self._found
+
+    def _share(self, partition: Records) -> None:
+        ordered, group = grouped(partition)
+        first = firsts(group)
+        others = (ordered["content"] != ordered["content"][first]).any(axis=1)
+        _, first_other = np.unique(group[others], return_index=True)
+        self._found.shared_emails.update(ordered["source"][others][first_other].tolist())
+        skipping = [
+            index
+            for index, source in enumerate(self._sources)
+            if isinstance(source, CustomersSource) and source.shared_emails == "first"
+        ]
+        skipped = ordered[others & np.isin(ordered["source"], skipping)]
+        self._skip(RowDecision.SHARED_EMAIL, skipped)
+        by_person = skipped.copy()
+        by_person["hash"] = skipped["content"]
+        self._left_out.add(by_person)
+
+    def _merge(self, partition: Records, left_out: Records) -> None:
+        gone = np.isin(_place(partition), _place(left_out)) | partition["settled"]
+        open_ = partition[~gone]
+        open_["rank"] = 0  # among people the order of the files counts
+        ordered, group = grouped(open_)
+        if not len(ordered):
+            return
+        first = firsts(group)
+        is_first = first == np.arange(len(ordered))
+        carriers, members = ordered[is_first], ordered[~is_first]
+        carried_by = ordered[first[~is_first]]
+        self.marks.add(RowDecision.CARRIER, carriers["part"], carriers["row"])
+        self.marks.add(
+            RowDecision.MERGED,
+            members["part"],
+            members["row"],
+            carried_by["row"],
+            carried_by["part"],
+        )
+        self._found.merged.update(members["source"].tolist())
+        self._found.parts.update(np.unique(ordered["part"]).tolist())
+
+    def _repeat(self, partition: Records) -> None:
+        ordered, group = grouped(partition)
+        if not len(ordered):
+            return
+        first = firsts(group)
+        alike = (ordered["content"] == ordered["content"][first]).all(axis=1)
+        identical = alike & (first != np.arange(len(ordered)))
+        self._found.identical.update(ordered["source"][identical].tolist())
+        self._found.repeated_keys.update(ordered["source"][~alike].tolist())
+        numbers = occurrences(ordered, group)
+        kept = identical & np.isin(ordered["source"], self._with("identical_rows", "keep"))
+        some = ordered[kept]
+        self.marks.add(RowDecision.OCCURRENCE, some["part"], some["row"], numbers[kept])
+        collapsed = identical & np.isin(ordered["source"], self._with("identical_rows", "collapse"))
+        self._skip(RowDecision.IDENTICAL, ordered[collapsed])
+        later = ~alike & np.isin(ordered["source"], self._with("repeated_keys", "first"))
+        self._skip(RowDecision.REPEATED_KEY, ordered[later])
+
+    def _know(self, actors: Records, known: Hashes) -> None:
+        unknown = actors[~within(actors["hash"], known)]
+        place = np.unique(unknown["hash"], axis=0, return_index=True)[1]
+        self._found.unknown_people.update(unknown["source"][place].tolist())
+        rejecting = [index for index, policy in self._unknown.items() if policy == "reject"]
+        rejected = unknown[np.isin(unknown["source"], rejecting) & ~unknown["settled"]]
+        self.marks.add(RowDecision.UNKNOWN_PERSON, rejected["part"], rejected["row"])
+        self._found.unknown_rows.update(rejected["source"].tolist())
+        self._found.parts.update(np.unique(rejected["part"]).tolist())
+
+    def _delete(self, partition: Records, named: Records) -> None:
+        people = np.unique(partition["hash"], axis=0)
+        self._found.both += int(within(people, named["hash"]).sum())
+        ordered, group = grouped(partition)
+        again = firsts(group) != np.arange(len(ordered))
+        self._skip(RowDecision.REPEATED_PERSON, ordered[again])
+
+    def _skip(self, mark: RowDecision, skipped: Records) -> None:
+        """Leave rows out; those that are settled are counted elsewhere."""
+        self.marks.add(mark, skipped["part"], skipped["row"])
+        counted = skipped["source"][~skipped["settled"]].tolist()
+        self._found.skipped.update((source, mark) for source in counted)
+
+    def _with(self, setting: str, value: str) -> list[int]:
+        """The sources whose setting has this value."""
+        return [
+            index
+            for index, source in enumerate(self._sources)
+            if getattr(source, setting, None) == value
+        ]
+
+
+def _place(some: Records) -> npt.NDArray[np.int64]:
+    """Part and row as one number."""
+    place: Rows = (some["part"].astype(np.int64) << 40) | some["row"]
+    return place

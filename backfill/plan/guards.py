@@ -1,0 +1,160 @@
+"""What is refused before anything is sent, and the setting that answers it.
+
+Guards refuse sending only: `check` and `plan` report them and go on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backfill.errors import GuardError
+from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource, Pipeline, Source
+from backfill.plan.plan import Plan
+from backfill.plan.source_stats import SourcePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One refusal.
+
+    Args:
+        code: Which guard it is.
+        what: What was found.
+        answer: The setting that answers it, and its choices.
+    """
+
+    code: str
+    what: str
+    answer: str
+
+
+def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
+    """Every reason not to send, in order of harm.
+
+    Args:
+        pipeline: The settings that answer guards.
+        plan: What was found.
+        now_s: The time now: how old an event is depends on it.
+    """
+    found = list(_doubts(pipeline, plan))
+    for index, (source, seen) in enumerate(zip(pipeline.sources, plan.sources, strict=True)):
+        of_source = f"source {index + 1} ({source.kind})"
+        if isinstance(source, EventsSource):
+            found += _events(pipeline, source, seen, now_s, of_source)
+        if isinstance(source, CustomersSource):
+            found += _customers(source, seen, of_source)
+        if isinstance(source, DeletionsSource):
+            found += _deletions(source, seen, plan, of_source)
+        found += _reserved(source, seen, of_source)
+    return sorted(found, key=lambda guard: _HARM.index(guard.code))
+
+
+_HARM = (
+    "recent_events",
+    "deletes_max",
+    "deletes_customers",
+    "reserved",
+    "format",
+    "shared_emails",
+    "unknown_people",
+    "identical_rows",
+    "repeated_keys",
+)
+
+
+def refuse(guards: list[Guard]) -> None:
+    """Stop, if there is any reason to.
+
+    Raises:
+        GuardError: It names every guard, and the settings that answer them.
+    """
+    if guards:
+        raise GuardError(
+            "nothing was sent: " + "; ".join(guard.what for guard in guards),
+            next_step="; ".join(dict.fromkeys(guard.answer for guard in guards)),
+        )
+
+
+def _doubts(pipeline: Pipeline, plan: Plan) -> Iterator[Guard]:
+    for decision in plan.found.decisions:
+        if decision.doubt:
+            shown = f" ({'; '.join(decision.readings)})" if decision.readings else ""
+            kind = pipeline.sources[decision.source].kind
+            yield Guard(
+                "format",
+                f"column {decision.column!r} of source {decision.source + 1} ({kind}):"
+                f" {decision.doubt}{shown}",
+                f'set format = "…" beside {decision.key}',
+            )
+
+
+def _events(
+    pipeline: Pipeline, source: EventsSource, seen: SourcePlan, now_s: float, of_source: str
+) -> Iterator[Guard]:
+    recent = seen.recent_at(now_s)
+    if recent and source.recent_events == "refuse":
+        yield Guard(
+            "recent_events",
+            f"{of_source} has events younger than 72 h, which can trigger campaigns: {recent:,}"
+            f" ({seen.recent_shown()})",
+            'set recent_events = "send", "skip" or "hold"',
+        )
+    if seen.unknown_people and pipeline.unknown_people(source) == "refuse":
+        yield Guard(
+            "unknown_people",
+            f"{of_source} names people whom no customers source names, and who would become bare"
+            f" profiles: {seen.unknown_people:,}",
+            'set unknown_people = "reject" or "send"',
+        )
+    if seen.identical and source.identical_rows == "refuse":
+        yield Guard(
+            "identical_rows",
+            f"{of_source} has rows that are like an earlier one in every field: {seen.identical:,}",
+            'set identical_rows = "keep" if each is an event, "collapse" if they are copies',
+        )
+    if seen.repeated_keys and source.repeated_keys == "refuse":
+        yield Guard(
+            "repeated_keys",
+            f"{of_source} has rows with the key of an earlier one, and other content:"
+            f" {seen.repeated_keys:,}",
+            'set repeated_keys = "first", or name more columns in key',
+        )
+
+
+def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
+    if seen.shared_emails and source.shared_emails == "refuse":
+        yield Guard(
+            "shared_emails",
+            f"{of_source} has e-mail addresses under several ids, of which the last one would take"
+            f" the person over: {seen.shared_emails:,}",
+            'set shared_emails = "first" or "send"',
+        )
+
+
+def _deletions(
+    source: DeletionsSource, seen: SourcePlan, plan: Plan, of_source: str
+) -> Iterator[Guard]:
+    people = sum(each.operations for each in plan.sources if each.kind == "customers")
+    gone = seen.operations - seen.skipped["repeated_person"]
+    if source.deletes_max.reached_by(gone, people):
+        yield Guard(
+            "deletes_max",
+            f"{of_source} would {source.action} {gone:,} people, more than deletes_max",
+            f"set deletes_max = {gone} in this source if that is meant",
+        )
+    if plan.found.both:
+        yield Guard(
+            "deletes_customers",
+            f"{plan.found.both:,} people are in customers and in {of_source}",
+            "take them out of the files of one of the two sources (nothing in the pipeline file"
+            " answers this guard)",
+        )
+
+
+def _reserved(source: Source, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
+    if seen.reserved and source.reserved == "refuse":
+        yield Guard(
+            "reserved",
+            f"{of_source} has columns whose names change what the service does:"
+            f" {', '.join(seen.reserved)}",
+            'set reserved = "drop" or "send", or rename them with from',
+        )

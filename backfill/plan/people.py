@@ -1,0 +1,230 @@
+"""Who stands in the rows of a plan and what they say: the side of the plan that a sync compares.
+
+Written in columns while the plan pass reads; a person's content is a hash of the attributes that
+would be sent. What stands in several rows counts once, with what its rows say together.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from backfill.encoding import identity
+from backfill.encoding.json_text import Mask
+from backfill.judge.chunk_judge import JudgedChunk
+from backfill.pipeline.file import Pipeline, Source
+from backfill.plan.cursors import moments
+from backfill.plan.merged_people import MergedPeople
+from backfill.plan.proof import Readings
+from backfill.plan.repeats import Hashes
+from backfill.plan.row_decisions import SKIPPED, RowDecision, RowDecisions
+from backfill.sources.inputs import Input
+
+EVENT = "event"
+"""The type of what is no person."""
+
+PEOPLE_FILE = "people.parquet"
+NAMED_FILE = "named.parquet"
+DELETED_FILE = "deleted.parquet"
+MERGED_FILE = "merged.parquet"
+LEFT_OUT_FILE = "left_out.parquet"
+
+_NAME = [("type", pa.string()), ("identifier", pa.string())]
+_CONTENT = [("high", pa.uint64()), ("low", pa.uint64())]
+_PLACE = [("part", pa.int32()), ("row", pa.int64())]
+
+SCHEMAS = {
+    PEOPLE_FILE: pa.schema(
+        [*_NAME, *_CONTENT, *_PLACE, ("settled", pa.bool_()), ("moved", pa.int64())]
+    ),
+    NAMED_FILE: pa.schema(_NAME),
+    DELETED_FILE: pa.schema([*_NAME, *_PLACE]),
+    MERGED_FILE: pa.schema([*_PLACE, *_CONTENT]),
+    LEFT_OUT_FILE: pa.schema(_PLACE),
+}
+"""people: the accepted customers rows, and events where they are compared. named: whom rejected
+customers rows are about. deleted: the rows of deletions. merged: the rows that carry a person, with
+what all of that person's rows say. left_out: rows that are not sent by themselves."""
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """The files of a plan, by what queries call them."""
+    return {name.removesuffix(".parquet"): folder / name for name in SCHEMAS}
+
+
+HEAVY_CHARS = 7_000
+"""Fewer characters of attributes never make an operation of 32,000 bytes."""
+
+
+class PeopleFiles:
+    """The files of one plan, being written.
+
+    Args:
+        folder: The plan's directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._writers = {
+            name: pq.ParquetWriter(
+                folder / name, schema, compression="lz4", use_dictionary=["type"]
+            )
+            for name, schema in SCHEMAS.items()
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def add(self, batches: Mapping[str, pa.RecordBatch]) -> None:
+        """Take what one chunk shows, by the file that it belongs to."""
+        for name, batch in batches.items():
+            if batch.num_rows:
+                self._writers[name].write_batch(batch)
+
+    def resolve(
+        self, marks: RowDecisions, merged: MergedPeople, parts: frozenset[int]
+    ) -> set[tuple[int, int]]:
+        """Take what the marks say about who stands in several rows.
+
+        Args:
+            marks: The marks of all rows.
+            merged: What the rows of each merged person say together.
+            parts: The parts whose rows a sync compares.
+
+        Returns:
+            The rows, with their parts, whose person may be too much for the API.
+        """
+        heavy: set[tuple[int, int]] = set()
+        for part, marked in (each for each in marks.every() if each[0] in parts):
+            gone = marked["row"][np.isin(marked["kind"], (RowDecision.MERGED, *SKIPPED))]
+            self.add({LEFT_OUT_FILE: _batch(LEFT_OUT_FILE, *_places(part, gone))})
+            carriers = marked["row"][marked["kind"] == RowDecision.CARRIER]
+            # What is too much for the API is refused: any content does.
+            texts = merged.rows(part, carriers)
+            said = [(each or "").encode() for each in texts]
+            heavy.update(
+                (part, row)
+                for row, each in zip(carriers.tolist(), texts, strict=True)
+                if each is None or len(each) > HEAVY_CHARS
+            )
+            places = _places(part, carriers)
+            self.add({MERGED_FILE: _batch(MERGED_FILE, *places, *_halves(identity.hashes(said)))})
+        return heavy
+
+
+def compared(pipeline: Pipeline, inputs: Sequence[Input]) -> frozenset[int]:
+    """The parts whose rows a sync may compare with what was delivered."""
+    sources = pipeline.sources
+    return frozenset(
+        each.part
+        for each in inputs
+        if sources[each.source].kind == "customers" or sources[each.source].sync_mode == "cursor"
+    )
+
+
+def customers(
+    source: Source, staged: JudgedChunk, settled: Mask, readings: Readings
+) -> dict[str, pa.RecordBatch]:
+    """What the rows of a chunk of customers show.
+
+    Args:
+        source: Their settings.
+        staged: The chunk.
+        settled: Which of the accepted rows were settled before.
+        readings: How their moments are written.
+    """
+    type_, judged = source.identifier.type, staged.judged
+    accepted = identity.person_key(type_, judged.subjects.person)
+    rejected = identity.person_key(type_, judged.named)
+    if len(rejected) != len(accepted):
+        rejected = pc.unique(rejected.filter(pc.invert(pc.is_in(rejected, value_set=accepted))))
+    else:
+        rejected = rejected.slice(0, 0)
+    content = identity.hashes(judged.subjects.attributes.cast(pa.binary()).to_pylist())
+    moved = moments(source, staged, readings)
+    return {
+        PEOPLE_FILE: _said(_names(type_, accepted), content, staged, settled, moved),
+        NAMED_FILE: _batch(NAMED_FILE, *_names(type_, rejected)),
+    }
+
+
+def events(
+    source: Source,
+    staged: JudgedChunk,
+    settled: Mask,
+    readings: Readings,
+    hashes: tuple[Hashes, Hashes],
+) -> dict[str, pa.RecordBatch]:
+    """What the accepted events of a chunk show, each under what makes it itself.
+
+    Args:
+        source: Their settings.
+        staged: The chunk.
+        settled: Which of the accepted rows were settled before.
+        readings: How their moments are written.
+        hashes: What makes each event itself, and all that it says.
+    """
+    keys, content = hashes
+    high, low = (pc.cast(half, pa.string()) for half in _halves(keys))
+    names = _names(EVENT, pc.binary_join_element_wise(high, low, "-"))
+    moved = moments(source, staged, readings)
+    return {PEOPLE_FILE: _said(names, content, staged, settled, moved)}
+
+
+def deletions(source: Source, staged: JudgedChunk) -> dict[str, pa.RecordBatch]:
+    """What the accepted rows of a chunk of deletions show."""
+    type_, subjects = source.identifier.type, staged.judged.subjects
+    names = _names(type_, identity.person_key(type_, subjects.person))
+    return {DELETED_FILE: _batch(DELETED_FILE, *names, *_places(staged.place.part, subjects.rows))}
+
+
+def nameless(source: Source, staged: JudgedChunk) -> int:
+    """How many rows do not say, or not clearly, who they are about."""
+    column = source.identifier.column
+    broken = {each.row for each in staged.chunk.rejections}
+    return sum(
+        each.row in broken
+        or any(why.code.startswith("identifier_") or why.field == column for why in each.reasons)
+        for each in staged.judged.rejections
+    )
+
+
+def _said(
+    names: tuple[pa.Array, pa.Array],
+    content: Hashes,
+    staged: JudgedChunk,
+    settled: Mask,
+    moved: pa.Int64Array,
+) -> pa.RecordBatch:
+    places = _places(staged.place.part, staged.judged.subjects.rows)
+    return _batch(PEOPLE_FILE, *names, *_halves(content), *places, pa.array(settled), moved)
+
+
+def _names(type_: str, people: pa.StringArray) -> tuple[pa.Array, pa.Array]:
+    return pa.repeat(type_, len(people)), people
+
+
+def _places(part: int, rows: npt.NDArray[np.int64]) -> tuple[pa.Array, pa.Array]:
+    return pa.array(np.full(len(rows), part, np.int32)), pa.array(rows)
+
+
+def _halves(hashes: Hashes) -> tuple[pa.Array, pa.Array]:
+    return pa.array(hashes[:, 0]), pa.array(hashes[:, 1])
+
+
+def _batch(name: str, *columns: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(list(columns), schema=SCHEMAS[name])

@@ -1,0 +1,190 @@
+"""The first pass: looks at every row, sends nothing, and says what a run would do.
+
+It also finds what only the whole source shows: how moments are written, which rows repeat, which
+belong to one person. What it decided about single rows is kept for the send pass (`marks`), what
+people must know stands in the `Plan`.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from backfill.errors import StateError
+from backfill.files import make_lasting, sync_directory
+from backfill.journal import Ranges
+from backfill.pipeline.file import Pipeline
+from backfill.plan.chunk_stats import Before, Told
+from backfill.plan.first_pass import PlanResult, Task, find
+from backfill.plan.grouping import MARKS_FOLDER
+from backfill.plan.progress import OnProgress, nobody
+from backfill.plan.row_decisions import FormerDecisions, RowDecisions
+from backfill.plan.source_stats import SourcePlan
+from backfill.sources.inputs import Input
+
+FORM = 4
+"""The form of what is stored; another one is planned anew."""
+
+PLAN_FILE = "plan.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run would do.
+
+    Args:
+        key: What it holds for: these files, settings, limit, and rows settled before.
+        now_s: When it was made; `latest = "now+1d"` counts from here.
+        limit: Only so many rows of each source were read.
+        found: What the pass found.
+    """
+
+    key: str
+    now_s: float
+    limit: int | None
+    found: PlanResult
+
+    @property
+    def sources(self) -> list[SourcePlan]:
+        """What was found, by source."""
+        return self.found.sources
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows there are."""
+        return sum(self.found.rows.values())
+
+    @property
+    def requests(self) -> int:
+        """How many requests a run would make, roughly: merged and skipped rows still count."""
+        return sum(source.requests for source in self.sources)
+
+    def to_json(self) -> bytes:
+        """As JSON."""
+        return orjson.dumps(_PLAN.dump_python(self, mode="json"), option=orjson.OPT_NON_STR_KEYS)
+
+
+_PLAN = TypeAdapter(Plan)
+
+
+def base_key(pipeline: Pipeline, inputs: Sequence[Input], limit: int | None) -> str:
+    """What a plan is for, as a short text: these files, settings and limit."""
+    said: list[Any] = [FORM, pipeline.digest(), pipeline.policies(), limit]
+    said += [[each.part, each.source, each.fingerprint.digest] for each in inputs]
+    return _short(said)
+
+
+def key_of(
+    pipeline: Pipeline,
+    inputs: Sequence[Input],
+    settled: Mapping[int, Ranges],
+    limit: int | None,
+    former: str = "",
+) -> str:
+    """What a plan holds for: what it is for, the rows settled before, and the plan they went by."""
+    before = [
+        [part, ranges.low, list(ranges.above())]
+        for part, ranges in sorted(settled.items())
+        if ranges.settled_count()
+    ]
+    return _short([base_key(pipeline, inputs, limit), before, former if before else ""])
+
+
+def _short(said: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
+
+
+def stored(folder: Path, key: str) -> Plan | None:
+    """The plan that was made for this key, if it is still there.
+
+    Raises:
+        StateError: It is damaged.
+    """
+    path = folder / key / PLAN_FILE
+    try:
+        return _PLAN.validate_json(path.read_bytes()) if path.exists() else None
+    except ValueError as error:
+        raise StateError(
+            f"{path}: the plan is damaged",
+            next_step="Restore the state directory from a backup, or start over with --restart.",
+        ) from error
+
+
+def make_plan(  # noqa: PLR0913 - all but three are keywords
+    pipeline: Pipeline,
+    inputs: Sequence[Input],
+    folder: Path,
+    *,
+    now_s: float,
+    settled: Mapping[int, Ranges] | None = None,
+    former: str = "",
+    told: Told = tuple,
+    limit: int | None = None,
+    progress: OnProgress = nobody,
+) -> Plan:
+    """Look at every row.
+
+    Args:
+        pipeline: The settings.
+        inputs: The opened files.
+        folder: The job's `plan` directory; this plan gets a directory of its own in it.
+        now_s: The time now, as unix seconds.
+        settled: The rows that were settled before, by part: repeats of them count as repeats,
+            and people are merged without them.
+        former: The key of the plan that they were settled by, while it is still there: events
+            keep their occurrence numbers, and what was left out takes nothing's place.
+        told: Whom the workspace was told of before, with the type of their identifiers: events
+            about them are about nobody unknown.
+        limit: Only so many rows of each source.
+        progress: Told of rows looked at.
+
+    Raises:
+        UsageError: A file, a column or a transform cannot be used.
+        SourceChangedError: A file changed meanwhile.
+    """
+    settled = settled or {}
+    key = key_of(pipeline, inputs, settled, limit, former)
+    before = Before(settled, _former(folder, former), told)
+    made_in = folder / f"{key}.{os.getpid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made_in.mkdir(mode=0o700)
+    try:
+        found = find(Task(pipeline, inputs, made_in, before, limit, now_s, progress))
+        plan = Plan(key, now_s, limit, found)
+        (made_in / PLAN_FILE).write_bytes(plan.to_json())
+        make_lasting(made_in)
+        shutil.rmtree(folder / key, ignore_errors=True)
+        made_in.rename(folder / key)
+        sync_directory(folder)
+    except OSError as error:
+        if error.errno in _FULL:  # what a write to an open file raises does not name the file
+            error.filename = str(folder)
+        raise
+    finally:
+        shutil.rmtree(made_in, ignore_errors=True)
+    return plan
+
+
+def _former(folder: Path, key: str) -> FormerDecisions | None:
+    plan = stored(folder, key) if key else None
+    return (
+        FormerDecisions(RowDecisions(folder / key / MARKS_FOLDER), plan.found.rows)
+        if plan
+        else None
+    )
+
+
+def keep_only(folder: Path, *keys: str) -> None:
+    """Remove every other plan."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.name not in keys:
+            shutil.rmtree(path, ignore_errors=True)

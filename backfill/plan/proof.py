@@ -1,0 +1,288 @@
+"""How the moments of each column are written: declared, or proved over the whole column."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from backfill.encoding import cell_json
+from backfill.encoding.json_text import null_where
+from backfill.errors import UsageError
+from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
+from backfill.judge.chunk_judge import JudgedChunk
+from backfill.judge.judge import EVENT_TIMESTAMP
+from backfill.judge.transform import Transform
+from backfill.pipeline.file import Dated, EventsSource, Pipeline, Source
+from backfill.plan.progress import OnProgress, Progress, nobody
+from backfill.rows import Chunk
+from backfill.sources.inputs import Input
+
+Readings = dict[str, Reading]
+"""The readings of one source, by attribute name; an event's own under EVENT_TIMESTAMP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How one column of moments is read, and why.
+
+    Args:
+        source: The index of its `[[source]]`.
+        key: The setting of the pipeline file that it belongs to.
+        column: The column.
+        format: The format that is used.
+        timezone: The declared zone.
+        declared: The format was declared, not proved.
+        values: How many values were looked at; 0 where it was declared.
+        fits: How many of them the format fits.
+        doubt: Why nothing is proved; empty where something is.
+        readings: What the rival formats make of one example, where two stand.
+    """
+
+    source: int
+    key: str
+    column: str
+    format: str
+    timezone: str | None
+    declared: bool
+    values: int = 0
+    fits: int = 0
+    doubt: str = ""
+    readings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Question:
+    """A column whose format is left out, and what its values prove so far."""
+
+    key: str
+    name: str
+    column: str
+    dated: Dated
+    evidence: Evidence = field(init=False)
+
+    def __post_init__(self) -> None:
+        dated = self.dated
+        self.evidence = Evidence(
+            timezone=dated.timezone,
+            date_only=_is_date(dated),
+            ambiguous=dated.ambiguous,
+            nonexistent=dated.nonexistent,
+        )
+
+    def add(self, source: Source, chunk: Chunk) -> None:
+        """Take a chunk of the source into account."""
+        if self.column not in chunk.batch.schema.names:
+            return
+        column = cell_json.plain(chunk.batch.column(self.column))
+        kind = chunk.values if pa.types.is_string(column.type) else "typed"
+        if kind != "typed":
+            column = null_where(cell_json.text_of(column, kind).text, source.null_values)
+        self.evidence.add(column, chunk.rows)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether so few values prove nothing: more of them have to be looked at."""
+        decided = isinstance(self.evidence.decide(), Reading)
+        return not decided or not self.evidence.values or self.evidence.needs_timezone
+
+
+class Proof:
+    """How every column of moments is written: declared, or proved by all of its values.
+
+    The first rows of a source are proof enough to begin with. While they are read, all others
+    are gathered too, and have the last word.
+
+    Args:
+        pipeline: The settings.
+        inputs: The opened files.
+        transforms: The users' functions, by source.
+        limit: Only so many rows of each source.
+        progress: Told of a look that goes beyond the first rows.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        inputs: Sequence[Input],
+        transforms: Mapping[int, Transform],
+        limit: int | None,
+        progress: OnProgress = nobody,
+    ) -> None:
+        self._sources = pipeline.sources
+        self._inputs = inputs
+        self._transforms = transforms
+        self._limit = limit
+        self._progress = progress
+        self._open: set[int] = set()
+        self._questions = {
+            index: [_Question(*each) for each in _dated(source) if each[3].format is None]
+            for index, source in enumerate(pipeline.sources)
+        }
+
+    def begin(self) -> dict[int, Readings]:
+        """The readings that the first rows of each source prove; where they leave a doubt, all.
+
+        Raises:
+            UsageError: A column's moments have no zone, and none is declared.
+        """
+        for index, questions in self._questions.items():
+            if not questions:
+                continue
+            self._look(index, first_only=True)
+            if any(each.in_doubt for each in questions):
+                self._questions[index] = _anew(questions)
+                self._look(index)
+            else:
+                self._open.add(index)
+        readings = self.readings()
+        for index in self._open:
+            self._questions[index] = _anew(self._questions[index])
+        return readings
+
+    def gather(self, staged: JudgedChunk) -> list[Evidence]:
+        """What a chunk proves, for `add`; safe to call from several threads."""
+        source, written = staged.place.source, staged.judged.written
+        if source not in self._open:
+            return []
+        asked = _anew(self._questions[source])
+        for question in asked:
+            if question.name == EVENT_TIMESTAMP and written is not None:
+                question.evidence.add(written, staged.seen.rows)
+            else:
+                question.add(self._sources[source], staged.seen)
+        return [each.evidence for each in asked]
+
+    def add(self, source: int, gathered: list[Evidence]) -> None:
+        """Take into account what a chunk proves, chunk after chunk."""
+        for question, evidence in zip(self._questions[source], gathered, strict=bool(gathered)):
+            question.evidence.merge(evidence)
+
+    def close(self) -> None:
+        """All rows were gathered: nothing is asked any more."""
+        self._open.clear()
+
+    def readings(self) -> dict[int, Readings]:
+        """How the moments of each source are read, by what is known so far.
+
+        Where nothing is proved the nearest reading stands in, so that rows can be judged; its
+        decision has a doubt.
+        """
+        return {index: dict(self._decided(index)[0]) for index in self._questions}
+
+    def decisions(self) -> list[Decision]:
+        """What was decided about each column, and why."""
+        return [each for index in self._questions for each in self._decided(index)[1]]
+
+    def _decided(self, index: int) -> tuple[Readings, list[Decision]]:
+        readings: Readings = {}
+        decisions = []
+        asked = {each.key: each for each in self._questions[index]}
+        for key, name, column, dated in _dated(self._sources[index]):
+            if key in asked:
+                readings[name], decision = _decide(index, asked[key])
+            else:
+                readings[name], decision = _declared(index, key, column, dated)
+            decisions.append(decision)
+        return readings, decisions
+
+    def _look(self, index: int, *, first_only: bool = False) -> None:
+        """Look at the columns in question, and at nothing else of the source."""
+        questions, transform = self._questions[index], self._transforms.get(index)
+        wanted = None if transform else {each.column for each in questions}
+        left = self._limit
+        for each in (each for each in self._inputs if each.source == index):
+            for chunk in _read_ahead(each.file.chunks(columns=wanted)):
+                self._progress(Progress(rows=0))
+                taken = first_rows(chunk, left)
+                if transform:
+                    taken = transform.apply(taken, each.name).chunk
+                for question in questions:
+                    question.add(self._sources[index], taken)
+                if left is not None:
+                    left -= chunk.end.row - chunk.first_row
+                if first_only or (left is not None and left <= 0):
+                    return
+
+
+def _dated(source: Source) -> list[tuple[str, str, str, Dated]]:
+    """The columns of moments: the setting's key, the attribute's name, the column, the setting."""
+    found: list[tuple[str, str, str, Dated]] = []
+    if isinstance(source, EventsSource):
+        found.append(("timestamp", EVENT_TIMESTAMP, source.timestamp.from_, source.timestamp))
+    for name, column in source.declared().items():
+        if column.type in ("timestamp", "date"):
+            found.append((f"columns.{name}", name, column.from_ or name, column))
+    return found
+
+
+def _is_date(dated: Dated) -> bool:
+    return getattr(dated, "type", "timestamp") == "date"
+
+
+def _declared(index: int, key: str, column: str, dated: Dated) -> tuple[Reading, Decision]:
+    form = dated.format or NATIVE
+    reading = Reading(form, dated.timezone, dated.ambiguous, dated.nonexistent, _is_date(dated))
+    return reading, Decision(index, key, column, form, dated.timezone, declared=True)
+
+
+def _anew(questions: Sequence[_Question]) -> list[_Question]:
+    """The same questions, without evidence."""
+    return [replace(each) for each in questions]
+
+
+def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks; the next one is read in another thread while one is looked at."""
+    with ThreadPoolExecutor(1) as reader:
+        pending = reader.submit(next, chunks, None)
+        while (chunk := pending.result()) is not None:
+            pending = reader.submit(next, chunks, None)
+            yield chunk
+
+
+def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
+    evidence, key = question.evidence, question.key
+    if evidence.needs_timezone and evidence.zoneless == evidence.values:
+        raise UsageError(
+            f"{key}: the moments in column {question.column!r} have no zone",
+            next_step=f'set timezone = "…" beside {key} of source {index + 1} in the pipeline file'
+            ' (an IANA name such as "Europe/Berlin", or "UTC")',
+        )
+    found = evidence.decide()
+    doubt = ""
+    rivals: tuple[str, ...] = ()
+    fits = evidence.figures[0].fits if evidence.figures else evidence.values
+    if isinstance(found, Ambiguity):
+        doubt = f"two formats fit: {found.first.format} and {found.second.format}"
+        rivals = tuple(
+            f"{found.example.value!r} in row {found.example.row}: {moment} as {reading.format}"
+            for moment, reading in (
+                (found.first_moment, found.first),
+                (found.second_moment, found.second),
+            )
+        )
+        found = found.first
+    elif isinstance(found, NoFormat):
+        doubt = f"no format fits 90 % of the {found.values} values"
+        rivals = tuple(f"{each.value!r} in row {each.row}" for each in found.examples)
+        found = found.nearest or Reading("iso8601", question.dated.timezone)
+    decision = Decision(
+        index,
+        key,
+        question.column,
+        found.format,
+        found.timezone,
+        declared=False,
+        values=evidence.values,
+        fits=fits,
+        doubt=doubt,
+        readings=rivals,
+    )
+    return found, decision
+
+
+def first_rows(chunk: Chunk, count: int | None) -> Chunk:
+    """The chunk's first `count` rows; all of them where there is no limit."""
+    if count is None or chunk.end.row - chunk.first_row <= count:
+        return chunk
+    return chunk.until(chunk.first_row + count)

@@ -1,0 +1,202 @@
+"""What a source's rows show, added up chunk by chunk."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.operations.encode import Subjects
+from backfill.rows import Rejection
+
+DAY_US = 86_400_000_000
+MINUTE_US = 60_000_000
+RECENT_S = 72 * 3600
+"""An event dated within the last 72 hours can trigger campaigns (Track OpenAPI)."""
+
+NAMES_MAX = 1000
+"""So many event names are told apart; what comes later counts as OTHER."""
+
+OTHER = "(other names)"
+
+_NAMES_SHOWN = 3
+
+NAME_DAYS_MAX = 30_000
+"""So many pairs of a name and a day are counted; beyond, days are put together."""
+
+
+@dataclass(slots=True)
+class SourcePlan:
+    """What was found in one source.
+
+    Args:
+        kind: Its kind.
+        files: Its files.
+        rows_read: Its rows.
+        rejected: Those that would not be sent, before anything is sent.
+        nameless: Those of them that do not say who they are about.
+        cursor_max: The latest moment of the cursor's column, in unix microseconds.
+        reasons: Rejected rows by reason code.
+        skipped: Rows left out, by reason.
+        merged: Rows that go out with another row of their person.
+        operations: What is sent.
+        bytes: Their bytes.
+        requests: The requests that they fill.
+        names: Events by name.
+        days: Events by UTC day, as days since 1970.
+        name_days: The same by name; of days that were put together, the first one stands for all.
+        days_together: How many days are put together in `name_days`.
+        first_s: The first event.
+        last_s: The last event.
+        recent: Events that were younger than 72 hours when the plan was made, by minute.
+        recent_names: The same by name.
+        identical: Events that are like an earlier one in every field.
+        repeated_keys: Events with the key of an earlier one and other content.
+        shared_emails: E-mail addresses that several people have.
+        unknown_people: People whom only events name.
+        reserved: Reserved names among the attributes.
+        attributes: The attributes.
+        long: Those of them whose values come near their limit, or beyond it.
+        odd_moments: Those of them that hold moments before 1970 or in the future.
+    """
+
+    kind: str
+    files: list[str] = field(default_factory=list)
+    rows_read: int = 0
+    rejected: int = 0
+    nameless: int = 0
+    cursor_max: int | None = None
+    reasons: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    merged: int = 0
+    operations: int = 0
+    bytes: int = 0
+    requests: int = 0
+    names: Counter[str] = field(default_factory=Counter)
+    days: Counter[int] = field(default_factory=Counter)
+    name_days: dict[str, Counter[int]] = field(default_factory=dict)
+    days_together: int = 1
+    first_s: int | None = None
+    last_s: int | None = None
+    recent: Counter[int] = field(default_factory=Counter)
+    recent_names: Counter[str] = field(default_factory=Counter)
+    identical: int = 0
+    repeated_keys: int = 0
+    shared_emails: int = 0
+    unknown_people: int = 0
+    reserved: list[str] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+    long: list[str] = field(default_factory=list)
+    odd_moments: list[str] = field(default_factory=list)
+
+    @property
+    def to_send(self) -> int:
+        """How many rows make an operation."""
+        return self.rows_read - self.rejected - self.merged - self.skipped.total()
+
+    def reject(self, rejections: "tuple[Rejection, ...] | list[Rejection]") -> None:
+        """Count rejected rows, each once by each of its codes."""
+        self.rejected += len(rejections)
+        for rejection in rejections:
+            self.reasons.update({reason.code for reason in rejection.reasons})
+
+    def moved(self, cursor: pa.Int64Array) -> None:
+        """Note how far a chunk's cursor goes, in unix microseconds."""
+        latest = pc.max(cursor).as_py()
+        if latest is not None:
+            self.cursor_max = max(latest, self.cursor_max or latest)
+
+    def send(self, lengths: npt.NDArray[np.int64]) -> None:
+        """Count operations, of which each has so many bytes."""
+        self.operations += len(lengths)
+        self.bytes += int(lengths.sum())
+
+    def see(self, seen: "EventStats") -> None:
+        """Add what one chunk shows."""
+        room = NAMES_MAX - len(self.names)
+        for name, days in seen.name_days.items():
+            known = name in self.names or room > 0
+            room -= name not in self.names
+            self.names[name if known else OTHER] += sum(days.values())
+            self.days.update(days)
+            self._see_days(name if known else OTHER, days)
+        while sum(map(len, self.name_days.values())) > NAME_DAYS_MAX:
+            self._put_days_together()
+        self.recent.update(seen.recent)
+        self.recent_names.update(seen.recent_names)
+        for moment in (seen.first_s, seen.last_s):
+            if moment is not None:
+                self.first_s = moment if self.first_s is None else min(self.first_s, moment)
+                self.last_s = moment if self.last_s is None else max(self.last_s, moment)
+
+    def _see_days(self, name: str, days: Mapping[int, int]) -> None:
+        counted = self.name_days.setdefault(name, Counter())
+        for day, count in days.items():
+            counted[day // self.days_together * self.days_together] += count
+
+    def _put_days_together(self) -> None:
+        self.days_together *= 2
+        before, self.name_days = self.name_days, {}
+        for name, days in before.items():
+            self._see_days(name, days)
+
+    def recent_at(self, now_s: float) -> int:
+        """How many events are younger than 72 hours at some later time; future ones are."""
+        since = (now_s - RECENT_S) // 60
+        return sum(count for minute, count in self.recent.items() if minute >= since)
+
+    def recent_shown(self) -> str:
+        """Which events are recent, the most frequent first, and when the newest happened."""
+        most = Counter(self.recent_names).most_common(_NAMES_SHOWN)
+        names = ", ".join(f"{name} {count:,}" for name, count in most)
+        left = len(self.recent_names) - len(most)
+        newest = datetime.fromtimestamp(self.last_s or 0, UTC).strftime("%Y-%m-%d %H:%M")
+        return f"{names}{f' and {left:,} more' if left else ''}; the newest: {newest} UTC"
+
+
+@dataclass(slots=True)
+class EventStats:
+    """What the events of one chunk show."""
+
+    name_days: dict[str, dict[int, int]] = field(default_factory=dict)
+    recent: dict[int, int] = field(default_factory=dict)
+    recent_names: dict[str, int] = field(default_factory=dict)
+    first_s: int | None = None
+    last_s: int | None = None
+
+
+def sight_of(subjects: Subjects, names: pa.DictionaryArray, now_s: float) -> EventStats:
+    """What the accepted events of a chunk show; `names` are theirs, each once."""
+    if subjects.name is None or subjects.micros is None or not len(subjects):
+        return EventStats()
+    micros = subjects.micros.to_numpy()
+    recent = micros >= (now_s - RECENT_S) * 1e6
+    minutes, minute_counts = np.unique(micros[recent] // MINUTE_US, return_counts=True)
+    return EventStats(
+        name_days=_name_days(names, micros // DAY_US),
+        recent=dict(zip(minutes.tolist(), minute_counts.tolist(), strict=True)),
+        recent_names=_counts(subjects.name.filter(pa.array(recent))) if recent.any() else {},
+        first_s=int(micros.min() // 1_000_000),
+        last_s=int(micros.max() // 1_000_000),
+    )
+
+
+def _name_days(names: pa.DictionaryArray, days: npt.NDArray[np.int64]) -> dict[str, dict[int, int]]:
+    """How many events each name has on each day."""
+    first = int(days.min())
+    span = int(days.max()) - first + 1
+    places = names.indices.to_numpy().astype(np.int64) * span + (days - first)
+    found: dict[str, dict[int, int]] = {name: {} for name in names.dictionary.to_pylist()}
+    of_name = list(found.values())
+    places, counts = np.unique(places, return_counts=True)
+    for place, count in zip(places.tolist(), counts.tolist(), strict=True):
+        of_name[place // span][first + place % span] = count
+    return found
+
+
+def _counts(names: pa.StringArray) -> dict[str, int]:
+    return {each["values"]: each["counts"] for each in pc.value_counts(names).to_pylist()}

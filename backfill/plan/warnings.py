@@ -1,0 +1,177 @@
+"""What people should know before they send: nothing here refuses, as guards do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from backfill.judge.judge import (
+    ATTRIBUTES_MAX,
+    EVENT_NAME_BYTES_MAX,
+    NEAR_LIMIT,
+    VALUE_BYTES_MAX,
+)
+from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource, Pipeline
+from backfill.plan.plan import Plan
+from backfill.plan.source_stats import SourcePlan
+
+_MEANINGFUL = ("email", "created_at", "unsubscribed")
+"""Attributes that the service acts on, in this spelling only (Track docs)."""
+
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWarning:
+    """Something that is as the settings want it, and may still surprise.
+
+    Args:
+        code: Which warning it is.
+        what: What was found.
+    """
+
+    code: str
+    what: str
+
+
+def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
+    """All there is to warn of, in order of harm."""
+    found: list[PlanWarning] = []
+    for index, (source, seen) in enumerate(zip(pipeline.sources, plan.sources, strict=True)):
+        of_source = f"source {index + 1} ({source.kind})"
+        if isinstance(source, CustomersSource):
+            found += _customers(source, seen, of_source)
+        elif isinstance(source, EventsSource):
+            found += _events(pipeline, source, seen, plan, of_source)
+        else:
+            found += _deletions(source, seen, of_source)
+        found += _odd_moments(seen, of_source)
+    return sorted(found, key=lambda each: _HARM.index(each.code))
+
+
+_HARM = (
+    "recent_events",
+    "suppressed",
+    "no_created_at",
+    "created_at_text",
+    "nearly_named",
+    "unknown_people",
+    "odd_moments",
+    "names_by_case",
+    "names_with_spaces",
+    "near_limit",
+)
+
+
+def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if source.create and "created_at" not in seen.attributes:
+        yield PlanWarning(
+            "no_created_at",
+            f"{of_source} has no created_at: the service takes now for it, and campaigns that"
+            " welcome new people may start",
+        )
+    if _is_text(seen) and "created_at" in seen.attributes and "created_at" not in source.columns:
+        yield PlanWarning(
+            "created_at_text",
+            f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
+            " the file holds, which the service does not take for a moment",
+        )
+    yield from _near_limits(seen, of_source)
+    for name in seen.attributes:
+        meant = name.strip().lower()
+        if meant in _MEANINGFUL and name != meant:
+            yield PlanWarning(
+                "nearly_named",
+                f"{of_source}: {name!r} is not {meant!r}: the service treats it as any other"
+                f" attribute (columns: {meant} = {{ from = {name!r} }})",
+            )
+
+
+def _odd_moments(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.odd_moments:
+        yield PlanWarning(
+            "odd_moments",
+            f"{of_source} has attributes with moments before 1970 or in the future:"
+            f" {_some(seen.odd_moments)}",
+        )
+
+
+def _near_limits(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.long:
+        yield PlanWarning(
+            "near_limit",
+            f"{of_source} has values that come near the {VALUE_BYTES_MAX} bytes which an attribute"
+            f" may have, or beyond: {_some(seen.long)}",
+        )
+    if len(seen.attributes) >= NEAR_LIMIT * ATTRIBUTES_MAX:
+        yield PlanWarning(
+            "near_limit",
+            f"{of_source} has {len(seen.attributes):,} attributes: a person may have"
+            f" {ATTRIBUTES_MAX}, those of earlier imports included",
+        )
+
+
+def _events(
+    pipeline: Pipeline, source: EventsSource, seen: SourcePlan, plan: Plan, of_source: str
+) -> Iterator[PlanWarning]:
+    recent = seen.recent_at(plan.now_s)
+    if recent and source.recent_events == "send":
+        yield PlanWarning(
+            "recent_events",
+            f"{of_source} has events younger than 72 h, which can trigger campaigns: {recent:,}"
+            f" ({seen.recent_shown()})",
+        )
+    if seen.unknown_people and pipeline.unknown_people(source) == "send":
+        yield PlanWarning(
+            "unknown_people",
+            f"{of_source} names people whom no customers source names, and who become profiles,"
+            f" which are billed: {seen.unknown_people:,}",
+        )
+    yield from _names(seen, of_source)
+
+
+def _names(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    by_folded: dict[str, list[str]] = {}
+    for name in sorted(seen.names):
+        by_folded.setdefault(name.strip().casefold(), []).append(name)
+    alike = [" / ".join(names) for names in by_folded.values() if len(names) > 1]
+    if alike:
+        yield PlanWarning(
+            "names_by_case",
+            f"{of_source} has event names that differ only by case: {_some(alike)}",
+        )
+    long = [name for name in sorted(seen.names) if _is_long(name)]
+    if long:
+        yield PlanWarning(
+            "near_limit",
+            f"{of_source} has event names that come near the {EVENT_NAME_BYTES_MAX} bytes which"
+            f" one may have: {_some(long)}",
+        )
+    spaced = [name for name in sorted(seen.names) if " " in name]
+    if spaced:
+        yield PlanWarning(
+            "names_with_spaces",
+            f"{of_source} has event names with spaces, which campaigns must repeat exactly:"
+            f" {_some(spaced)}",
+        )
+
+
+def _is_long(name: str) -> bool:
+    return len(name.encode()) >= NEAR_LIMIT * EVENT_NAME_BYTES_MAX
+
+
+def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if source.action == "suppress" and seen.operations:
+        yield PlanWarning(
+            "suppressed",
+            f"{seen.operations:,} people of {of_source} will be suppressed: the service takes"
+            " nothing about them any more",
+        )
+
+
+def _is_text(seen: SourcePlan) -> bool:
+    return any(".parquet" not in PurePath(each).suffixes for each in seen.files)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more

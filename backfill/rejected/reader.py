@@ -1,0 +1,256 @@
+"""`rejected.csv`, read back after people mended it.
+
+Each cell is what it was when the row was read, unless somebody edited it. Rows may be left out
+(they stay rejected) and stand in any order; the file may be saved by any spreadsheet: with commas,
+semicolons or tabs, in UTF-8, UTF-16 or Windows-1252. A row of a bad shape is mended by filling in
+its cells, or, from JSON Lines, by mending its text.
+"""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from backfill.errors import GuardError, UsageError
+from backfill.rejected.edits import is_edited, typed
+from backfill.rejected.safe_cells import read_back, shown, shown_raw
+from backfill.rejected.spreadsheet import CODE_PAGE, delimiter_of, encoding_of
+from backfill.rejected.writer import OWN_COLUMNS, RejectedRow
+from backfill.rows import Rejection
+
+Find = Callable[[str, int], RejectedRow | None]
+"""Gives the rejection of a row of a file, as the journal has it; None if it is not rejected."""
+
+_CELL_CHARS_MAX = 1 << 24
+_ROWS_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MendedRow:
+    """A rejected row that can be tried again.
+
+    Args:
+        part: The journal's number of its file.
+        source: The file, relative to the pipeline file.
+        row: Its number in that file.
+        line: The line at which it begins there.
+        cells: Its cells as they are now, those that nobody edited as they were read; an edited
+            one has the type that it had, if it can.
+    """
+
+    part: int
+    source: str
+    row: int
+    line: int | None
+    cells: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What a mended file holds.
+
+    Args:
+        ready: How many rows can be tried again.
+        settled: How many are not rejected any more, since an earlier retry delivered them.
+        unmended: How many are of a bad shape still: nobody filled in their cells.
+        rows: Reads the rows that can be tried again, in the order of the file.
+    """
+
+    ready: int
+    settled: int
+    unmended: int
+    rows: Callable[[], Iterator[MendedRow]]
+
+
+def read_mended(
+    path: Path,
+    find: Find,
+    columns: Mapping[str, Sequence[str]],
+    identifiers: Mapping[str, str],
+) -> Mended:
+    """Look through a mended file.
+
+    Args:
+        path: The file.
+        find: Gives the row as it was rejected.
+        columns: The columns of each file of the job by its name; none where each row has its own.
+        identifiers: The column of each file that says who a row is about.
+
+    Raises:
+        UsageError: The file cannot be read, or a line of it is none of the job's rows.
+        GuardError: Rows are now about other people than before.
+    """
+    file = _MendedFile(path, find, columns)
+    seen: set[tuple[str, int]] = set()
+    moved: list[str] = []
+    ready = settled = unmended = 0
+    for line in file.lines():
+        if (line.source, line.row) in seen:
+            raise file.bad(line.number, f"row {line.row} of {line.source} stands here twice")
+        seen.add((line.source, line.row))
+        rejected = find(line.source, line.row)
+        if rejected is None:
+            settled += 1
+            continue
+        cells = file.cells(line, rejected.rejection)
+        ready += bool(cells)
+        unmended += not cells
+        if _is_about_another(rejected.rejection, cells, identifiers.get(line.source, "")):
+            moved.append(f"{line.source} row {line.row}")
+    if moved:
+        raise _moved(path, moved)
+    return Mended(ready, settled, unmended, file.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _FixedLine:
+    """A line of the file: which row it is, and the cells that stand there."""
+
+    number: int
+    source: str
+    row: int
+    cells: Mapping[str, str]
+
+
+class _MendedFile:
+    def __init__(self, path: Path, find: Find, columns: Mapping[str, Sequence[str]]) -> None:
+        self.path = path
+        self._find = find
+        self._columns = columns
+        self._encoding = encoding_of(path)
+        self._delimiter = ","
+
+    def rows(self) -> Iterator[MendedRow]:
+        for line in self.lines():
+            rejected = self._find(line.source, line.row)
+            if rejected is None:
+                continue
+            if cells := self.cells(line, rejected.rejection):
+                yield MendedRow(
+                    rejected.part, line.source, line.row, rejected.rejection.line, cells
+                )
+
+    def lines(self) -> Iterator[_FixedLine]:
+        csv.field_size_limit(_CELL_CHARS_MAX)
+        number = 1
+        try:
+            with self.path.open(encoding=self._encoding, newline="") as file:
+                self._delimiter = delimiter_of(file.readline())
+                file.seek(0)
+                reader = csv.reader(file, delimiter=self._delimiter, strict=True)
+                header = self._header(next(reader, []))
+                for fields in reader:
+                    number = reader.line_num
+                    if any(fields):
+                        yield self._line(number, header, fields)
+        except csv.Error as error:
+            raise self.bad(number + 1, f"is not CSV: {error}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{self.path}: is neither UTF-8 nor UTF-16 nor Windows-1252",
+                next_step="save it as CSV in UTF-8",
+            ) from error
+
+    def cells(self, line: _FixedLine, rejection: Rejection) -> dict[str, Any]:
+        """The row's cells now; none if it is of a bad shape still."""
+        if rejection.raw is not None:
+            return self._spread(line, rejection.raw)
+        cells = dict(rejection.cells)
+        for name, text in line.cells.items():
+            before = cells.get(name)
+            if self._is_edited(shown(before), text):
+                self._require_column(line, name)
+                cells[name] = typed(read_back(text), before)
+        return cells
+
+    def bad(self, line: int, what: str) -> UsageError:
+        """The file has a line that cannot be used."""
+        return UsageError(
+            f"{self.path} line {line}: {what}",
+            next_step="mend the line or leave it out; _source and _row must stay as they were",
+        )
+
+    def _spread(self, line: _FixedLine, raw: str) -> dict[str, Any]:
+        """The cells that were filled in for a row that had none."""
+        filled = {
+            name: read_back(text)
+            for name, text in line.cells.items()
+            if text and self._is_edited(shown_raw(raw), text)
+        }
+        if len(filled) == 1 and not self._columns.get(line.source):
+            return self._parsed(line, next(iter(filled.values())))
+        columns = self._columns.get(line.source) or ()
+        if len(filled) == 1 and len(columns) > 1:
+            raise self.bad(
+                line.number,
+                "the row could not be split into cells, and only one is filled in: put each of"
+                " its values into the column where it belongs",
+            )
+        for name in filled:
+            self._require_column(line, name)
+        blank = dict.fromkeys(columns) if filled else {}
+        return blank | filled
+
+    def _parsed(self, line: _FixedLine, text: str) -> dict[str, Any]:
+        """The cells of a line of JSON that was mended in place."""
+        try:
+            cells = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            cells = None
+        if not isinstance(cells, dict):
+            raise self.bad(line.number, "the row's text is still not a JSON object")
+        return cells
+
+    def _is_edited(self, before: str, now: str) -> bool:
+        """Whether a cell says something else, be it with our guard and pictures or without."""
+        code_page = CODE_PAGE if self._encoding == CODE_PAGE else None
+        return all(
+            is_edited(one, other, code_page=code_page, comma=self._delimiter == ";")
+            for one, other in ((before, now), (read_back(before), read_back(now)))
+        )
+
+    def _require_column(self, line: _FixedLine, name: str) -> None:
+        columns = self._columns.get(line.source)
+        if columns and name not in columns:
+            raise self.bad(line.number, f"{line.source} has no column {name}; leave it empty")
+
+    def _header(self, fields: list[str]) -> list[str]:
+        names = [read_back(each) for each in fields]
+        if missing := [each for each in ("_source", "_row") if each not in names]:
+            raise UsageError(
+                f"{self.path}: has no column {' and no '.join(missing)}",
+                next_step="mend the rejected.csv that backfill wrote, and keep its header",
+            )
+        if len(set(names)) < len(names):
+            raise self.bad(1, "two columns have the same name")
+        return names
+
+    def _line(self, number: int, header: Sequence[str], fields: Sequence[str]) -> _FixedLine:
+        if any(fields[len(header) :]):
+            raise self.bad(number, "has more cells than the header")
+        cells = dict(zip(header, fields, strict=False))
+        source, row = read_back(cells.get("_source", "")), cells.get("_row", "")
+        if source not in self._columns or not (row.isascii() and row.isdigit()):
+            raise self.bad(number, "_source and _row name no row of this job")
+        own = {name: text for name, text in cells.items() if name not in OWN_COLUMNS}
+        return _FixedLine(number, source, int(row), own)
+
+
+def _is_about_another(rejection: Rejection, cells: Mapping[str, Any], identifier: str) -> bool:
+    """Whether a row names another person now; a missing or wrong identifier may be mended."""
+    before = rejection.cells.get(identifier)
+    if before in (None, "") or not cells or cells[identifier] == before:
+        return False
+    return all(reason.field != identifier for reason in rejection.reasons)
+
+
+def _moved(path: Path, moved: Sequence[str]) -> GuardError:
+    named = ", ".join(moved[:_ROWS_NAMED])
+    more = f" and {len(moved) - _ROWS_NAMED} more" if len(moved) > _ROWS_NAMED else ""
+    return GuardError(
+        f"{path}: the identifier of {len(moved)} rows is not what it was: {named}{more}",
+        next_step="put the identifiers back, or bring such rows in a source file of their own",
+    )

@@ -1,0 +1,231 @@
+"""The rejected rows as files: `rejected.csv` to be mended by people, and its lossless twin.
+
+`rejected.csv` is made for spreadsheets: UTF-8 with BOM, one line a row, no cell that could be
+taken for a formula. A row of a bad shape has no cells; its text stands, shortened, in the first
+column of its file, to be spread over the columns by hand. `rejected.jsonl` holds every row as it
+was read. Both are a view of the journal and can be made again at any time.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from backfill.files import write_atomically
+from backfill.rejected.safe_cells import shown, shown_raw
+from backfill.rows import Rejection
+
+REJECTED_FILE = "rejected.csv"
+TWIN_FILE = "rejected.jsonl"
+OWN_COLUMNS = ("_source", "_row", "_line", "_field", "_reason", "_message")
+VANISHED = "(vanished)"
+"""The `_source` of people who vanished and whom the API did not delete: nothing can be mended."""
+
+RAW_COLUMN = "_raw"
+"""Where the text of bad rows stands if not one row has any columns."""
+
+_DIGESTS_FILE = ".rejected.sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A rejection and the file that it comes from.
+
+    Args:
+        part: The journal's number of the file.
+        source: The file, relative to the pipeline file.
+        rejection: The row and its reasons.
+    """
+
+    part: int
+    source: str
+    rejection: Rejection
+
+
+def vanished_row(part: int, rejection: Rejection) -> RejectedRow:
+    """Somebody who vanished and whom the API did not delete, out of a file that a sync made."""
+    who = {rejection.cells["type"]: rejection.cells["identifier"]}
+    return RejectedRow(part, VANISHED, replace(rejection, cells=who))
+
+
+def write_rejected(
+    folder: Path,
+    rows: Callable[[], Iterable[RejectedRow]],
+    columns: Mapping[str, Sequence[str]],
+    header: Iterable[str],
+) -> Path | None:
+    """Write the rejected rows of a job; where there are none, remove the files.
+
+    A file that was edited since we wrote it is neither overwritten nor removed: the rows then go
+    to `rejected.new.csv`.
+
+    Args:
+        folder: The job's directory.
+        rows: Gives the rejected rows in order; called twice, so that they need not be held.
+        columns: The columns of each file by its name; none where each row has its own.
+        header: The columns of all files of the job, in first-seen order.
+
+    Returns:
+        The CSV that was written; None if no row is rejected.
+
+    Raises:
+        OSError: The disk is full, or the directory cannot be written to.
+    """
+    written = _Written.load(folder)
+    names = _columns(rows(), header)
+    if names is None:
+        written.remove_all()
+        (folder / TWIN_FILE).unlink(missing_ok=True)
+        return None
+    write_atomically(folder / TWIN_FILE, lambda file: file.writelines(map(twin_line, rows())))
+    path = written.place()
+
+    def write(file: BinaryIO) -> None:
+        digest = hashlib.sha256()
+        for line in _csv_lines(rows(), names, columns):
+            digest.update(line)
+            file.write(line)
+        # Noted before the file is in place: a crash in between must not make it the user's.
+        written.note(path.name, digest.hexdigest())
+
+    write_atomically(path, write)
+    return path
+
+
+def twin_line(row: RejectedRow) -> bytes:
+    """A rejected row as a line of `rejected.jsonl`, with everything that is known of it."""
+    rejection = row.rejection
+    return orjson.dumps(
+        {
+            "source": row.source,
+            "part": row.part,
+            "row": rejection.row,
+            "line": rejection.line,
+            "reasons": [
+                {"code": each.code, "field": each.field, "message": each.message}
+                for each in rejection.reasons
+            ],
+            "cells": rejection.cells,
+            "raw": rejection.raw,
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+def _columns(rows: Iterable[RejectedRow], header: Iterable[str]) -> dict[str, None] | None:
+    """The columns of all files, then those that rows bring with them; None without any row.
+
+    A column that is named like one of ours is shown in the twin only.
+    """
+    names = dict.fromkeys(header)
+    found = False
+    for row in rows:
+        found = True
+        names.update(dict.fromkeys(row.rejection.cells))
+    for name in OWN_COLUMNS:
+        names.pop(name, None)
+    if found and not names:
+        names[RAW_COLUMN] = None
+    return names if found else None
+
+
+def _csv_lines(
+    rows: Iterable[RejectedRow], names: Iterable[str], columns: Mapping[str, Sequence[str]]
+) -> Iterator[bytes]:
+    line = io.StringIO(newline="")
+    writer = csv.writer(line)
+    names = list(names)
+    writer.writerow([*map(shown, names), *OWN_COLUMNS])
+    yield line.getvalue().encode("utf-8-sig")
+    for row in rows:
+        line.seek(0)
+        line.truncate()
+        cells = {name: shown(value) for name, value in row.rejection.cells.items()}
+        if row.rejection.raw is not None:
+            first = next(iter(columns.get(row.source) or names), "")
+            cells = {first: shown_raw(row.rejection.raw)}
+        writer.writerow([*(cells.get(name, "") for name in names), *_own_cells(row)])
+        yield line.getvalue().encode()
+
+
+def _own_cells(row: RejectedRow) -> list[str]:
+    """The cells behind the source's own: where the row is from, and why it is here."""
+    rejection = row.rejection
+    # A reason's own semicolons would make it two.
+    together = (
+        ";".join(getattr(each, name).replace(";", ",") for each in rejection.reasons)
+        for name in ("field", "code", "message")
+    )
+    place = (row.source, rejection.row, rejection.line)
+    return [*map(shown, place), *map(shown, together)]
+
+
+@dataclass(slots=True)
+class _Written:
+    """What we wrote, as `sha256sum` lists it: a file with another digest was edited.
+
+    A file may be listed with two digests: before and after it is replaced, both are ours.
+    """
+
+    folder: Path
+    digests: dict[str, set[str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> "_Written":
+        written = cls(folder)
+        with suppress(FileNotFoundError):
+            for line in (folder / _DIGESTS_FILE).read_text("utf-8").splitlines():
+                digest, _, name = line.partition("  ")
+                written.digests.setdefault(name, set()).add(digest)
+        return written
+
+    def place(self) -> Path:
+        """Where a CSV can be written without harm to a user's work."""
+        return next(
+            path for path in self._paths() if not path.exists() or self._digest(path) is not None
+        )
+
+    def note(self, name: str, digest: str) -> None:
+        """Say that a file is about to get this content."""
+        before = self._digest(self.folder / name)
+        self.digests[name] = {digest} | ({before} if before else set())
+        self._save()
+
+    def remove_all(self) -> None:
+        """Remove the files that nobody edited."""
+        for name in self.digests:
+            path = self.folder / name
+            if self._digest(path) is not None:
+                path.unlink()
+        (self.folder / _DIGESTS_FILE).unlink(missing_ok=True)
+
+    def _digest(self, path: Path) -> str | None:
+        """The digest of a file as we wrote it; None if it is not there or was edited."""
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return digest if digest in self.digests.get(path.name, ()) else None
+
+    def _paths(self) -> Iterator[Path]:
+        """`rejected.csv`, `rejected.new.csv`, `rejected.new2.csv` and so on."""
+        yield self.folder / REJECTED_FILE
+        stem, suffix = REJECTED_FILE.split(".")
+        number = 1
+        while True:
+            yield self.folder / f"{stem}.new{number if number > 1 else ''}.{suffix}"
+            number += 1
+
+    def _save(self) -> None:
+        lines = [
+            f"{digest}  {name}\n"
+            for name, digests in sorted(self.digests.items())
+            for digest in sorted(digests)
+        ]
+        write_atomically(self.folder / _DIGESTS_FILE, "".join(lines).encode())

@@ -1,0 +1,279 @@
+"""What a report tells of a job: from the journal, the plan, and the course of its runs."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from backfill.delivery.destination import is_loopback
+from backfill.errors import ExitCode
+from backfill.journal import Journal, Run
+from backfill.journal.values import codes
+from backfill.pipeline.file import Pipeline
+from backfill.plan.plan import Plan
+from backfill.plan.proof import Decision
+from backfill.rejected.safe_cells import cell_text
+from backfill.rejected.writer import REJECTED_FILE
+from backfill.report import content
+from backfill.report.charts import COLOURS, Days
+from backfill.report.course import Course
+from backfill.report.redaction import Redact, Redaction
+from backfill.report.shown_settings import settings_of, versions
+from backfill.report.summary import Summary, utc_text
+from backfill.report.text_tables import titled
+from backfill.rows import SENTENCES, Rejection
+
+EXAMPLES_MAX = 3
+EXAMPLES_AMONG = 5_000
+"""Examples are taken from so many rejected rows: a report is made at the end of every run."""
+
+_CELL_CHARS = 120
+_FIGURES = ("delivered", "rejected", "requests")
+_OTHERS = "all other names"
+_FROM_THE_API = ("refused", "unknown_outcome")
+
+
+def content_of(  # noqa: PLR0913  # what is known, from five places
+    pipeline: Pipeline,
+    journal: Journal,
+    plan: Plan | None,
+    summary: Summary,
+    course: Course,
+    *,
+    now_s: float,
+    state_dir: str = "",
+    redact: Redact = "values",
+) -> content.Content:
+    """All that a report shows of a job.
+
+    Args:
+        pipeline: The settings.
+        journal: What became of the rows, and every run; nothing in it is changed.
+        plan: What was found before; None: nothing was.
+        summary: What became of the rows, in figures.
+        course: How fast it went.
+        now_s: The time now, as unix seconds.
+        state_dir: Where the state is, if the commands must name it.
+        redact: What is left out.
+    """
+    shown = Redaction(redact)
+    calls = journal.runs.all()
+    last = calls[-1] if calls else None
+    ended = last is None or last.finished_at is not None
+    titles = titled([each.kind for each in pipeline.sources])
+    was = str(journal.meta.get("command", "run"))
+    url = str(journal.meta.get("url", ""))
+    command = partial(_command, pipeline, shown, _options(pipeline, state_dir, url))
+    next_step, next_command = _next(summary, last, shown, was, command)
+    return content.Content(
+        summary=summary,
+        ended=ended,
+        stopped=_stopped(last, shown),
+        destination=_destination(url),
+        next_step=next_step,
+        next_command=next_command,
+        rejected_file=REJECTED_FILE if summary.rejected or summary.deletes_refused else "",
+        calls=_calls(calls, summary, course),
+        course=course,
+        history=_history(plan, summary, shown),
+        rejected=list(_rejected(journal, summary, shown)),
+        moments=[_moments(titles[each.source], each, shown) for each in _decisions(plan)],
+        settings=list(settings_of(pipeline, titles, shown)),
+        versions=versions(),
+        made_at=utc_text(now_s),
+        redact=redact,
+    )
+
+
+# What to do next
+
+
+def _next(
+    summary: Summary, last: Run | None, shown: Redaction, was: str, command: Callable[[str], str]
+) -> tuple[str, str]:
+    """What to do, and the command to do it with, after the command that was given last."""
+    goes_on = command("sync" if was == "sync" else "run")
+    if last is None:
+        return "Nothing was sent yet. To begin:", goes_on
+    if stopped := _stop(last):
+        return _sentence(shown.text(stopped[1]) or "Mend what stopped it, then:"), command(was)
+    if summary.pending > summary.held:
+        return "Go on where it stopped:", goes_on
+    if summary.rejected:
+        return f"Mend the rows in {REJECTED_FILE}, then send them again:", command("retry")
+    if summary.deletes_refused:
+        return "The API refused to delete people who vanished. The next sync tries again:", goes_on
+    if summary.held:
+        return "When the held events are 72 hours old, send them:", goes_on
+    if not summary.complete:
+        return "Only a part of each source was read. Send the rest:", goes_on
+    return "Nothing: every row is where it belongs.", ""
+
+
+def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
+    """The options without which a command would not find the job, or leave the rehearsal."""
+    elsewhere = bool(url) and is_loopback(url) and url != pipeline.destination.url
+    return [
+        *(["--state-dir", state_dir] if state_dir else []),
+        *(["--url", url] if elsewhere else []),
+    ]
+
+
+def _command(pipeline: Pipeline, shown: Redaction, options: Sequence[str], name: str) -> str:
+    """A command of this job, as it can be pasted into a shell."""
+    if shown.redact == "all":
+        return f"backfill {name} PIPELINE"
+    return shlex.join(["backfill", name, str(pipeline.path), *options])
+
+
+def _stop(last: Run | None) -> Sequence[str]:
+    """What stopped the last run and what to do then; empty: nothing did."""
+    return (last.summary or {}).get("stopped", ()) if last else ()
+
+
+def _stopped(last: Run | None, shown: Redaction) -> str:
+    stopped = _stop(last)
+    if not stopped or last is None:
+        return ""
+    if last.exit == ExitCode.GUARD and not shown.shows_values:
+        return "a guard refused to send (backfill plan shows why)"  # its words may quote a cell
+    return _sentence(shown.text(stopped[0]))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text and text[-1] != ":" else text
+
+
+def _destination(url: str) -> str:
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    if not host:
+        return "the workspace"
+    if is_loopback(url):
+        return f"the sandbox at {host}"
+    return "Customer.io" if host.endswith(".customer.io") else host
+
+
+def _calls(runs: Sequence[Run], summary: Summary, course: Course) -> list[content.ShownCall]:
+    """The runs, the first one first.
+
+    A run that was cut off could not say what it did: what it settled is the difference between
+    what the job had done at the end of the run before it and at the start of the one behind it.
+    """
+    calls: list[content.ShownCall] = []
+    for place, run in enumerate(runs):
+        told: Mapping[str, Any] = (run.summary or {}).get("this_run", {})
+        if not (told or calls) and run.id > 1:
+            continue  # what was done before it has been forgotten
+        begun = content.ShownCall(
+            number=run.id, started_at=run.started_at, finished_at=run.finished_at
+        )
+        figures: Mapping[str, Any] = {name: told[name] for name in (*_FIGURES, "seconds") if told}
+        figures = figures or _cut_off(runs, place, summary) | {"seconds": course.ended_s(run.id)}
+        calls.append(replace(begun, exit=run.exit, **figures))
+    return calls
+
+
+def _cut_off(runs: Sequence[Run], place: int, summary: Summary) -> dict[str, int]:
+    """What a run did that was cut off; of several in a row the last one stands for all."""
+    behind = runs[place + 1] if place + 1 < len(runs) else None
+    if behind is not None and behind.summary is None:
+        return {"counted_with": behind.id}
+    then = behind.summary if behind is not None and behind.summary else summary.as_dict()
+    since = then["this_run"] if behind is not None else {}
+    before = next((each.summary for each in reversed(runs[:place]) if each.summary), {})
+    return {name: then[name] - since.get(name, 0) - before.get(name, 0) for name in _FIGURES}
+
+
+# What was found
+
+
+def _history(plan: Plan | None, summary: Summary, shown: Redaction) -> content.History:
+    """The events by name and day; beyond the colours that there are, names are put together."""
+    sources = plan.sources if plan else []
+    counts: Counter[str] = sum((each.names for each in sources), Counter())
+    together = max((each.days_together for each in sources), default=1)
+    kept = [
+        name for name, _ in counts.most_common(COLOURS if len(counts) == COLOURS else COLOURS - 1)
+    ]
+    stand_ins = {name: shown.event(name) for name in kept}
+    by_name: dict[str, Counter[int]] = {name: Counter() for name in stand_ins.values()}
+    for source in sources:
+        for name, days in source.name_days.items():
+            counted = by_name.setdefault(stand_ins.get(name, _OTHERS), Counter())
+            for day, count in days.items():
+                counted[day // together * together] += count
+    delivered = sum(each.delivered for each in summary.sources if each.kind == "events")
+    found = {name: days for name, days in by_name.items() if days}
+    return content.History(
+        Days(found, together) if found else None,
+        sum(counts.values()),
+        delivered,
+    )
+
+
+def _rejected(
+    journal: Journal, summary: Summary, shown: Redaction
+) -> Iterator[content.RejectedFor]:
+    """The reasons, each with some rows."""
+    names = {part.id: part.path for part in journal.parts()}
+    wanted = {code for code, count in summary.rejections_by_reason.items() if count}
+    examples: dict[str, list[content.ShownExample]] = {code: [] for code in wanted}
+    for looked_at, (part, each) in enumerate(journal.rejections()):
+        for code in codes(each) & wanted:
+            examples[code].append(_example(names[part], code, each, shown))
+            if len(examples[code]) == EXAMPLES_MAX:
+                wanted.discard(code)
+        if not wanted or looked_at >= EXAMPLES_AMONG:
+            break
+    ordered = sorted(summary.rejections_by_reason.items(), key=lambda each: (-each[1], each[0]))
+    for code, count in ordered:
+        if count:
+            yield content.RejectedFor(code, SENTENCES.get(code, ""), count, examples[code])
+
+
+def _example(file: str, code: str, each: Rejection, shown: Redaction) -> content.ShownExample:
+    reasons = [reason for reason in each.reasons if reason.code == code]
+    fields = dict.fromkeys(reason.field for reason in reasons if reason.field)
+    said, cells = "", {}
+    if shown.shows_values:
+        said = "; ".join(reason.message for reason in reasons if code in _FROM_THE_API)
+        cells = {name: _cell(each.cells[name]) for name in fields if name in each.cells}
+        if each.raw is not None:
+            cells["the row"] = _cell(each.raw)
+    return content.ShownExample(
+        shown.file(file),
+        each.row,
+        each.line,
+        ", ".join(map(shown.column, fields)),
+        said,
+        cells,
+    )
+
+
+def _cell(value: Any) -> str:
+    text = cell_text(value)
+    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+
+
+def _decisions(plan: Plan | None) -> Sequence[Decision]:
+    return plan.found.decisions if plan else ()
+
+
+def _moments(title: str, each: Decision, shown: Redaction) -> content.ShownTimestamps:
+    zone = f" in {each.timezone}" if each.timezone else ""
+    if each.declared:
+        evidence = "the pipeline file says so"
+    elif each.doubt:
+        readings = f" ({'; '.join(each.readings)})" if shown.shows_values else ""
+        evidence = f"not proved: {each.doubt}{readings}"
+    else:
+        evidence = (
+            f"it fits {each.fits:,} of {each.values:,} values; every other known format fails on"
+            " values that it fits"
+        )
+    return content.ShownTimestamps(
+        title, shown.column(each.column), f"{each.format}{zone}", evidence
+    )

@@ -1,0 +1,208 @@
+"""What all values of one column have in common: types, moments, repeats, texts that mean null."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.encoding import cell_json, json_text
+from backfill.encoding.json_text import Encoded, as_mask, null_where
+from backfill.instants import Evidence
+from backfill.judge.judge import VALUE_BYTES_MAX
+from backfill.judge.row_faults import any_of
+from backfill.rows import Chunk, Rows
+from backfill.scaffold import names
+from backfill.scaffold.distinct import Distinct
+from backfill.scaffold.timestamp_columns import TimestampColumn, moments_of
+
+LIKE_NULL = (
+    *("NULL", "null", "Null", "(null)", "\\N", "nil", "None", "none", "undefined", "NaN", "nan"),
+    *("N/A", "n/a", "#N/A", "NA", "-", "--", "—", "?"),
+)
+"""Texts that exports write where there is nothing."""
+
+SURELY_NULL = "\\N"
+"""Means nothing else: database dumps write it (PostgreSQL, COPY)."""
+
+_NO_QUANTITY = r"^\s*([+]|-?0[0-9])|[0-9]{16}"
+"""What a number would lose: the plus of a telephone number, leading zeros, digits of a card."""
+
+_OBJECT = r"^\s*[\[{]"
+_EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
+_NAMES_SHOWN = 3
+_EMAILS_MIN = 0.9
+_TRIED_MIN = 5_000
+_MISFITS_MAX = 0.1
+
+_TAKES: dict[str, Callable[[pa.StringArray], Encoded]] = {
+    "integer": json_text.integers,
+    "number": json_text.numbers,
+    "decimal comma": lambda text: json_text.numbers(text, ","),
+    "boolean": json_text.booleans,
+    "json": json_text.documents,
+}
+"""The judge's own kernels: what one takes, the judge takes."""
+
+
+class ColumnProfile:
+    """Looks at a column, chunk by chunk; memory does not grow with it.
+
+    Args:
+        name: The column.
+        type_: Its type, where the file has types.
+
+    `values` counts the cells that hold something, `like_null` the texts that may mean nothing,
+    `too_long` the values beyond an attribute's limit, `emails` the e-mail addresses, `objects` the
+    nested JSON values, `examples` has some of the first values.
+    """
+
+    def __init__(self, name: str, type_: pa.DataType | None = None) -> None:
+        self.name = name
+        self.type = type_
+        self.values = self.emails = self.objects = self.too_long = self.bytes_max = 0
+        self.like_null: Counter[str] = Counter()
+        self.distinct = Distinct()
+        self.lowered = Distinct()
+        self.examples: list[str] = []
+        self._misfits = dict.fromkeys(_TAKES, 0)
+        self._evidence: Evidence | None = Evidence()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether nothing but its text says what its values are."""
+        return self.type is None
+
+    @property
+    def holds_emails(self) -> bool:
+        """Whether it holds e-mail addresses, but for a few values."""
+        return self.emails > 0 and self.emails >= _EMAILS_MIN * self.values
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether it is of bytes, which may be text."""
+        return self.type is not None and (
+            pa.types.is_binary(self.type)
+            or pa.types.is_large_binary(self.type)
+            or pa.types.is_fixed_size_binary(self.type)
+        )
+
+    @property
+    def refusal(self) -> str:
+        """Why its type cannot be sent, and no declaration helps; empty: it can."""
+        if self.type is None or self.holds_bytes:
+            return ""
+        return cell_json.refusal_of(self.type) or ""
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether it holds objects or lists."""
+        return self.objects > 0 or (self.type is not None and pa.types.is_nested(self.type))
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether each value stands once."""
+        return self.values > 0 and not self.distinct.repeated
+
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk of the column into account."""
+        column = cell_json.plain(chunk.batch.column(self.name))
+        kind = chunk.values if pa.types.is_string(column.type) else "typed"
+        if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
+            self.values += len(column) - column.null_count
+            if self._evidence and not pa.types.is_nested(column.type):
+                self._evidence.add(column, chunk.rows)
+            return
+        if kind == "json":
+            self.objects += _count(pc.match_substring_regex(column, _OBJECT))
+        text = null_where(cell_json.text_of(column, kind).text, [""])
+        self._text(self._without_nulls(text), chunk.rows)
+
+    def _without_nulls(self, text: pa.StringArray) -> pa.StringArray:
+        """The column without the texts that may mean nothing, which are counted."""
+        like = pc.is_in(text, value_set=pa.array(LIKE_NULL))
+        if not _count(like):
+            return text
+        for each in pc.value_counts(text.filter(like)).to_pylist():
+            self.like_null[each["values"]] += each["counts"]
+        return null_where(text, LIKE_NULL)
+
+    def _text(self, text: pa.StringArray, rows: Rows) -> None:
+        given = text.drop_null()
+        if not len(given):
+            return
+        if not self.values:
+            self.examples = pc.unique(given)[:_NAMES_SHOWN].to_pylist()
+        self.values += len(given)
+        sizes = pc.binary_length(given)
+        self.bytes_max = max(self.bytes_max, pc.max(sizes).as_py())
+        self.too_long += _count(pc.greater(sizes, VALUE_BYTES_MAX))
+        self.emails += _count(pc.match_substring_regex(given, _EMAIL))
+        self.distinct.add(given)
+        if self.emails:
+            self.lowered.add(pc.utf8_lower(given))
+        for type_, misfits in self._misfits.items():
+            if misfits <= self.values * _MISFITS_MAX or self.values < _TRIED_MIN:
+                self._misfits[type_] += _misfits(type_, given)
+        if self._evidence is not None:
+            self._evidence.add(text, rows)
+            if self.values > _TRIED_MIN and not any(each.fits for each in self._evidence.figures):
+                self._evidence = None
+
+    def type_of_text(self) -> str:
+        """The type that every value fits; `decimal comma` is a number written with a comma.
+
+        Digits that are no quantity by their column's name (postal codes, ids) stay strings.
+        """
+        return self._type(lambda misfits: not misfits)
+
+    def nearly(self) -> tuple[str, int]:
+        """The type that most values fit, and how many do; `string` takes all."""
+        type_ = self._type(lambda misfits: misfits <= self.values * _MISFITS_MAX)
+        return type_, self.values - self._misfits.get(type_, 0)
+
+    def _type(self, is_enough: Callable[[int], bool]) -> str:
+        if not self.values or not self.is_text:
+            return "string"
+        fits = {each for each, misfits in self._misfits.items() if is_enough(misfits)}
+        if "boolean" in fits and ("integer" not in fits or names.says_yes_or_no(self.name)):
+            return "boolean"
+        if names.says_text(self.name):
+            return "string"
+        ranked = ("integer", "number", "decimal comma", "json")
+        return next((each for each in ranked if each in fits), "string")
+
+    def moments(self) -> TimestampColumn | None:
+        """How its moments are written; None where it holds none."""
+        if self._evidence is None or not self.values:
+            return None
+        is_number = not self._misfits["number"] or _is_number(self.type)
+        if is_number and self._is_of_text() and not names.says_moment(self.name):
+            return None
+        return moments_of(self._evidence, self.type, whole=not self._misfits["integer"])
+
+    def _is_of_text(self) -> bool:
+        return self.type is None or not pa.types.is_temporal(self.type)
+
+
+def _misfits(type_: str, given: pa.StringArray) -> int:
+    """How many of these values a type does not take without a loss."""
+    lost = pa.repeat(False, len(given))
+    if type_ == "json":
+        lost = pc.invert(pc.match_substring_regex(given, _OBJECT))
+        if _count(lost):  # the kernel for JSON is slow, and mostly not needed
+            return _count(lost)
+    elif type_ != "boolean":
+        lost = pc.match_substring_regex(given, _NO_QUANTITY)
+        if type_ == "integer":
+            lost = pc.or_(lost, pc.match_substring(given, "."))
+    failures = _TAKES[type_](given).failures.values()
+    return int(any_of([as_mask(lost), *failures], len(given)).sum())
+
+
+def _count(mask: pa.BooleanArray) -> int:
+    return int(as_mask(mask).sum())
+
+
+def _is_number(type_: pa.DataType | None) -> bool:
+    return type_ is not None and (pa.types.is_integer(type_) or pa.types.is_floating(type_))

@@ -1,0 +1,79 @@
+"""What people should know of files before they send them."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import orjson
+
+from backfill.judge.judge import (
+    ATTRIBUTE_NAME_BYTES_MAX,
+    ATTRIBUTES_MAX,
+    IDENTIFIER_BYTES_MAX,
+    VALUE_BYTES_MAX,
+)
+from backfill.scaffold.column_profile import ColumnProfile
+from backfill.scaffold.file_profile import FileProfile
+from backfill.sources.layout import is_reserved
+
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+_FIGURE = re.compile(r"[-+]?\d[\d.,:/ -]*")
+
+
+def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> Iterator[str]:
+    """What the files hold that is rejected, or not what it seems.
+
+    Args:
+        look: The files.
+        kind: Their kind.
+        used: The columns that say who, what and when.
+    """
+    if look.format == "csv" and _is_a_row(list(look.columns)):
+        yield "the first line looks like a row, and is taken for the header: put a header before it"
+    if look.malformed:
+        shapes = ", ".join(f"{code} {count:,}" for code, count in look.malformed.items())
+        yield f"rows that cannot be split into cells are rejected: {shapes}"
+    yield from _limits(look, kind, used)
+    if kind == "deletions":
+        return
+    columns = [each for each in look.columns.values() if each not in used]
+    names = [each.name for each in columns if is_reserved(each.name, kind)]
+    if names:
+        yield f"the service acts on {', '.join(names)}: `reserved` says what becomes of them"
+    for each in columns:
+        if each.is_nested and look.format != "csv":
+            yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"
+
+
+def _is_a_row(names: Sequence[str]) -> bool:
+    """Whether a header is made of what stands in cells: an address, or mostly figures."""
+    figures = [name for name in names if _FIGURE.fullmatch(name)]
+    return any(map(_ADDRESS.fullmatch, names)) or 2 * len(figures) > len(names)
+
+
+def _inside(column: ColumnProfile) -> str:
+    """The keys of the first object in a column."""
+    try:
+        first = orjson.loads(column.examples[0]) if column.examples else None
+    except orjson.JSONDecodeError:
+        first = None
+    return f" ({', '.join(first)})" if isinstance(first, dict) else ""
+
+
+def _limits(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> Iterator[str]:
+    """What breaks a limit of the Track API."""
+    columns = look.columns.values()
+    for each in used[:1]:
+        if each.bytes_max > IDENTIFIER_BYTES_MAX:
+            yield f"some {each.name} are longer than {IDENTIFIER_BYTES_MAX} bytes: rejected"
+    if kind == "deletions":
+        return
+    for each in columns:
+        if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
+            yield f"the name of column {each.name[:20]}… is longer than an attribute's may be"
+        if kind == "customers" and each.too_long:
+            yield (
+                f"{each.too_long:,} values of {each.name} are longer than {VALUE_BYTES_MAX} bytes:"
+                " these rows are rejected"
+            )
+    if kind == "customers" and len(columns) > ATTRIBUTES_MAX:
+        yield f"{len(columns):,} columns: a person may have {ATTRIBUTES_MAX} attributes"

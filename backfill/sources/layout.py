@@ -1,0 +1,199 @@
+"""Which column becomes what: a source's settings held against the columns that a file has."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import pyarrow as pa
+
+from backfill.encoding.cell_json import refusal_of
+from backfill.errors import UsageError
+from backfill.pipeline.file import (
+    Column,
+    DeletionsSource,
+    EventsSource,
+    FromColumn,
+    Source,
+)
+
+RESERVED_IN_EVENTS = ("recipient", "from_address", "reply_to", "cio_id", "anonymous_id", "_update")
+"""Data keys that change what a campaign does with an event, or whom it is about (Track docs)."""
+
+RESERVED_IN_PEOPLE = ("cio_id", "anonymous_id")
+_UNSUBSCRIBED = Column(type="boolean")
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute: its name, the column it comes from, its declared type where it has one."""
+
+    name: str
+    column: str
+    declared: Column | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What each column of a file is used for.
+
+    Args:
+        attributes: What is sent, sorted by name.
+        identifier: The declared type of the identifier's column, where it has one.
+        reserved: The attributes whose names change what the service does.
+    """
+
+    attributes: tuple[Attribute, ...]
+    identifier: Column | None
+    reserved: tuple[str, ...]
+
+
+def is_reserved(name: str, kind: str) -> bool:
+    """Whether an attribute of this name is more than data to the service."""
+    listed = RESERVED_IN_EVENTS if kind == "events" else RESERVED_IN_PEOPLE
+    return name in listed or name.startswith("_")
+
+
+def layout_of(
+    source: Source, columns: Sequence[str], types: Mapping[str, pa.DataType], where: str
+) -> Layout:
+    """Resolve a source's settings against a file's columns.
+
+    Args:
+        source: The settings.
+        columns: The columns that the file, or a chunk of it, has.
+        types: The types of those that have one of their own (Parquet).
+        where: The file, for messages.
+
+    Raises:
+        UsageError: A column is missing, would be sent under a name that is taken, is not
+            declared where it must be, or has a type that cannot be sent.
+    """
+    taken = _taken(source)
+    declared = source.declared()
+    attributes = [
+        Attribute(name, column.from_ or name, _judged_as(name, column))
+        for name, column in declared.items()
+        if not (name == column.from_ and name in taken)
+    ]
+    attributes += _others(source, columns, taken | {each.column for each in attributes}, where)
+    _refuse_twins(attributes, where)
+    _refuse_types(source, attributes, types, where)
+    names = [each.name for each in attributes]
+    reserved = tuple(sorted(name for name in names if is_reserved(name, source.kind)))
+    if source.reserved == "drop":
+        attributes = [each for each in attributes if each.name not in reserved]
+    return Layout(
+        attributes=tuple(sorted(attributes, key=lambda each: each.name)),
+        identifier=declared.get(source.identifier.column),
+        reserved=reserved,
+    )
+
+
+def require_columns(source: Source, columns: Sequence[str], where: str) -> None:
+    """Refuse a header that lacks a column which the settings name.
+
+    Raises:
+        UsageError: With the nearest names that the file has.
+    """
+    for key, name in _named(source):
+        if name not in columns:
+            near = get_close_matches(name, columns, 3, 0.5)
+            has = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}"
+            step = f"mend {key} in the pipeline file, or the file's header"
+            if len(columns) == 1 and name in re.split(r"\W", columns[0]):
+                step = "set the source's `delimiter`: the whole header was read as one column"
+            raise UsageError(
+                f"{where}: there is no column {name!r}, which {key} names; {has}", next_step=step
+            )
+
+
+def _named(source: Source) -> list[tuple[str, str]]:
+    """The settings that name a column, each with the column."""
+    named = [("identifier", source.identifier.column)]
+    if isinstance(source, EventsSource):
+        if isinstance(source.name, FromColumn):
+            named.append(("name", source.name.from_))
+        named.append(("timestamp", source.timestamp.from_))
+        named += [("key", column) for column in source.key]
+    declared = source.declared()
+    named += [(f"columns.{name}", column.from_ or name) for name, column in declared.items()]
+    named += [
+        ("required", name)
+        for name in source.required
+        if name not in declared and name not in dict(named).values()
+    ]
+    return named
+
+
+def _taken(source: Source) -> set[str]:
+    """The columns that are used up: they are not sent again under their own name."""
+    taken = {source.identifier.column}
+    if isinstance(source, EventsSource):
+        taken.add(source.timestamp.from_)
+        if isinstance(source.name, FromColumn):
+            taken.add(source.name.from_)
+    return taken
+
+
+def _judged_as(name: str, declared: Column | None) -> Column | None:
+    """`unsubscribed` is always a boolean: any other text would unsubscribe nobody."""
+    return _UNSUBSCRIBED if name == "unsubscribed" else declared
+
+
+def _others(source: Source, columns: Sequence[str], used: set[str], where: str) -> list[Attribute]:
+    if isinstance(source, DeletionsSource):
+        return []
+    keys = set(source.key) if isinstance(source, EventsSource) else set()
+    others = [column for column in columns if column not in used]
+    undeclared = [column for column in others if column not in keys]
+    if undeclared and source.other_columns == "error":
+        raise UsageError(
+            f'{where}: other_columns = "error", and these columns are not declared:'
+            f" {', '.join(undeclared)}",
+            next_step='declare them in [source.columns], or set other_columns to "keep" or "drop"',
+        )
+    kept = others if source.other_columns == "keep" else keys.intersection(others)
+    return [Attribute(column, column, _judged_as(column, None)) for column in kept]
+
+
+def _refuse_twins(attributes: Sequence[Attribute], where: str) -> None:
+    seen: dict[str, Attribute] = {}
+    for each in attributes:
+        twin = seen.setdefault(each.name, each)
+        if twin is not each:
+            raise UsageError(
+                f"{where}: the columns {twin.column!r} and {each.column!r} would both be sent as"
+                f" {each.name!r}",
+                next_step="declare one of them under another name in [source.columns],"
+                ' or set other_columns = "drop"',
+            )
+
+
+def _refuse_types(
+    source: Source,
+    attributes: Sequence[Attribute],
+    types: Mapping[str, pa.DataType],
+    where: str,
+) -> None:
+    for each in attributes:
+        type_ = types.get(each.column)
+        if type_ is None:
+            continue
+        is_moment = pa.types.is_temporal(type_) and not pa.types.is_time(type_)
+        refusal = refusal_of(type_) if each.declared is None else None
+        if each.declared and is_moment and each.declared.type not in ("timestamp", "date"):
+            refusal = f"it holds moments and is declared {each.declared.type!r}"
+        if refusal:
+            raise UsageError(
+                f"{where}: column {each.column!r} cannot be sent as it is: {refusal}",
+                next_step=f"declare {each.name!r} under [source.columns] of the pipeline file",
+            )
+    identifier = types.get(source.identifier.column)
+    declared = source.declared().get(source.identifier.column)
+    if identifier is not None and pa.types.is_floating(identifier) and declared is None:
+        raise UsageError(
+            f"{where}: the identifier {source.identifier.column!r} holds floating-point numbers:"
+            " 42 would be sent as another id than the 42 of a whole-number column",
+            next_step=f'declare {source.identifier.column} = "integer" under [source.columns]',
+        )

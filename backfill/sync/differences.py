@@ -1,0 +1,220 @@
+"""Tonight's people against the snapshot: who is new, changed, as before, or gone."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from backfill.files import write_atomically
+from backfill.job import PLAN_FOLDER, Job
+from backfill.plan import people
+from backfill.plan.first_pass import REJECTIONS_FILES
+from backfill.plan.plan import Plan
+from backfill.plan.rejection_log import read_rejections
+from backfill.plan.row_decisions import RowDecision, RowDecisions
+from backfill.report.text_tables import counted
+from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, DIFF_FOLDER, open_snapshot
+from backfill.sync.changes import MARKS_FOLDER, REFUSED_FILE, Changes
+from backfill.sync.snapshot import BATCH_ROWS, Snapshot
+
+_FIGURES_FILE = "figures.json"
+
+# Nobody is `unchanged` while it is in doubt what they were told: null equals nothing.
+_DIFFERING = """
+CREATE OR REPLACE TEMP TABLE differing AS
+SELECT coalesce(tonight.type, person.type) AS type,
+    coalesce(tonight.identifier, person.identifier) AS identifier,
+    tonight.part, tonight.row, tonight.high, tonight.low, tonight.moved, person.reasons,
+    CASE
+        WHEN tonight.row IS NULL THEN 'missing'
+        WHEN tonight.high = refused_high AND tonight.low = refused_low THEN 'refused'
+        WHEN person.high = tonight.high AND person.low = tonight.low THEN 'unchanged'
+        WHEN person.type IS NULL THEN 'new'
+        ELSE 'changed'
+    END AS status
+FROM (FROM carriers LEFT JOIN cursor_window USING (part)) AS tonight
+FULL OUTER JOIN person ON person.type = tonight.type AND person.identifier = tonight.identifier
+WHERE CASE
+    WHEN tonight.row IS NULL THEN true
+    WHEN tonight.moved < tonight.since
+        THEN coalesce(tonight.high = refused_high AND tonight.low = refused_low, false)
+    WHEN tonight.by_cursor THEN true
+    ELSE NOT coalesce(person.high = tonight.high AND person.low = tonight.low, false)
+END
+"""
+_VANISHED = """
+UPDATE differing SET status = 'vanished'
+WHERE status = 'missing' AND type <> 'event' AND NOT EXISTS (
+    FROM (
+        FROM named
+        UNION ALL
+        SELECT people.type, people.identifier FROM people SEMI JOIN left_out USING (part, row)
+    ) AS there
+    WHERE there.type = differing.type AND there.identifier = differing.identifier
+)
+"""
+
+_VANISHED_OF_TYPE = """
+SELECT type, identifier FROM differing WHERE status = 'vanished' AND type = ? ORDER BY identifier
+"""
+_CHANGED = """
+SELECT type, identifier, part, row, high, low, moved FROM differing
+WHERE status IN ('new', 'changed')
+"""
+_STATUSES = "SELECT status, count(*) FROM differing WHERE type <> 'event' GROUP BY status"
+_UNCHANGED = "SELECT part, row FROM differing WHERE status = 'unchanged'"
+_REFUSED = "SELECT part, row, reasons FROM differing WHERE status = 'refused'"
+
+_WINDOW = """
+CREATE OR REPLACE TEMP TABLE cursor_window (part INTEGER, since BIGINT, by_cursor BOOLEAN)
+"""
+_FORGET = "DELETE FROM person WHERE moved < ? AND refused_high IS NULL"
+_UNCHANGED_FILE = "unchanged.parquet"
+_KINDS = {
+    RowDecision.CHANGED: CHANGED_FILE,
+    RowDecision.REFUSED_BEFORE: REFUSED_FILE,
+    RowDecision.UNCHANGED: _UNCHANGED_FILE,
+}
+LEDGER_US = 2 * 86_400_000_000
+"""What a cursor has read is remembered so much longer than its window looks back."""
+
+_VANISHED_SCHEMA = pa.schema(
+    [("type", pa.string()), ("identifier", pa.string()), ("row", pa.int64())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How tonight differs from what was delivered.
+
+    Args:
+        known: How many people the snapshot holds.
+        statuses: How many people are new, changed, refused (with what was refused before),
+            vanished, missing (not among tonight's good rows, and not vanished either).
+        vanished_files: Who vanished, by the type of their identifiers.
+        deletes: How many of them are to be deleted.
+    """
+
+    known: int
+    statuses: Mapping[str, int]
+    vanished_files: Mapping[str, str] = field(default_factory=dict)
+    deletes: int = 0
+
+    @property
+    def vanished(self) -> int:
+        """How many were delivered before and are named by no row tonight."""
+        return self.statuses.get("vanished", 0)
+
+    @property
+    def new(self) -> int:
+        """How many nobody was told of before."""
+        return self.statuses.get("new", 0)
+
+    @property
+    def as_before(self) -> int:
+        """How many are as they were delivered, or lie before a cursor's window."""
+        others = ("changed", "refused", "vanished", "missing")
+        return self.known - sum(self.statuses.get(each, 0) for each in others)
+
+    def text(self) -> str:
+        """The difference in a line, in people."""
+        changed, refused = (self.statuses.get(each, 0) for each in ("changed", "refused"))
+        text = f"{self.new:,} new, {changed:,} changed, {self.as_before:,} as before"
+        again = f", {refused:,} refused before" if refused else ""
+        deleted = f" ({self.deletes:,} to be deleted)" if self.deletes else ""
+        return f"{text}{again}, {counted(self.vanished, 'person', 'people')} vanished{deleted}"
+
+
+_DIFFERENCES = TypeAdapter(Differences)
+
+
+def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differences:
+    """Compare a plan's people with the snapshot; what comes out stays in the plan's folder.
+
+    Args:
+        job: The job.
+        plan: Tonight's plan.
+        windows: Since when rows count, for the parts that a cursor reads: unix microseconds, or
+            None for all of them.
+
+    Raises:
+        StateError: The snapshot cannot be used.
+    """
+    folder = job.folder / PLAN_FOLDER / plan.key
+    made = folder / DIFF_FOLDER
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(mode=0o700)
+    with open_snapshot(job.journal, job.folder) as snapshot:
+        snapshot.see(people.files(folder), CARRIERS)
+        _open_windows(snapshot, windows)
+        snapshot.run(_DIFFERING)
+        snapshot.run(_VANISHED)
+        found = Differences(
+            known=snapshot.run("SELECT count(*) FROM person WHERE type <> 'event'")[0][0],
+            statuses=dict(snapshot.run(_STATUSES)),
+            vanished_files=_write_vanished(snapshot, made),
+        )
+        _write_changed(snapshot, folder, made)
+    write_atomically(made / _FIGURES_FILE, _DIFFERENCES.dump_json(found))
+    return found
+
+
+def stored(job: Job, plan: Plan) -> Differences:
+    """What `compare` found for a plan before."""
+    path = job.folder / PLAN_FOLDER / plan.key / DIFF_FOLDER / _FIGURES_FILE
+    return _DIFFERENCES.validate_json(path.read_bytes())
+
+
+def changes_of(job: Job, plan: Plan, parts: Mapping[int, str]) -> Changes:
+    """Which rows of the compared parts are sent, and why all others are skipped."""
+    return Changes(job.folder / PLAN_FOLDER / plan.key / DIFF_FOLDER, parts)
+
+
+def _open_windows(snapshot: Snapshot, windows: Mapping[int, int | None]) -> None:
+    """Let the comparison see the cursors' windows; forget what no window will hold again."""
+    snapshot.run(_WINDOW)
+    for part, since in windows.items():
+        snapshot.run("INSERT INTO cursor_window VALUES (?, ?, true)", [part, since])
+    known = [since for since in windows.values() if since is not None]
+    if known and len(known) == len(windows):
+        snapshot.run(_FORGET, [min(known) - LEDGER_US])
+
+
+def _write_vanished(snapshot: Snapshot, made: Path) -> dict[str, str]:
+    """Whoever vanished as rows of a file, one for each type of identifier."""
+    written: dict[str, str] = {}
+    for (type_,) in snapshot.run("SELECT DISTINCT type FROM differing WHERE status = 'vanished'"):
+        written[type_] = f"vanished-{type_}.parquet"
+        first = 1
+        with pq.ParquetWriter(made / written[type_], _VANISHED_SCHEMA) as file:
+            for batch in snapshot.batches(_VANISHED_OF_TYPE, [type_]):
+                rows = pa.array(np.arange(first, first + len(batch)))
+                columns = [*batch.columns, rows]
+                file.write_batch(pa.RecordBatch.from_arrays(columns, schema=_VANISHED_SCHEMA))
+                first += len(batch)
+    return written
+
+
+def _write_changed(snapshot: Snapshot, folder: Path, made: Path) -> None:
+    """Whoever is sent: for the send pass by row, for the snapshot's update by person.
+
+    The rejected rows are marked as well: of all others the send pass need not look at any.
+    """
+    marks = RowDecisions(made / MARKS_FOLDER)
+    snapshot.copy(_CHANGED, made / CHANGED_FILE)
+    snapshot.copy(_REFUSED, made / REFUSED_FILE)
+    snapshot.copy(_UNCHANGED, made / _UNCHANGED_FILE)
+    for kind, name in _KINDS.items():
+        for batch in pq.ParquetFile(made / name).iter_batches(BATCH_ROWS, columns=["part", "row"]):
+            parts, rows = (column.to_numpy() for column in batch.columns)
+            marks.add(kind, parts, rows)
+    rejected = ((part, each.row) for part, each in read_rejections(folder / REJECTIONS_FILES[0]))
+    while len(some := np.array([*islice(rejected, BATCH_ROWS)], np.int64)):
+        marks.add(RowDecision.REJECTED, some[:, 0].astype(np.int32), some[:, 1])
+    marks.flush()

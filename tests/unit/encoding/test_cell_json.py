@@ -1,0 +1,370 @@
+"""Whatever a column was read from, its JSON says what each cell says, one at a time."""
+
+import datetime as dt
+import json
+import math
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backfill.encoding import cell_json
+from backfill.instants import Reading
+from backfill.pipeline.file import Column
+from backfill.rows import Chunk, Position
+
+EXACT = 2**53
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
+
+
+def whole(value):
+    """An integer as it is sent."""
+    return value if abs(value) <= EXACT else str(value)
+
+
+def finite(value):
+    """A double as it is sent; None where it is refused."""
+    return value if math.isfinite(value) else None
+
+
+def exact(value):
+    """A decimal as it is sent: a number while fifteen digits are enough."""
+    if value == value.to_integral_value():
+        return whole(int(value))
+    digits = len(value.normalize().as_tuple().digits)
+    return float(value) if digits <= 15 else f"{value.normalize():f}"
+
+
+def seconds(moment):
+    """A moment as whole unix seconds, downward."""
+    return math.floor(moment.timestamp())
+
+
+def same(value):
+    """A value that JSON says itself."""
+    return value
+
+
+def integers_of(type_, low, high):
+    """A case for a width of integers."""
+    return type_, st.integers(low, high), whole
+
+
+ZONED = st.integers(-5 * 10**15, 7 * 10**15).map(
+    lambda micros: dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=micros)
+)
+
+CASES = {
+    "int8": integers_of(pa.int8(), -128, 127),
+    "int16": integers_of(pa.int16(), -(2**15), 2**15 - 1),
+    "int32": integers_of(pa.int32(), -(2**31), 2**31 - 1),
+    "int64": integers_of(pa.int64(), -(2**63), 2**63 - 1),
+    "uint8": integers_of(pa.uint8(), 0, 255),
+    "uint32": integers_of(pa.uint32(), 0, 2**32 - 1),
+    "uint64": integers_of(pa.uint64(), 0, 2**64 - 1),
+    "float16": (pa.float16(), st.floats(width=16), finite),
+    "float32": (pa.float32(), st.floats(width=32), finite),
+    "float64": (pa.float64(), st.floats(), finite),
+    "decimal": (pa.decimal128(12, 3), st.decimals(-(10**8), 10**8, places=3), exact),
+    "decimal, wide": (pa.decimal128(38, 9), st.decimals(-(10**20), 10**20, places=9), exact),
+    "decimal256": (pa.decimal256(60, 2), st.decimals(-(10**22), 10**22, places=2), exact),
+    "bool": (pa.bool_(), st.booleans(), same),
+    "string": (pa.string(), TEXT, same),
+    "large string": (pa.large_string(), TEXT, same),
+    "string view": (pa.string_view(), TEXT, same),
+    "dictionary": (pa.dictionary(pa.int16(), pa.string()), TEXT, same),
+    "dictionary of integers": (
+        pa.dictionary(pa.int8(), pa.int64()),
+        st.integers(-9, EXACT + 9),
+        whole,
+    ),
+    "timestamp, s": (pa.timestamp("s", "UTC"), ZONED, seconds),
+    "timestamp, ms": (pa.timestamp("ms", "Asia/Tokyo"), ZONED, seconds),
+    "timestamp, us": (pa.timestamp("us", "America/New_York"), ZONED, seconds),
+    "timestamp, ns": (pa.timestamp("ns", "UTC"), ZONED, seconds),
+    "time": (pa.time32("s"), st.integers(0, 86399), lambda s: str(dt.timedelta(seconds=s))),
+    "list": (pa.list_(pa.int64()), st.lists(st.none() | st.integers(0, 99), max_size=3), same),
+    "large list": (pa.large_list(pa.string()), st.lists(TEXT, max_size=3), same),
+    "fixed list": (pa.list_(pa.bool_(), 2), st.lists(st.booleans(), min_size=2, max_size=2), same),
+    "struct": (
+        pa.struct({"b": pa.string(), "a": pa.uint64()}),
+        st.fixed_dictionaries({"b": st.none() | TEXT, "a": st.just(2**64 - 1)}),
+        lambda each: {**each, "a": str(2**64 - 1)},
+    ),
+    "map": (
+        pa.map_(pa.string(), pa.int32()),
+        st.dictionaries(TEXT, st.integers(0, 9), max_size=3).map(lambda each: list(each.items())),
+        dict,
+    ),
+    "map of integers": (
+        pa.map_(pa.int32(), pa.list_(pa.string())),
+        st.just([(7, ["x", None])]),
+        lambda _: {"7": ["x", None]},
+    ),
+    "list of moments": (
+        pa.list_(pa.timestamp("us", "UTC")),
+        st.lists(ZONED, max_size=2),
+        lambda each: list(map(seconds, each)),
+    ),
+    "list of decimals": (
+        pa.list_(pa.decimal128(20, 4)),
+        st.lists(st.decimals(-(10**15), 10**15, places=4), max_size=2),
+        lambda each: list(map(exact, each)),
+    ),
+    "null": (pa.null(), st.none(), same),
+}
+
+
+def sliced(values, type_):
+    """The values in the middle of a longer column."""
+    filler = [next((each for each in values if each is not None), None)] * 2
+    if pa.types.is_dictionary(type_):
+        whole_column = pa.array([*filler, *values, *filler], type_.value_type).dictionary_encode()
+    elif pa.types.is_time(type_) or pa.types.is_string_view(type_):
+        given_type = pa.int32() if pa.types.is_time(type_) else pa.string()
+        whole_column = pa.array([*filler, *values, *filler], given_type).cast(type_)
+    else:
+        whole_column = pa.array([*filler, *values, *filler], type_)
+    return whole_column.slice(2, len(values))
+
+
+def read(encoded):
+    """Each fragment as a reader of JSON sees it."""
+    found = encoded.fragments().to_pylist()
+    return [None if each is None else json.loads(each) for each in found]
+
+
+@pytest.mark.parametrize("case", CASES)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_typed_column_says_what_its_values_say(case, data):
+    """Every type, with nulls between, all null, or empty; also a slice of a longer column."""
+    type_, values, says = CASES[case]
+    column = data.draw(st.lists(st.none() | values, max_size=6))
+    encoded = cell_json.encode(cell_json.plain(sliced(column, type_)), "typed", None, None, ".")
+    truth = [None if each is None else says(each) for each in column]
+    if case == "time":
+        truth = [each and each.rjust(8, "0") for each in truth]
+    assert read(encoded) == truth
+
+
+def test_moments_inside_a_list_are_floored_to_the_nanosecond():
+    """As everywhere: the last nanosecond of a second belongs to it."""
+    column = pa.array([[1_700_000_000_999_999_999, -1]], pa.list_(pa.timestamp("ns", "UTC")))
+    assert read(cell_json.encode(column, "typed", None, None, ".")) == [[1_700_000_000, -1]]
+
+
+def test_nan_inside_a_list_fails_its_row():
+    """What JSON cannot say is refused wherever it stands."""
+    encoded = cell_json.encode(pa.array([[1.5], [math.nan], None]), "typed", None, None, ".")
+    assert read(encoded) == [[1.5], None, None]
+    assert encoded.failures["not_finite"].tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()])
+def test_bytes_that_are_no_text_fail_their_row(type_):
+    """Parquet checks nothing: a string column may hold any bytes."""
+    column = cell_json.plain(pa.array([b"caf\xc3\xa9", b"\xff\xfe", None], pa.binary()).cast(
+        pa.large_binary() if pa.types.is_large_string(type_) else pa.binary()
+    ).view(type_) if not pa.types.is_large_binary(type_) else
+        pa.array([b"caf\xc3\xa9", b"\xff\xfe", None], type_))  # fmt: skip
+    encoded = cell_json.encode(column, "typed", Column(type="string"), None, ".")
+    assert read(encoded) == ["café", None, None]
+    assert encoded.failures["invalid_utf8"].tolist() == [False, True, False]
+
+
+def test_a_nul_fails_its_row_in_a_typed_column_as_it_does_in_text():
+    """No format lets it through."""
+    encoded = cell_json.encode(
+        sliced(["a\x00b", "ab", None], pa.string()), "typed", None, None, "."
+    )
+    assert read(encoded) == [None, "ab", None]
+    assert {code: mask.tolist() for code, mask in encoded.failures.items()} == {
+        "nul_byte": [True, False, False]
+    }
+
+
+DECLARED = [
+    ("integer", "42", pa.array([42.0]), "42", 42),
+    ("integer", "12345678901", pa.array([12345678901.0]), "12345678901", 12345678901),
+    ("integer", "9007199254740993", pa.array([EXACT + 1]), "9007199254740993", "9007199254740993"),
+    ("integer", "42.0", pa.array([Decimal("42.00")]), "42.0", 42),
+    ("number", "0.1", pa.array([0.1]), "0.1", 0.1),
+    ("number", "123456789012", pa.array([123456789012]), "1.23456789012e11", 123456789012),
+    ("number", "19.99", pa.array([Decimal("19.99")]), '"19.99"', 19.99),
+    ("string", "007", pa.array(["007"]), '"007"', "007"),
+    ("string", "7", pa.array([7]), "7", "7"),
+    ("string", "18446744073709551615", pa.array([2**64 - 1], pa.uint64()), "18446744073709551615",
+     "18446744073709551615"),
+    ("string", "true", pa.array([True]), "true", "true"),
+    ("boolean", "1", pa.array([1]), "1", True),
+    ("boolean", "no", pa.array([False]), '"No"', False),
+    ("json", '{"b":1,"a":2}', pa.array(['{"a":2,"b":1}']), '{"a":2,"b":1}', {"a": 2, "b": 1}),
+    ("json", "[1]", pa.array([[1]]), "[1]", [1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("type_", "text", "typed", "fragment", "truth"), DECLARED)
+def test_a_declared_type_makes_one_value_of_three_forms(type_, text, typed, fragment, truth):
+    """CSV, Parquet and JSON Lines of the same data are the same bytes."""
+    declared = Column(type=type_)
+    columns = {"text": pa.array([text]), "typed": typed, "json": pa.array([fragment])}
+    found = {
+        kind: cell_json.encode(column, kind, declared, None, ".").fragments().to_pylist()
+        for kind, column in columns.items()
+    }
+    assert len({str(each) for each in found.values()}) == 1, found
+    assert json.loads(found["text"][0]) == truth
+
+
+def test_moments_are_the_same_from_text_and_from_a_typed_column():
+    """Unix seconds, whatever wrote the moment."""
+    reading = Reading("iso8601", "Europe/Berlin")
+    moment = dt.datetime(2024, 7, 1, 12, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    declared = Column(type="timestamp")
+    text = cell_json.encode(pa.array(["2024-07-01 12:30"]), "text", declared, reading, ".")
+    fragment = cell_json.encode(pa.array(['"2024-07-01T12:30"']), "json", declared, reading, ".")
+    native = pa.array([moment], pa.timestamp("ms", "UTC"))
+    typed = cell_json.encode(native, "typed", declared, Reading("native"), ".")
+    assert read(text) == read(fragment) == read(typed) == [int(moment.timestamp())]
+
+
+def test_a_decimal_comma_is_for_written_numbers_only():
+    """A typed column has no comma, whatever the file's text has."""
+    declared = Column(type="number")
+    assert read(cell_json.encode(pa.array([1.5]), "typed", declared, None, ",")) == [1.5]
+    assert read(cell_json.encode(pa.array(["1,5"]), "text", declared, None, ",")) == [1.5]
+
+
+WRITTEN = TEXT | st.sampled_from(
+    ["", " 7 ", "007", "-0", "+1", "42.0", "1e3", ".5", "9007199254740993", "1e10", "yes", "OFF",
+     '{"b":1,"a":2}', "[1, 2]", "12345678901234567890", "NaN", "1e400"]
+)  # fmt: skip
+
+
+@given(
+    cells_=st.lists(st.none() | WRITTEN, min_size=1, max_size=6),
+    type_=st.sampled_from(["integer", "number", "boolean", "json"]),
+)
+def test_values_that_repeat_are_encoded_as_they_are_alone(cells_, type_):
+    """A long column of few values says of each row what a short one says, its failures too."""
+    declared, times = Column(type=type_), 1_100 // len(cells_) + 1
+
+    def encoded(column):
+        return cell_json.encode(pa.array(column, pa.string()), "text", declared, None, ".")
+
+    alone, long = encoded(cells_), encoded(cells_ * times)
+
+    assert long.fragments().to_pylist() == alone.fragments().to_pylist() * times
+    assert {code: each.tolist() for code, each in long.failures.items()} == {
+        code: each.tolist() * times for code, each in alone.failures.items()
+    }
+    assert long.size_bytes is None or long.size_bytes.to_pylist() == (
+        alone.size_bytes.to_pylist() * times
+    )
+
+
+FRAGMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
+)  # fmt: skip
+
+
+def within_limits(value):
+    """A value of JSON as it is sent."""
+    if isinstance(value, dict):
+        return {key: within_limits(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return list(map(within_limits, value))
+    return whole(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@given(st.lists(st.none() | FRAGMENTS.map(lambda each: (each,)), max_size=6))
+def test_json_fragments_keep_their_values_and_types(rows):
+    """Mixed types in one column, absent keys, nulls, escapes; each row for itself."""
+    column = sliced([None if each is None else json.dumps(each[0]) for each in rows], pa.string())
+    encoded = cell_json.encode(column, "json", None, None, ".")
+    found = read(encoded)
+    truth = [None if each is None else within_limits(each[0]) for each in rows]
+    assert found == truth
+    assert [type(each) for each in found if not isinstance(each, int | float)] == [
+        type(each) for each in truth if not isinstance(each, int | float)
+    ]
+    assert not encoded.failures
+
+
+def test_json_digits_beyond_a_double_are_kept_as_text():
+    """Nothing that stood in the file is rounded; what is infinite is refused."""
+    column = pa.array(["0.12345678901234567890", "0.30000000000000004", "1e100", "1e400", "2.50"])
+    encoded = cell_json.encode(column, "json", None, None, ".")
+    assert read(encoded) == ["0.12345678901234567890", 0.30000000000000004, 1e100, None, 2.5]
+    assert encoded.failures["not_finite"].tolist() == [False, False, False, True, False]
+
+
+NO_JSON = {
+    "naive timestamp": pa.timestamp("us"),
+    "date": pa.date32(),
+    "bytes": pa.binary(),
+    "fixed bytes": pa.binary(16),
+    "duration": pa.duration("s"),
+    "list of dates": pa.list_(pa.date32()),
+    "map of bytes": pa.map_(pa.string(), pa.binary()),
+    "struct in a list": pa.list_(pa.struct({"a": pa.timestamp("ns")})),
+    "dictionary of dates": pa.dictionary(pa.int8(), pa.date32()),
+}
+
+
+@pytest.mark.parametrize("name", NO_JSON)
+def test_types_without_a_json_of_their_own_must_be_declared(name):
+    """A naive moment is no instant; bytes are no text."""
+    assert cell_json.refusal_of(NO_JSON[name])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_other_type_can_be_sent(case):
+    """What can be encoded is not refused."""
+    assert cell_json.refusal_of(CASES[case][0]) is None
+
+
+def chunk(columns, values):
+    """A chunk of these columns."""
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    rows = np.arange(1, batch.num_rows + 1)
+    return Chunk(1, batch, rows, None, (), Position(batch.num_rows + 1), values)
+
+
+AS_READ = [
+    (pa.array(["\x07"]), "text", "\x07"),
+    (pa.array([None], pa.string()), "text", None),
+    (pa.array([2**64 - 1], pa.uint64()), "typed", str(2**64 - 1)),
+    (pa.array([math.nan]), "typed", "nan"),
+    (pa.array([b"\xff"]).view(pa.string()), "typed", "\\xff"),
+    (pa.array([b"\xffa"]), "typed", "\\xffa"),
+    (pa.array([2**60], pa.timestamp("s")), "typed", None),
+    (pa.array([[1, None]]), "typed", [1, None]),
+    (pa.array([5], pa.duration("ns")), "typed", "5"),
+    (pa.array(["1e400"]), "json", "1e400"),
+    (pa.array(["[" * 400 + "]" * 400]), "json", "[" * 400 + "]" * 400),
+    (pa.array(["null"]), "json", None),
+    (pa.array(['{"a":12345678901234567890}']), "json", {"a": "12345678901234567890"}),
+]
+
+
+@pytest.mark.parametrize(("column", "kind", "truth"), AS_READ)
+def test_any_rejected_row_can_be_written_down(column, kind, truth):
+    """The report holds every cell as JSON can say it, also those that made the row fail."""
+    made = cell_json.row_cells(chunk({"a": column}, kind), 0)
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    assert truth is None or made["a"] == truth
+
+
+def test_a_key_that_a_json_line_does_not_have_is_not_written_down():
+    """An absent key is never a null."""
+    columns = {"a": pa.array([None], pa.string()), "b": pa.array(["null"])}
+    assert cell_json.row_cells(chunk(columns, "json"), 0) == {"b": None}

@@ -1,0 +1,577 @@
+"""The judge: what is sent of a row is what the row says; what is not sent has every reason."""
+
+import datetime as dt
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backfill.errors import UsageError
+from backfill.instants import Reading
+from backfill.judge.judge import EVENT_TIMESTAMP, Judge
+from backfill.operations.batches import Packer
+from backfill.operations.encode import encode, event_ids
+from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource
+from backfill.rows import SENTENCES, Chunk, Position
+
+NOW_S = 1_760_000_000
+EXACT = 2**53
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
+
+
+def customers(**more):
+    """A customers source by id."""
+    return CustomersSource(
+        kind="customers", files=("f",), **{"identifier": {"id": "person"}, **more}
+    )
+
+
+def events(**more):
+    """An events source by id, with the name and the moment in columns."""
+    given_settings = {
+        "identifier": {"id": "person"},
+        "name": {"from": "what"},
+        "timestamp": {"from": "when"},
+        **more,
+    }
+    return EventsSource(kind="events", files=("f",), **given_settings)
+
+
+def chunk(columns, values="text"):
+    """A chunk of these columns, the rows numbered from 1."""
+    arrays = [each if isinstance(each, pa.Array) else pa.array(each, pa.string())
+              for each in columns.values()]  # fmt: skip
+    batch = pa.RecordBatch.from_arrays(arrays, list(columns))
+    count = batch.num_rows
+    return Chunk(1, batch, np.arange(1, count + 1), None, (), Position(count + 1), values)
+
+
+READINGS = {
+    EVENT_TIMESTAMP: Reading("iso8601", "UTC"),
+    "moment": Reading("iso8601", "UTC"),
+    "day": Reading("iso8601", "UTC", date_only=True),
+}
+
+
+def judged(source, given_chunk, api="v2"):
+    """The chunk after judging, as of a fixed moment."""
+    return Judge(source, api, READINGS, NOW_S).judge(given_chunk, "file.csv")
+
+
+def sent(source, result, api="v2"):
+    """The operations of the accepted rows, as JSON."""
+    ids = event_ids(source, "", result.subjects) if source.kind == "events" else None
+    operations = encode(source, api, result.subjects, ids)
+    return [bytes(operations.json(place, place + 1)) for place in range(len(operations))]
+
+
+def loads_sorted(text):
+    """JSON whose keys must be sorted and said once."""
+
+    def checked(pairs):
+        names = [name for name, _ in pairs]
+        assert names == sorted(set(names))
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=checked)
+
+
+def reasons_of(result):
+    """Row -> the codes and fields of its rejection."""
+    return {each.row: [(why.code, why.field) for why in each.reasons] for each in result.rejections}
+
+
+# What is sent is what the row says --------------------------------------------------------------
+
+REFUSED = object()
+
+
+def whole(cell):
+    """A cell declared integer."""
+    number = float(cell) if len(cell) < 15 else int(cell)
+    if number != int(number):
+        return REFUSED
+    return int(number) if abs(number) <= EXACT else str(int(number))
+
+
+def document(cell):
+    """A cell declared json."""
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return REFUSED
+
+
+def number_of(cell):
+    """A cell declared number."""
+    return float(cell) if math.isfinite(float(cell)) else REFUSED
+
+
+MOMENT = st.integers(-(10**9), 4 * 10**9).map(
+    lambda s: (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=s)).isoformat()
+)
+CELLS = {
+    "plain": (None, TEXT | st.sampled_from(['"', "\\", "\n", "😀", "", "null", "007"]), str),
+    "text": ("string", TEXT, str),
+    "count": ("integer", st.sampled_from(["7", "-0", "007", "42.0", "1.5", "9" * 19]), whole),
+    "price": ("number", st.sampled_from(["1.5", "1e3", "1e400", "-0.25", "12"]), number_of),
+    "flag": ("boolean", st.sampled_from(["yes", "F"]), lambda cell: cell == "yes"),
+    "tree": ("json", st.sampled_from(['{"b":[1,null],"a":"x"}', "{", "7", '"é"']), document),
+    "moment": ("timestamp", MOMENT, lambda cell: int(dt.datetime.fromisoformat(cell).timestamp())),
+}
+ROWS = st.lists(
+    st.fixed_dictionaries({name: st.none() | cells for name, (_, cells, _) in CELLS.items()}),
+    max_size=8,
+)
+TYPES = {name: type_ for name, (type_, _, _) in CELLS.items() if type_}
+
+
+def truth(row, nulls="omit"):
+    """The attributes of a row, one cell after the other; None where it is rejected."""
+    said = {}
+    for name, (_, _, says) in CELLS.items():
+        if row[name] is not None:
+            said[name] = says(row[name])
+        elif nulls == "clear":
+            said[name] = None
+    return None if REFUSED in said.values() else said
+
+
+@settings(deadline=None)
+@given(ROWS, st.sampled_from(["omit", "clear"]), st.booleans())
+def test_operations_say_what_each_row_says(rows, nulls, create):
+    """Vectorised encoding equals a reading of one cell at a time, and equal rows equal bytes."""
+    source = customers(columns=TYPES, nulls=nulls, create=create)
+    people = [f"p{place % 3}" for place in range(len(rows))]
+    columns = {"person": people, **{name: [row[name] for row in rows] for name in CELLS}}
+    result = judged(source, chunk(columns))
+    expected = [
+        {
+            "type": "person",
+            "action": "identify",
+            "identifiers": {"id": person},
+            "attributes": {**said, **({} if create else {"_update": True})},
+        }
+        for person, row in zip(people, rows, strict=True)
+        if (said := truth(row, nulls)) is not None
+    ]
+    bodies = sent(source, result)
+    assert [loads_sorted(each) for each in bodies] == expected
+    assert len(result.rejections) == len(rows) - len(bodies)
+    bytes_of = {}
+    for said, body in zip(map(repr, expected), bodies, strict=True):
+        assert bytes_of.setdefault(said, body) == body
+
+
+@settings(deadline=None)
+@given(ROWS)
+def test_events_carry_their_attributes_name_and_moment(rows):
+    """Key columns are sent too; identifier, name and moment are not sent twice."""
+    source = events(columns=TYPES, key=["plain"])
+    columns = {
+        "person": ["p"] * len(rows),
+        "what": [" bought "] * len(rows),
+        "when": ["2024-01-01T00:00:00.75Z"] * len(rows),
+        **{name: [row[name] for row in rows] for name in CELLS},
+    }
+    result = judged(source, chunk(columns))
+    found = [loads_sorted(each) for each in sent(source, result)]
+    kept = [said for row in rows if row["plain"] and (said := truth(row)) is not None]
+    assert [each["attributes"] for each in found] == kept
+    for each in found:
+        assert (each["name"], each["timestamp"], each["action"]) == ("bought", 1704067200, "event")
+        assert len(each["id"]) == 26
+
+
+OBJECT = st.fixed_dictionaries(
+    {},
+    optional={
+        "a": st.none() | TEXT,
+        "b": st.none() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False,
+                                                                  allow_infinity=False) | TEXT,
+        "c": st.none() | st.lists(st.integers(0, 9), max_size=2) | st.booleans(),
+    },
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(OBJECT, min_size=1, max_size=6), st.sampled_from(["omit", "clear"]))
+def test_a_json_null_clears_and_an_absent_key_says_nothing(objects, nulls):
+    """JSON Lines keeps its types line by line."""
+    names = sorted({name for each in objects for name in each})
+    columns = {
+        name: [json.dumps(each[name]) if name in each else None for each in objects]
+        for name in names
+    }
+    people = [f'"p{place}"' for place in range(len(objects))]
+    source = customers(nulls=nulls)
+    result = judged(source, chunk({"person": people, **columns}, "json"))
+    expected = [
+        {
+            name: str(value)
+            if isinstance(value, int) and abs(value) > EXACT and not isinstance(value, bool)
+            else value
+            for name, value in each.items()
+            if value is not None or nulls == "clear"
+        }
+        for each in objects
+    ]
+    assert [loads_sorted(each)["attributes"] for each in sent(source, result)] == expected
+
+
+def test_a_row_that_says_nothing_does_not_shift_the_others():
+    """Every row keeps its own attributes where some have none."""
+    columns = {"person": list("abcd"), "x": [None, "1", None, "2"], "y": [None, None, None, "3"]}
+    bodies = [loads_sorted(each) for each in sent(customers(), judged(customers(), chunk(columns)))]
+    assert [(each["identifiers"]["id"], each["attributes"]) for each in bodies] == [
+        ("a", {}),
+        ("b", {"x": "1"}),
+        ("c", {}),
+        ("d", {"x": "2", "y": "3"}),
+    ]
+
+
+def test_a_chunk_without_rows_and_a_row_without_attributes():
+    """Nothing to judge, and nothing to say."""
+    for source in (customers(), events(), DeletionsSource(
+        kind="deletions", files=("f",), identifier={"id": "person"})):  # fmt: skip
+        columns = {"person": [], "what": [], "when": []}
+        result = judged(source, chunk(columns))
+        assert len(result.subjects) == len(result.rejections) == 0
+        assert sent(source, result) == []
+        assert list(Packer().add(encode(source, "v2", result.subjects, None
+                    if source.kind != "events" else pa.array([], pa.string())))) == []  # fmt: skip
+    (body,) = sent(customers(), judged(customers(), chunk({"person": ["p"]})))
+    assert loads_sorted(body)["attributes"] == {}
+
+
+def test_a_slice_is_judged_as_its_own_rows():
+    """Arrow columns may begin in the middle of their buffers."""
+    whole_chunk = chunk({"person": ["x", "a", "b"], "note": ["-", 'say "a"', "b"]})
+    part = Chunk(2, whole_chunk.batch.slice(1), whole_chunk.rows[1:], None, (), Position(4), "text")
+    bodies = [loads_sorted(each) for each in sent(customers(), judged(customers(), part))]
+    assert [each["identifiers"]["id"] for each in bodies] == ["a", "b"]
+    assert [each["attributes"] for each in bodies] == [{"note": 'say "a"'}, {"note": "b"}]
+
+
+# Every reason, and a row just inside the limit --------------------------------------------------
+
+LIMITS = [
+    ("identifier_missing", customers(), {"person": ("p", " ")}, "person"),
+    ("identifier_too_long", customers(), {"person": ("ü" * 75, "ü" * 75 + "x")}, "person"),
+    ("identifier_not_an_email", customers(identifier={"email": "mail"}),
+     {"mail": ("a@b", "a b@c")}, "mail"),
+    ("identifier_conflict", customers(), {"person": ("p", "p"), "id": (" p", "q")}, "id"),
+    ("identifier_conflict", customers(identifier={"email": "mail"}),
+     {"mail": ("A@b.c", "a@b.c"), "email": ("a@B.c", "x@b.c")}, "email"),
+    ("required_missing", customers(required=["note"]),
+     {"person": ("p", "p"), "note": ("x", "")}, "note"),
+    ("required_missing", customers(required=["note"], columns={"said": {"from": "note"}}),
+     {"person": ("p", "p"), "note": ("x", None)}, "note"),
+    ("required_missing", customers(required=["said"], columns={"said": {"from": "note"}}),
+     {"person": ("p", "p"), "note": ("x", None)}, "note"),
+    ("value_too_long", customers(), {"person": ("p", "p"), "note": ("ü" * 500, "ü" * 500 + "x")},
+     "note"),
+    ("value_too_long", customers(columns={"note": "integer"}),
+     {"person": ("p", "p"), "note": ("9" * 1000, "9" * 1001)}, "note"),
+    ("value_too_long", customers(columns={"note": "json"}),
+     {"person": ("p", "p"), "note": ('["' + "ü" * 498 + '"]', '["' + "ü" * 499 + '"]')}, "note"),
+    ("attribute_name_too_long", customers(), {"person": ("p", "p"), "n" * 151: (None, "x")},
+     "n" * 151),
+    ("not_an_integer", customers(columns={"note": "integer"}),
+     {"person": ("p", "p"), "note": ("7.0", "7.5")}, "note"),
+    ("not_a_number", customers(columns={"note": "number"}),
+     {"person": ("p", "p"), "note": ("7.5", "7,5")}, "note"),
+    ("not_finite", customers(columns={"note": "number"}),
+     {"person": ("p", "p"), "note": ("1e308", "1e309")}, "note"),
+    ("not_a_boolean", customers(columns={"note": "boolean"}),
+     {"person": ("p", "p"), "note": ("ON", "on/off")}, "note"),
+    ("not_a_boolean", customers(), {"person": ("p", "p"), "unsubscribed": ("1", "ja")},
+     "unsubscribed"),
+    ("not_json", customers(columns={"note": "json"}),
+     {"person": ("p", "p"), "note": ("{}", "{")}, "note"),
+    ("name_missing", events(), {"person": ("p", "p"), "what": ("x", " "), "when": ("2024-01-01",)
+                                * 2}, "what"),
+    ("name_too_long", events(), {"person": ("p", "p"), "what": (" " + "ü" * 50, "ü" * 50 + "x"),
+                                 "when": ("2024-01-01",) * 2}, "what"),
+    ("key_missing", events(key=["order", "line"]),
+     {"person": ("p", "p"), "what": ("x", "x"), "when": ("2024-01-01",) * 2,
+      "order": (None, ""), "line": ("1", None)}, "order"),
+    ("timestamp_missing", events(),
+     {"person": ("p", "p"), "what": ("x", "x"), "when": ("2024-01-01", None)}, "when"),
+    ("timestamp_unreadable", events(),
+     {"person": ("p", "p"), "what": ("x", "x"), "when": ("2024-01-01", "soon")}, "when"),
+    ("timestamp_too_early", events(),
+     {"person": ("p", "p"), "what": ("x", "x"), "when": ("1990-01-01", "1989-12-31T23:59:59Z")},
+     "when"),
+    ("timestamp_too_late", events(latest="now"),
+     {"person": ("p", "p"), "what": ("x", "x"),
+      "when": ("2025-10-09T08:53:20Z", "2025-10-09T08:53:21Z")}, "when"),
+    ("timestamp_unreadable", customers(columns={"moment": "timestamp"}),
+     {"person": ("p", "p"), "moment": ("1969-01-01", "never")}, "moment"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "source", "columns", "column"), LIMITS)
+def test_a_row_beyond_a_limit_is_refused_and_one_inside_is_not(code, source, columns, column):
+    """Bytes are counted, not characters; the reason names the column."""
+    result = judged(source, chunk({name: list(cells) for name, cells in columns.items()}))
+    assert reasons_of(result) == {2: [(code, column)]} or code == "identifier_missing"
+    assert result.subjects.rows.tolist() == [1]
+    assert code in SENTENCES
+
+
+NEW_YORK = Reading("iso8601", "America/New_York")
+UNREADABLE = [
+    ("timestamp_no_zone", Reading("iso8601"), "2024-03-10T01:30:00Z", "2024-03-10T01:30:00"),
+    ("timestamp_ambiguous", NEW_YORK, "2024-11-03 02:00", "2024-11-03 01:30"),
+    ("timestamp_nonexistent", NEW_YORK, "2024-03-10 03:00", "2024-03-10 02:30"),
+    ("timestamp_out_of_range", Reading("epoch_s"), "253402300799", "253402300800"),
+]
+
+
+@pytest.mark.parametrize(("code", "reading", "good", "bad"), UNREADABLE)
+def test_a_moment_that_is_no_instant_fails_its_row(code, reading, good, bad):
+    """In an attribute, and in the event's own moment, whose gates it never reaches."""
+    source = customers(columns={"moment": {"type": "timestamp"}})
+    columns = {"person": ["p", "p"], "moment": [good, bad]}
+    result = Judge(source, "v2", {"moment": reading}, NOW_S).judge(chunk(columns))
+    assert reasons_of(result) == {2: [(code, "moment")]}
+    columns = {"person": ["p", "p"], "what": ["x", "x"], "when": [good, bad]}
+    judge = Judge(events(latest="9999-12-31"), "v2", {EVENT_TIMESTAMP: reading}, NOW_S)
+    found = reasons_of(judge.judge(chunk(columns)))
+    assert found[2] == [(code, "when")]
+
+
+def test_bytes_that_are_no_text_fail_their_row_in_every_role():
+    """Parquet checks nothing."""
+    odd = pa.array([b"fine", b"\xff", b"a\x00"]).view(pa.string())
+    fine = pa.array(["x"] * 3)
+    moment = pa.array([0] * 3, pa.timestamp("s", "UTC"))
+    for column in ("person", "what", "note"):
+        columns = {"person": fine, "what": fine, "when": moment, "note": fine, column: odd}
+        readings = {EVENT_TIMESTAMP: Reading("native")}
+        judge = Judge(events(earliest="1970-01-01"), "v2", readings, NOW_S)
+        assert reasons_of(judge.judge(chunk(columns, "typed"))) == {
+            2: [("invalid_utf8", column)],
+            3: [("nul_byte", column)],
+        }
+
+
+def test_a_row_has_all_its_reasons_at_once():
+    """A user mends a row once."""
+    source = events(columns={"n": "integer", "moment": "timestamp"}, required=["note"])
+    columns = {
+        "person": [None], "what": ["x" * 101], "when": ["?"], "n": ["x"], "note": [None],
+        "moment": ["?"],
+    }  # fmt: skip
+    (codes,) = reasons_of(judged(source, chunk(columns))).values()
+    assert {code for code, _ in codes} == {
+        "identifier_missing",
+        "name_too_long",
+        "timestamp_unreadable",
+        "not_an_integer",
+        "required_missing",
+    }
+    assert len(codes) == 6
+
+
+def test_reasons_never_repeat_a_value():
+    """A sentence may reach a log."""
+    result = judged(customers(columns={"n": "integer"}), chunk({"person": ["p"], "n": ["secret"]}))
+    assert "secret" not in result.rejections[0].reasons[0].message
+    assert result.rejections[0].cells == {"person": "p", "n": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("person", "misread"),
+    [
+        ("ann@example.com", True),
+        ("x ann@example.com y", True),
+        ("cio_07", True),
+        ("CIO_07", True),
+        (".", True),
+        ("..", True),
+        ("...", False),
+        ("@ann", False),
+        ("acio_1", False),
+        ("a/b ü", False),
+    ],
+)
+def test_v1_takes_no_id_that_it_would_read_as_something_else(person, misread):
+    """v1 guesses an identifier by its shape; v2 does not."""
+    source, given_chunk = customers(), chunk({"person": [person]})
+    expected = {1: [("identifier_shape_v1", "person")]} if misread else {}
+    assert reasons_of(judged(source, given_chunk, "v1")) == expected
+    assert reasons_of(judged(source, given_chunk)) == {}
+
+
+def large_event(data_bytes):
+    """An event whose attributes have exactly so many bytes as JSON."""
+    empty = len('{"note":""}')
+    return {
+        "person": ["p"], "what": ["x"], "when": ["2024-01-01"], "note": ["y" * (data_bytes - empty)]
+    }  # fmt: skip
+
+
+def test_events_too_large_for_v2_go_by_v1_until_they_are_too_large_for_that():
+    """Only v1 takes events of 32 to 100 kB."""
+    source = events()
+    frame = len(sent(source, judged(source, chunk(large_event(1000))))[0]) - 1000
+    small = judged(source, chunk(large_event(32_000 - frame)))
+    assert (small.by_v1.tolist(), len(sent(source, small)[0])) == ([False], 32_000)
+    assert judged(source, chunk(large_event(32_001 - frame))).by_v1.tolist() == [True]
+    assert judged(source, chunk(large_event(100_000))).by_v1.tolist() == [True]
+    for api in ("v1", "v2"):
+        result = judged(source, chunk(large_event(100_001)), api)
+        assert reasons_of(result) == {1: [("too_large", "")]}
+    odd = chunk({**large_event(50_000), "person": ["ann@example.com"]})
+    assert reasons_of(judged(source, odd)) == {1: [("identifier_shape_v1", "person")]}
+
+
+def test_customers_beyond_32_kb_are_refused():
+    """No other endpoint takes them."""
+    wide = {f"a{place:03}": ["x" * 990] for place in range(40)}
+    result = judged(customers(), chunk({"person": ["p"], **wide}))
+    assert reasons_of(result) == {1: [("too_large", "")]}
+
+
+def test_a_person_may_have_300_attributes_and_the_control_key_is_none():
+    """Nulls do not count, and neither does `_update`."""
+    columns = {f"a{place:03}": ["x", "x"] for place in range(300)}
+    columns["b"] = [None, "x"]
+    result = judged(customers(create=False), chunk({"person": ["p", "q"], **columns}))
+    assert reasons_of(result) == {2: [("too_many_attributes", "")]}
+
+
+def test_a_required_key_that_no_line_has_is_missing_in_all():
+    """JSON Lines has no header that could be refused."""
+    source = customers(required=["email"])
+    result = judged(source, chunk({"person": ['"p"']}, "json"))
+    assert reasons_of(result) == {1: [("required_missing", "email")]}
+
+
+def test_a_column_that_a_transform_took_away_stops_the_run():
+    """Every row would be rejected for it."""
+    with pytest.raises(UsageError, match=r"file\.csv: there is no column 'person'"):
+        judged(customers(), chunk({"persons": ["p"]}))
+
+
+@pytest.mark.parametrize(
+    ("cells", "odd"),
+    [
+        (["1970-01-01", "2025-01-01"], []),
+        (["1969-12-31", "2025-01-01"], ["moment"]),
+        (["2025-01-01", "2099-01-01"], ["moment"]),
+        ([None, "no moment"], []),
+    ],
+)
+def test_attributes_before_1970_or_in_the_future_are_noted(cells, odd):
+    """They are sent, since people are born and contracts end; but a slip looks alike."""
+    judge = Judge(customers(columns={"moment": "timestamp"}), "v2", READINGS, NOW_S)
+    judge.judge(chunk({"person": ["1", "2"], "moment": cells}))
+
+    assert sorted(judge.odd_moments) == odd
+
+
+def test_an_id_with_quotes_agrees_with_itself():
+    """The comparison is of values, not of their JSON."""
+    cells = ['a"b', "c\\", "7"]
+    result = judged(customers(), chunk({"person": cells, "id": cells}))
+    assert (reasons_of(result), [loads_sorted(each)["attributes"] for each in
+            sent(customers(), result)]) == ({}, [{}] * 3)  # fmt: skip
+
+
+def test_emails_of_people_are_folded_and_empty_ones_are_nobodys():
+    """An empty address is not shared by those who have none."""
+    columns = {"person": ["a", "b", "c", "d"], "email": ["A@B.c", "", None, " a@b.C"]}
+    assert judged(customers(), chunk(columns)).emails.to_pylist() == [
+        "a@b.c",
+        None,
+        None,
+        "a@b.c",
+    ]
+
+
+def test_named_people_include_those_of_rejected_rows():
+    """An event about them is not about a stranger."""
+    source = customers(columns={"n": "integer"})
+    result = judged(source, chunk({"person": ["a", "b", ""], "n": ["1", "x", "1"]}))
+    assert result.named.to_pylist() == ["a", "b"]
+
+
+def test_texts_for_null_count_in_every_column():
+    """Also for identifiers, names and moments."""
+    source = events(null_values=["NULL"])
+    columns = {"person": ["NULL"], "what": ["NULL"], "when": ["NULL"], "note": ["NULL"]}
+    (codes,) = reasons_of(judged(source, chunk(columns))).values()
+    assert [code for code, _ in codes] == [
+        "identifier_missing",
+        "name_missing",
+        "timestamp_missing",
+    ]
+
+
+def ids(source, given_chunk, namespace=""):
+    """The event ids of a chunk."""
+    return event_ids(source, namespace, judged(source, given_chunk).subjects).to_pylist()
+
+
+FORMS = {
+    "person": (["7", "8"], pa.array([7, 8]), ["7", '"8"']),
+    "what": (["bought", "left"], pa.array(["bought", "left"]).dictionary_encode(),
+             ['"bought"', '" left"']),
+    "when": (["2024-01-01T12:00:00.25Z", "2024-07-01 00:00"],
+             pa.array([1704110400_250, 1719792000_000]).cast(pa.timestamp("ms", "UTC")),
+             ['"2024-01-01T12:00:00.250Z"', '"2024-07-01T00:00Z"']),
+    "order": (["007", "9007199254740993"], pa.array([7, 9007199254740993]),
+              ["7", '"9007199254740993"']),
+    "price": (["19.990", "123456789012"], pa.array([19.99, 123456789012.0]),
+              ["19.99", "123456789012"]),
+    "note": (['a "b"', None], pa.array(['a "b"', None]), ['"a \\u0022b\\""', "null"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [(), ("order",), ("order", "note")])
+def test_an_events_id_is_the_same_from_csv_parquet_and_json_lines(key):
+    """With the same declared types the same row is the same event."""
+    source = events(key=key, columns={"order": "integer", "price": "number"})
+    found = []
+    for place, kind in enumerate(("text", "typed", "json")):
+        columns = {name: forms[place] for name, forms in FORMS.items()}
+        found.append(ids(source, chunk(columns, kind)))
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0])) == 2
+
+
+def test_an_events_id_does_not_depend_on_its_neighbours_or_the_order_of_columns():
+    """Renamed, split, reordered: the same rows have the same ids."""
+    source = events(columns={"n": "number"})
+    columns = {
+        "person": ["a", "b", "a", "c"],
+        "what": ["x", "y", "x", "x"],
+        "when": ["2024-01-01", "2024-01-02", "2024-01-03", "1990-01-01"],
+        "note": ['"', None, "b", "é"],
+        "n": ["1e10", "5", None, "0.1"],
+    }
+    together = ids(source, chunk(columns))
+    backwards = {name: cells[::-1] for name, cells in reversed(columns.items())}
+    assert ids(source, chunk(backwards))[::-1] == together
+    alone = [
+        ids(source, chunk({name: [cells[place]] for name, cells in columns.items()}))[0]
+        for place in range(4)
+    ]
+    assert alone == together
+
+
+def test_emails_as_identifiers_compare_in_lower_case():
+    """The API does so."""
+    source = events(identifier={"email": "person"})
+    columns = {"person": ["Ann@B.c", "ann@b.C"], "what": ["x"] * 2, "when": ["2024-01-01"] * 2}
+    assert len(set(ids(source, chunk(columns)))) == 1
+    by_id = {**columns, "person": ["Ann", "ann"]}
+    assert len(set(ids(events(), chunk(by_id)))) == 2

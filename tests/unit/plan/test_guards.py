@@ -1,0 +1,133 @@
+"""Nothing is sent where that could do harm, until a setting of that name says so."""
+
+from dataclasses import replace
+
+import pytest
+
+from backfill.errors import GuardError
+from backfill.pipeline.file import Pipeline
+from backfill.plan.first_pass import PlanResult
+from backfill.plan.guards import refusals, refuse
+from backfill.plan.plan import Plan
+from backfill.plan.proof import Decision
+from backfill.plan.source_stats import SourcePlan
+
+NOW_S = 1_750_000_000
+MINUTE = NOW_S // 60
+
+
+def pipeline(**answers):
+    """Customers, events and deletions, with these answers."""
+    tables = {
+        "customers": {},
+        "events": {"name": "n", "timestamp": {"from": "t"}},
+        "deletions": {},
+    }
+    sources = [
+        {"kind": kind, "files": ["f"], "identifier": {"id": "p"}, **more, **answers.get(kind, {})}
+        for kind, more in tables.items()
+    ]
+    return Pipeline.model_validate({"name": "n", "source": sources, "path": "/x/p.toml"})
+
+
+def plan(customers=None, events=None, deletions=None, decisions=(), both=0):
+    """A plan that found this."""
+    sources = [
+        SourcePlan("customers", **(customers or {})),
+        SourcePlan("events", **(events or {})),
+        SourcePlan("deletions", **(deletions or {})),
+    ]
+    return Plan("key", NOW_S, None, PlanResult({}, sources, list(decisions), {}, both, {}, []))
+
+
+DOUBT = Decision(1, "timestamp", "at", "%d/%m/%Y", None, declared=False, doubt="two formats fit",
+                 readings=("'1/2/2024' in row 3: 2024-02-01", "…: 2024-01-02"))  # fmt: skip
+CASES = {
+    "recent_events": ({"events": {"recent": {MINUTE: 3}, "recent_names": {"bought": 3}}},
+                      ("events", "recent_events", ["send", "skip", "hold"])),
+    "unknown_people": ({"events": {"unknown_people": 2}},
+                       ("events", "unknown_people", ["reject", "send"])),
+    "identical_rows": ({"events": {"identical": 2}},
+                       ("events", "identical_rows", ["keep", "collapse"])),
+    "repeated_keys": ({"events": {"repeated_keys": 2}}, ("events", "repeated_keys", ["first"])),
+    "shared_emails": ({"customers": {"shared_emails": 2}},
+                      ("customers", "shared_emails", ["first", "send"])),
+    "reserved": ({"events": {"reserved": ["recipient"]}}, ("events", "reserved", ["drop", "send"])),
+    "deletes_max": ({"deletions": {"operations": 101}}, ("deletions", "deletes_max", [101])),
+    "deletes_customers": ({"both": 1}, None),
+    "format": ({"decisions": [DOUBT]}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_each_guard_refuses_until_its_setting_answers(code):
+    """The refusal names the setting and each of its choices."""
+    found, setting = CASES[code]
+    (guard,) = refusals(pipeline(), plan(**found), NOW_S)
+    assert guard.code == code
+    if setting is None:
+        return
+    kind, name, answers = setting
+    assert name in guard.answer
+    for answer in answers:
+        assert str(answer) in guard.answer
+        assert refusals(pipeline(**{kind: {name: answer}}), plan(**found), NOW_S) == []
+
+
+def test_nothing_found_refuses_nothing():
+    """And nothing is raised."""
+    assert refusals(pipeline(), plan(), NOW_S) == []
+    refuse([])
+
+
+def test_refusals_are_told_together_in_order_of_harm():
+    """What could mail people stands first."""
+    everything = {}
+    for found, _ in CASES.values():
+        for name, said in found.items():
+            merged = {**everything.get(name, {}), **said} if isinstance(said, dict) else said
+            everything[name] = merged
+    guards = refusals(pipeline(), plan(**everything), NOW_S)
+    assert sorted(each.code for each in guards) == sorted(CASES)
+    assert [each.code for each in guards][:3] == [
+        "recent_events",
+        "deletes_max",
+        "deletes_customers",
+    ]
+    with pytest.raises(GuardError, match="nothing was sent") as caught:
+        refuse(guards)
+    for each in guards:
+        assert each.what in caught.value.what
+        assert each.answer in caught.value.next_step
+
+
+def test_an_event_is_not_recent_for_ever():
+    """The same plan is asked again later."""
+    found = plan(events={"recent": {MINUTE: 3}})
+    assert refusals(pipeline(), found, NOW_S + 72 * 3600 - 60)
+    assert refusals(pipeline(), found, NOW_S + 72 * 3600 + 60) == []
+
+
+def test_people_who_stand_twice_in_deletions_are_deleted_once():
+    """The limit counts people."""
+    found = {"operations": 150, "skipped": {"repeated_person": 50}}
+    source = SourcePlan("deletions", operations=150)
+    source.skipped.update(found["skipped"])
+    made = plan()
+    made.found.sources[2] = source
+    assert refusals(pipeline(), made, NOW_S) == []
+    share = pipeline(deletions={"deletes_max": "1%"})
+    made.found.sources[0] = replace(made.found.sources[0], operations=9_999)
+    (guard,) = refusals(share, made, NOW_S)
+    assert "100 people" in guard.what
+    made.found.sources[0].operations = 10_000
+    assert refusals(share, made, NOW_S) == []
+
+
+def test_two_readings_are_both_shown():
+    """So that the user can tell which one is right."""
+    (guard,) = refusals(pipeline(), plan(decisions=[DOUBT]), NOW_S)
+    for reading in DOUBT.readings:
+        assert reading in guard.what
+    assert "'at'" in guard.what
+    assert guard.answer == 'set format = "…" beside timestamp'

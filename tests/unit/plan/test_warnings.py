@@ -1,0 +1,110 @@
+"""What people should know before they send."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from backfill.pipeline.file import Pipeline
+from backfill.plan.first_pass import PlanResult
+from backfill.plan.plan import Plan
+from backfill.plan.source_stats import SourcePlan
+from backfill.plan.warnings import warnings_of
+
+NOW_S = 1_700_000_000.0
+CUSTOMERS = {"kind": "customers", "files": ["c.csv"], "identifier": {"id": "id"}}
+EVENTS = {
+    "kind": "events",
+    "files": ["e.csv"],
+    "identifier": {"id": "id"},
+    "name": {"from": "event"},
+    "timestamp": {"from": "at", "timezone": "UTC"},
+}
+DELETIONS = {"kind": "deletions", "files": ["d.csv"], "identifier": {"id": "id"}}
+WHOLE = ("created_at", "email")
+
+
+def _warned(*sources):
+    """The codes of the warnings; each source is its settings and what was seen in it."""
+    pipeline = Pipeline.model_validate(
+        {"name": "job", "path": Path("job.toml"), "source": [settings for settings, _ in sources]}
+    )
+    seen = [SourcePlan(settings["kind"], settings["files"], **found) for settings, found in sources]
+    plan = Plan("key", NOW_S, None, PlanResult({}, seen, [], {}, 0, {}, []))
+    return [each.code for each in warnings_of(pipeline, plan)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "attributes", "codes"),
+    [
+        ({}, ("email",), ["no_created_at"]),
+        ({"create": False}, ("email",), []),
+        ({}, WHOLE, ["created_at_text"]),
+        ({"columns": {"created_at": {"type": "timestamp", "timezone": "UTC"}}}, WHOLE, []),
+        ({"files": ["c.parquet"]}, WHOLE, []),
+        ({"files": ["c.parquet"]}, (*WHOLE, "Email", "UNSUBSCRIBED"), ["nearly_named"] * 2),
+    ],
+)
+def test_attributes_that_the_service_acts_on(settings, attributes, codes):
+    """Who has no created_at, has it as text, or has a name that is nearly one of the three."""
+    assert _warned(({**CUSTOMERS, **settings}, {"attributes": list(attributes)})) == codes
+
+
+@pytest.mark.parametrize(
+    ("names", "codes"),
+    [
+        (("bought", "sold"), []),
+        (("Bought", "bought"), ["names_by_case"]),
+        (("page seen",), ["names_with_spaces"]),
+        (("x" * 90,), ["near_limit"]),
+    ],
+)
+def test_event_names_that_campaigns_must_repeat(names, codes):
+    """Case and spaces are easily got wrong later."""
+    assert _warned((EVENTS, {"names": Counter(dict.fromkeys(names, 1))})) == codes
+
+
+def test_recent_events_are_a_warning_once_they_are_wanted():
+    """The setting answers the guard; what it means is said all the same."""
+    recent = {"recent": Counter({int(NOW_S // 60): 3}), "recent_names": Counter({"bought": 3})}
+
+    assert _warned((EVENTS, recent)) == []
+    assert _warned(({**EVENTS, "recent_events": "send"}, recent)) == ["recent_events"]
+
+
+def test_unknown_people_are_a_warning_once_they_are_wanted():
+    """They become profiles, which cost money."""
+    settings = {**EVENTS, "unknown_people": "send"}
+
+    assert _warned((settings, {"unknown_people": 2})) == ["unknown_people"]
+
+
+def test_suppression_is_for_ever():
+    """Deleting is what the word says; suppressing is more."""
+    assert _warned((DELETIONS, {"operations": 2})) == []
+    assert _warned(({**DELETIONS, "action": "suppress"}, {"operations": 2})) == ["suppressed"]
+
+
+def test_the_greatest_harm_comes_first():
+    """Whatever the order of the sources."""
+    events = {**EVENTS, "recent_events": "send"}
+    recent = {"recent": Counter({int(NOW_S // 60): 1}), "names": Counter({"a b": 1})}
+
+    assert _warned((CUSTOMERS, {}), (events, recent)) == [
+        "recent_events",
+        "no_created_at",
+        "names_with_spaces",
+    ]
+
+
+def test_what_comes_near_a_limit_is_told():
+    """The next export may be beyond it: long values, and many attributes."""
+    many = {"attributes": ["created_at", *(f"a{n}" for n in range(270))], "long": ["notes"]}
+    columns = {"created_at": {"type": "timestamp", "timezone": "UTC"}}
+    assert _warned(({**CUSTOMERS, "columns": columns}, many)) == ["near_limit"] * 2
+
+
+@pytest.mark.parametrize("settings", [{**CUSTOMERS, "create": False}, EVENTS])
+def test_moments_of_attributes_that_may_be_slips_are_told(settings):
+    """No gate stands before attributes: one before 1970 or in the future is sent, and said."""
+    assert _warned((settings, {"odd_moments": ["born_on"]})) == ["odd_moments"]
