@@ -29,7 +29,8 @@ from backfill.judge.chunk_judge import (
     unknown_person,
 )
 from backfill.operations.encode import Subjects, event_ids
-from backfill.pipeline.file import EventsSource, Pipeline
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource
 from backfill.plan.guards import Guard
 from backfill.plan.merged_people import merge
 from backfill.plan.plan import Plan

@@ -20,7 +20,8 @@ from backfill.engine.send import Work
 from backfill.errors import GuardError, UsageError
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal, Part
-from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource, Pipeline
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
 from backfill.plan.cursors import attribute_of
 from backfill.plan.guards import Guard
 from backfill.plan.plan import Plan

@@ -21,7 +21,7 @@ from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
 from backfill.encoding.optional_imports import with_pandas
 from backfill.instants import Reading
-from backfill.pipeline.file import Column
+from backfill.pipeline.columns import Column
 from backfill.rows import Chunk, Values
 
 NULL_FRAGMENT = "null"

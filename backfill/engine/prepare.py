@@ -24,7 +24,8 @@ from backfill.judge.chunk_judge import (
 )
 from backfill.judge.row_faults import rejection
 from backfill.operations.encode import Operations, Subjects, event_ids
-from backfill.pipeline.file import EventsSource, Pipeline
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource
 from backfill.plan.merged_people import MergedPeople
 from backfill.plan.plan import Plan
 from backfill.plan.row_decisions import SKIPPED, Marked, RowDecision, RowDecisions

@@ -18,7 +18,7 @@ from backfill.errors import BackfillError, GuardError
 from backfill.journal import CommitClock, Journal, Settlement
 from backfill.judge.row_faults import rejection
 from backfill.operations.batches import Batch, Packer
-from backfill.pipeline.file import Allowance
+from backfill.pipeline.amounts import Allowance
 from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.inputs import KINDS
 

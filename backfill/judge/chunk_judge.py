@@ -18,7 +18,8 @@ from backfill.judge.judge import Judge, Judged
 from backfill.judge.row_faults import rejection
 from backfill.judge.transform import Transform
 from backfill.operations.encode import Api, Operations, Subjects, encode, event_ids
-from backfill.pipeline.file import EventsSource, Pipeline, Source
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.rows import Chunk, Position, Rejection, Rows, reason
 from backfill.sources.inputs import Input, Place
 

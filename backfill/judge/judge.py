@@ -26,10 +26,12 @@ from backfill.encoding.members import Member, Members
 from backfill.instants import Reading, WrittenValues
 from backfill.judge.row_faults import RowFaults, any_of
 from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
-from backfill.pipeline.file import (
-    EVENT_NAME_BYTES_MAX as EVENT_NAME_BYTES_MAX,  # noqa: PLC0414 - a limit like those below
+from backfill.pipeline.source_settings import (
+    EVENT_NAME_BYTES_MAX,
+    CustomersSource,
+    EventsSource,
+    Source,
 )
-from backfill.pipeline.file import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rejection, Rows, Values
 from backfill.sources.layout import Attribute, Layout, layout_of, require_columns
 

@@ -7,8 +7,8 @@ import orjson
 
 from backfill.errors import ExitCode
 from backfill.notify.call_history import Call
+from backfill.pipeline.destination_settings import Notify, Occasion
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.unattended import Notify, Occasion
 
 SENT = "sent"
 

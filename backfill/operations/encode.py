@@ -24,7 +24,7 @@ from backfill.encoding import identity
 from backfill.encoding.json_text import escaped
 from backfill.encoding.members import Members, Parts, join
 from backfill.instants import seconds
-from backfill.pipeline.file import CustomersSource, EventsSource, Source
+from backfill.pipeline.source_settings import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rows
 
 V2_BYTES_MAX = 32_000

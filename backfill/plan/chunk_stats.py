@@ -14,7 +14,8 @@ from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.judge.judge import Judged
 from backfill.operations.encode import Subjects, event_contents, event_keys, sizes
-from backfill.pipeline.file import EventsSource, Pipeline, Source
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.plan import people
 from backfill.plan.duplicate_filter import Numbers, numbers_of
 from backfill.plan.proof import Readings

@@ -8,7 +8,7 @@ from backfill.encoding.json_text import instants, null_where
 from backfill.errors import UsageError
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.judge.judge import EVENT_TIMESTAMP
-from backfill.pipeline.file import EventsSource, Source
+from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.plan.proof import Readings
 from backfill.rows import Rows
 

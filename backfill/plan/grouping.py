@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from backfill.pipeline.file import CustomersSource, EventsSource, Pipeline
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import CustomersSource, EventsSource
 from backfill.plan.repeats import (
     BUFFERED_RECORDS_MAX,
     Hashes,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backfill.errors import GuardError
-from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource, Pipeline, Source
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource, Source
 from backfill.plan.plan import Plan
 from backfill.plan.source_stats import SourcePlan
 

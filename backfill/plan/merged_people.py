@@ -15,7 +15,7 @@ from backfill.encoding.json_text import Mask, canonical_json
 from backfill.encoding.members import Members
 from backfill.judge.judge import ATTRIBUTES_MAX
 from backfill.operations.encode import Api, Subjects, too_large
-from backfill.pipeline.file import Source
+from backfill.pipeline.source_settings import Source
 from backfill.rows import Rows
 
 BUCKET_ROWS = 4096

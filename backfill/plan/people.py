@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from backfill.encoding import identity
 from backfill.encoding.json_text import Mask
 from backfill.judge.chunk_judge import JudgedChunk
-from backfill.pipeline.file import Pipeline, Source
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import Source
 from backfill.plan.cursors import moments
 from backfill.plan.merged_people import MergedPeople
 from backfill.plan.proof import Readings

@@ -13,7 +13,9 @@ from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.judge.judge import EVENT_TIMESTAMP
 from backfill.judge.transform import Transform
-from backfill.pipeline.file import Dated, EventsSource, Pipeline, Source
+from backfill.pipeline.columns import Dated
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.plan.progress import OnProgress, Progress, nobody
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input

@@ -6,11 +6,16 @@ from pathlib import PurePath
 
 from backfill.judge.judge import (
     ATTRIBUTES_MAX,
-    EVENT_NAME_BYTES_MAX,
     NEAR_LIMIT,
     VALUE_BYTES_MAX,
 )
-from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource, Pipeline
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import (
+    EVENT_NAME_BYTES_MAX,
+    CustomersSource,
+    DeletionsSource,
+    EventsSource,
+)
 from backfill.plan.plan import Plan
 from backfill.plan.source_stats import SourcePlan
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backfill.pipeline.file import IdentifierType
+from backfill.pipeline.columns import IdentifierType
 from backfill.report.text_tables import counted
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from backfill.judge.judge import EVENT_NAME_BYTES_MAX
-from backfill.pipeline.file import (
+from backfill.pipeline.columns import IdentifierType
+from backfill.pipeline.source_settings import (
+    EVENT_NAME_BYTES_MAX,
     CustomersSource,
     DeletionsSource,
     EventsSource,
-    IdentifierType,
     SourceSettings,
 )
 from backfill.report.text_tables import counted

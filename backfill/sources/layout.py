@@ -9,13 +9,8 @@ import pyarrow as pa
 
 from backfill.encoding.cell_json import refusal_of
 from backfill.errors import UsageError
-from backfill.pipeline.file import (
-    Column,
-    DeletionsSource,
-    EventsSource,
-    FromColumn,
-    Source,
-)
+from backfill.pipeline.columns import Column, FromColumn
+from backfill.pipeline.source_settings import DeletionsSource, EventsSource, Source
 
 RESERVED_IN_EVENTS = ("recipient", "from_address", "reply_to", "cio_id", "anonymous_id", "_update")
 """Data keys that change what a campaign does with an event, or whom it is about (Track docs)."""

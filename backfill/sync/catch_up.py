@@ -25,7 +25,8 @@ from backfill.encoding.json_text import Mask, as_mask
 from backfill.files import sync_directory
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal, Ranges
-from backfill.pipeline.file import Pipeline, Source
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import Source
 from backfill.plan import people
 from backfill.plan.people import PEOPLE_FILE
 from backfill.plan.plan import Plan, base_key

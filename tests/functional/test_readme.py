@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill import Pipeline
-from backfill.pipeline.unattended import Notify, Sync
+from backfill.pipeline.destination_settings import Notify
+from backfill.pipeline.source_settings import Sync
 from backfill.sandbox import running
 from tests.support.accounts import accounted
 from tests.support.workspaces import Workspace

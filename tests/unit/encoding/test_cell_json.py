@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backfill.encoding import cell_json
 from backfill.instants import Reading
-from backfill.pipeline.file import Column
+from backfill.pipeline.columns import Column
 from backfill.rows import Chunk, Position
 
 EXACT = 2**53

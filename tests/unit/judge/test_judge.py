@@ -15,7 +15,7 @@ from backfill.instants import Reading
 from backfill.judge.judge import EVENT_TIMESTAMP, Judge
 from backfill.operations.batches import Packer
 from backfill.operations.encode import encode, event_ids
-from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource
+from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
 from backfill.rows import SENTENCES, Chunk, Position
 
 NOW_S = 1_760_000_000

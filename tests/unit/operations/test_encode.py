@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
 from backfill.operations.encode import Subjects, encode, event_ids, event_keys, sizes
-from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource
+from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
 
 ULID = "01HB4HBDKTFWYZCK01DMRSWRFD"
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from backfill.errors import UsageError
 from backfill.pipeline.amounts import Allowance, RelativeTime
-from backfill.pipeline.file import EventsSource, Pipeline
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource
 
 WHOLE = """
 name = "acme-history"

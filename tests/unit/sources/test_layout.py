@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from backfill.errors import UsageError
-from backfill.pipeline.file import CustomersSource, DeletionsSource, EventsSource
+from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
 from backfill.sources.layout import RESERVED_IN_EVENTS, is_reserved, layout_of, require_columns
 
 HEADER = ["id", "event", "at", "order", "note", "price"]
