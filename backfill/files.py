@@ -6,10 +6,11 @@ forced to the disk, since a rename alone may be forgotten in a power cut.
 
 import os
 import secrets
+import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
@@ -82,3 +83,16 @@ def make_lasting(folder: Path) -> None:
         path.chmod(PRIVATE_FILE)
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ValueError: It is not TOML; the message may quote the file.
+    """
+    try:
+        # Editors on Windows begin UTF-8 files with a byte order mark, which is no TOML.
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("its lists or tables are nested too deeply") from None

@@ -180,10 +180,10 @@ def _place(error: BaseException) -> str:
 
 def _name_in(path: Path) -> str:
     """The name that a pipeline file gives; the file's own where it cannot be read."""
-    import tomllib  # seldom needed
+    from backfill.files import parse_toml  # seldom needed
 
     try:
-        name = tomllib.loads(path.read_text("utf-8")).get("name")
+        name = parse_toml(path.read_bytes()).get("name")
     except (OSError, ValueError):
         name = None
     return name if isinstance(name, str) else path.stem

@@ -1,7 +1,7 @@
 """The key to a workspace: from the environment or a private file, never from the command line."""
 
+import os
 import stat
-import tomllib
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backfill.delivery.destination import is_loopback
 from backfill.errors import CredentialsError
+from backfill.files import parse_toml
 
 SITE_ID, API_KEY = "CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"
 SYSTEMD_DIRECTORY, SYSTEMD_FILE = "CREDENTIALS_DIRECTORY", "customerio.toml"
@@ -79,18 +80,18 @@ def find_credentials(env: Mapping[str, str], file: Path | None, url: str) -> Cre
 def _read(file: Path, *, open_to: int = 0) -> Credentials:
     try:
         with file.open("rb") as opened:
-            mode = stat.S_IMODE(file.stat().st_mode)
+            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
             if mode & 0o077 & ~open_to:
                 raise CredentialsError(
                     f"{file} can be read by others (mode {mode:04o})",
                     next_step=f"Run: chmod 600 {file}",
                 )
-            table = tomllib.load(opened)
+            table = parse_toml(opened.read())
     except OSError as error:
         raise CredentialsError(
             f"{file} cannot be read: {error.strerror}", next_step="Check `credentials`."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except ValueError:
         # The parser's message may quote the key.
         raise _not_right(file) from None
     site_id, api_key = table.get("site_id"), table.get("api_key")

@@ -9,7 +9,6 @@ Pipeline
 import hashlib
 import json
 import re
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 
 from backfill.errors import UsageError
+from backfill.files import parse_toml
 from backfill.pipeline.amounts import Allowance, AllowanceSetting, StrictSettings
 from backfill.pipeline.columns import Column, EventTimestamp, FromColumn, Identifier
 from backfill.pipeline.destination_settings import Destination, Notify
@@ -67,7 +67,7 @@ class Pipeline(StrictSettings):
         """
         path = Path(path)
         try:
-            document = tomllib.loads(path.read_text("utf-8"))
+            document = parse_toml(path.read_bytes())
         except FileNotFoundError:
             raise UsageError(
                 f"{path}: no such pipeline file", next_step=_other_files(path)
@@ -76,7 +76,7 @@ class Pipeline(StrictSettings):
             raise UsageError(
                 f"{path}: cannot be read: {error.strerror}", next_step=_other_files(path)
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise UsageError(
                 f"{path}: is not TOML: {error}", next_step=_instead_of(path)
             ) from error

@@ -201,6 +201,26 @@ def test_a_missing_file_names_the_nearest(load, tmp_path):
     assert "pipeline.toml" in caught.value.next_step
 
 
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    """As editors on Windows write them."""
+    path = tmp_path / "pipeline.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
+    assert Pipeline.load(path).name == "small"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 100_000, "a = " + "9" * 5_000, "name = 'é'".encode("latin-1")],
+    ids=["nested without end", "a number of 5,000 digits", "latin-1"],
+)
+def test_what_no_toml_reader_takes_is_a_usage_error(tmp_path, text):
+    """Whatever the reader itself raises."""
+    path = tmp_path / "pipeline.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError, match="is not TOML"):
+        Pipeline.load(path)
+
+
 BINDS = [
     ('namespace = "acme"', 'namespace = "other"'),
     ('api = "v1"', 'api = "v2"'),
