@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backfill.cli.exits import Ending, command, shown
-from backfill.cli.options import CheckOptions, PipelineFile, Rate, Url, flat
+from backfill.cli.flags import CheckOptions, PipelineFile, Rate, Url, flat
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.commands.check import Planned

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backfill.cli.exits import Ending, shown
-from backfill.cli.options import OutputOptions, SendOptions, flat
+from backfill.cli.flags import OutputOptions, SendOptions, flat
 from backfill.errors import ExitCode
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
@@ -57,7 +57,7 @@ def demo(
 def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) -> Ending:
     from dataclasses import replace
 
-    from backfill.cli.paragraphs import width
+    from backfill.cli.terminal import width
 
     summary = done.summary
     found = dict(summary.rejections_by_reason)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backfill.cli.paragraphs import width
+from backfill.cli.terminal import width
 from backfill.errors import (
     BackfillError,
     ExitCode,

@@ -8,11 +8,11 @@ from pathlib import Path
 import orjson
 
 from backfill.cli.exits import Ending
-from backfill.cli.paragraphs import lines_width
+from backfill.cli.terminal import lines_width
 from backfill.errors import ExitCode
 from backfill.notify.call_history import HISTORY_FOLDER, Call, read_history
 from backfill.notify.notifying import SENT
-from backfill.report.text_tables import table
+from backfill.report.wording import table
 
 _COUNTS = ("delivered", "rejected", "skipped")
 _HEAD = ("started (UTC)", "command", "exit", "rows", *_COUNTS, "seconds", "notified")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backfill.cli.exits import Ending, command, shown
-from backfill.cli.options import OutputOptions, flat
+from backfill.cli.flags import OutputOptions, flat
 from backfill.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
@@ -87,8 +87,8 @@ def _check_zone(timezone: str | None) -> None:
 
 def _asked(question: "Question") -> str:
     """A person's answer; an empty one is the default."""
-    from backfill.cli.paragraphs import wrapped
     from backfill.cli.session import input_from_person
+    from backfill.cli.terminal import wrapped
 
     answers = " | ".join(question.choices)
     default = f"[{question.default}] " if question.default else "[Enter leaves it open] "
@@ -118,8 +118,8 @@ def _complaint(question: "Question", answer: str) -> str:
 def _ending(output: Path, proposals: "Sequence[Proposal]", rows: int) -> Ending:
     import orjson
 
-    from backfill.cli.paragraphs import wrapped
-    from backfill.report.text_tables import counted
+    from backfill.cli.terminal import wrapped
+    from backfill.report.wording import counted
     from backfill.scaffold import in_one_line, open_keys
 
     still_open = open_keys(proposals)

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from backfill.cli.paragraphs import bar, histogram, joined, width, wrapped
 from backfill.cli.screens import (
     API_RATE_MAX,
     at_rate,
@@ -17,6 +16,7 @@ from backfill.cli.screens import (
     sources_table,
     titled_sources,
 )
+from backfill.cli.terminal import bar, histogram, joined, width, wrapped
 from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.instants import NATIVE
@@ -27,7 +27,7 @@ from backfill.plan.proof import Decision
 from backfill.plan.source_stats import SourcePlan
 from backfill.plan.warnings import warnings_of
 from backfill.report.summary import size
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 
 _NAMES_SHOWN = 6
 _NAME_WIDTH_MAX = 32

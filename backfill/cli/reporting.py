@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from backfill.cli.exits import Ending, shown
-from backfill.cli.options import OutputOptions, PipelineFile, StateDir, flat
+from backfill.cli.flags import OutputOptions, PipelineFile, StateDir, flat
 from backfill.errors import ExitCode
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from backfill.cli.exits import Ending, shown
-from backfill.cli.options import OutputOptions, PipelineFile, StateDir, flat, time_of_day
+from backfill.cli.flags import OutputOptions, PipelineFile, StateDir, flat, time_of_day
 from backfill.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from backfill.cli.exits import shown
-from backfill.cli.paragraphs import joined, width, wrapped
+from backfill.cli.terminal import joined, width, wrapped
 from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.pipeline.file import Pipeline
@@ -17,7 +17,7 @@ from backfill.plan.plan import Plan
 from backfill.plan.source_stats import SourcePlan
 from backfill.plan.warnings import warnings_of
 from backfill.report.summary import duration, size
-from backfill.report.text_tables import counted, table, titled
+from backfill.report.wording import counted, table, titled
 from backfill.rows import SENTENCES
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it

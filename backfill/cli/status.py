@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backfill.cli.exits import Ending
-from backfill.cli.options import OutputOptions, StateDir, flat
+from backfill.cli.flags import OutputOptions, StateDir, flat
 from backfill.errors import ExitCode
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
@@ -100,8 +100,8 @@ def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(jobs: list[Job], now_s: float) -> str:
-    from backfill.cli.paragraphs import width
-    from backfill.report.text_tables import table
+    from backfill.cli.terminal import width
+    from backfill.report.wording import table
 
     lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
     for found, _ in jobs:

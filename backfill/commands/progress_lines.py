@@ -9,7 +9,7 @@ from backfill.plan.guards import Guard
 from backfill.plan.plan import Plan
 from backfill.report import progress_figures
 from backfill.report.progress_figures import ProgressFigures
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
     from backfill.sync.differences import Differences

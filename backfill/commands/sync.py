@@ -26,7 +26,7 @@ from backfill.plan.cursors import attribute_of
 from backfill.plan.guards import Guard
 from backfill.plan.plan import Plan
 from backfill.report.summary import Summary
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 from backfill.sources import fingerprint, open_source
 from backfill.sources.inputs import Input
 from backfill.sync import catch_up, nights

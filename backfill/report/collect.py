@@ -23,7 +23,7 @@ from backfill.report.course import Course
 from backfill.report.redaction import Redact, Redaction
 from backfill.report.shown_settings import settings_of, versions
 from backfill.report.summary import Summary, utc_text
-from backfill.report.text_tables import titled
+from backfill.report.wording import titled
 from backfill.rows import SENTENCES, Rejection
 
 EXAMPLES_MAX = 3

@@ -18,7 +18,7 @@ from backfill.files import write_atomically
 from backfill.report.content import Content
 from backfill.report.course import Course
 from backfill.report.summary import Summary, duration, size
-from backfill.report.text_tables import counted, titled
+from backfill.report.wording import counted, titled
 
 REPORT_FILE = "report.html"
 

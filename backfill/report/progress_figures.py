@@ -6,7 +6,7 @@ from typing import Literal
 
 from backfill.delivery.meter import Meter
 from backfill.plan.progress import Progress
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 
 _LATELY_S = 15.0
 _TELLING_S = 2.0

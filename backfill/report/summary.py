@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
-from backfill.report.text_tables import WIDTH, counted, table, titled, wrapped
+from backfill.report.wording import WIDTH, counted, table, titled, wrapped
 from backfill.rows import SENTENCES
 
 SUMMARY_FILE = "summary.json"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import identity
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 
 KEPT_MAX = 1 << 18
 """So many values are told apart exactly; beyond, the figures are estimates."""

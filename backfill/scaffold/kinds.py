@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backfill.pipeline.columns import IdentifierType
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile

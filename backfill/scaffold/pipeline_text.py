@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 from backfill.scaffold.json_schema import schema_uri
 from backfill.scaffold.setting_docs import ABOUT
 from backfill.scaffold.setting_lines import Setting, comment

@@ -12,7 +12,7 @@ from backfill.pipeline.source_settings import (
     EventsSource,
     SourceSettings,
 )
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 from backfill.scaffold import attributes
 from backfill.scaffold.column_profile import SURELY_NULL, ColumnProfile
 from backfill.scaffold.file_profile import FileProfile

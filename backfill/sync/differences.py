@@ -18,7 +18,7 @@ from backfill.plan.first_pass import REJECTIONS_FILES
 from backfill.plan.plan import Plan
 from backfill.plan.rejection_log import read_rejections
 from backfill.plan.row_decisions import RowDecision, RowDecisions
-from backfill.report.text_tables import counted
+from backfill.report.wording import counted
 from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, DIFF_FOLDER, open_snapshot
 from backfill.sync.changes import MARKS_FOLDER, REFUSED_FILE, Changes
 from backfill.sync.snapshot import BATCH_ROWS, Snapshot

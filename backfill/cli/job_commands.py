@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from backfill.cli.exits import Ending
-from backfill.cli.options import PipelineFile, SendOptions, flat
+from backfill.cli.flags import PipelineFile, SendOptions, flat
 
 
 @flat

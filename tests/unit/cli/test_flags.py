@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import typer
 
-from backfill.cli.options import SendOptions, duration_s, flat, seconds_until, time_of_day
+from backfill.cli.flags import SendOptions, duration_s, flat, seconds_until, time_of_day
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
-from backfill.report import text_tables
+from backfill.report import wording
 
-WIDTH_MAX = text_tables.WIDTH
+WIDTH_MAX = wording.WIDTH
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _LETTERS = "_.,-=+*#"
 """The same for terminals that know ASCII only."""
@@ -24,7 +24,7 @@ def lines_width() -> int:
 
 def wrapped(first: str, text: str) -> list[str]:
     """A text behind its title; further lines begin where it does, if that leaves room for them."""
-    return text_tables.wrapped(first, text, width())
+    return wording.wrapped(first, text, width())
 
 
 def joined(sections: Iterable[Sequence[str]]) -> str:
