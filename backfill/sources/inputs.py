@@ -58,10 +58,9 @@ def open_inputs(pipeline: Pipeline) -> list[Input]:
                 continue
             for path in expand(settings.files, pipeline.folder):
                 name = relpath(path, pipeline.folder)
-                delimiter = settings.delimiter or ("\t" if ".tsv" in path.suffixes else ",")
                 file = open_source(
                     path,
-                    delimiter=delimiter,
+                    delimiter=settings.delimiter,
                     encoding=settings.encoding,
                     partitions=partitions_of(path, pipeline.folder),
                 )

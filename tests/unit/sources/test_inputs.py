@@ -44,10 +44,11 @@ def test_files_come_in_the_order_of_sending(tmp_path):
     assert [each.name for each in of_kind(inputs, pipeline, "customers")] == sorted(FILES)[:2]
 
 
-def test_a_file_with_tabs_needs_no_delimiter(tmp_path):
-    """Its name says it."""
+@pytest.mark.parametrize("name", ["events.tsv", "events.TSV", "events.2024.Tsv"])
+def test_a_file_with_tabs_needs_no_delimiter(tmp_path, name):
+    """Its name says it, in any case of letters."""
     text = HEADER.replace(",", "\t") + "p\tx\t2024-01-01\t1\n"
-    (only,) = opened(tmp_path, {"events.tsv": text}, EVENTS)
+    (only,) = opened(tmp_path, {name: text}, EVENTS)
     assert only.file.columns() == ("id", "event", "at", "n")
 
 
