@@ -1,16 +1,21 @@
-"""A job: a pipeline, its files and its journal, bound to one another and to one workspace."""
+"""A job: a pipeline, its files and its journal, bound to one another and to one workspace.
+
+Files are known by their content: a file that was renamed or moved keeps the part under which the
+journal has settled its rows.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backfill.errors import GuardError, StateError
+from backfill.errors import GuardError, SourceChangedError, StateError
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline.file import Pipeline
 from backfill.plan.chunk_stats import Told
 from backfill.plan.plan import Plan, base_key, keep_only, key_of, make_plan, stored
 from backfill.plan.progress import OnProgress
+from backfill.sources import fingerprint
 from backfill.sources.inputs import Input
 
 STATE_FOLDER = ".backfill"
@@ -46,6 +51,91 @@ class Job:
 def folder_of(pipeline: Pipeline, state_dir: str | Path | None) -> Path:
     """Where a job's state is kept: below `state_dir`, by default beside the pipeline file."""
     return Path(state_dir or pipeline.folder / STATE_FOLDER) / pipeline.name
+
+
+def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> list[Input]:
+    """Give each file the part that the journal knows it by; add parts for new files.
+
+    Args:
+        inputs: The files as they are now, with parts of their own numbering.
+        journal: What is settled, by part.
+        append: Whether files may have grown, and new ones may join a job that has begun.
+
+    Returns:
+        The same files in the same order, each with the journal's number for it.
+
+    Raises:
+        SourceChangedError: A file that rows were read from is gone or has other bytes; or, unless
+            `append` allows it, has grown, or is new to a job that has begun.
+    """
+    unclaimed = {part.id: part for part in journal.parts()}
+    begun = bool(unclaimed)
+    # Files of unchanged content first: else a renamed file could lose its part to a new file
+    # that took its old name.
+    parts = {id(each): _claim_same(each, unclaimed) for each in inputs}
+    changes: list[str] = []
+    for each in inputs:
+        if parts[id(each)] is not None:
+            continue
+        at = (each.source, each.name)
+        grown = next((one for one in unclaimed.values() if (one.source, one.path) == at), None)
+        if grown is not None:
+            del unclaimed[grown.id]
+            longer = has_grown(each, grown)
+            if not (append and longer):
+                changes.append(f"{each.name} has {'grown' if longer else 'other bytes'}")
+            parts[id(each)] = replace(grown, rows=None)
+        elif begun and not append:
+            changes.append(f"{each.name} is new")
+    # A sync counts the rows of the files that it has finished with; such a file may go.
+    changes += [f"{part.path} is gone" for part in unclaimed.values() if part.rows is None]
+    if changes:
+        raise SourceChangedError(
+            f"the source is not the one that this job has read from: {'; '.join(changes)}",
+            next_step="use --append if rows or files were only added, --restart to forget what was"
+            " sent and begin again, or put the files back",
+        )
+    return [_add_or_update(each, parts[id(each)], journal) for each in inputs]
+
+
+def _claim_same(each: Input, unclaimed: dict[int, Part]) -> Part | None:
+    """The part of the same content, taken out of `unclaimed`; the one of the same name first."""
+    same = [
+        part
+        for part in unclaimed.values()
+        if part.source == each.source and part.digest == each.fingerprint.digest
+    ]
+    same.sort(key=lambda part: part.path != each.name)
+    return unclaimed.pop(same[0].id) if same else None
+
+
+def has_grown(each: Input, part: Part) -> bool:
+    """Whether the file begins with the very bytes that were read before, and these were whole rows.
+
+    Args:
+        each: The file as it is now.
+        part: What the journal knows of it, its size in bytes and its digest among it.
+    """
+    size = each.fingerprint.size
+    if not each.file.appendable or size < part.size:
+        return False
+    if fingerprint(each.file.path, part.size).digest != part.digest:
+        return False
+    with each.file.path.open("rb") as file:
+        file.seek(max(part.size - 1, 0))
+        around = file.read(2)
+    # A last line without its line end may have been read by halves: what follows it now could
+    # be the rest of that row.
+    return any(byte in b"\r\n" for byte in around)
+
+
+def _add_or_update(each: Input, part: Part | None, journal: Journal) -> Input:
+    size, digest = each.fingerprint.size, each.fingerprint.digest
+    if part is None:
+        part = journal.add_part(each.name, source=each.source, size=size, digest=digest)
+    elif (part.path, part.size, part.digest) != (each.name, size, digest):
+        journal.update_part(replace(part, path=each.name, size=size, digest=digest))
+    return replace(each, part=part.id)
 
 
 def bind_workspace(journal: Journal, workspace: str) -> None:

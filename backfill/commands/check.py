@@ -11,7 +11,7 @@ from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.engine.rejected_rows import unwritten
 from backfill.errors import ExitCode, SourceChangedError
-from backfill.job import PLAN_FOLDER, Job, find_plan, folder_of
+from backfill.job import PLAN_FOLDER, Job, bind_files, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.plan.first_pass import REJECTIONS_FILES
@@ -22,7 +22,7 @@ from backfill.plan.progress import OnProgress, Progress
 from backfill.plan.rejection_log import read_rejections
 from backfill.rejected.writer import RejectedRow, write_rejected
 from backfill.rows import Rejection
-from backfill.sources.inputs import Input, bind, columns_of, open_inputs
+from backfill.sources.inputs import Input, columns_of, open_inputs
 
 EXAMPLES_MAX = 3
 
@@ -118,7 +118,7 @@ def _numbered(inputs: list[Input], journal: Journal) -> list[Input]:
     are looked at as if they were new, and a run will refuse them.
     """
     try:
-        return bind(inputs, journal, append=True)
+        return bind_files(inputs, journal, append=True)
     except SourceChangedError:
         return [replace(each, part=_taken_up(each, journal)) for each in inputs]
 

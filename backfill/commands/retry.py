@@ -19,7 +19,7 @@ from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
 from backfill.engine.run import execute
 from backfill.errors import UsageError
-from backfill.job import PLAN_FOLDER, Job
+from backfill.job import PLAN_FOLDER, Job, bind_files
 from backfill.journal import Journal, Settlement
 from backfill.judge.chunk_judge import (
     JudgedChunk,
@@ -41,7 +41,7 @@ from backfill.rejected.writer import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary
 from backfill.rows import Chunk, Position, Reason, Rows, Values
 from backfill.sources import Source
-from backfill.sources.inputs import Input, bind, columns_of, of_kind
+from backfill.sources.inputs import Input, columns_of, of_kind
 from backfill.sync import catch_up
 
 CHUNK_ROWS = 10_000
@@ -91,7 +91,7 @@ class _Retry:
     def bind(self, job: Job, *, append: bool) -> Job:
         """Every file as it was; what became of people so far is remembered first."""
         catch_up.catch_up(job.journal, job.pipeline, job.folder)
-        return replace(job, inputs=bind(job.inputs, job.journal, append=append))
+        return replace(job, inputs=bind_files(job.inputs, job.journal, append=append))
 
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[Guard]:
         """Mended events may be recent, too."""

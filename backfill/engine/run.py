@@ -24,6 +24,7 @@ from backfill.errors import BackfillError, InterruptedRunError, UnavailableError
 from backfill.job import (
     PLAN_FOLDER,
     Job,
+    bind_files,
     bind_settings,
     bind_workspace,
     folder_of,
@@ -39,7 +40,7 @@ from backfill.plan.plan import Plan
 from backfill.plan.progress import Progress
 from backfill.plan.row_decisions import RowDecisions
 from backfill.report.summary import SUMMARY_FILE, Summary
-from backfill.sources.inputs import bind, open_inputs
+from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
 from backfill.sync.changes import Changes
 from backfill.sync.differences import Differences
@@ -96,7 +97,7 @@ class FullRun:
 
     def bind(self, job: Job, *, append: bool) -> Job:
         """Every file as it was; where rows may have been added, with them."""
-        return replace(job, inputs=bind(job.inputs, job.journal, append=append))
+        return replace(job, inputs=bind_files(job.inputs, job.journal, append=append))
 
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
         """What the plan pass found."""

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from backfill.errors import SourceChangedError
-from backfill.job import Job
+from backfill.job import Job, has_grown
 from backfill.journal import Journal, Part
 from backfill.plan.plan import base_key
-from backfill.sources.inputs import Input, has_grown
+from backfill.sources.inputs import Input
 from backfill.sync.catch_up import catch_up, is_unfinished
 
 

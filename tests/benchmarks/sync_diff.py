@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backfill.job import Job, folder_of, plan_of
+from backfill.job import Job, bind_files, folder_of, plan_of
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
-from backfill.sources.inputs import bind, open_inputs
+from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
 from backfill.sync.differences import compare
 from backfill.sync.file_versions import take_up
@@ -85,7 +85,7 @@ def one_night(folder: Path, night: int) -> None:
         job = (
             take_up(job)
             if night > 1
-            else Job(pipeline, bind(job.inputs, journal, append=False), journal, state)
+            else Job(pipeline, bind_files(job.inputs, journal, append=False), journal, state)
         )
         began_s = time.monotonic()
         plan = plan_of(job, now_s=0, progress=lambda _: None)

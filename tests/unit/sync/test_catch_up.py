@@ -4,11 +4,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from backfill.job import Job, folder_of, go_by, plan_of
+from backfill.job import Job, bind_files, folder_of, go_by, plan_of
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Reason, Rejection
-from backfill.sources.inputs import bind, open_inputs
+from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
 from backfill.sync.snapshot import SNAPSHOT_FILE
 from tests.support.jobs import CUSTOMERS, EVENTS, job, people
@@ -23,7 +23,7 @@ class Begun:
     def __init__(self, journal: Journal, path, folder) -> None:
         self.journal = journal
         pipeline = Pipeline.load(path)
-        inputs = bind(open_inputs(pipeline), journal, append=False)
+        inputs = bind_files(open_inputs(pipeline), journal, append=False)
         self.job = Job(pipeline, inputs, journal, folder)
         self.plan = plan_of(self.job, now_s=0.0, progress=lambda _: None)
         go_by(self.job, self.plan)
