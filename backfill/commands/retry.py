@@ -40,7 +40,7 @@ from backfill.rejected.reader import Mended, MendedRow, read_mended
 from backfill.rejected.writer import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary
 from backfill.rows import Chunk, Position, Reason, Rows, Values
-from backfill.sources import Source
+from backfill.sources import SourceFile
 from backfill.sources.inputs import Input, columns_of, of_kind
 from backfill.sync import catch_up
 
@@ -376,7 +376,7 @@ def _chunk(place: Input, rows: Sequence[MendedRow]) -> Chunk:
     )
 
 
-def _column(rows: Sequence[MendedRow], name: str, file: Source) -> pa.Array:
+def _column(rows: Sequence[MendedRow], name: str, file: SourceFile) -> pa.Array:
     """One column as its source would have written it; typed numbers are numbers again, also NaN."""
     schema = file.schema()
     if schema is not None and pa.types.is_floating(schema.field(name).type):
@@ -386,7 +386,7 @@ def _column(rows: Sequence[MendedRow], name: str, file: Source) -> pa.Array:
     return pa.array([_cell(row.cells, name, file) for row in rows], pa.string())
 
 
-def _cell(cells: Mapping[str, Any], name: str, file: Source) -> str | None:
+def _cell(cells: Mapping[str, Any], name: str, file: SourceFile) -> str | None:
     """One cell, as text or as a JSON fragment; None where there is none."""
     if name not in cells:
         return None

@@ -31,7 +31,7 @@ from backfill.plan.plan import Plan
 from backfill.plan.row_decisions import SKIPPED, Marked, RowDecision, RowDecisions
 from backfill.plan.source_stats import RECENT_S
 from backfill.rows import START, Chunk, Reason, Rejection, Rows, reason
-from backfill.sources.inputs import Input, Place, of_kind
+from backfill.sources.inputs import Input, of_kind
 from backfill.sync.changes import Changes
 
 RowPlace = tuple[int, int]
@@ -67,7 +67,7 @@ class PreparedChunk:
         held: How many rows wait until they are old enough.
     """
 
-    place: Place
+    place: Input
     chunk: Chunk
     operations: tuple[Operations, ...] = ()
     rejections: list[Rejection] = field(default_factory=list)
@@ -164,7 +164,7 @@ class ChunkPreparer:
         prepared.operations = self._encode(staged, subjects, by_v1, occurrences)
         return prepared
 
-    def _set_aside(self, place: Place, chunk: Chunk, done: Ranges) -> tuple[Chunk, Rows]:
+    def _set_aside(self, place: Input, chunk: Chunk, done: Ranges) -> tuple[Chunk, Rows]:
         """In a sync: leave out the rows of which nothing was noted, before anybody judges them."""
         changes, source = self._changes, self._pipeline.sources[place.source]
         if changes is None or not changes.concern(place.part) or source.transform:

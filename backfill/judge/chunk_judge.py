@@ -21,7 +21,7 @@ from backfill.operations.encode import Api, Operations, Subjects, encode, event_
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.rows import Chunk, Position, Rejection, Rows, reason
-from backfill.sources.inputs import Input, Place
+from backfill.sources.inputs import Input
 
 THREADS = min(cpu_count() or 1, 4)
 """The kernels release the interpreter lock; beyond a few threads reading cannot keep up."""
@@ -42,7 +42,7 @@ class JudgedChunk:
         dropped: The rows that the transform left out.
     """
 
-    place: Place
+    place: Input
     chunk: Chunk
     seen: Chunk
     judged: Judged
@@ -73,7 +73,7 @@ class ChunkJudge:
             for index, source in enumerate(pipeline.sources)
         ]
 
-    def __call__(self, given: tuple[Place, Chunk]) -> JudgedChunk:
+    def __call__(self, given: tuple[Input, Chunk]) -> JudgedChunk:
         """Judge one chunk of a file.
 
         Raises:

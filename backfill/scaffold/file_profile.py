@@ -11,7 +11,7 @@ from backfill.plan.progress import OnProgress, Progress
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.text_format import Detected, delimiter_of, encoding_of
-from backfill.sources import Source, open_source, partitions_of
+from backfill.sources import SourceFile, open_source, partitions_of
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -124,7 +124,7 @@ def _written(path: Path) -> tuple[Detected | None, Detected | None]:
     return encoding, None
 
 
-def _read(source: Source, look: FileProfile, progress: OnProgress) -> None:
+def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
     types = source.schema()
     typed = {} if types is None else {each.name: each.type for each in types}
     for name in source.columns() or ():

@@ -30,7 +30,7 @@ from backfill.sources.text_file import TextFile
 
 @dataclass(frozen=True, slots=True)
 class DelimitedSource:
-    """A CSV or TSV file; see `Source` for what it promises."""
+    """A CSV or TSV file; see `SourceFile` for what it promises."""
 
     text: TextFile
     delimiter: bytes
@@ -81,7 +81,7 @@ class DelimitedSource:
     def chunks(
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
-        """Read on from `start`; see `Source.chunks`."""
+        """Read on from `start`; see `SourceFile.chunks`."""
         version = self.text.version
         version.check()
         position = self.body if start == START else start

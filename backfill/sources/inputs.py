@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from os.path import relpath
 
 from backfill.pipeline.file import Pipeline
-from backfill.sources import Fingerprint, Source, expand, fingerprint, open_source, partitions_of
+from backfill.sources import (
+    Fingerprint,
+    SourceFile,
+    expand,
+    fingerprint,
+    open_source,
+    partitions_of,
+)
 from backfill.sources.layout import require_columns
 
 KINDS = ("customers", "events", "deletions")
@@ -13,30 +20,21 @@ KINDS = ("customers", "events", "deletions")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A file's place in a job.
+class Input:
+    """One file of a job, opened.
 
     Args:
-        part: What the journal knows it as.
+        part: The number that the journal knows it by.
         source: The index of its `[[source]]`, from 0.
         name: The file relative to the pipeline file.
+        file: The opened file.
+        fingerprint: What its content is.
     """
 
     part: int
     source: int
     name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Input(Place):
-    """One file of a job, opened.
-
-    Args:
-        file: The opened file.
-        fingerprint: What its content is.
-    """
-
-    file: Source
+    file: SourceFile
     fingerprint: Fingerprint
 
 

@@ -1,4 +1,4 @@
-"""What a source promises: files that can be read again from any position, as chunks."""
+"""What a file promises: rows that can be read again from any position, as chunks."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ CHUNK_BYTES_MAX = 8_000_000
 """The larger a chunk, the less its threads wait for one another, and the more memory it takes."""
 
 
-class Source(Protocol):
+class SourceFile(Protocol):
     """One file, read as chunks, any number of times and from the end of any chunk.
 
     An implementation MUST

@@ -25,7 +25,7 @@ _BLANK = b" \t\r"
 
 @dataclass(frozen=True, slots=True)
 class JsonLinesSource:
-    """A file with a JSON object in each line; see `Source` for what it promises."""
+    """A file with a JSON object in each line; see `SourceFile` for what it promises."""
 
     text: TextFile
     constants: Mapping[str, str]
@@ -64,7 +64,7 @@ class JsonLinesSource:
     def chunks(
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
-        """Read on from `start`; see `Source.chunks`."""
+        """Read on from `start`; see `SourceFile.chunks`."""
         self.text.version.check()
         position = start
         if start == START:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from backfill.errors import UsageError
 from backfill.sources.delimited import DelimitedSource
-from backfill.sources.interface import Source
+from backfill.sources.interface import SourceFile
 from backfill.sources.jsonlines import JsonLinesSource
 from backfill.sources.parquet import ParquetSource
 from backfill.sources.text_file import BLOCK_BYTES, TextFile
@@ -22,7 +22,7 @@ def open_source(
     encoding: str = "utf-8",
     partitions: Mapping[str, str] = _NONE,
     block_bytes: int = BLOCK_BYTES,
-) -> Source:
+) -> SourceFile:
     """Open a file by its extension: .csv .tsv .jsonl .ndjson, each also .gz or .zst; .parquet.
 
     Args:

@@ -27,7 +27,7 @@ _PROBE_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:
-    """A Parquet file; see `Source` for what it promises.
+    """A Parquet file; see `SourceFile` for what it promises.
 
     Resuming skips whole row groups and reads past the rest. Old INT96 timestamps are read to the
     microsecond, since as nanoseconds the years before 1678 and after 2262 would be other ones.
@@ -81,7 +81,7 @@ class ParquetSource:
     def chunks(
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
-        """Read on from `start`; see `Source.chunks`."""
+        """Read on from `start`; see `SourceFile.chunks`."""
         self.version.check()
         names = [name for name in self.types.names if columns is None or name in columns]
         constants = {

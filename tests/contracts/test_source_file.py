@@ -1,4 +1,4 @@
-"""What `Source` promises, held by every format, plain and compressed, in every encoding."""
+"""What `SourceFile` promises, held by every format, plain and compressed, in every encoding."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from backfill.errors import SourceChangedError, UsageError
 from backfill.rows import START
-from backfill.sources import Source, open_source
+from backfill.sources import SourceFile, open_source
 
 ROWS = 300
 
@@ -77,7 +77,7 @@ CASES = {
 
 
 @pytest.fixture(params=CASES)
-def reopen(request, tmp_path) -> Callable[..., Source]:
+def reopen(request, tmp_path) -> Callable[..., SourceFile]:
     """Open a file of each format, with a column from its folder, as often as wanted."""
     name, write, options = CASES[request.param]
     write(tmp_path / name)
@@ -85,7 +85,7 @@ def reopen(request, tmp_path) -> Callable[..., Source]:
 
 
 @pytest.fixture
-def source(reopen) -> Source:
+def source(reopen) -> SourceFile:
     """The file, read in blocks so small that there are many chunks."""
     return reopen(block_bytes=500)
 
