@@ -21,8 +21,7 @@ from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.instants import NATIVE
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan
-from backfill.plan.previous_plan import PreviousPlan, short_of
+from backfill.plan.plan import Plan, PreviousPlan, short_of
 from backfill.plan.proof import Decision
 from backfill.plan.source_stats import SourcePlan
 from backfill.plan.warnings import warnings_of

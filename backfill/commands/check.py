@@ -16,8 +16,7 @@ from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.plan.first_pass import REJECTIONS_FILES
 from backfill.plan.guards import Guard, refusals
-from backfill.plan.plan import Plan
-from backfill.plan.previous_plan import PreviousPlan, remember
+from backfill.plan.plan import Plan, PreviousPlan, remember
 from backfill.plan.progress import OnProgress, Progress
 from backfill.plan.rejection_log import read_rejections
 from backfill.rejected.writer import RejectedRow, write_rejected

@@ -32,7 +32,7 @@ from backfill.plan.row_decisions import SKIPPED, Marked, RowDecision, RowDecisio
 from backfill.plan.source_stats import RECENT_S
 from backfill.rows import START, Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.inputs import Input, of_kind
-from backfill.sync.changes import Changes
+from backfill.sync.differences import Changes
 
 RowPlace = tuple[int, int]
 """A row of a job: its part and its number."""

@@ -42,8 +42,7 @@ from backfill.plan.row_decisions import RowDecisions
 from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
-from backfill.sync.changes import Changes
-from backfill.sync.differences import Differences
+from backfill.sync.differences import Changes, Differences
 from backfill.sync.snapshot import Snapshot
 
 Result = TypeVar("Result")

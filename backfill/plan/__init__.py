@@ -7,10 +7,9 @@ proof       how the moments of each column are written
 cursors     which rows are new by a moment that they carry
 people      who stands in the rows, and what they say
 sieve       which events may repeat one another: only those are compared
-together    which rows belong together; repeats finds them, marks keeps them by row
+together    which rows belong together; hash_groups finds them, marks keeps them by row
 merged      people who stand in several rows; overfull: those who are too much only together
 tally       what a source's rows show, added up
 spool       the rejections, waiting to be reported
-former      the plan before this one, in short
 guards      what is refused before anything is sent; advice: what people should know
 """

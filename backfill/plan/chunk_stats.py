@@ -18,8 +18,8 @@ from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.plan import people
 from backfill.plan.duplicate_filter import Numbers, numbers_of
+from backfill.plan.hash_groups import RECORD, Hashes, Records, records
 from backfill.plan.proof import Readings
-from backfill.plan.repeats import RECORD, Hashes, Records, records
 from backfill.plan.row_decisions import FormerDecisions
 from backfill.plan.source_stats import EventStats, sight_of
 from backfill.rows import Rows

@@ -19,7 +19,7 @@ from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import Mask, characters
 from backfill.judge.chunk_judge import THREADS, in_order
 from backfill.operations.encode import Subjects
-from backfill.plan.repeats import Records, Spill, repeating
+from backfill.plan.hash_groups import Records, Spill, repeating
 from backfill.plan.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Rows
 

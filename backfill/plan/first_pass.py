@@ -30,13 +30,13 @@ from backfill.plan import people
 from backfill.plan.chunk_stats import Before, ChunkStats, StatsCollector
 from backfill.plan.duplicate_filter import DuplicateFilter
 from backfill.plan.grouping import Grouping, Groups
+from backfill.plan.hash_groups import Records
 from backfill.plan.merged_people import MergedPeople
 from backfill.plan.overfull import overfull
 from backfill.plan.people import PEOPLE_FILE, PeopleFiles
 from backfill.plan.progress import OnProgress, Progress, Way
 from backfill.plan.proof import Decision, Proof
 from backfill.plan.rejection_log import rejection_line
-from backfill.plan.repeats import Records
 from backfill.plan.row_decisions import SKIPPED, Marked, RowDecision
 from backfill.plan.source_stats import SourcePlan
 from backfill.rows import Chunk

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
-from backfill.plan.repeats import (
+from backfill.plan.hash_groups import (
     BUFFERED_RECORDS_MAX,
     Hashes,
     Records,

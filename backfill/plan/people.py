@@ -21,9 +21,9 @@ from backfill.judge.chunk_judge import JudgedChunk
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.plan.cursors import moments
+from backfill.plan.hash_groups import Hashes
 from backfill.plan.merged_people import MergedPeople
 from backfill.plan.proof import Readings
-from backfill.plan.repeats import Hashes
 from backfill.plan.row_decisions import SKIPPED, RowDecision, RowDecisions
 from backfill.sources.inputs import Input
 

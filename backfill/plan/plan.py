@@ -10,16 +10,17 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from backfill.errors import StateError
-from backfill.files import make_lasting, sync_directory
+from backfill.files import make_lasting, sync_directory, write_atomically
 from backfill.journal import Ranges
 from backfill.pipeline.file import Pipeline
 from backfill.plan.chunk_stats import Before, Told
@@ -34,6 +35,7 @@ FORM = 4
 """The form of what is stored; another one is planned anew."""
 
 PLAN_FILE = "plan.json"
+FORMER_FILE = "last_plan.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -188,3 +190,72 @@ def keep_only(folder: Path, *keys: str) -> None:
     for path in folder.iterdir() if folder.exists() else ():
         if path.name not in keys:
             shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousPlan:
+    """The figures of a plan.
+
+    Args:
+        counts: Rows read, rejected, …, requests and bytes.
+        names: Events by name.
+        reasons: Rejected rows by reason.
+        last_s: The last event.
+    """
+
+    counts: dict[str, int]
+    names: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    last_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    key: str
+    short: PreviousPlan
+    before: PreviousPlan | None = None
+
+
+_KEPT = TypeAdapter(_Kept)
+
+
+def short_of(plan: Plan) -> PreviousPlan:
+    """The figures of a plan."""
+    names: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for each in plan.sources:
+        names.update(each.names)
+        reasons.update(each.reasons)
+    counts = {
+        "rows read": plan.rows_read,
+        "to send": sum(each.to_send for each in plan.sources),
+        "merged": sum(each.merged for each in plan.sources),
+        "skipped": sum(each.skipped.total() for each in plan.sources),
+        "rejected": sum(each.rejected for each in plan.sources),
+        "requests": plan.requests,
+        "bytes": sum(each.bytes for each in plan.sources),
+    }
+    lasts = [each.last_s for each in plan.sources if each.last_s is not None]
+    return PreviousPlan(counts, dict(names), dict(reasons), max(lasts, default=None))
+
+
+def remember(folder: Path, plan: Plan) -> PreviousPlan | None:
+    """Keep the figures of a plan in the job's directory; give those of the one before.
+
+    A plan that is looked at twice has the same one before it.
+    """
+    kept = _load(folder / FORMER_FILE)
+    if kept is not None and kept.key == plan.key:
+        return kept.before
+    before = kept.short if kept else None
+    new = _Kept(plan.key, short_of(plan), before)
+    write_atomically(folder / FORMER_FILE, _KEPT.dump_json(new))
+    return before
+
+
+def _load(path: Path) -> _Kept | None:
+    """What was kept; None where there is nothing, or nothing that this version reads."""
+    try:
+        return _KEPT.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

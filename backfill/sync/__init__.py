@@ -3,7 +3,6 @@
 snapshot     what the workspace was told last, person by person
 memory       keeps the snapshot in step with the journal, across any number of crashes
 differences  tonight's people against the snapshot: new, changed, as before, gone
-changes      the outcome, row by row, for the send pass to find
 versions     tonight's version of an export, and files not seen before
 nights       how the source was on the nights before
 """

@@ -3,14 +3,18 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
+from backfill.encoding.json_text import Mask
 from backfill.files import write_atomically
 from backfill.job import PLAN_FOLDER, Job
 from backfill.plan import people
@@ -19,10 +23,12 @@ from backfill.plan.plan import Plan
 from backfill.plan.rejection_log import read_rejections
 from backfill.plan.row_decisions import RowDecision, RowDecisions
 from backfill.report.wording import counted
+from backfill.rows import Reason, Rows
 from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, DIFF_FOLDER, open_snapshot
-from backfill.sync.changes import MARKS_FOLDER, REFUSED_FILE, Changes
 from backfill.sync.snapshot import BATCH_ROWS, Snapshot
 
+MARKS_FOLDER = "marks"
+REFUSED_FILE = "refused.parquet"
 _FIGURES_FILE = "figures.json"
 
 # Nobody is `unchanged` while it is in doubt what they were told: null equals nothing.
@@ -171,11 +177,6 @@ def stored(job: Job, plan: Plan) -> Differences:
     return _DIFFERENCES.validate_json(path.read_bytes())
 
 
-def changes_of(job: Job, plan: Plan, parts: Mapping[int, str]) -> Changes:
-    """Which rows of the compared parts are sent, and why all others are skipped."""
-    return Changes(job.folder / PLAN_FOLDER / plan.key / DIFF_FOLDER, parts)
-
-
 def _open_windows(snapshot: Snapshot, windows: Mapping[int, int | None]) -> None:
     """Let the comparison see the cursors' windows; forget what no window will hold again."""
     snapshot.run(_WINDOW)
@@ -218,3 +219,56 @@ def _write_changed(snapshot: Snapshot, folder: Path, made: Path) -> None:
     while len(some := np.array([*islice(rejected, BATCH_ROWS)], np.int64)):
         marks.add(RowDecision.REJECTED, some[:, 0].astype(np.int32), some[:, 1])
     marks.flush()
+
+
+class Changes:
+    """What has changed in some parts.
+
+    Args:
+        folder: Where the comparison was left.
+        parts: The parts that were compared, with the reason why all their other rows are skipped.
+    """
+
+    def __init__(self, folder: Path, parts: Mapping[int, str]) -> None:
+        self._folder = folder
+        self._parts = parts
+        self._marks = RowDecisions(folder / MARKS_FOLDER)
+
+    def concern(self, part: int) -> bool:
+        """Whether rows of this part were compared."""
+        return part in self._parts
+
+    def noted(self, part: int, rows: Rows) -> Mask:
+        """Of which of these ascending rows anything was noted; all others are skipped."""
+        marked = self._marks.of(part, rows)
+        return np.zeros(len(rows), np.bool_) if marked is None else marked["kind"] > 0
+
+    def of(self, parts: npt.NDArray[np.int32], rows: Rows) -> npt.NDArray[np.uint8]:
+        """For each accepted row: CHANGED, REFUSED_BEFORE, UNCHANGED; 0: nothing was noted."""
+        kinds = np.zeros(len(rows), np.uint8)
+        for part in np.unique(parts).tolist():
+            here = parts == part
+            distinct, places = np.unique(rows[here], return_inverse=True)
+            marked = self._marks.of(part, distinct)
+            if marked is not None:
+                kinds[here] = marked["kind"][places]
+        return kinds
+
+    def why_skipped(self, part: int) -> str:
+        """Why the rows of a part are skipped of which nothing was noted."""
+        return self._parts[part]
+
+    def why_refused(self, part: int, row: int) -> tuple[Reason, ...]:
+        """Why the API refused before what this row says again."""
+        return tuple(Reason(*each) for each in orjson.loads(self._refused[part, row]))
+
+    @cached_property
+    def _refused(self) -> Mapping[tuple[int, int], str]:
+        columns = pq.read_table(self._folder / REFUSED_FILE).to_pydict()
+        places = zip(columns["part"], columns["row"], strict=True)
+        return dict(zip(places, columns["reasons"], strict=True))
+
+
+def changes_of(job: Job, plan: Plan, parts: Mapping[int, str]) -> Changes:
+    """Which rows of the compared parts are sent, and why all others are skipped."""
+    return Changes(job.folder / PLAN_FOLDER / plan.key / DIFF_FOLDER, parts)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backfill.encoding import identity
 from backfill.pipeline.file import Pipeline
 from backfill.plan.grouping import Grouping
-from backfill.plan.repeats import records
+from backfill.plan.hash_groups import records
 from backfill.plan.row_decisions import SKIPPED, FormerDecisions, RowDecision
 
 ROWS_MAX = 30

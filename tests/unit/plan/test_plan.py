@@ -12,12 +12,22 @@ from hypothesis import strategies as st
 from backfill.errors import UsageError
 from backfill.journal import Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.plan.first_pass import REJECTIONS_FILES
+from backfill.plan.first_pass import REJECTIONS_FILES, PlanResult
 from backfill.plan.grouping import MARKS_FOLDER
 from backfill.plan.merged_people import MergedPeople
-from backfill.plan.plan import keep_only, key_of, make_plan, stored
+from backfill.plan.plan import (
+    FORMER_FILE,
+    Plan,
+    keep_only,
+    key_of,
+    make_plan,
+    remember,
+    short_of,
+    stored,
+)
 from backfill.plan.rejection_log import read_rejections
 from backfill.plan.row_decisions import RowDecision, RowDecisions
+from backfill.plan.source_stats import SourcePlan
 from backfill.sources.inputs import open_inputs
 from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, numbered, people
 
@@ -207,3 +217,25 @@ def test_a_recently_added_person_is_known_however_the_files_are_ordered(tmp_path
     files = {"customers.csv": people("p0"), "events.csv": numbered(1)}
     (seen, _) = planned(job(tmp_path, files, EVENTS, CUSTOMERS), tmp_path / "plan").sources
     assert (seen.kind, seen.unknown_people) == ("events", 0)
+
+
+def plan_of_rows(key, rows):
+    """A plan with so many rows."""
+    source = SourcePlan("customers", ["a.csv"], rows_read=rows)
+    return Plan(key, 0.0, None, PlanResult({1: rows}, [source], [], {}, 0, {}, []))
+
+
+def test_the_one_before_is_the_last_other_one(tmp_path):
+    """Looking at a plan again does not make it its own former one."""
+    one, two = plan_of_rows("1", 10), plan_of_rows("2", 20)
+    assert remember(tmp_path, one) is None
+    assert remember(tmp_path, two) == short_of(one)
+    assert remember(tmp_path, two) == short_of(one)
+    assert remember(tmp_path, one) == short_of(two)
+
+
+def test_what_cannot_be_read_is_forgotten(tmp_path):
+    """It is no part of the job's state."""
+    (tmp_path / FORMER_FILE).write_text("{")
+    assert remember(tmp_path, plan_of_rows("1", 10)) is None
+    assert remember(tmp_path, plan_of_rows("2", 10)) is not None
