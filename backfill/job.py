@@ -45,7 +45,9 @@ class Job:
     def settled(self) -> dict[int, Ranges]:
         """The rows that are settled now, by part, as a copy."""
         ranges = {each.part: self.journal.settled(each.part) for each in self.inputs}
-        return {part: Ranges(each.low, list(each.above())) for part, each in ranges.items()}
+        return {
+            part: Ranges(each.low_watermark, list(each.above())) for part, each in ranges.items()
+        }
 
 
 def folder_of(pipeline: Pipeline, state_dir: str | Path | None) -> Path:
@@ -283,4 +285,4 @@ def held_at_last(journal: Journal) -> dict[int, int]:
 
 def _last(ranges: Ranges) -> int:
     """The last settled row."""
-    return max((stop for _, stop in ranges.above()), default=ranges.low) - 1
+    return max((stop for _, stop in ranges.above()), default=ranges.low_watermark) - 1

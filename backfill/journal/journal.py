@@ -205,8 +205,8 @@ class Journal:
     def lower_ceilings(self) -> None:
         """Say that nothing is in flight: the next commit leaves no row in doubt."""
         for part, state in self._states.items():
-            if state.raised > state.ranges.low:
-                self._state(part).raised = state.ranges.low
+            if state.raised > state.ranges.low_watermark:
+                self._state(part).raised = state.ranges.low_watermark
 
     def in_doubt(self) -> int:
         """How many rows may have been sent without the journal knowing: at open, after a crash.

@@ -46,7 +46,7 @@ class PartState:
 
     def resume_from(self) -> Position | None:
         """The furthest position before which every row is settled, if any."""
-        reached = bisect_right(self.positions, self.ranges.low, key=attrgetter("row"))
+        reached = bisect_right(self.positions, self.ranges.low_watermark, key=attrgetter("row"))
         del self.positions[: max(reached - 1, 0)]
         return self.positions[0] if reached else None
 

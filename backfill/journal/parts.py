@@ -69,7 +69,7 @@ def _part_row(state: PartState) -> Row:
         part.size,
         part.digest,
         part.rows,
-        state.ranges.low,
+        state.ranges.low_watermark,
         state.raised,
         json.dumps([position.row, position.line, position.offset]) if position else None,
         counts.delivered,

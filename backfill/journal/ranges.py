@@ -19,22 +19,22 @@ class Ranges:
     what changed, so that a commit writes only that.
 
     Args:
-        low: Every row below it is settled.
+        low_watermark: Every row below it is settled.
         above: Further settled ranges, ascending; they neither overlap nor touch each other or
-            `low`.
+            `low_watermark`.
 
     >>> ranges = Ranges()
-    >>> ranges.settle(5, 8), ranges.settle(1, 4), ranges.low, list(ranges.gaps(10))
+    >>> ranges.settle(5, 8), ranges.settle(1, 4), ranges.low_watermark, list(ranges.gaps(10))
     (3, 3, 4, [(4, 5), (8, 10)])
     """
 
-    def __init__(self, low: int = 1, above: Iterable[Range] = ()) -> None:
-        self.low = low
+    def __init__(self, low_watermark: int = 1, above: Iterable[Range] = ()) -> None:
+        self.low_watermark = low_watermark
         self._starts: list[int] = []
         self._stops: list[int] = []
-        self._settled = low - 1
+        self._settled = low_watermark - 1
         for start, stop in above:
-            if not (self._stops[-1] if self._stops else low) < start < stop:
+            if not (self._stops[-1] if self._stops else low_watermark) < start < stop:
                 raise ValueError(f"rows {start} to {stop} do not follow the range before")
             self._starts.append(start)
             self._stops.append(stop)
@@ -52,7 +52,7 @@ class Ranges:
         """
         if not 1 <= start <= stop:
             raise ValueError(f"rows {start} to {stop} are not a range")
-        start = max(start, self.low)
+        start = max(start, self.low_watermark)
         if start >= stop:
             return 0
         # The ranges from `first` up to `last` overlap or touch the new one and become part of it.
@@ -71,8 +71,8 @@ class Ranges:
     def _replace(self, first: int, last: int, start: int, stop: int) -> None:
         for gone in self._starts[first:last]:
             self._changes[gone] = None
-        if start == self.low:
-            self.low = stop
+        if start == self.low_watermark:
+            self.low_watermark = stop
             del self._starts[first:last], self._stops[first:last]
         else:
             self._starts[first:last] = [start]
@@ -89,7 +89,7 @@ class Ranges:
 
     def contains(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """For each row number, in any order, whether it is settled."""
-        settled = rows < self.low
+        settled = rows < self.low_watermark
         if self._starts:
             at = np.searchsorted(np.array(self._starts), rows, side="right") - 1
             settled |= (at >= 0) & (rows < np.array(self._stops)[at])
@@ -97,7 +97,7 @@ class Ranges:
 
     def gaps(self, stop: int) -> Iterator[Range]:
         """The ranges below `stop` that are not settled, ascending."""
-        begin = self.low
+        begin = self.low_watermark
         for start, end in self.above():
             if start >= stop:
                 break
@@ -111,7 +111,7 @@ class Ranges:
         return zip(self._starts, self._stops, strict=True)
 
     def take_changes(self) -> dict[int, int | None]:
-        """What happened to the ranges above `low` since this was last asked, by their start.
+        """What happened to the ranges above the low watermark since this was last asked, by their start.
 
         Returns:
             The new end of each range that is new or longer, None for each that is no more. A

@@ -94,7 +94,7 @@ def key_of(
 ) -> str:
     """What a plan holds for: what it is for, the rows settled before, and the plan they went by."""
     before = [
-        [part, ranges.low, list(ranges.above())]
+        [part, ranges.low_watermark, list(ranges.above())]
         for part, ranges in sorted(settled.items())
         if ranges.settled_count()
     ]

@@ -86,7 +86,9 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
         return
     catch_up(job.journal, job.pipeline, job.folder)
     _force_to_disk(job.folder / PLAN_FOLDER / plan.key)
-    before = {part: [each.low, list(each.above())] for part, each in job.settled().items()}
+    before = {
+        part: [each.low_watermark, list(each.above())] for part, each in job.settled().items()
+    }
     meta[_DISPATCHING] = {"plan": plan.key, "diff": diff, "before": before}
     job.journal.commit()
 

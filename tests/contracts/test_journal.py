@@ -46,11 +46,11 @@ def test_committed_rows_are_settled_for_good(journal, storage):
     journal.settle(Settlement(part.id, [(1, 4), (6, 8)], delivered=5))
     assert journal.commit() == 1
     journal.settle(Settlement(part.id, [(4, 5)], delivered=1))
-    assert journal.settled(part.id).low == 5
+    assert journal.settled(part.id).low_watermark == 5
 
     with reopened(journal, storage) as later:
         assert later.parts() == [part]
-        assert later.settled(part.id).low == 4
+        assert later.settled(part.id).low_watermark == 4
         assert list(later.settled(part.id).gaps(10)) == [(4, 6), (8, 10)]
         assert later.counts() == {0: Counts(delivered=5)}
 
@@ -242,7 +242,7 @@ def test_a_part_can_be_renamed_and_grow(journal, storage):
 
     with reopened(journal, storage) as later:
         assert later.parts() == [grown]
-        assert later.settled(part.id).low == 3
+        assert later.settled(part.id).low_watermark == 3
         assert later.add_part("next.csv", source=1, size=1, digest="d").id == 2
 
 

@@ -14,11 +14,13 @@ def work(journal: Journal, random: Random) -> None:
     for _ in range(random.randint(1, 4)):
         part = random.choice(journal.parts()).id
         settled = journal.settled(part)
-        start, stop = random.choice(list(settled.gaps(settled.low + 60)))
+        start, stop = random.choice(list(settled.gaps(settled.low_watermark + 60)))
         start = random.randint(start, stop - 1)
         stop = random.randint(start + 1, stop)
         journal.settle(outcome(part, start, stop, random))
-        journal.remember_position(part, Position(settled.low, settled.low, settled.low * 10))
+        journal.remember_position(
+            part, Position(settled.low_watermark, settled.low_watermark, settled.low_watermark * 10)
+        )
         journal.raise_ceiling(part, stop + random.randint(0, 99))
     for part, rejection in list(journal.rejections()):
         if random.random() < 0.1:

@@ -66,14 +66,14 @@ BUGS = (
     _bug(
         "the low watermark jumps over a hole",
         "journal/ranges.py",
-        "if start == self.low:",
-        "if start >= self.low:",
+        "if start == self.low_watermark:",
+        "if start >= self.low_watermark:",
         "unit/journal/test_ranges.py",
     ),
     _bug(
         "reading goes on behind rows that are not settled",
         "journal/part_state.py",
-        'reached = bisect_right(self.positions, self.ranges.low, key=attrgetter("row"))',
+        'reached = bisect_right(self.positions, self.ranges.low_watermark, key=attrgetter("row"))',
         "reached = len(self.positions)",
         "contracts/test_journal.py",
     ),

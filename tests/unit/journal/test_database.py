@@ -264,7 +264,7 @@ def test_missing_rows_are_missed(directory, statement):
 def test_an_older_page_is_told_from_a_newer_one(directory):
     """The low watermark went on, the ranges above it did not: each row is right by itself."""
     with Journal.open(directory) as journal:
-        low = journal.settled(1).low
+        low = journal.settled(1).low_watermark
         start, stop = next(iter(journal.settled(1).above()))
         journal.settle(Settlement(1, [(low, start)], delivered=start - low))
         journal.commit()

@@ -41,7 +41,7 @@ class SettledRows(RuleBasedStateMachine):
     def reopen(self):
         """A copy of low and the ranges above it is all that is needed."""
         self.commit()
-        self.ranges = Ranges(self.ranges.low, self.ranges.above())
+        self.ranges = Ranges(self.ranges.low_watermark, self.ranges.above())
 
     @invariant()
     def they_agree(self):
@@ -50,8 +50,8 @@ class SettledRows(RuleBasedStateMachine):
         everything = np.arange(1, LAST + 20)
         assert ranges.settled_count() == len(rows)
         assert ranges.contains(everything).tolist() == [row in rows for row in everything]
-        assert ranges.low not in rows
-        assert set(range(1, ranges.low)) <= rows
+        assert ranges.low_watermark not in rows
+        assert set(range(1, ranges.low_watermark)) <= rows
         for stop in (1, 7, LAST + 20):
             gaps = {row for start, end in ranges.gaps(stop) for row in range(start, end)}
             assert gaps == set(range(1, stop)) - rows
@@ -60,7 +60,7 @@ class SettledRows(RuleBasedStateMachine):
     @invariant()
     def they_are_as_few_as_possible(self):
         """Ranges neither touch nor overlap, nor do they reach down to the low watermark."""
-        last = self.ranges.low
+        last = self.ranges.low_watermark
         for start, stop in self.ranges.above():
             assert last < start < stop
             last = stop
@@ -75,7 +75,7 @@ def test_the_order_of_settling_does_not_matter(order):
     ranges = Ranges()
     for batch in order:
         assert ranges.settle(batch * 25 + 1, batch * 25 + 26) == 25
-    assert (ranges.low, list(ranges.above())) == (1001, [])
+    assert (ranges.low_watermark, list(ranges.above())) == (1001, [])
 
 
 def test_rows_may_be_asked_for_in_any_order():
