@@ -15,7 +15,8 @@ from backfill.delivery.outcome import Delivery, Outcome, Refusal
 from backfill.delivery.turns import ResizableSemaphore
 from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
 from backfill.errors import BackfillError, GuardError
-from backfill.journal import CommitClock, Journal, Settlement
+from backfill.journal import Journal, Settlement
+from backfill.journal.journal import CommitClock
 from backfill.judge.row_faults import rejection
 from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.amounts import Allowance

@@ -1,18 +1,19 @@
-"""The durable memory of what is settled.
+"""The durable memory of what is settled: one SQLite file a job.
 
-    ranges     which rows are settled: a low watermark and ranges above it
-    values     what goes in and comes out
-    sqlite     the journal itself
-    lock       one process at a time
-    clock      when to commit
-
-Below them: the state of a part in memory, the tables, the database, and the directory they are in.
+journal    what a job has settled, and when to commit
+values     what goes in and comes out
+ranges     which rows are settled: a low watermark and ranges above it
+parts      the files of a job
+schema     the tables, and the history of runs
+database   SQLite, on which every error is a `StateError`
+storage    SQLite's settings for the file system at hand
+directory  where all of it is
+lock       one process at a time
 """
 
-from backfill.journal.commit_clock import CommitClock
+from backfill.journal.directory import forget
 from backfill.journal.journal import Journal
 from backfill.journal.lock import JobLock
-from backfill.journal.opening import forget
 from backfill.journal.ranges import Range, Ranges
 from backfill.journal.storage import LOCAL, NETWORK, Storage
 from backfill.journal.values import Counts, Part, Run, Settlement, Totals
@@ -20,7 +21,6 @@ from backfill.journal.values import Counts, Part, Run, Settlement, Totals
 __all__ = [
     "LOCAL",
     "NETWORK",
-    "CommitClock",
     "Counts",
     "JobLock",
     "Journal",

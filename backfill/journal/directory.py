@@ -1,10 +1,17 @@
-"""The directory that holds a job's state: private, and no place for tricks with links."""
+"""The directory that holds a job's state, and the journal's file in it: made, found, removed.
+
+It is private, and no place for tricks with links.
+"""
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from backfill.errors import StateError
 from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE
+from backfill.journal import schema
+from backfill.journal.database import Database
+from backfill.journal.lock import JobLock
 
 STATE_FILE = "state.db"
 
@@ -40,7 +47,42 @@ def prepared(directory: Path, *, create: bool) -> Path:
     return resolved
 
 
-def state_file(directory: Path) -> Path | None:
+def journal_file(directory: Path, *, create: bool) -> Path:
+    """The journal's file in a directory that is locked; a new one where there is none.
+
+    Raises:
+        StateError: There is none and none shall be made, or it cannot be used or made.
+    """
+    if (path := _state_file(directory)) is not None:
+        return path
+    path = directory / STATE_FILE
+    if not create:
+        raise StateError(
+            f"{path}: there is no journal",
+            next_step="Check --state-dir, or start the job with: backfill run PIPELINE.",
+        )
+    Database.create(path, schema.FORM)
+    return path
+
+
+def forget(
+    directory: Path, *, wait_s: float = 0.0, sleep: Callable[[float], None] | None = None
+) -> None:
+    """Remove a job's journal, if there is one, so that the next run starts from the first row.
+
+    Raises:
+        StateError: Another process runs the job, or the directory cannot be written to.
+    """
+    directory = prepared(directory, create=True)
+    lock = JobLock.take(directory, wait_s=wait_s, sleep=sleep)
+    try:
+        Database.remove(directory / STATE_FILE)
+        lock.note(0)
+    finally:
+        lock.release()
+
+
+def _state_file(directory: Path) -> Path | None:
     """The journal's file, readable by its owner only; None where there is none.
 
     Raises:

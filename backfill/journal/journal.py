@@ -17,13 +17,10 @@ import numpy as np
 from backfill.errors import BackfillError
 from backfill.journal import schema
 from backfill.journal.database import Database, corrupt
-from backfill.journal.directory import prepared
+from backfill.journal.directory import journal_file, prepared
 from backfill.journal.lock import JobLock
-from backfill.journal.opening import journal_file
-from backfill.journal.part_state import PartState
-from backfill.journal.parts import delete_part, load_parts, save_part
+from backfill.journal.parts import PartState, delete_part, load_parts, save_part
 from backfill.journal.ranges import Ranges
-from backfill.journal.run_history import Runs
 from backfill.journal.storage import Storage, storage_for
 from backfill.journal.values import Counts, Part, Settlement, Totals
 from backfill.rows import Position, Rejection
@@ -51,7 +48,7 @@ class Journal:
         self._lock = lock
         self._load()
         self.lost_commits = max(0, lock.noted - self._totals.commits)
-        self.runs = Runs(database)
+        self.runs = schema.Runs(database)
 
     def _load(self) -> None:
         database = self._database
@@ -356,3 +353,32 @@ class Journal:
         self._database.put(
             schema.PUT_META, [(key, meta[key]) for key in meta if kept.get(key) != meta[key]]
         )
+
+
+class CommitClock:
+    """Says that a commit is due: after some time, or after some operations.
+
+    Every 250 ms costs 4 % of a thread even where a commit takes 10 ms; what a crash repeats is
+    what was in flight plus what settled in that time.
+
+    Args:
+        now_s: The time of the last commit, on any monotonic clock.
+        interval_s: Commit at least this often, if there is anything to commit.
+        operations_max: Commit when this many operations have settled.
+    """
+
+    def __init__(
+        self, now_s: float, *, interval_s: float = 0.25, operations_max: int = 5_000
+    ) -> None:
+        self._last_s = now_s
+        self._interval_s = interval_s
+        self._operations_max = operations_max
+
+    def due(self, now_s: float, operations: int) -> bool:
+        """Whether to commit now that so many operations have settled since the last commit."""
+        waited = now_s - self._last_s >= self._interval_s
+        return operations >= self._operations_max or (operations > 0 and waited)
+
+    def committed(self, now_s: float) -> None:
+        """Start counting anew."""
+        self._last_s = now_s

@@ -111,7 +111,7 @@ class Ranges:
         return zip(self._starts, self._stops, strict=True)
 
     def take_changes(self) -> dict[int, int | None]:
-        """What happened to the ranges above the low watermark since this was last asked, by their start.
+        """What happened to the ranges above the low watermark since the last call, by start.
 
         Returns:
             The new end of each range that is new or longer, None for each that is no more. A

@@ -72,7 +72,7 @@ BUGS = (
     ),
     _bug(
         "reading goes on behind rows that are not settled",
-        "journal/part_state.py",
+        "journal/parts.py",
         'reached = bisect_right(self.positions, self.ranges.low_watermark, key=attrgetter("row"))',
         "reached = len(self.positions)",
         "contracts/test_journal.py",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backfill.journal import CommitClock
+from backfill.journal.journal import CommitClock
 
 
 @pytest.mark.parametrize(
