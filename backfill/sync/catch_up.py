@@ -9,7 +9,6 @@ the snapshot said. It is brought up to date in one transaction, and as often as 
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backfill.encoding.json_text import Mask, as_mask
-from backfill.files import sync_directory
+from backfill.files import make_lasting, sync_directory
 from backfill.job import PLAN_FOLDER, Job
 from backfill.journal import Journal, Ranges
 from backfill.pipeline.file import Pipeline
@@ -85,7 +84,9 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
     if (begun.get("plan"), begun.get("diff")) == (plan.key, diff):
         return
     catch_up(job.journal, job.pipeline, job.folder)
-    _force_to_disk(job.folder / PLAN_FOLDER / plan.key)
+    # The plan is read again after a crash, to tell whose people may have been told something.
+    make_lasting(job.folder / PLAN_FOLDER / plan.key)
+    sync_directory(job.folder / PLAN_FOLDER)
     before = {
         part: [each.low_watermark, list(each.above())] for part, each in job.settled().items()
     }
@@ -277,16 +278,3 @@ def _concerns(pipeline: Pipeline) -> bool:
 def _is_remembered(source: Source) -> bool:
     """Whether what became of a source's rows goes into the snapshot."""
     return source.kind != "events" or source.sync_mode == "cursor"
-
-
-def _force_to_disk(folder: Path) -> None:
-    """Make a plan's files survive a power cut."""
-    for path in (folder.parent, folder, *folder.rglob("*")):
-        if path.is_dir():
-            sync_directory(path)
-            continue
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
