@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from backfill.instants.moments import (
+from backfill.instants.local_times import (
     DAY_US,
     HOUR_US,
     MINUTE_US,

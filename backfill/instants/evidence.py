@@ -12,7 +12,7 @@ import pyarrow as pa
 from backfill.instants import civil, native, shapes
 from backfill.instants.candidates import CANDIDATES
 from backfill.instants.formats import format_of, marks, marks_of
-from backfill.instants.moments import SECOND_US, Bools, Column, Failure, Ints, outside
+from backfill.instants.local_times import SECOND_US, Bools, Column, Failure, Ints, outside
 from backfill.instants.reading import NATIVE, Reading, fitted
 from backfill.instants.shapes import WrittenValues
 from backfill.instants.zones import Ambiguous, Nonexistent

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import product
 
 from backfill.instants import civil
-from backfill.instants.moments import Cells, Failure, Format, LocalTimes
+from backfill.instants.local_times import Cells, Failure, Format, LocalTimes
 from backfill.instants.numbers import Epoch, Excel
 
 

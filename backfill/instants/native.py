@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from backfill.instants.moments import (
+from backfill.instants.local_times import (
     DAY_US,
     EARLIEST_US,
     LATEST_US,

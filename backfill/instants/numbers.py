@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backfill.instants.civil import number
-from backfill.instants.moments import DAY_US, Bools, Cells, Failure, Ints, LocalTimes
+from backfill.instants.local_times import DAY_US, Bools, Cells, Failure, Ints, LocalTimes
 
 _NUMBER = re.compile(r"(?P<minus>-?)(?P<whole>0+)(?:\.(?P<fraction>0+))?")
 

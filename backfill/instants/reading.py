@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from backfill.instants import native, shapes, zones
 from backfill.instants.formats import format_of
-from backfill.instants.moments import (
+from backfill.instants.local_times import (
     DAY_US,
     SECOND_US,
     Bools,

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.instants.moments import Bools, Cells, Column, Format, Ints, LocalTimes
+from backfill.instants.local_times import Bools, Cells, Column, Format, Ints, LocalTimes
 
 
 @dataclass(frozen=True, slots=True)

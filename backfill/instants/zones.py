@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 
-from backfill.instants.moments import SECOND_US, Failure, Failures, Ints
+from backfill.instants.local_times import SECOND_US, Failure, Failures, Ints
 
 Ambiguous = Literal["reject", "earlier", "later"]
 """What to make of a local time that the clock showed twice: which of its two instants."""

@@ -10,8 +10,8 @@ from backfill.errors import UsageError
 from backfill.plan.progress import OnProgress, Progress
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
-from backfill.scaffold.text_format import Detected, delimiter_of, encoding_of
 from backfill.sources import SourceFile, open_source, partitions_of
+from backfill.sources.detection import Detected, delimiter_of, encoding_of
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 

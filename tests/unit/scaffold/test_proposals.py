@@ -17,7 +17,7 @@ from backfill.scaffold import json_schema, names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.distinct import KEPT_MAX, Distinct
 from backfill.scaffold.setting_lines import Setting, toml
-from backfill.scaffold.text_format import delimiter_of, encoding_of
+from backfill.sources.detection import delimiter_of, encoding_of
 
 
 def look(values, name="column"):
