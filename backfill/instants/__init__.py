@@ -1,4 +1,4 @@
-"""Written moments -> unix seconds, for a whole column.
+"""Written timestamps -> unix seconds, for a whole column.
 
     reading = Reading("%m/%d/%Y %H:%M", timezone="America/New_York")
     instants = read(column, reading)          # microseconds, and a reason for each failure

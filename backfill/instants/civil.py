@@ -69,7 +69,7 @@ class Fields:
         return np.asarray(self._cells[:, self._match.start(name)] == ord(digit))
 
 
-def moments(fields: Fields) -> LocalTimes:
+def local_times(fields: Fields) -> LocalTimes:
     """Read date, clock and zone; an impossible one (30 February, 24:00, :60) is unreadable."""
     year = _year(fields)
     days, possible = _days(fields, year)

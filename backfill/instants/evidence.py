@@ -1,4 +1,4 @@
-"""Proof, over a whole column, of how its moments are written."""
+"""Proof, over a whole column, of how its timestamps are written."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from backfill.instants import civil, native, shapes
+from backfill.instants import civil, shapes
 from backfill.instants.candidates import CANDIDATES
 from backfill.instants.formats import format_of, marks, marks_of
 from backfill.instants.local_times import SECOND_US, Bools, Column, Failure, Ints, outside
-from backfill.instants.reading import NATIVE, Reading, fitted
+from backfill.instants.reading import NATIVE, Reading, fitted, is_native, zone_of
 from backfill.instants.shapes import WrittenValues
 from backfill.instants.zones import Ambiguous, Nonexistent
 
@@ -37,14 +37,14 @@ class Ambiguity:
     Args:
         example: A value that the two read differently.
         first, second: The two readings.
-        first_moment, second_moment: What each makes of the example, as ISO 8601.
+        first_instant, second_instant: What each makes of the example, as ISO 8601.
     """
 
     example: FormatExample
     first: Reading
     second: Reading
-    first_moment: str
-    second_moment: str
+    first_instant: str
+    second_instant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _Seen:
     """What was seen of a column so far.
 
     Args:
-        typed: Values that are moments by their type.
+        typed: Values that are timestamps by their type.
         typed_zoneless: Those of them without a zone.
         text: Values that are text, or numbers.
         fits: How many of these each candidate fits.
@@ -164,9 +164,9 @@ class Evidence:
         if rows is None:
             rows = np.arange(1, len(column) + 1, dtype=np.int64) + self._rows_seen
         self._rows_seen += len(column)
-        if native.is_native(column.type):
+        if is_native(column.type):
             self._seen.typed += len(column) - column.null_count
-            if native.zone_of(column.type) is None:
+            if zone_of(column.type) is None:
                 self._seen.typed_zoneless += len(column) - column.null_count
             return
         for group in written.groups:
@@ -250,7 +250,7 @@ class Evidence:
         for first, second in combinations(trials, 2):
             pair = first.index, second.index
             if pair not in self._seen.disputes and (at := first.dispute(second)) is not None:
-                self._seen.disputes[pair] = example(at), first.moment(at), second.moment(at)
+                self._seen.disputes[pair] = example(at), first.timestamp(at), second.timestamp(at)
         wanted = EXAMPLES_MAX - len(self._seen.strange)
         if wanted and not fitted_by_any.all():
             strangers = np.flatnonzero(~fitted_by_any)[:wanted].tolist()
@@ -271,7 +271,7 @@ class _Trial:
         differ = self.fits & other.fits & (self.utc_us != other.utc_us)
         return int(np.argmax(differ)) if differ.any() else None
 
-    def moment(self, at: int) -> str:
+    def timestamp(self, at: int) -> str:
         """What it makes of one value, as ISO 8601."""
         micros = int(self.utc_us[at])
         unit: Literal["us", "s"] = "us" if micros % SECOND_US else "s"
@@ -281,15 +281,17 @@ class _Trial:
 
 def _try(index: int, group: shapes.Group) -> _Trial | None:
     form = format_of(CANDIDATES[index].format)
-    moments = group.read(form)
-    if moments is None:
+    local = group.read(form)
+    if local is None:
         return None
-    fits = (fitted(moments, form) == Failure.NONE) & ~outside(moments.utc_us)
-    return _Trial(index, moments.utc_us, moments.offset_us is not None, fits)
+    fits = (fitted(local, form) == Failure.NONE) & ~outside(local.utc_us)
+    return _Trial(index, local.utc_us, local.offset_us is not None, fits)
 
 
 _WORDS = [word for name in (*civil.MONTHS, *civil.WEEKDAYS) for word in (name, name[:3])]
-_SOME_MOMENT = re.compile(rf"(?=.*0000)(?:[0+:/., ()-]|{'|'.join(_WORDS)}|[ap]\.?m|utc?|gmt|z|t)*")
+_MAYBE_TIMESTAMP = re.compile(
+    rf"(?=.*0000)(?:[0+:/., ()-]|{'|'.join(_WORDS)}|[ap]\.?m|utc?|gmt|z|t)*"
+)
 """What every shape looks like that a candidate can mean; other text is sorted out by it at once."""
 _SHAPE_LENGTH_MAX = 64
 
@@ -297,7 +299,7 @@ _SHAPE_LENGTH_MAX = 64
 @lru_cache(maxsize=10_000)
 def _can_mean(shape: str) -> tuple[int, ...]:
     """The candidates that can mean values of a shape."""
-    if not _SOME_MOMENT.fullmatch(shape):
+    if not _MAYBE_TIMESTAMP.fullmatch(shape):
         return ()
     nothing = np.zeros((0, len(shape)), dtype=np.uint8)
     known = _by_marks()

@@ -21,7 +21,7 @@ class TextFormat:
 
     Args:
         name: The strptime pattern, or the name of the standard.
-        regex: Matches a whole shape; its groups are the fields that `civil.moments` knows.
+        regex: Matches a whole shape; its groups are the fields that `civil.local_times` knows.
         literals: Groups that are digits of the format itself, such as the 20 in `%d/%m/20%y`.
     """
 
@@ -35,10 +35,10 @@ class TextFormat:
         if match is None:
             return None
         fields = civil.Fields(cells, match)
-        moments = civil.moments(fields)
+        local = civil.local_times(fields)
         for group, digit in self.literals:
-            moments.failures[~fields.literal(group, digit)] = Failure.UNREADABLE
-        return moments
+            local.failures[~fields.literal(group, digit)] = Failure.UNREADABLE
+        return local
 
 
 ISO8601 = TextFormat(

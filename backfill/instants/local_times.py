@@ -1,4 +1,4 @@
-"""What written moments say before a zone is applied, and why one cannot be an instant."""
+"""What written timestamps say before a zone is applied, and why one cannot be an instant."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -70,7 +70,7 @@ def outside(micros: Ints) -> Bools:
 
 
 class Format(Protocol):
-    """A way to write moments."""
+    """A way to write timestamps."""
 
     @property
     def name(self) -> str:

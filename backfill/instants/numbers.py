@@ -1,4 +1,4 @@
-"""Numbers that are moments: unix epochs in four units, and the serial days of spreadsheets."""
+"""Numbers that are timestamps: unix epochs in four units, and the serial days of spreadsheets."""
 
 import re
 from dataclasses import dataclass

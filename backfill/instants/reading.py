@@ -1,4 +1,4 @@
-"""A column of written moments -> instants."""
+"""A column of written timestamps -> instants."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from backfill.instants import native, shapes, zones
+from backfill.instants import shapes, zones
 from backfill.instants.formats import format_of
 from backfill.instants.local_times import (
     DAY_US,
+    EARLIEST_US,
+    LATEST_US,
     SECOND_US,
     Bools,
     Column,
@@ -34,7 +36,7 @@ PLAUSIBLE_US = (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the moments of a column are written.
+    """How the timestamps of a column are written.
 
     Args:
         format: `iso8601`, `rfc2822`, `epoch_s|ms|us|ns`, `excel`, a strptime pattern, or `native`
@@ -90,8 +92,8 @@ def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
     day_zone = _day_zone(column, reading)
     micros = np.zeros(len(column), dtype=np.int64)
     failures = np.full(len(column), Failure.UNREADABLE, dtype=np.uint8)
-    for rows, moments in _moments(written, reading):
-        found = _instants(moments, reading, day_zone)
+    for rows, local in _local_times(written, reading):
+        found = _instants(local, reading, day_zone)
         if len(rows) == len(column):  # all are written alike: nothing has to be put in its place
             micros, failures = found
         else:
@@ -113,42 +115,42 @@ def validate_reading(reading: Reading) -> None:
         zones.check_zone(reading.timezone)
 
 
-def fitted(moments: LocalTimes, form: Format) -> Failures:
+def fitted(local: LocalTimes, form: Format) -> Failures:
     """The failures of values that must prove a format; numbers must be plausible besides."""
     if not isinstance(form, Epoch | Excel):
-        return moments.failures
+        return local.failures
     first_us, after_us = PLAUSIBLE_US
-    implausible = (moments.utc_us < first_us) | (moments.utc_us >= after_us)
-    return np.where(implausible, Failure.UNREADABLE, moments.failures).astype(np.uint8)
+    implausible = (local.utc_us < first_us) | (local.utc_us >= after_us)
+    return np.where(implausible, Failure.UNREADABLE, local.failures).astype(np.uint8)
 
 
-def _moments(written: WrittenValues, reading: Reading) -> Iterator[tuple[Ints, LocalTimes]]:
+def _local_times(written: WrittenValues, reading: Reading) -> Iterator[tuple[Ints, LocalTimes]]:
     """What the values say, with their rows; unreadable ones are left out."""
     column = written.column
-    if native.is_native(column.type):
+    if is_native(column.type):
         rows = np.flatnonzero(~shapes.is_null(column))
-        yield rows, native.moments(column.drop_null())
+        yield rows, _typed_times(column.drop_null())
     elif reading.format != NATIVE:
         form = format_of(reading.format)
         for group in written.groups:
-            moments = group.read(form)
-            if moments is not None:
-                failures = fitted(moments, form) if reading.proved else moments.failures
-                yield group.rows, replace(moments, failures=failures)
+            local = group.read(form)
+            if local is not None:
+                failures = fitted(local, form) if reading.proved else local.failures
+                yield group.rows, replace(local, failures=failures)
 
 
-def _instants(moments: LocalTimes, reading: Reading, day_zone: str | None) -> tuple[Ints, Failures]:
+def _instants(local: LocalTimes, reading: Reading, day_zone: str | None) -> tuple[Ints, Failures]:
     """Apply the offset that the text carries, else the zone that is declared.
 
     `day_zone` is the zone in which instants that carry no clock of their own have a day.
     """
     failures = np.where(
-        (moments.failures == Failure.NONE) & outside(moments.local_us),
+        (local.failures == Failure.NONE) & outside(local.local_us),
         Failure.OUT_OF_RANGE,
-        moments.failures,
+        local.failures,
     ).astype(np.uint8)
-    local_us = np.where(failures == Failure.NONE, moments.local_us, 0)
-    offset_us, zone = moments.offset_us, reading.timezone
+    local_us = np.where(failures == Failure.NONE, local.local_us, 0)
+    offset_us, zone = local.offset_us, reading.timezone
     if reading.date_only:
         zone = zone or "UTC"
         if day_zone is not None:
@@ -168,8 +170,8 @@ def _instants(moments: LocalTimes, reading: Reading, day_zone: str | None) -> tu
 
 def _day_zone(column: Column, reading: Reading) -> str | None:
     """Where instants without a clock (epochs, aware timestamps) have their day."""
-    if native.is_native(column.type):
-        return native.zone_of(column.type)
+    if is_native(column.type):
+        return zone_of(column.type)
     is_epoch = reading.format != NATIVE and isinstance(format_of(reading.format), Epoch)
     return (reading.timezone or "UTC") if is_epoch else None
 
@@ -181,3 +183,37 @@ def _pack(micros: Ints, failures: Failures, is_null: Bools) -> Instants:
     codes = pa.array(failures, pa.int8(), mask=is_null | ~failed)
     reasons = pa.DictionaryArray.from_arrays(codes, pa.array([f.code for f in Failure]))
     return Instants(pa.array(micros, pa.int64(), mask=is_null | failed), shapes.strings(reasons))
+
+
+_UNIT_US = {"s": SECOND_US, "ms": 1000, "us": 1}
+
+
+def is_native(kind: pa.DataType) -> bool:
+    """Whether values of this type are timestamps or dates."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def zone_of(kind: pa.DataType) -> str | None:
+    """The zone that a timestamp type carries; its values are UTC whatever the zone."""
+    return kind.tz if pa.types.is_timestamp(kind) else None
+
+
+def _typed_times(column: Column) -> LocalTimes:
+    """What a column of timestamps or dates says; it must have no nulls. Nanoseconds are floored.
+
+    Fields as in pyarrow: timestamps count their unit since 1970 (UTC if the type has a zone, else
+    on a local clock), date32 counts days, date64 milliseconds.
+    """
+    kind = column.type
+    ticks = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
+    values = ticks.to_numpy(zero_copy_only=False).astype(np.int64)
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        values, tick_us = values // 1000, 1
+    elif pa.types.is_date32(kind):
+        tick_us = DAY_US
+    else:
+        tick_us = _UNIT_US[kind.unit] if pa.types.is_timestamp(kind) else 1000
+    outside = (values < EARLIEST_US // tick_us) | (values > LATEST_US // tick_us)
+    failures = np.where(outside, Failure.OUT_OF_RANGE, Failure.NONE).astype(np.uint8)
+    local_us = np.where(outside, 0, values) * tick_us
+    return LocalTimes(local_us, np.zeros_like(local_us) if zone_of(kind) else None, failures)

@@ -43,7 +43,7 @@ class Group:
 
 
 class WrittenValues:
-    """A column of written moments, taken apart once for all who read it.
+    """A column of written timestamps, taken apart once for all who read it.
 
     Args:
         column: Text, numbers, timestamps or dates.

@@ -96,9 +96,9 @@ class _Table:
         return np.maximum(np.searchsorted(self.local_start, local_us, side="right") - 1, 0)
 
 
-def _table(zone: str, moments_us: Ints) -> _Table:
-    """The periods around these moments: their years, and the years beside them."""
-    years = moments_us.view("datetime64[us]").astype("datetime64[Y]").view(np.int64) + 1970
+def _table(zone: str, times_us: Ints) -> _Table:
+    """The periods around these times: their years, and the years beside them."""
+    years = times_us.view("datetime64[us]").astype("datetime64[Y]").view(np.int64) + 1970
     present = np.unique(years)
     wanted = np.unique(np.concatenate([present - 1, present, present + 1]))
     return _table_of_years(zone, tuple(wanted[(wanted >= 1) & (wanted <= 9999)].tolist()))  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""How the moments of each column are written: declared, or proved over the whole column."""
+"""How the timestamps of each column are written: declared, or proved over the whole column."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ Readings = dict[str, Reading]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How one column of moments is read, and why.
+    """How one column of timestamps is read, and why.
 
     Args:
         source: The index of its `[[source]]`.
@@ -90,7 +90,7 @@ class _Question:
 
 
 class Proof:
-    """How every column of moments is written: declared, or proved by all of its values.
+    """How every column of timestamps is written: declared, or proved by all of its values.
 
     The first rows of a source are proof enough to begin with. While they are read, all others
     are gathered too, and have the last word.
@@ -126,7 +126,7 @@ class Proof:
         """The readings that the first rows of each source prove; where they leave a doubt, all.
 
         Raises:
-            UsageError: A column's moments have no zone, and none is declared.
+            UsageError: A column's timestamps have no zone, and none is declared.
         """
         for index, questions in self._questions.items():
             if not questions:
@@ -165,7 +165,7 @@ class Proof:
         self._open.clear()
 
     def readings(self) -> dict[int, Readings]:
-        """How the moments of each source are read, by what is known so far.
+        """How the timestamps of each source are read, by what is known so far.
 
         Where nothing is proved the nearest reading stands in, so that rows can be judged; its
         decision has a doubt.
@@ -208,7 +208,7 @@ class Proof:
 
 
 def _dated(source: Source) -> list[tuple[str, str, str, Dated]]:
-    """The columns of moments: the setting's key, the attribute's name, the column, the setting."""
+    """The columns of timestamps: the setting's key, the attribute's name, the column, the setting."""
     found: list[tuple[str, str, str, Dated]] = []
     if isinstance(source, EventsSource):
         found.append(("timestamp", EVENT_TIMESTAMP, source.timestamp.from_, source.timestamp))
@@ -246,7 +246,7 @@ def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
     evidence, key = question.evidence, question.key
     if evidence.needs_timezone and evidence.zoneless == evidence.values:
         raise UsageError(
-            f"{key}: the moments in column {question.column!r} have no zone",
+            f"{key}: the timestamps in column {question.column!r} have no zone",
             next_step=f'set timezone = "…" beside {key} of source {index + 1} in the pipeline file'
             ' (an IANA name such as "Europe/Berlin", or "UTC")',
         )
@@ -257,10 +257,10 @@ def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
     if isinstance(found, Ambiguity):
         doubt = f"two formats fit: {found.first.format} and {found.second.format}"
         rivals = tuple(
-            f"{found.example.value!r} in row {found.example.row}: {moment} as {reading.format}"
-            for moment, reading in (
-                (found.first_moment, found.first),
-                (found.second_moment, found.second),
+            f"{found.example.value!r} in row {found.example.row}: {timestamp} as {reading.format}"
+            for timestamp, reading in (
+                (found.first_instant, found.first),
+                (found.second_instant, found.second),
             )
         )
         found = found.first

@@ -8,11 +8,10 @@ what nothing proves is asked, or stands as TODO, which `check` refuses by name.
 """
 
 from backfill.scaffold.file_profile import FileProfile, look_at
-from backfill.scaffold.pipeline_text import open_keys, pipeline_text
+from backfill.scaffold.pipeline_text import Proposal, in_one_line, open_keys, pipeline_text
 from backfill.scaffold.proposals import propose
 from backfill.scaffold.questions import Ask, Question, nobody, zone
-from backfill.scaffold.setting_lines import in_one_line
-from backfill.scaffold.source_tables import TODO, Proposal
+from backfill.scaffold.source_tables import TODO
 
 __all__ = [
     "TODO",

@@ -1,4 +1,4 @@
-"""The declared attributes of a source: types, moments, names that mean something."""
+"""The declared attributes of a source: types, timestamps, names that mean something."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,17 +7,16 @@ from types import MappingProxyType
 
 from backfill.report.wording import counted
 from backfill.scaffold import names
-from backfill.scaffold.column_profile import ColumnProfile
+from backfill.scaffold.column_profile import ColumnProfile, TimestampColumn
 from backfill.scaffold.file_profile import FileProfile
+from backfill.scaffold.pipeline_text import Setting, Value
 from backfill.scaffold.questions import Ask, Question
-from backfill.scaffold.setting_lines import Setting, Value
-from backfill.scaffold.timestamp_columns import TimestampColumn
 
 _MEANINGFUL: Mapping[str, Callable[[ColumnProfile], bool]] = MappingProxyType(
     {
         "email": lambda column: column.holds_emails and names.says_email(column.name),
         "unsubscribed": lambda column: names.plain(column.name) == "unsubscribed",
-        "created_at": lambda column: names.says_created(column.name) and bool(column.moments()),
+        "created_at": lambda column: names.says_created(column.name) and bool(column.timestamps()),
     }
 )
 """Attributes that the service acts on, in this spelling only (Track docs), and what means them."""
@@ -28,23 +27,23 @@ _KEY_BYTES_MAX = 64
 
 @dataclass(slots=True)
 class DeclaredAttribute:
-    """How moments are written: what stands in the inline table, and why."""
+    """How timestamps are written: what stands in the inline table, and why."""
 
     value: dict[str, Value]
     note: str
 
 
-def written(file: str, column: str, moments: TimestampColumn, ask: Ask) -> DeclaredAttribute:
-    """The format of a column of moments; where two fit, a person is asked."""
-    if moments.rivals:
-        question = f"{file}: {column}: {moments.evidence}; which one?"
-        if answer := ask(Question(question, "", moments.rivals)):
+def written(file: str, column: str, timestamps: TimestampColumn, ask: Ask) -> DeclaredAttribute:
+    """The format of a column of timestamps; where two fit, a person is asked."""
+    if timestamps.rivals:
+        question = f"{file}: {column}: {timestamps.evidence}; which one?"
+        if answer := ask(Question(question, "", timestamps.rivals)):
             return DeclaredAttribute({"format": answer}, "as you said")
-        note = f"{moments.evidence}; until a format is set here, a run refuses to send"
+        note = f"{timestamps.evidence}; until a format is set here, a run refuses to send"
         return DeclaredAttribute({}, note)
-    if moments.format is None:
-        return DeclaredAttribute({}, moments.evidence)
-    return DeclaredAttribute({"format": moments.format}, moments.evidence)
+    if timestamps.format is None:
+        return DeclaredAttribute({}, timestamps.evidence)
+    return DeclaredAttribute({"format": timestamps.format}, timestamps.evidence)
 
 
 def attribute_name(column: ColumnProfile, look: FileProfile, kind: str) -> str:
@@ -61,7 +60,7 @@ def attribute_name(column: ColumnProfile, look: FileProfile, kind: str) -> str:
 def typed(
     column: ColumnProfile, look: FileProfile, kind: str, nulls: Collection[str]
 ) -> list[Setting]:
-    """The declaration of a column that holds no moments; none where it is what it is.
+    """The declaration of a column that holds no timestamps; none where it is what it is.
 
     Args:
         column: The column.

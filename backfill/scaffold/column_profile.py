@@ -1,20 +1,20 @@
-"""What all values of one column have in common: types, moments, repeats, texts that mean null."""
+"""What all values of one column have in common: types, timestamps, repeats, texts like null."""
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import cell_json, json_text
 from backfill.encoding.json_text import Encoded, as_mask, null_where
-from backfill.instants import Evidence
+from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat
 from backfill.judge.judge import VALUE_BYTES_MAX
 from backfill.judge.row_faults import any_of
 from backfill.rows import Chunk, Rows
 from backfill.scaffold import names
 from backfill.scaffold.distinct import Distinct
-from backfill.scaffold.timestamp_columns import TimestampColumn, moments_of
 
 LIKE_NULL = (
     *("NULL", "null", "Null", "(null)", "\\N", "nil", "None", "none", "undefined", "NaN", "nan"),
@@ -43,6 +43,43 @@ _TAKES: dict[str, Callable[[pa.StringArray], Encoded]] = {
     "json": json_text.documents,
 }
 """The judge's own kernels: what one takes, the judge takes."""
+
+
+_DAYS = {each.format for each in DATES}
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampColumn:
+    """How the timestamps of a column are written.
+
+    Args:
+        format: The proved format; None where the file has types, or two formats are left.
+        rivals: The formats that are left, where nothing proves one of them.
+        readings: What each of the rivals makes of one value.
+        values: How many values there are.
+        fits: How many of them the format fits.
+        has_zone: Whether each says its zone.
+        is_day: Whether they are days, without a clock.
+    """
+
+    format: str | None
+    values: int
+    fits: int
+    has_zone: bool
+    is_day: bool
+    rivals: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
+
+    @property
+    def evidence(self) -> str:
+        """What proves it, as a sentence."""
+        if self.rivals:
+            shown = " or ".join(self.readings)
+            return f"{' and '.join(self.rivals)} both fit all {self.fits:,} values: one is {shown}"
+        if self.format is None:
+            return "the file itself has timestamps here"
+        said = "all" if self.fits == self.values else f"{self.fits:,} of"
+        return f"proved: it fits {said} {self.values:,} values, no rival as many"
 
 
 class ColumnProfile:
@@ -172,14 +209,14 @@ class ColumnProfile:
         ranked = ("integer", "number", "decimal comma", "json")
         return next((each for each in ranked if each in fits), "string")
 
-    def moments(self) -> TimestampColumn | None:
-        """How its moments are written; None where it holds none."""
+    def timestamps(self) -> TimestampColumn | None:
+        """How its timestamps are written; None where it holds none."""
         if self._evidence is None or not self.values:
             return None
         is_number = not self._misfits["number"] or _is_number(self.type)
-        if is_number and self._is_of_text() and not names.says_moment(self.name):
+        if is_number and self._is_of_text() and not names.says_timestamp(self.name):
             return None
-        return moments_of(self._evidence, self.type, whole=not self._misfits["integer"])
+        return timestamp_column_of(self._evidence, self.type, whole=not self._misfits["integer"])
 
     def _is_of_text(self) -> bool:
         return self.type is None or not pa.types.is_temporal(self.type)
@@ -206,3 +243,35 @@ def _count(mask: pa.BooleanArray) -> int:
 
 def _is_number(type_: pa.DataType | None) -> bool:
     return type_ is not None and (pa.types.is_integer(type_) or pa.types.is_floating(type_))
+
+
+def timestamp_column_of(
+    evidence: Evidence, type_: pa.DataType | None, *, whole: bool
+) -> TimestampColumn | None:
+    """What was found out about a column; None where its values are no timestamps.
+
+    Args:
+        evidence: What all of its values prove.
+        type_: Its type, where the file has types.
+        whole: Whether all values are whole numbers.
+    """
+    if type_ is not None and pa.types.is_temporal(type_):
+        if pa.types.is_time(type_) or pa.types.is_duration(type_):
+            return None
+        values = evidence.values
+        return TimestampColumn(None, values, values, not evidence.zoneless, pa.types.is_date(type_))
+    found = evidence.decide()
+    if isinstance(found, NoFormat) or not evidence.values:
+        return None
+    values, fits = evidence.values, evidence.figures[0].fits
+    has_zone = not evidence.zoneless
+    if isinstance(found, Ambiguity):
+        rivals = found.first.format, found.second.format
+        readings = found.first_instant, found.second_instant
+        days = _DAYS.issuperset(rivals)
+        return TimestampColumn(None, values, fits, has_zone, days, rivals, readings)
+    if found.format == NATIVE:
+        return TimestampColumn(None, values, values, has_zone, is_day=False)
+    day = next((e.format for e in evidence.figures if e.fits == fits and e.format in _DAYS), None)
+    is_day = day is not None or (found.format == "excel" and whole)
+    return TimestampColumn(day or found.format, values, fits, has_zone, is_day)

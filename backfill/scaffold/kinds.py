@@ -58,7 +58,7 @@ def kind_of(look: FileProfile) -> Kind:
 
 
 def _by_people(look: FileProfile, person: ColumnProfile, listed: str) -> Kind:
-    """What a file with people and moments is, whose name says nothing."""
+    """What a file with people and timestamps is, whose name says nothing."""
     if look.rows >= person.distinct.count * _REPEATED_MIN:
         return Kind("events", f"people repeat{listed}")
     own = next((each for each in keys_of(look) if each is not person), None)
@@ -68,7 +68,7 @@ def _by_people(look: FileProfile, person: ColumnProfile, listed: str) -> Kind:
 
 
 def _apart(look: FileProfile) -> list[str]:
-    """The columns of moments that do not say since when there is a person."""
+    """The columns of timestamps that do not say since when there is a person."""
     return [each.name for each in occurrences_of(look) if not names.says_created(each.name)]
 
 
@@ -111,7 +111,7 @@ def name_column_of(look: FileProfile) -> ColumnProfile | None:
 
 def occurrences_of(look: FileProfile) -> list[ColumnProfile]:
     """The columns that may say when something happened, the best first."""
-    found = [each for each in look.columns.values() if each.moments() is not None]
+    found = [each for each in look.columns.values() if each.timestamps() is not None]
     found.sort(key=lambda each: (not names.says_occurred(each.name), each.values < look.rows))
     return found
 
@@ -124,5 +124,5 @@ def keys_of(look: FileProfile) -> list[ColumnProfile]:
         if each.is_unique
         and 10 * each.values >= 9 * look.rows
         and names.says_key(each.name)
-        and each.moments() is None
+        and each.timestamps() is None
     ]

@@ -10,7 +10,7 @@ _PERSON = (
 _NUMBER = "id|ids|uuid|guid|key|ref|nr|no|number|nummer|code"
 _PERSON_ID = re.compile(rf"({_PERSON})_?({_NUMBER})|uid|external_id|{_PERSON}")
 _EMAIL = re.compile(r"(.+_)?(e_?)?mail(_?(address|adresse|id))?")
-_MOMENT = re.compile(
+_TIMESTAMP = re.compile(
     r"(.*_)?(at|on|date|datum|day|time|times?tamp|ts|when|created|updated|modified|ordered|joined"
     r"|since|signed_up|registered|opened|born|birthday|birthdate|dob|received|sent|uhrzeit"
     r"|zeitpunkt|epoch|start|end|expires|expiry)(_.*)?"
@@ -65,9 +65,9 @@ def says_email(name: str) -> bool:
     return _EMAIL.fullmatch(plain(name)) is not None
 
 
-def says_moment(name: str) -> bool:
-    """Whether a column of numbers with this name may hold moments."""
-    return _MOMENT.fullmatch(plain(name)) is not None
+def says_timestamp(name: str) -> bool:
+    """Whether a column of numbers with this name may hold timestamps."""
+    return _TIMESTAMP.fullmatch(plain(name)) is not None
 
 
 def says_occurred(name: str) -> bool:

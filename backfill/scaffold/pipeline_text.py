@@ -1,17 +1,111 @@
-"""Writes a pipeline file after what was proposed."""
+"""The text of a pipeline file: settings as lines of TOML, each with its comment."""
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from backfill.report.wording import counted
-from backfill.scaffold.json_schema import schema_uri
-from backfill.scaffold.setting_docs import ABOUT
-from backfill.scaffold.setting_lines import Setting, comment
-from backfill.scaffold.source_tables import Proposal
+from backfill.scaffold.setting_docs import ABOUT, schema_uri
+
+_COMMENT_AT = 36
+_WIDTH = 100
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+Value = str | int | float | bool | Sequence["Value"] | Mapping[str, "Value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of a pipeline file.
+
+    Args:
+        key: The key.
+        value: Its value.
+        note: What was found, or what it does.
+        on: Otherwise it is written as a comment: a suggestion.
+    """
+
+    key: str
+    value: Value
+    note: str = ""
+    on: bool = True
+
+    def lines(self) -> list[str]:
+        """As TOML; a note for which there is no room goes above."""
+        text = f"{'' if self.on else '# '}{key(self.key)} = {toml(self.value)}"
+        if not self.note:
+            return [text]
+        line = f"{text:<{_COMMENT_AT - 3}}  # {in_one_line(self.note)}"
+        if len(line) <= _WIDTH:
+            return [line]
+        return [*comment(self.note), text]
+
+
+@dataclass(slots=True)
+class Proposal:
+    """One `[[source]]` table.
+
+    Args:
+        kind: Its kind.
+        files: Its files.
+        remarks: What people should know of them.
+        settings: Its settings.
+        columns: Its declared attributes.
+        open: The keys that somebody has to decide.
+    """
+
+    kind: str
+    files: list[str]
+    remarks: list[str]
+    settings: list[Setting] = field(default_factory=list)
+    columns: list[Setting] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+
+
+def comment(text: str) -> list[str]:
+    """A text as comment lines."""
+    return textwrap.wrap(
+        in_one_line(text),
+        _WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
+    )
+
+
+def in_one_line(text: str) -> str:
+    """A text without line ends and control characters: names of columns may hold them."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def key(name: str) -> str:
+    """A key as TOML writes it."""
+    return name if _BARE.fullmatch(name) else toml(name)
+
+
+def toml(value: Value) -> str:
+    """A value as TOML writes it.
+
+    >>> toml({"from": "Größe", "n": [1, True]})
+    '{ from = "Größe", n = [1, true] }'
+    """
+    if isinstance(value, str):
+        # JSON's strings are TOML's, but for this one character.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        if not value:
+            return "{}"
+        return f"{{ {', '.join(f'{key(name)} = {toml(each)}' for name, each in value.items())} }}"
+    if isinstance(value, Sequence):
+        return f"[{', '.join(map(toml, value))}]"
+    return json.dumps(value)
+
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 

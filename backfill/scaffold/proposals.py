@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.kinds import Kind, common_type, identifiers_of, kind_of
+from backfill.scaffold.pipeline_text import Proposal
 from backfill.scaffold.questions import Ask, Question
-from backfill.scaffold.source_tables import MODELS, Proposal, Writer
+from backfill.scaffold.source_tables import MODELS, Writer
 
 _ORDER = tuple(MODELS)
 

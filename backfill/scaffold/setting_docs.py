@@ -1,4 +1,14 @@
-"""What each setting of the pipeline file does: for files that `init` writes, and for editors."""
+"""What each setting of the pipeline file does: for files that `init` writes, and for editors.
+
+Editors read it from the JSON Schema, which is made from the settings themselves:
+`python -c "from backfill.scaffold.setting_docs import write_schema as w; w()"` writes it anew.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from backfill.pipeline.file import Pipeline
 
 ABOUT: dict[str, str] = {
     "name": "the job's state is kept under this name",
@@ -50,9 +60,9 @@ ABOUT: dict[str, str] = {
     "action": "delete | suppress: for ever",
     "deletes_max": 'more people than this, such as 100 or "1%", are refused',
     "sync": "how `backfill sync` finds what is new",
-    "mode": "diff: rows that changed · files: new files · cursor: rows beyond the last moment",
-    "column": "the column of moments that a cursor goes by",
-    "lookback": "so far behind the last moment a cursor begins: 2d, 6h",
+    "mode": "diff: rows that changed · files: new files · cursor: rows beyond the last timestamp",
+    "column": "the column of timestamps that a cursor goes by",
+    "lookback": "so far behind the last timestamp a cursor begins: 2d, 6h",
     "vanished": "people who are no longer in the files: keep | delete",
     "rows_change_max": "a sync stops where more of the rows have changed",
     "schema_change": "columns that came or went: refuse | accept",
@@ -63,3 +73,36 @@ ABOUT: dict[str, str] = {
     "keep_runs": "so many runs are remembered",
 }
 """By key; where a key does something else in some table, that table stands before it."""
+
+SCHEMA_FILE = Path(__file__).with_name("pipeline.schema.json")
+_DIALECT = "http://json-schema.org/draft-07/schema#"  # what editors of TOML understand
+
+
+def schema_uri() -> str:
+    """Where an editor finds the schema, for the `#:schema` line of a pipeline file."""
+    return SCHEMA_FILE.resolve().as_uri()
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """The JSON Schema of the pipeline file, each key with what it does."""
+    made = Pipeline.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
+    del made["properties"]["path"]  # no key of the file: where it lies
+    made["required"].remove("path")
+    made["definitions"] = made.pop("$defs")
+    for name, table in (("Pipeline", made), *made["definitions"].items()):
+        for key, setting in table.get("properties", {}).items():
+            setting.pop("title", None)
+            about = ABOUT.get(f"{name}.{key}") or ABOUT.get(key)
+            if about:
+                setting["description"] = about
+    return {"$schema": _DIALECT, **made, "title": "A pipeline of backfill"}
+
+
+def schema_text() -> str:
+    """The schema as its file holds it."""
+    return json.dumps(pipeline_schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_schema() -> None:
+    """Write the schema's file, after the settings have changed."""
+    SCHEMA_FILE.write_text(schema_text(), "utf-8")

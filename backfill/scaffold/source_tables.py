@@ -1,7 +1,5 @@
 """One `[[source]]` table: what a file was seen to hold, setting by setting."""
 
-from dataclasses import dataclass, field
-
 import pyarrow as pa
 
 from backfill.pipeline.columns import IdentifierType
@@ -23,10 +21,10 @@ from backfill.scaffold.kinds import (
     name_column_of,
     occurrences_of,
 )
+from backfill.scaffold.pipeline_text import Proposal, Setting
 from backfill.scaffold.questions import Ask, Question, zone
 from backfill.scaffold.remarks import remarks_on
 from backfill.scaffold.setting_docs import ABOUT
-from backfill.scaffold.setting_lines import Setting
 
 TODO = "TODO"
 """Stands where nothing proves a value; `check` refuses it by name."""
@@ -57,27 +55,6 @@ _GUARDS = (
     "deletes_max",
 )
 """Written out with their defaults: nobody should have to look up what can be answered."""
-
-
-@dataclass(slots=True)
-class Proposal:
-    """One `[[source]]` table.
-
-    Args:
-        kind: Its kind.
-        files: Its files.
-        remarks: What people should know of them.
-        settings: Its settings.
-        columns: Its declared attributes.
-        open: The keys that somebody has to decide.
-    """
-
-    kind: str
-    files: list[str]
-    remarks: list[str]
-    settings: list[Setting] = field(default_factory=list)
-    columns: list[Setting] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
 
 
 class Writer:
@@ -201,7 +178,7 @@ class Writer:
         columns = occurrences_of(self._look)
         if not columns:
             self._made.open.append("timestamp")
-            self._set("timestamp", {}, 'no column holds moments; { from = "…" } names one')
+            self._set("timestamp", {}, 'no column holds timestamps; { from = "…" } names one')
             return
         self._used.append(columns[0])
         written = self._written(columns[0], "timestamp", is_day=False)
@@ -210,13 +187,13 @@ class Writer:
     def _written(
         self, column: ColumnProfile, key: str, *, is_day: bool
     ) -> attributes.DeclaredAttribute:
-        """How the moments of a column are written; a day needs no zone."""
-        moments = column.moments()
-        if moments is None:
-            raise ValueError(f"{column.name} holds no moments")
+        """How the timestamps of a column are written; a day needs no zone."""
+        timestamps = column.timestamps()
+        if timestamps is None:
+            raise ValueError(f"{column.name} holds no timestamps")
         file = self._look.files[0]
-        written = attributes.written(file, column.name, moments, self._ask)
-        if moments.has_zone or is_day:
+        written = attributes.written(file, column.name, timestamps, self._ask)
+        if timestamps.has_zone or is_day:
             return written
         if self._timezone is None:
             question = f"{file}: {column.name} has no zone: by which clocks? (an IANA name)"
@@ -254,17 +231,17 @@ class Writer:
         for column in look.columns.values():
             if column in self._used:
                 continue
-            moments = column.moments()
-            if moments is None:
+            timestamps = column.timestamps()
+            if timestamps is None:
                 self._made.columns += attributes.typed(column, look, kind, self._nulls)
                 if column.refusal:
                     self._made.remarks.append(f"{column.name} cannot be sent: {column.refusal}")
                     self._made.open.append(f"columns.{column.name}")
                 continue
             name = attributes.attribute_name(column, look, kind)
-            written = self._written(column, f"columns.{name}", is_day=moments.is_day)
+            written = self._written(column, f"columns.{name}", is_day=timestamps.is_day)
             renamed = {} if name == column.name else {"from": column.name}
-            type_ = "date" if moments.is_day else "timestamp"
+            type_ = "date" if timestamps.is_day else "timestamp"
             self._made.columns.append(
                 Setting(name, {**renamed, "type": type_, **written.value}, written.note)
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from backfill.scaffold.json_schema import SCHEMA_FILE
+from backfill.scaffold.setting_docs import SCHEMA_FILE
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = sorted(each.stem for each in (ROOT / "pipelines").glob("*.toml"))

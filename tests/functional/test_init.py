@@ -328,7 +328,7 @@ def test_what_is_another_one_in_every_row_may_be_a_key(files, init, tmp_path):
 
 
 def test_typed_columns_are_taken_as_what_they_are(tmp_path, init, backfill):
-    """Ids that became floating-point numbers, moments with and without a zone, bytes."""
+    """Ids that became floating-point numbers, timestamps with and without a zone, bytes."""
     at = datetime(2023, 1, 1, 10)  # noqa: DTZ001  # as the file holds it
     columns = {
         "user_id": pa.array([float(n % 7) for n in range(30)]),

@@ -1,4 +1,4 @@
-"""A column proves how its moments are written, or a person must say it."""
+"""A column proves how its timestamps are written, or a person must say it."""
 
 import datetime as dt
 import itertools
@@ -47,7 +47,7 @@ def test_a_column_of_low_days_has_two_readings():
     assert isinstance(found, Ambiguity)
     assert {found.first.format, found.second.format} == {"%d/%m/%Y", "%m/%d/%Y"}
     assert (found.example.row, found.example.value) == (2, "01/02/2024")
-    assert {found.first_moment, found.second_moment} == {
+    assert {found.first_instant, found.second_instant} == {
         "2024-02-01T00:00:00",
         "2024-01-02T00:00:00",
     }
@@ -113,8 +113,8 @@ def test_what_needs_a_guess_is_no_candidate(text):
 @pytest.mark.parametrize("as_text", [True, False])
 def test_units_are_told_apart_by_what_is_plausible(unit, as_text):
     """A column of instants from 1990 to 2100 has one unit, as text and as numbers."""
-    moments = np.array(["1990-01-01", "2001-09-09", "2024-02-29", "2099-12-31"], "datetime64[s]")
-    numbers = moments.astype(f"datetime64[{unit}]").astype(np.int64).tolist()
+    timestamps = np.array(["1990-01-01", "2001-09-09", "2024-02-29", "2099-12-31"], "datetime64[s]")
+    numbers = timestamps.astype(f"datetime64[{unit}]").astype(np.int64).tolist()
 
     assert proved([str(each) for each in numbers] if as_text else numbers) == f"epoch_{unit}"
 
@@ -238,12 +238,12 @@ def test_evidence_of_pieces_is_the_evidence_of_the_whole(values, cuts):
     assert (merged.values, merged.zoneless) == (whole.values, whole.zoneless)
 
 
-def test_a_moment_beyond_the_calendar_fits_no_format():
+def test_a_timestamp_beyond_the_calendar_fits_no_format():
     """What could not be read is no proof either."""
     assert isinstance(gather(["9999-12-31T23:59:59-01:00"]).decide(), NoFormat)
 
 
-def test_long_text_is_no_moment():
+def test_long_text_is_no_timestamp():
     """A column of prose is turned down without being kept."""
     assert isinstance(gather(["2024-01-02 " * 1000, "0000" * 100, "a" * 10**6]).decide(), NoFormat)
 

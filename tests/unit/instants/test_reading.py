@@ -1,4 +1,4 @@
-"""Written moments become instants, or are refused with the right reason."""
+"""Written timestamps become instants, or are refused with the right reason."""
 
 import datetime as dt
 import decimal
@@ -20,7 +20,7 @@ def micros_of(text, form, **policies):
 
 
 def utc(*parts):
-    """Unix microseconds of a moment in UTC, by another library."""
+    """Unix microseconds of a timestamp in UTC, by another library."""
     return PlainDateTime(*parts).assume_utc().timestamp() * 10**6
 
 
@@ -249,12 +249,12 @@ def test_excel_serials_are_days_of_the_1900_system(text, micros):
 
 
 @given(st.datetimes(dt.datetime(1900, 3, 1), dt.datetime(2100, 1, 1)))  # noqa: DTZ001
-def test_the_second_that_a_spreadsheet_shows_is_the_second_that_is_read(moment):
+def test_the_second_that_a_spreadsheet_shows_is_the_second_that_is_read(timestamp):
     """A serial is a float a little off; flooring it would often be a second early."""
-    since = moment.replace(microsecond=0) - dt.datetime(1899, 12, 30)  # noqa: DTZ001
+    since = timestamp.replace(microsecond=0) - dt.datetime(1899, 12, 30)  # noqa: DTZ001
     serial = since / dt.timedelta(days=1)
 
-    expected = PlainDateTime(moment).assume_utc().timestamp() * 10**6
+    expected = PlainDateTime(timestamp).assume_utc().timestamp() * 10**6
     for written in (serial, f"{serial:.10f}"):
         assert micros_of(written, "excel", timezone="UTC") == expected
 
@@ -295,8 +295,8 @@ def test_the_ends_of_the_calendar_have_a_zone_too(zone):
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_typed_timestamps_are_instants_where_their_type_has_a_zone(unit):
     """A zone in the type means that the values are UTC, whatever the zone and `timezone`."""
-    moment = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-    zoned = pa.array([moment, None], pa.timestamp(unit, tz="Asia/Tokyo"))
+    timestamp = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    zoned = pa.array([timestamp, None], pa.timestamp(unit, tz="Asia/Tokyo"))
     naive = zoned.cast(pa.timestamp(unit, tz="UTC")).cast(pa.timestamp(unit))
 
     for reading in (Reading("native"), Reading("native", timezone="America/New_York")):
@@ -362,7 +362,7 @@ def test_dictionaries_keep_nulls_and_failures():
     [pa.array([True]), pa.array([b"2024-01-02"]), pa.array([float("nan")]), pa.array([[1]])],
 )
 def test_other_types_are_unreadable(column):
-    """Truth values, bytes, lists and NaN are no moments."""
+    """Truth values, bytes, lists and NaN are no timestamps."""
     assert read(column, Reading("epoch_s")).failures.to_pylist() == ["timestamp_unreadable"]
 
 
@@ -399,16 +399,16 @@ def test_seconds_are_floored(micros):
     st.datetimes(timezones=st.just(dt.UTC)),
     st.integers(min_value=-(23 * 60 + 59), max_value=23 * 60 + 59),
 )
-def test_iso_text_with_any_offset_is_the_instant_it_says(moment, offset_min):
+def test_iso_text_with_any_offset_is_the_instant_it_says(timestamp, offset_min):
     """Text in ISO 8601 round-trips through any offset, to the microsecond."""
     zone = dt.timezone(dt.timedelta(minutes=offset_min))
     try:
-        text = moment.astimezone(zone).isoformat()
+        text = timestamp.astimezone(zone).isoformat()
     except OverflowError:
         return
 
-    instant = Instant(moment)
-    expected = instant.timestamp() * 10**6 + moment.microsecond
+    instant = Instant(timestamp)
+    expected = instant.timestamp() * 10**6 + timestamp.microsecond
     assert micros_of(text, "iso8601") == expected
 
 

@@ -31,7 +31,7 @@ def read_local(locals_, zone, **policies):
 
 
 def micros(zoned):
-    """The unix microseconds of one of the library's moments."""
+    """The unix microseconds of one of the library's timestamps."""
     return zoned.timestamp() * 10**6 + zoned.nanosecond // 1000
 
 

@@ -1,4 +1,4 @@
-"""What files say about themselves: texts, names, types, moments, repeats."""
+"""What files say about themselves: texts, names, types, timestamps, repeats."""
 
 import codecs
 import tomllib
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from backfill.cli.samples import sample_pipeline
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Position
-from backfill.scaffold import json_schema, names
+from backfill.scaffold import names, setting_docs
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.distinct import KEPT_MAX, Distinct
-from backfill.scaffold.setting_lines import Setting, toml
+from backfill.scaffold.pipeline_text import Setting, toml
 from backfill.sources.detection import delimiter_of, encoding_of
 
 
@@ -162,23 +162,23 @@ def test_what_most_values_fit_is_told_apart_from_what_all_do():
         (["hello", "2024-01-31"], "any", None),
     ],
 )
-def test_moments_are_proved_and_numbers_need_a_name_besides(values, name, format_):
+def test_timestamps_are_proved_and_numbers_need_a_name_besides(values, name, format_):
     """A salary of 45,322 is a day in January 2024 to a spreadsheet."""
-    moments = look(values, name).moments()
-    assert (moments and moments.format) == format_
+    timestamps = look(values, name).timestamps()
+    assert (timestamps and timestamps.format) == format_
 
 
 def test_both_readings_are_kept_where_nothing_decides():
     """People see what each would make of it."""
-    moments = look(["01/02/2024", "03/04/2024"]).moments()
-    assert moments.rivals == ("%d/%m/%Y", "%m/%d/%Y")
-    assert moments.readings == ("2024-02-01T00:00:00", "2024-01-02T00:00:00")
+    timestamps = look(["01/02/2024", "03/04/2024"]).timestamps()
+    assert timestamps.rivals == ("%d/%m/%Y", "%m/%d/%Y")
+    assert timestamps.readings == ("2024-02-01T00:00:00", "2024-01-02T00:00:00")
 
 
-def test_a_column_without_any_moment_is_no_longer_asked():
+def test_a_column_without_any_timestamp_is_no_longer_asked():
     """Long columns of text would cost time; what is known stays."""
     found = look([f"text {number}" for number in range(6_000)])
-    assert found.moments() is None
+    assert found.timestamps() is None
     assert found.distinct.count == 6_000
 
 
@@ -237,13 +237,13 @@ def test_a_setting_is_one_whatever_is_said_about_it(key, value, note):
 
 
 def test_the_schema_is_that_of_the_settings():
-    """Who changes a setting writes it anew: `backfill.scaffold.json_schema.write_schema`."""
-    assert json_schema.SCHEMA_FILE.read_text("utf-8") == json_schema.schema_text()
+    """Who changes a setting writes it anew: `backfill.scaffold.setting_docs.write_schema`."""
+    assert setting_docs.SCHEMA_FILE.read_text("utf-8") == setting_docs.schema_text()
 
 
 def test_every_key_is_explained():
     """Editors show what it does; `words.ABOUT` says it."""
-    schema = json_schema.pipeline_schema()
+    schema = setting_docs.pipeline_schema()
     tables = {"Pipeline": schema, **schema["definitions"]}
     bare = [
         f"{table}.{key}"
@@ -256,7 +256,7 @@ def test_every_key_is_explained():
 
 def test_the_schema_takes_every_example_and_refuses_what_the_program_does():
     """What an editor marks as wrong is wrong, and the other way round."""
-    validator = jsonschema_rs.validator_for(json_schema.pipeline_schema())
+    validator = jsonschema_rs.validator_for(setting_docs.pipeline_schema())
     examples = sorted(sample_pipeline().parent.glob("*.toml"))
     assert examples
     for path in examples:
