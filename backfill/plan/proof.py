@@ -208,7 +208,7 @@ class Proof:
 
 
 def _dated(source: Source) -> list[tuple[str, str, str, Dated]]:
-    """The columns of timestamps: the setting's key, the attribute's name, the column, the setting."""
+    """The columns of timestamps: key of the setting, name of the attribute, column, setting."""
     found: list[tuple[str, str, str, Dated]] = []
     if isinstance(source, EventsSource):
         found.append(("timestamp", EVENT_TIMESTAMP, source.timestamp.from_, source.timestamp))

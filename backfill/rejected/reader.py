@@ -17,14 +17,16 @@ import orjson
 from backfill.errors import GuardError, UsageError
 from backfill.rejected.edits import is_edited, typed
 from backfill.rejected.safe_cells import read_back, shown, shown_raw
-from backfill.rejected.spreadsheet import CODE_PAGE, delimiter_of, encoding_of
 from backfill.rejected.writer import OWN_COLUMNS, RejectedRow
 from backfill.rows import Rejection
+from backfill.sources.detection import delimiter_of, text_evidence
 
 Find = Callable[[str, int], RejectedRow | None]
 """Gives the rejection of a row of a file, as the journal has it; None if it is not rejected."""
 
 _CELL_CHARS_MAX = 1 << 24
+_HEAD_CHARS = 1 << 16
+_CODE_PAGE = "cp1252"
 _ROWS_NAMED = 20
 
 
@@ -120,7 +122,7 @@ class _MendedFile:
         self.path = path
         self._find = find
         self._columns = columns
-        self._encoding = encoding_of(path)
+        self._encoding = _encoding_of(path)
         self._delimiter = ","
 
     def rows(self) -> Iterator[MendedRow]:
@@ -138,7 +140,7 @@ class _MendedFile:
         number = 1
         try:
             with self.path.open(encoding=self._encoding, newline="") as file:
-                self._delimiter = delimiter_of(file.readline())
+                self._delimiter = delimiter_of(file.read(_HEAD_CHARS), column="_source").value
                 file.seek(0)
                 reader = csv.reader(file, delimiter=self._delimiter, strict=True)
                 header = self._header(next(reader, []))
@@ -206,7 +208,7 @@ class _MendedFile:
 
     def _is_edited(self, before: str, now: str) -> bool:
         """Whether a cell says something else, be it with our guard and pictures or without."""
-        code_page = CODE_PAGE if self._encoding == CODE_PAGE else None
+        code_page = _CODE_PAGE if self._encoding == _CODE_PAGE else None
         return all(
             is_edited(one, other, code_page=code_page, comma=self._delimiter == ";")
             for one, other in ((before, now), (read_back(before), read_back(now)))
@@ -237,6 +239,21 @@ class _MendedFile:
             raise self.bad(number, "_source and _row name no row of this job")
         own = {name: text for name, text in cells.items() if name not in OWN_COLUMNS}
         return _FixedLine(number, source, int(row), own)
+
+
+def _encoding_of(path: Path) -> str:
+    """The codec of a file that a spreadsheet may have saved: as its bytes prove, else cp1252."""
+    try:
+        with path.open("rb") as file:
+            evidence = text_evidence(file)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}",
+            next_step="name the rejected.csv that you mended",
+        ) from error
+    # We write a BOM. All ASCII without one may come from a code page that lost other letters.
+    is_utf8 = 0 < evidence.lines == evidence.utf8
+    return evidence.bom or ("utf-8" if is_utf8 else _CODE_PAGE)
 
 
 def _is_about_another(rejection: Rejection, cells: Mapping[str, Any], identifier: str) -> bool:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from backfill.errors import UsageError
 from backfill.plan.progress import OnProgress, Progress
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.sources import SourceFile, open_source, partitions_of
-from backfill.sources.detection import Detected, delimiter_of, encoding_of
+from backfill.sources.detection import Detected, delimiter_of, encoding_of, text_evidence
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-
-"""Is told, now and then, how many more rows were looked at."""
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -118,10 +119,14 @@ def _written(path: Path) -> tuple[Detected | None, Detected | None]:
     """The encoding and the delimiter of a text file."""
     if _format(path) not in _FORMATS or _format(path) == ".parquet" or not path.stat().st_size:
         return None, None
-    encoding = encoding_of(path)
-    if _format(path) in (".csv", ".tsv"):
-        return encoding, delimiter_of(path, encoding.value)
-    return encoding, None
+    with pa.input_stream(str(path), compression="detect") as stream:
+        encoding = encoding_of(text_evidence(stream))
+    if _format(path) not in (".csv", ".tsv"):
+        return encoding, None
+    with pa.input_stream(str(path), compression="detect") as stream:
+        head = stream.read(_HEAD_BYTES).decode(encoding.value, "replace")
+    usual = "\t" if _format(path) == ".tsv" else ","
+    return encoding, delimiter_of(head, usual=usual)
 
 
 def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:

@@ -1,6 +1,5 @@
-"""What files say about themselves: texts, names, types, timestamps, repeats."""
+"""What files say about themselves: names, types, timestamps, repeats."""
 
-import codecs
 import tomllib
 
 import jsonschema_rs
@@ -17,7 +16,6 @@ from backfill.scaffold import names, setting_docs
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.distinct import KEPT_MAX, Distinct
 from backfill.scaffold.pipeline_text import Setting, toml
-from backfill.sources.detection import delimiter_of, encoding_of
 
 
 def look(values, name="column"):
@@ -55,55 +53,6 @@ def test_many_values_are_estimated_in_little_memory():
     found = distinct(*(numbers[at::8] for at in range(8)), numbers)
     assert abs(found.count - len(numbers)) < len(numbers) / 20
     assert abs(found.repeated - len(numbers)) < len(numbers) / 20
-
-
-# -- how a file is written
-
-
-@pytest.mark.parametrize(
-    ("content", "encoding"),
-    [
-        (b"a,b\n1,2\n", "utf-8"),
-        ("a\nGröße\n".encode(), "utf-8"),
-        ("a\nGröße\nGröße\n".encode() + b"Gr\xf6\xdfe\n", "utf-8"),
-        ("a\nGröße\n".encode("cp1252"), "cp1252"),
-        ("a\n5 €\n".encode("cp1252"), "cp1252"),
-        (b"a\nGr\xf6\xdfe\n\x81\n", "latin-1"),
-        ("a\nGröße\n".encode("utf-16"), "utf-16"),
-        (codecs.BOM_UTF8 + b"a\n1\n", "utf-8"),
-    ],
-)
-def test_the_encoding_is_told_from_every_line(tmp_path, content, encoding):
-    """A few broken lines are broken; a file of them is in another encoding."""
-    path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    assert encoding_of(path).value == encoding
-
-
-def test_an_accent_far_behind_counts_too(tmp_path):
-    """It is not the beginning that proves an encoding."""
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"a,b\n" + b"1,2\n" * 500_000 + b"Gr\xf6\xdfe,2\n")
-    assert encoding_of(path).value == "cp1252"
-
-
-@pytest.mark.parametrize(
-    ("text", "delimiter"),
-    [
-        ("a,b,c\n1,2,3\n", ","),
-        ("a;b\n1,5;2\n2,5;3\n", ";"),
-        ("a\tb\n1\t2\n", "\t"),
-        ("a|b|c\n1|2|3\n", "|"),
-        ('a,b\n"x;y;z",2\n"x;y;z",3\n', ","),
-        ("note\nall; is; one\n", ","),
-        ("a;b\n1;2;3\n4;5\n6;7\n", ";"),
-    ],
-)
-def test_the_delimiter_is_what_fits_the_header(tmp_path, text, delimiter):
-    """Other marks may stand in the cells."""
-    path = tmp_path / "a.csv"
-    path.write_text(text)
-    assert delimiter_of(path, "utf-8").value == delimiter
 
 
 # -- what values are
