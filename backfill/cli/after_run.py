@@ -16,7 +16,6 @@ from backfill.notify.call_history import (
     HISTORY_FOLDER,
     Call,
     before,
-    moment_text,
     read_history,
     write_call,
 )
@@ -25,6 +24,7 @@ from backfill.notify.notifying import SENT, notify
 from backfill.pipeline.file import Pipeline
 from backfill.report.process import this_process
 from backfill.report.summary import Summary
+from backfill.report.wording import utc_text
 
 Done = Callable[[Summary], None]
 
@@ -65,7 +65,7 @@ class _Aftermath:
         self._folder = folder_of(pipeline, options.state_dir) / HISTORY_FOLDER
         self._metrics_file = metrics_file
         self._clock = Clock()
-        started_at = moment_text(self._clock.unix_s())
+        started_at = utc_text(self._clock.unix_s(), "milliseconds")
         self._call = Call(command=command, started_at=started_at, **this_process())
         self._before = self._last()
         self._write()
@@ -75,7 +75,7 @@ class _Aftermath:
         self._before = self._last()
         self._call = replace(
             self._call,
-            finished_at=moment_text(self._clock.unix_s()),
+            finished_at=utc_text(self._clock.unix_s(), "milliseconds"),
             exit=int(code),
             stopped=stopped,
             summary=summary.as_dict() if summary else None,

@@ -107,7 +107,8 @@ def of_error(error: BaseException, asked: Asked) -> Ending:
 def nothing_done(job: str, code: ExitCode) -> bytes:
     """The summary of a job that never began."""
     from backfill.engine.clock import Clock  # slow, and seldom needed
-    from backfill.report.summary import RunSummary, Summary, utc_text
+    from backfill.report.summary import RunSummary, Summary
+    from backfill.report.wording import utc_text
 
     now = utc_text(Clock().unix_s())
     counts = dict.fromkeys(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -12,7 +11,7 @@ from backfill.cli.terminal import lines_width
 from backfill.errors import ExitCode
 from backfill.notify.call_history import HISTORY_FOLDER, Call, read_history
 from backfill.notify.notifying import SENT
-from backfill.report.wording import table
+from backfill.report.wording import table, timestamp, unix_of
 
 _COUNTS = ("delivered", "rejected", "skipped")
 _HEAD = ("started (UTC)", "command", "exit", "rows", *_COUNTS, "seconds", "notified")
@@ -73,14 +72,13 @@ def _state(call: Call) -> str:
 
 
 def _when(call: Call) -> str:
-    return datetime.fromisoformat(call.started_at).strftime("%Y-%m-%d %H:%M:%S")
+    return timestamp(call.started_at).removesuffix(" UTC")
 
 
 def _seconds(call: Call) -> str:
     if not call.finished_at:
         return _UNKNOWN
-    started, finished = map(datetime.fromisoformat, (call.started_at, call.finished_at))
-    return f"{(finished - started).total_seconds():,.1f}"
+    return f"{unix_of(call.finished_at) - unix_of(call.started_at):,.1f}"
 
 
 def _next_step(jobs: Mapping[str, Sequence[Call]]) -> str:

@@ -25,8 +25,7 @@ from backfill.plan.plan import Plan, PreviousPlan, short_of
 from backfill.plan.proof import Decision
 from backfill.plan.source_stats import SourcePlan
 from backfill.plan.warnings import warnings_of
-from backfill.report.summary import size
-from backfill.report.wording import counted
+from backfill.report.wording import counted, size
 
 _NAMES_SHOWN = 6
 _NAME_WIDTH_MAX = 32

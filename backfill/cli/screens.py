@@ -16,8 +16,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.plan.plan import Plan
 from backfill.plan.source_stats import SourcePlan
 from backfill.plan.warnings import warnings_of
-from backfill.report.summary import duration, size
-from backfill.report.wording import counted, table, titled
+from backfill.report.wording import counted, duration, size, table, titled
 from backfill.rows import SENTENCES
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it

@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.report.status_file import Status
 
 _SETTLED = (ExitCode.DELIVERED, ExitCode.REJECTIONS)
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
 @flat
@@ -101,7 +100,7 @@ def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
 
 def _text(jobs: list[Job], now_s: float) -> str:
     from backfill.cli.terminal import width
-    from backfill.report.wording import table
+    from backfill.report.wording import ago, table, unix_of
 
     lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
     for found, _ in jobs:
@@ -109,18 +108,11 @@ def _text(jobs: list[Job], now_s: float) -> str:
         counts = (found.rows_total, found.delivered, found.rejected, pending)
         shown = ["?" if each is None else f"{each:,}" for each in counts]
         speed = f"{found.rows_per_second:,.0f}"
-        lines.append([found.job, _state(found), *shown, speed, _ago(found.updated_at, now_s)])
+        lines.append(
+            [found.job, _state(found), *shown, speed, ago(now_s - unix_of(found.updated_at))]
+        )
     waits = [f"  {found.job}: {found.pause}" for found, _ in jobs if _state(found) == "paused"]
     return "\n".join([*table(lines, width=width()), *waits]) + "\n"
-
-
-def _ago(moment: str, now_s: float) -> str:
-    from datetime import datetime
-
-    seconds = max(int(now_s - datetime.fromisoformat(moment).timestamp()), 0)
-    units = ((_DAY_S, "days"), (_HOUR_S, "h"), (_MINUTE_S, "min"), (1, "s"))
-    unit_s, word = next((each for each in units if seconds >= each[0]), units[-1])
-    return f"{seconds // unit_s} {word} ago"
 
 
 def _next_step(jobs: list[Job]) -> str:

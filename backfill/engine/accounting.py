@@ -26,12 +26,13 @@ from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline.file import Pipeline
 from backfill.plan.plan import Plan
 from backfill.report.collect import content_of
-from backfill.report.course import COURSE_FILE, PAUSES, Course
+from backfill.report.course import COURSE_FILE, Course
 from backfill.report.html import write_report
 from backfill.report.process import this_process
 from backfill.report.redaction import Redact
 from backfill.report.status_file import STATUS_FILE, State, Status, write_status
-from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary, utc_text
+from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary
+from backfill.report.wording import PAUSES, timestamp, utc_text
 
 STATUS_EVERY_S = 0.5
 """The journal is written up to sixty times a second; nobody looks at the status so often."""
@@ -178,7 +179,8 @@ class Account:
         wait_s = self._pause.until_s - self._clock.now_s() if self._pause else 0.0
         if self._pause is None or wait_s <= 0:
             return ""
-        return f"{PAUSES[self._pause.reason]}, until {utc_text(self._clock.unix_s() + wait_s)}"
+        until = timestamp(utc_text(self._clock.unix_s() + wait_s))
+        return f"{PAUSES[self._pause.reason]}, until {until}"
 
     def close(self, error: BackfillError | None, *, may_leave_rows: bool = False) -> Summary:
         """Check the law, and write the rejected rows and the summary.

@@ -2,7 +2,6 @@
 
 import random
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
@@ -34,10 +33,6 @@ class Clock:
     def unix_s(self) -> float:
         """The time now, as unix seconds."""
         return time.time()  # noqa: TID251
-
-    def iso(self) -> str:
-        """The time now, as ISO 8601 in UTC, to the second."""
-        return datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251
 
     def time(self) -> "Time":
         """What a delivery needs to wait."""

@@ -6,7 +6,6 @@ call that has not ended, which is what a killed one stays.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +65,6 @@ class Call:
         if self.finished_at:
             return False
         return is_there(self.pid, self.began_ticks)
-
-
-def moment_text(unix_s: float) -> str:
-    """A moment as a call has it.
-
-    >>> moment_text(0.25)
-    '1970-01-01T00:00:00.250Z'
-    """
-    moment = datetime.fromtimestamp(unix_s, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def write_call(folder: Path, call: Call, *, keep: int) -> None:

@@ -5,12 +5,12 @@ gauges without `_total`. The collector reads every `*.prom` in its directory.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from backfill.files import write_atomically
 from backfill.notify.call_history import Call
+from backfill.report.wording import unix_of
 
 PUBLIC_FILE = 0o644
 """The exporter runs as another user; there is nothing in the file but figures."""
@@ -42,7 +42,7 @@ def metrics_text(job: str, call: Call) -> str:
 
 
 def _families(call: Call) -> Iterator[tuple[str, str, _Samples]]:
-    started, finished = _unix_s(call.started_at), _unix_s(call.finished_at)
+    started, finished = unix_of(call.started_at), unix_of(call.finished_at)
     yield "last_run_exit_code", "Exit code of the last call.", [({}, call.exit or 0)]
     yield "last_run_timestamp_seconds", "When the last call ended.", [({}, finished)]
     yield (
@@ -54,7 +54,7 @@ def _families(call: Call) -> Iterator[tuple[str, str, _Samples]]:
         yield (
             "last_success_timestamp_seconds",
             "When a call last did all it could (exit code 0 or 3).",
-            [({}, _unix_s(call.succeeded_at))],
+            [({}, unix_of(call.succeeded_at))],
         )
     if call.summary is not None:
         yield from _counts(call.summary)
@@ -87,7 +87,3 @@ def _family(name: str, about: str, samples: _Samples, job: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _unix_s(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()

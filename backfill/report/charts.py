@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from backfill.report.course import PAUSES, Course
+from backfill.report.course import Course
 from backfill.report.pace import Bin, bins, offsets
 from backfill.report.plot import ChartForm, Plot, in_every_form, words
 from backfill.report.scales import (
@@ -20,12 +20,11 @@ from backfill.report.scales import (
     Tick,
     calendar,
     day_ticks,
-    elapsed,
     elapsed_ticks,
-    short,
     ticks,
 )
 from backfill.report.svg import element, path
+from backfill.report.wording import PAUSES, elapsed, short
 
 COLOURS = 8
 """So many colours there are in the style sheet; the last one is for all others."""

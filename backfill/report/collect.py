@@ -22,8 +22,8 @@ from backfill.report.charts import COLOURS, Days
 from backfill.report.course import Course
 from backfill.report.redaction import Redact, Redaction
 from backfill.report.shown_settings import settings_of, versions
-from backfill.report.summary import Summary, utc_text
-from backfill.report.wording import titled
+from backfill.report.summary import Summary
+from backfill.report.wording import titled, utc_text
 from backfill.rows import SENTENCES, Rejection
 
 EXAMPLES_MAX = 3

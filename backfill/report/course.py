@@ -19,13 +19,6 @@ STEPS_MAX = 600
 PAUSES_MAX = 100
 """Of more pauses than this the longest are kept; all of them are counted."""
 
-PAUSES = {
-    "throttled": "429: the service asked for fewer requests",
-    "hint": "the service said how long to wait",
-    "outage": "no answer from the service",
-    "budget": "many errors in a row",
-    "credentials": "401: the key was checked again",
-}
 
 WIDTH_MIN_S = 0.25
 WIDTH_MAX_S = 1e7

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,17 @@ from backfill.errors import ExitCode
 from backfill.files import write_atomically
 from backfill.report.content import Content
 from backfill.report.course import Course
-from backfill.report.summary import Summary, duration, size
-from backfill.report.wording import counted, titled
+from backfill.report.summary import Summary
+from backfill.report.wording import (
+    PAUSES,
+    counted,
+    duration,
+    elapsed,
+    latency,
+    size,
+    timestamp,
+    titled,
+)
 
 REPORT_FILE = "report.html"
 
@@ -94,7 +102,7 @@ def render(content: Content) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    home.filters |= {"n": "{:,}".format, "size": size, "duration": duration, "moment": _moment}
+    home.filters |= {"n": "{:,}".format, "size": size, "duration": duration, "timestamp": timestamp}
     script = _asset("report.js")
     page = home.get_template("report.html.j2").render(
         _named(content),
@@ -169,7 +177,7 @@ def _agreeing(words: str, count: int) -> str:
 
 def _named(content: Content) -> dict[str, Any]:
     """What the template calls by name."""
-    from backfill.report import charts, course, pace, scales  # noqa: PLC0415
+    from backfill.report import charts, pace, scales  # noqa: PLC0415
 
     summary = content.summary
     kinds = {each.kind for each in summary.sources}
@@ -192,12 +200,12 @@ def _named(content: Content) -> dict[str, Any]:
         "latency": curve and any(each.latency_s for each in content.course.steps),
         "shares": _latencies(content.course),
         "bins": pace.bins(content.course, _TABLE_ROWS) if curve else [],
-        "elapsed": scales.elapsed,
+        "elapsed": elapsed,
         "days": days,
         "pieces": _pieces(days) if days else [],
         "names": list(days.by_name) if days else [],
         "totals": {name: sum(each.values()) for name, each in days.by_name.items()} if days else {},
-        "pauses": course.PAUSES,
+        "pauses": PAUSES,
         "dates": (scales.long_day(days.first), scales.long_day(days.last)) if days else (),
         "calls": content.calls[-_RUNS_SHOWN:],
         "exits": {int(code): words for code, words in EXITS.items()},
@@ -212,30 +220,12 @@ def _latencies(course: Course) -> Mapping[str, str]:
     return {f"p{share}": latency(each) for share, each in found.items() if each is not None}
 
 
-def latency(seconds: float) -> str:
-    """A latency for people, rounded up.
-
-    >>> latency(0.0123), latency(2.5)
-    ('13 ms', '2.5 s')
-    """
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{ceil(1000 * seconds)} ms"
-
-
 def _pieces(days: Any) -> Sequence[tuple[str, Any]]:
     """The history as lines of a table: what each piece is called, and its events by name."""
     from backfill.report import charts  # noqa: PLC0415
 
     parts, pieces = charts.in_pieces(days, _TABLE_ROWS)
     return [(parts.label(start), counted) for start, counted in pieces.items()]
-
-
-def _moment(text: str | None) -> str:
-    """A moment as people read it.
-
-    >>> _moment("2026-11-21T23:59:01Z")
-    '2026-11-21 23:59:01 UTC'
-    """
-    return text.replace("T", " ").replace("Z", " UTC") if text else ""
 
 
 def _asset(name: str) -> Any:

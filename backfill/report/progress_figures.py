@@ -6,7 +6,7 @@ from typing import Literal
 
 from backfill.delivery.meter import Meter
 from backfill.plan.progress import Progress
-from backfill.report.wording import counted
+from backfill.report.wording import PAUSES, clock, counted, short
 
 _LATELY_S = 15.0
 _TELLING_S = 2.0
@@ -14,15 +14,6 @@ _BAR_WIDTH_MIN = 6
 _BAR_ROOM = _BAR_WIDTH_MIN + 2
 _BEHIND_THE_BAR = 5
 """What is of this rank matters less than the bar itself."""
-_EXACT_MAX = 10_000
-
-_PAUSES = {
-    "throttled": "429: waiting {} s",
-    "hint": "asked to wait {} s",
-    "outage": "no answer: trying again in {} s",
-    "budget": "many errors: waiting {} s",
-    "credentials": "401: asking whether the key still works",
-}
 
 
 @dataclass(slots=True)
@@ -86,13 +77,13 @@ class ProgressFigures:
         pause = self.meter.pause if self.meter else None
         return max(pause.until_s - now_s, 0.0) if pause else 0.0
 
-    def pause(self, now_s: float) -> str:
-        """Why nothing is sent just now; empty: something is."""
+    def pause(self, now_s: float) -> tuple[str, str]:
+        """How long nothing is sent, and why; two empty texts: something is sent."""
         pause = self.meter.pause if self.meter else None
         wait_s = self._pause_s(now_s)
         if pause is None or not wait_s:
-            return ""
-        return _PAUSES[pause.reason].format(max(round(wait_s), 1))
+            return "", ""
+        return f"waiting {max(round(wait_s), 1)} s", PAUSES[pause.reason]
 
 
 def head(figures: ProgressFigures) -> str:
@@ -131,32 +122,6 @@ def sentence(figures: ProgressFigures, now_s: float) -> str:
     return f"{figures.phase}: " + ", ".join(text for _, text in pieces)
 
 
-def short(count: int) -> str:
-    """A number in five places at most.
-
-    >>> short(9_876), short(123_456), short(1_234_567)
-    ('9,876', '123k', '1.23M')
-    """
-    if count < _EXACT_MAX:
-        return f"{count:,}"
-    unit, letter = (
-        (10**9, "G") if count >= 10**9 else (10**6, "M") if count >= 10**6 else (1e3, "k")
-    )
-    scaled = count / unit
-    return f"{scaled:.{max(2 - len(str(int(scaled))) + 1, 0)}f}{letter}"
-
-
-def clock(seconds: float) -> str:
-    """A length of time as clocks show it.
-
-    >>> clock(75), clock(3725)
-    ('1:15', '1:02:05')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _pieces(figures: ProgressFigures, now_s: float, *, brief: bool) -> list[tuple[int, str]]:
     """What there is to say, in the order of saying, each with its rank: 0 matters most."""
     shown, speed = short if brief else "{:,}".format, f"{figures.rows_per_second():,.0f} rows/s"
@@ -172,9 +137,11 @@ def _pieces(figures: ProgressFigures, now_s: float, *, brief: bool) -> list[tupl
         pieces.append((5, f"{shown(attempts)} req" if brief else counted(attempts, "request")))
         if figures.meter.in_flight:
             pieces.append((6, f"{figures.meter.in_flight} in flight"))
-    pause, left_s = figures.pause(now_s), figures.left_s(now_s)
-    if pause or figures.stopping:
-        pieces.append((0, pause or "stopping"))
+    (pause, why), left_s = figures.pause(now_s), figures.left_s(now_s)
+    if pause:
+        pieces += [(0, pause), (2, why)]
+    elif figures.stopping:
+        pieces.append((0, "stopping"))
     else:
         pieces.append((4, f"{figures.rows_per_second():,.0f}/s" if brief else speed))
     if left_s is not None and not figures.stopping and figures.rows != figures.total:

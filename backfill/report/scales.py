@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from math import ceil, floor, log10
 
+from backfill.report.wording import elapsed, short
+
 _EPOCH = date(1970, 1, 1)
 _DAY_S = 86_400
 _NICE = (1, 2, 5, 10)
@@ -13,7 +15,6 @@ _NICE_DAYS = (1, 2, 7, 14)
 _NICE_MONTHS = (1, 3, 6, 12, 24, 60, 120, 240, 600, 1200, 6000, 12_000)
 _MONTHS_YEAR = 12
 _WEEK_DAYS = 7
-_MINUTE_S, _HOUR_S = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +41,13 @@ def ticks(top: float, count: int, *, whole: bool = False, least: float = 0.0) ->
     step = nice_step(top / count)
     step = max(step, 1.0) if whole else step
     number = ceil(round(top / step, 9))
-    digits = max(0, -floor(log10(step)))
-    return [Tick(at * step, short(at * step, digits)) for at in range(number + 1)]
+    return [Tick(at * step, short(at * step)) for at in range(number + 1)]
 
 
 def nice_step(rough: float) -> float:
     """The next 1, 2 or 5 times a power of ten."""
     power = 10.0 ** floor(log10(rough))
     return next(each * power for each in _NICE if each * power >= rough * (1 - 1e-9))
-
-
-def short(value: float, digits: int = 0) -> str:
-    """A number in few places.
-
-    >>> short(950), short(12_500), short(3_000_000), short(0.25, 2)
-    ('950', '12.5k', '3M', '0.25')
-    """
-    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:.1f}".removesuffix(".0") + letter
-    return f"{value:.{digits}f}" if digits else f"{value:g}"
-
-
-def elapsed(seconds: float) -> str:
-    """A length of time on an axis.
-
-    >>> elapsed(0), elapsed(2.5), elapsed(90), elapsed(7200)
-    ('0 s', '2.5 s', '1:30', '2:00 h')
-    """
-    if seconds < _MINUTE_S:
-        return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), _MINUTE_S)
-    if minutes < _MINUTE_S:
-        return f"{minutes}:{rest:02}"
-    hours, minutes = divmod(minutes, _MINUTE_S)
-    return f"{hours}:{minutes:02} h"
 
 
 def elapsed_ticks(top_s: float, count: int) -> list[Tick]:

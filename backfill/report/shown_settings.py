@@ -9,7 +9,7 @@ from backfill.pipeline.amounts import Allowance, RelativeTime, StrictSettings
 from backfill.pipeline.file import Pipeline
 from backfill.report import content
 from backfill.report.redaction import Redaction
-from backfill.report.summary import utc_text
+from backfill.report.wording import utc_text
 
 _NAMING = ("files", "identifier", "name", "timestamp", "key", "columns", "required", "transform")
 """Settings that name files, columns or events."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,13 @@ from pydantic import TypeAdapter
 
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
-from backfill.report.wording import WIDTH, counted, table, titled, wrapped
+from backfill.report.wording import WIDTH, counted, duration, size, table, titled, wrapped
 from backfill.rows import SENTENCES
 
 SUMMARY_FILE = "summary.json"
 
 _ACCOUNTS = ("delivered", "merged", "skipped", "rejected", "pending")
 _REASONS_SHOWN = 12
-_MINUTE_S = 60
-_UNITS_BYTES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "bytes"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,38 +206,6 @@ class Summary:
         if self.held:
             lines.append(f"{_rows(self.held)} held until they are 72 hours old")
         return lines
-
-
-def utc_text(unix_s: float) -> str:
-    """A moment as the summary writes it.
-
-    >>> utc_text(0)
-    '1970-01-01T00:00:00Z'
-    """
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def size(count_bytes: int) -> str:
-    """A number of bytes for people.
-
-    >>> size(1_234_567)
-    '1.2 MB'
-    """
-    unit, name = next((each for each in _UNITS_BYTES if count_bytes >= each[0]), _UNITS_BYTES[-1])
-    return f"{count_bytes / unit:.1f} {name}" if unit > 1 else f"{count_bytes} {name}"
-
-
-def duration(seconds: float) -> str:
-    """A length of time for people.
-
-    >>> duration(3725)
-    '1:02:05'
-    """
-    if seconds < _MINUTE_S:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), _MINUTE_S)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"
 
 
 def _equation(each: "Summary | SourceSummary") -> str:

@@ -133,7 +133,7 @@ def test_status_tells_why_nothing_moves(tmp_path, backfill, start_sending, sandb
 
     line, why = shown.splitlines()[1:]
     assert line.split()[:2] == ["job", "paused"]
-    assert re.fullmatch(r"  job: 429: the service asked for fewer requests, until \S+Z", why)
+    assert re.fullmatch(r"  job: too many requests \(429\), until \S+ \S+ UTC", why)
     assert found["pause"] in why
     assert "paused" not in backfill("status").stdout
 

@@ -95,7 +95,7 @@ def test_a_pause_says_why(pipeline, sandbox, clean_env):
 
     shown = _run(pipeline, sandbox, clean_env, columns=80)
 
-    assert any("429: waiting" in bar for bar in shown.drawn("send"))
+    assert any("waiting" in bar and "(429)" in bar for bar in shown.drawn("send"))
 
 
 def test_nobody_is_asked_about_a_sandbox(pipeline, sandbox, clean_env):

@@ -141,7 +141,7 @@ def test_pauses_are_told(tmp_path, send, sandbox):
     send(pipeline)
     page = _written(pipeline)
 
-    assert "<td>429: the service asked for fewer requests</td>" in page
+    assert "<td>too many requests (429)</td>" in page
     assert "attempts repeated a request" in page
     assert re.search(r"Half of the answers came within \d+ ms \(p50\)", page)
 

@@ -8,13 +8,20 @@ from dataclasses import replace
 import pytest
 
 from backfill.errors import StateError
-from backfill.notify.call_history import Call, before, moment_text, read_history, write_call
+from backfill.notify.call_history import Call, before, read_history, write_call
+from backfill.report.wording import utc_text
 
 
 def call(second: int, **more) -> Call:
     """A call that began so many seconds after 1970."""
     return Call(
-        **{"command": "run", "pid": 1, "started_at": moment_text(second), "stopped": [], **more}
+        **{
+            "command": "run",
+            "pid": 1,
+            "started_at": utc_text(second, "milliseconds"),
+            "stopped": [],
+            **more,
+        }
     )
 
 
@@ -37,7 +44,7 @@ def test_calls_come_back_in_their_order(tmp_path):
 def test_a_call_is_one_entry_from_its_beginning_to_its_end(tmp_path):
     """What it said first is replaced by what it says last."""
     first = call(1)
-    last = replace(first, finished_at=moment_text(2), exit=3, stopped=["a", "b"])
+    last = replace(first, finished_at=utc_text(2, "milliseconds"), exit=3, stopped=["a", "b"])
     write_call(tmp_path, first, keep=9)
     write_call(tmp_path, last, keep=9)
     assert read_history(tmp_path) == [last]
@@ -48,8 +55,8 @@ def test_only_the_last_calls_are_kept(tmp_path):
     for second in range(5):
         write_call(tmp_path, call(second), keep=2)
     assert [each.started_at for each in read_history(tmp_path)] == [
-        moment_text(3),
-        moment_text(4),
+        utc_text(3, "milliseconds"),
+        utc_text(4, "milliseconds"),
     ]
 
 
@@ -69,8 +76,8 @@ def test_a_file_of_somebody_else_is_named(tmp_path):
 
 def test_the_call_before_is_the_one_that_ended_last(dead):
     """An overlapping start ends before the call that it overlapped."""
-    long = call(1, pid=dead, finished_at=moment_text(100), exit=0)
-    refused = call(50, pid=dead, finished_at=moment_text(51), exit=6)
+    long = call(1, pid=dead, finished_at=utc_text(100, "milliseconds"), exit=0)
+    refused = call(50, pid=dead, finished_at=utc_text(51, "milliseconds"), exit=6)
     assert before([long, refused], call(200)) == long
 
 

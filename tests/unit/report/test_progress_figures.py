@@ -1,12 +1,13 @@
 """How far a run has come, in words that fit the line."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backfill.delivery.meter import Meter, Pause
 from backfill.plan.progress import Progress
-from backfill.report.progress_figures import ProgressFigures, clock, has_room, line, sentence, short
+from backfill.report.progress_figures import ProgressFigures, has_room, line, sentence
+from backfill.report.wording import clock, short
 
 counts = st.integers(0, 10**12)
 
@@ -42,13 +43,15 @@ def test_the_words_always_fit(total, share, rejected, attempts, width, pause):
 
 
 @given(counts)
+@example(9_995_000_001)
+@example(999_950)
 def test_short_numbers_are_short_and_near(count):
-    """Five places at most below 10^12, and within half a percent."""
+    """Five characters at most, and within half a percent."""
     text = short(count)
 
     assert len(text) <= 5
-    unit = {"k": 10**3, "M": 10**6, "G": 10**9}.get(text[-1], 1)
-    assert float(text.rstrip("kMG").replace(",", "")) * unit == pytest.approx(count, rel=0.006)
+    unit = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1], 1)
+    assert float(text.rstrip("kMGT").replace(",", "")) * unit == pytest.approx(count, rel=0.006)
 
 
 def test_the_time_left_is_told_from_the_speed_of_late():
@@ -70,7 +73,7 @@ def test_a_pause_comes_on_top_and_is_said():
     figures.meter.pause = Pause("throttled", 18.0)
 
     assert figures.left_s(10.0) == 18.0
-    assert "429: waiting 8 s" in line(figures, 10.0, 80)[1]
+    assert "waiting 8 s  too many requests (429)" in line(figures, 10.0, 80)[1]
     assert "429" not in line(figures, 18.5, 80)[1]
 
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from backfill.errors import BackfillError
-from backfill.report.summary import RunSummary, SourceSummary, Summary, duration, size, utc_text
+from backfill.report.summary import RunSummary, SourceSummary, Summary
+from backfill.report.wording import duration, size, utc_text
 
 CUSTOMERS = SourceSummary(
     kind="customers", files=["people.csv"], rows_read=612, delivered=590, merged=16, rejected=6
@@ -144,5 +145,5 @@ def test_figures_are_written_for_people():
         *("0 bytes", "999 bytes", "5.0 kB", "2.5 GB")
     ]
     assert [duration(each) for each in (0.04, 59.9, 61, 7325)] == [
-        *("0.0 s", "59.9 s", "1:01 min", "2:02:05")
+        *("0.0 s", "59.9 s", "1:01 min", "2:02:05 h")
     ]
