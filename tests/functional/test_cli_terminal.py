@@ -133,17 +133,17 @@ def test_stdout_stays_clean_for_programs(pipeline, sandbox, backfill):
 ASKING = """
 import sys
 from backfill.cli.progress import view_for
-from backfill.cli.session import Question
+from backfill.cli.session import Prompt
 from backfill.pipeline.file import Pipeline
 from backfill.plan.plan import Plan
-from backfill.plan.first_pass import Finding
+from backfill.plan.first_pass import PlanResult
 from backfill.engine.options import Options
 from backfill.plan.source_stats import SourcePlan
 
 pipeline = Pipeline.load(sys.argv[1])
-question = Question(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")
+question = Prompt(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")
 seen = [SourcePlan(each.kind, attributes=["created_at"]) for each in pipeline.sources]
-plan = Plan("key", 0.0, None, Finding({1: 7}, seen, [], {}, 0, {}, []))
+plan = Plan("key", 0.0, None, PlanResult({1: 7}, seen, [], {}, 0, {}, []))
 print("answer:", question(plan, [], int(sys.argv[3])))
 """
 
