@@ -1,7 +1,5 @@
 """What is under way is bounded, known to the journal, and in order."""
 
-import time
-
 from backfill.journal import Journal
 from tests.support.jobs import CUSTOMERS, EVENTS, job, numbered, people
 from tests.support.programs import until
@@ -9,6 +7,7 @@ from tests.support.programs import until
 V1 = '[destination]\napi = "v1"\n'
 HANG = {"kind": "hang", "seconds": 60, "method": "POST"}
 ROWS = 4_000
+CONCURRENCY = 16
 BOUND = 64 + 1_000
 """So many batches are under way at most; so far ahead the journal lets rows go."""
 
@@ -16,9 +15,9 @@ BOUND = 64 + 1_000
 def _killed_while_nothing_is_answered(tmp_path, start_sending, sandbox):
     """How many rows reached a service that never answers, and how many are in doubt then."""
     sandbox.misbehave(HANG)
-    command = start_sending(job(tmp_path, {"events.csv": numbered(ROWS)}, V1, EVENTS))
-    until(lambda: sandbox.fired()[0])
-    time.sleep(0.5)
+    pipeline = job(tmp_path, {"events.csv": numbered(ROWS)}, V1, EVENTS)
+    command = start_sending(pipeline, "--concurrency", str(CONCURRENCY))
+    until(lambda: sandbox.fired()[0] >= CONCURRENCY)
     arrived = sandbox.fired()[0]
     command.kill()
     with Journal.open(tmp_path / ".backfill/job") as journal:
@@ -29,7 +28,7 @@ def test_rows_that_were_sent_are_in_doubt_and_few(tmp_path, start_sending, sandb
     """The journal knew of each before it left; a service that hangs does not pile up more."""
     arrived, in_doubt = _killed_while_nothing_is_answered(tmp_path, start_sending, sandbox)
 
-    assert 0 < arrived <= in_doubt <= BOUND
+    assert CONCURRENCY == arrived <= in_doubt <= BOUND
 
 
 def test_events_wait_until_every_customer_was_answered(tmp_path, send, sandbox):

@@ -75,7 +75,7 @@ def pipeline(tmp_path):
 def test_what_is_typed_wrongly_is_told(backfill, name):
     """In a line what is wrong, in another what to do; no traceback."""
     line, what, step = COMMANDS[name]
-    _teaches(backfill(*line.split()), what, step)
+    assert_it_teaches(backfill(*line.split()), what, step)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -85,7 +85,7 @@ def test_what_is_written_wrongly_is_told(pipeline, backfill, name):
     text = pipeline.read_text("utf-8")
     assert right in text
     pipeline.write_text(text.replace(right, wrong, 1), "utf-8")
-    _teaches(backfill("check", "pipeline.toml"), what, step)
+    assert_it_teaches(backfill("check", "pipeline.toml"), what, step)
 
 
 def test_two_readings_of_a_date_are_both_shown(pipeline, backfill, sandbox):
@@ -115,17 +115,19 @@ def test_a_rejected_file_that_is_none_is_named(pipeline, backfill, sandbox):
     rows = CUSTOMERS + "900,never,x@example.com\n"
     (pipeline.parent / "customers.csv").write_text(rows, "utf-8")
     run = ("run", "pipeline.toml", "--url", sandbox.url)
-    _teaches(backfill("retry", *run[1:]), "no rejected rows to send", "run the pipeline first")
+    assert_it_teaches(
+        backfill("retry", *run[1:]), "no rejected rows to send", "run the pipeline first"
+    )
     assert backfill(*run).code == 3
     (pipeline.parent / ".backfill/job/rejected.csv").write_text("hello\n", "utf-8")
 
-    _teaches(backfill("retry", *run[1:]), "has no column _source", "keep its header")
+    assert_it_teaches(backfill("retry", *run[1:]), "has no column _source", "keep its header")
     new = ".backfill/job/rejected.new.csv"
     retry = f"backfill retry pipeline.toml {new} --url {sandbox.url}"
     assert backfill(*run).next_step == f"mend {new}, then: {retry}"
 
 
-def _teaches(ended, what, step):
+def assert_it_teaches(ended, what, step):
     """What went wrong is said in a few words, and what to do in the last line."""
     assert ended.code in (2, 4, 6)
     *lines, last = ended.stderr.splitlines()

@@ -4,34 +4,16 @@ The idea is that of SQLite's crash tests. Every write to the disk is tried in
 `test_journal_database.py`; here the whole program is killed at what can be seen from outside.
 """
 
-import json
-import os
-from contextlib import suppress
 from itertools import count
 
 import pytest
 
-from tests.support.jobs import CUSTOMERS, EVENTS, job, numbered, people
+from tests.support.jobs import CUSTOMERS, EVENTS, commits, job, numbered, people
 from tests.support.programs import until
 
 V1 = '[destination]\napi = "v1"'
 ROWS, PEOPLE = 14, 4
 SLOW = {"kind": "latency", "seconds": 0.15}
-
-
-def _is_running(command):
-    """Whether a command has not ended."""
-    with suppress(ProcessLookupError):
-        os.kill(command.pid, 0)
-        return True
-    return False
-
-
-def _commits(folder):
-    """How often the journal was written, as the lock's record tells."""
-    with suppress(OSError, ValueError, KeyError):
-        return json.loads((folder / ".backfill/job/lock").read_bytes())["commits"]
-    return 0
 
 
 @pytest.mark.parametrize("step", ["requests", "commits"])
@@ -45,13 +27,13 @@ def test_a_kill_at_any_step_loses_and_repeats_nothing(tmp_path, start_sending, s
     pipeline = job(tmp_path, files, V1, CUSTOMERS, EVENTS + 'unknown_people = "send"\n')
 
     def seen():
-        return sandbox.stats()["requests"] if step == "requests" else _commits(tmp_path)
+        return sandbox.stats()["requests"] if step == "requests" else commits(pipeline)
 
     for number in count(1):
         before = seen()
         command = start_sending(pipeline, "--concurrency", "1")
-        until(lambda: seen() - before >= number or not _is_running(command))  # noqa: B023
-        if not _is_running(command):
+        until(lambda: seen() - before >= number or not command.state)  # noqa: B023
+        if not command.state:
             break
         command.kill()
 

@@ -5,14 +5,17 @@ KILLS says how often a sync is killed on the way.
 
 import json
 import os
-import time
 from random import Random
 
 import pytest
 
+from tests.support.jobs import commits
 from tests.support.nights import PEOPLE, Nights
+from tests.support.programs import until
 
 KILLS = int(os.environ.get("KILLS", "8"))
+STEPS = 13
+"""So many requests and commits a night has."""
 
 
 @pytest.fixture
@@ -125,15 +128,20 @@ def test_a_missed_night_is_caught_up(nights, sync, sandbox):
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_killed_nights_end_the_same(nights, start_sending, sync, sandbox, seed):
-    """Killed at any moment, the next sync sends what the killed one had not, and no event twice."""
+    """Killed at any step, the next sync sends what the killed one had not, and no event twice."""
     random = Random(seed)
+
+    def steps():
+        return sandbox.stats()["requests"] + commits(nights.pipeline, "nightly")
+
     nights.first()
     for night in range(3):
         if night:
             nights.pass_by()
         if night == seed % 3 or random.random() < 0.3:
             command = start_sending(nights.pipeline, command="sync")
-            time.sleep(random.uniform(0.1, 1.2))
+            wanted = steps() + random.randrange(STEPS)
+            until(lambda: steps() >= wanted or not command.state)  # noqa: B023
             command.kill()
             if random.random() < 0.5 and night < 2:
                 continue

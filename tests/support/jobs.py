@@ -1,6 +1,8 @@
 """Small jobs for tests: a pipeline file and the files that it reads."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -76,6 +78,13 @@ def numbered(count: int, first: int = 0) -> str:
 def ago(**age: float) -> str:
     """A moment so long before now, as a file writes it."""
     return (datetime.now(UTC) - timedelta(**age)).isoformat(timespec="seconds")
+
+
+def commits(pipeline: Path, name: str = "job") -> int:
+    """How often a job's journal was written, as the lock's record tells."""
+    with suppress(OSError, ValueError, KeyError):
+        return json.loads((pipeline.parent / ".backfill" / name / "lock").read_bytes())["commits"]
+    return 0
 
 
 def rejected(pipeline: Path, name: str = "job") -> Path:

@@ -73,6 +73,15 @@ class Command:
         """Whether nobody has seen its end."""
         return self._ended is None
 
+    @property
+    def state(self) -> str:
+        """What the system says of it: `R` or `S` while it goes on, `T` stopped, "" ended."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text("utf-8").rpartition(") ")[2][0]
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+        return state.removeprefix("Z")
+
     def signal(self, number: int) -> None:
         """Send it a signal, if it is still there."""
         if self._ended is None:

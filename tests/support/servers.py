@@ -125,11 +125,12 @@ def endless() -> Reply:
     return write
 
 
-def slowly(reply: Reply, *, after_s: float) -> Reply:
-    """The same, some time later."""
+def together(count: int, reply: Reply) -> Reply:
+    """The same, once so many requests wait for it."""
+    waiting = asyncio.Barrier(count)
 
     async def write(writer: asyncio.StreamWriter) -> bool:
-        await asyncio.sleep(after_s)
+        await waiting.wait()
         return await reply(writer)
 
     return write

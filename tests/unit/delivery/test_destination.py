@@ -99,24 +99,34 @@ def test_no_limit_is_for_loopback():
         check_rate(0, REMOTE)
 
 
-def test_the_right_region():
-    """The region that was found is the one that was asked for, or nobody asked for one."""
-    check_region("us", Region("us", 1), REMOTE)
-    check_region(None, Region("eu", 1), REMOTE)
-    check_region("us", Region(), LOCAL)
+@pytest.mark.parametrize(
+    ("wanted", "found", "url", "refused"),
+    [
+        ("us", Region("us", 1), REMOTE, None),
+        (None, Region("eu", 1), REMOTE, None),
+        ("us", Region(), LOCAL, None),
+        ("us", Region("eu", 1), REMOTE, CredentialsError),
+        ("us", Region("eu", 1), LOCAL, CredentialsError),
+        ("us", Region(), REMOTE, UsageError),
+        (None, Region(), REMOTE, UsageError),
+    ],
+)
+def test_the_region_must_be_the_one_that_was_asked_for(wanted, found, url, refused):
+    """Any will do if none was asked for; a service that names none is not the Track API."""
+    error = None
+    try:
+        check_region(wanted, found, url)
+    except BackfillError as caught:
+        error = type(caught)
+
+    assert error is refused
 
 
-def test_another_region():
-    """A workspace elsewhere is not sent to; the message says what to set."""
+def test_another_region_is_named():
+    """The message says what to set."""
     with pytest.raises(CredentialsError) as caught:
         check_region("us", Region("eu", 1), LOCAL)
     assert 'region = "eu"' in caught.value.next_step
-
-
-def test_no_region():
-    """A remote service that names no region is not the Track API."""
-    with pytest.raises(UsageError):
-        check_region("us", Region(), REMOTE)
 
 
 def test_the_workspace_has_a_name():

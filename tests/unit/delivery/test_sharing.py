@@ -14,23 +14,24 @@ from backfill.delivery.pacing import Pacer
 from backfill.delivery.sharing import BUSY_S, FUTURE_MAX_S, SharedPacer, next_turn, turns_file
 from tests.support.deliveries import worst_second
 
-RATE, TURNS, PROCESSES = 200, 60, 8
+RATE, TURNS, PROCESSES = 10_000, 2_000, 8
 TAKER = f"""
-import sys, time
+import sys
 from pathlib import Path
 from backfill.delivery.pacing import Pacer
-from backfill.delivery.sharing import SharedPacer
+from backfill.delivery.sharing import BUSY_S, SharedPacer
 
-pacer = SharedPacer(Pacer(), Path(sys.argv[1]))
+pacer, now_s, taken = SharedPacer(Pacer(), Path(sys.argv[1])), 1_000.0, []
+print("ready", flush=True)
+sys.stdin.readline()
 for _ in range({TURNS}):
-    while True:
-        now_s = time.monotonic()
-        wait_s = pacer.take(now_s, {RATE})
-        if not wait_s:
-            break
-        time.sleep(wait_s)
-    print(now_s)
+    while wait_s := pacer.take(now_s, {RATE}):
+        now_s += wait_s if wait_s != BUSY_S else 0
+    taken.append(now_s)
+print(*taken)
 """
+"""Waits by a clock of its own, which takes no time: all ask as often as they can."""
+
 HOLDER = """
 import fcntl, sys
 file = open(sys.argv[1], "r+b")
@@ -50,12 +51,18 @@ def test_eight_processes_take_turns_as_one(path):
     """In no second do they take more than the rate and a tenth together; the rate is reached."""
     command = [sys.executable, "-c", TAKER, str(path)]
     takers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
     ]
+    assert [taker.stdout.readline() for taker in takers] == ["ready\n"] * PROCESSES
+    for taker in takers:
+        taker.stdin.write("go\n")
+        taker.stdin.flush()
     told = [taker.communicate()[0] for taker in takers]
 
     times = sorted(float(line) for each in told for line in each.split())
     assert len(times) == PROCESSES * TURNS
+    assert len(times) / (times[-1] - times[0]) == pytest.approx(RATE, rel=0.1)
     assert worst_second(times) <= RATE * 1.1
 
 

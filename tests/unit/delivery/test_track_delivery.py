@@ -26,7 +26,7 @@ from backfill.errors import (
     UsageError,
 )
 from backfill.operations.batches import Batch
-from tests.support.deliveries import batch_of, in_no_time
+from tests.support.deliveries import batch_of, in_no_time, oversleep, worst_second
 
 OK = Answer(200, b"{}")
 REGION = Answer(200, b'{"url":"https://elsewhere.example","region":"us","environment_id":7}')
@@ -459,6 +459,24 @@ def test_a_wrong_destination_stops_all(answer, error):
     in_no_time(go())
 
     assert len(service.sent_at_s) <= 8
+
+
+def test_after_a_sleep_of_the_machine_no_burst_follows():
+    """Turns that were missed are not made up for, and nothing is sent twice."""
+    rate, count = 20, 60
+    service = Service(in_turn())
+
+    async def go() -> None:
+        sending = asyncio.create_task(deliver_many(delivery_to(service, rate=rate), count))
+        await asyncio.sleep(1)
+        oversleep(3_600)
+        await sending
+
+    in_no_time(go())
+
+    assert sorted(service.accepted) == [*range(count)]
+    assert max(after - before for before, after in pairwise(service.sent_at_s)) > 3_599
+    assert worst_second(service.sent_at_s) <= rate * 1.1
 
 
 def test_a_stop_lets_answers_come_and_nothing_begin():
