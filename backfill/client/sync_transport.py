@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import httpx
 
 from backfill.delivery.credentials import Credentials
+from backfill.delivery.exchange import AnswerReader, Exchange, tls_for
 from backfill.delivery.outcome import Refusal
 from backfill.delivery.region import REGION_PATH, Region, judge_region
 from backfill.delivery.retrying import backoff_s, throttle_s
@@ -30,7 +31,6 @@ from backfill.delivery.verdicts import (
 )
 
 ATTEMPTS_MAX = 5
-ANSWER_BYTES_MAX = 1_000_000
 
 
 class TrackError(Exception):
@@ -87,22 +87,11 @@ class Calls:
     def __init__(
         self, url: str, credentials: Credentials, *, user_agent: str, timeout_s: float, waits: Waits
     ) -> None:
-        self._url = url
-        self._headers = httpx.Headers(
-            {
-                "Authorization": credentials.basic(),
-                "Content-Type": "application/json",
-                "User-Agent": user_agent,
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            }
+        self._exchange = Exchange(
+            url, credentials, user_agent=user_agent, timeout=httpx.Timeout(timeout_s)
         )
-        self._extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
         self._waits = waits
-        self._transport = httpx.HTTPTransport(
-            verify=httpx.create_ssl_context() if url.startswith("https:") else False,
-            trust_env=False,
-        )
+        self._transport = httpx.HTTPTransport(verify=tls_for(url), trust_env=False)
 
     def close(self) -> None:
         """Close the connections."""
@@ -158,16 +147,8 @@ class Calls:
                 self._waits.sleep(max(wait_s(failures, self._waits.jitter()), after_s or 0.0))
 
     def _ask(self, method: str, path: str, body: bytes) -> Answer | NoAnswer:
-        request = httpx.Request(
-            method,
-            self._url + path,
-            headers=self._headers,
-            content=body,
-            extensions=self._extensions,
-        )
         try:
-            response = self._transport.handle_request(request)
-            return _read(response)
+            return _read(self._transport.handle_request(self._exchange.request(method, path, body)))
         except httpx.TransportError as error:
             return _no_answer(error)
 
@@ -177,16 +158,14 @@ def _status(answer: Answer | NoAnswer) -> int | None:
 
 
 def _read(response: httpx.Response) -> Answer | NoAnswer:
-    """The whole answer, up to a megabyte."""
-    body = b""
+    reader = AnswerReader(response)
     try:
-        for chunk in response.stream:  # type: ignore[union-attr]  # never async here
-            body += chunk
-            if len(body) > ANSWER_BYTES_MAX:
-                return NoAnswer("garbled")
+        for piece in response.stream:  # type: ignore[union-attr]  # never async here
+            if not reader.add(piece):
+                break
     finally:
         response.stream.close()  # type: ignore[union-attr]
-    return Answer(response.status_code, body, response.headers)
+    return reader.answer()
 
 
 def _no_answer(error: httpx.TransportError) -> NoAnswer:

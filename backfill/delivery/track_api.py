@@ -16,12 +16,11 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from backfill.delivery.credentials import Credentials
+from backfill.delivery.exchange import AnswerReader, Exchange, tls_for
 from backfill.delivery.meter import NO_ANSWER, Meter
 from backfill.delivery.region import REGION_PATH
 from backfill.delivery.verdicts import Answer, NoAnswer, NoAnswerKind
 from backfill.operations.batches import Batch
-
-ANSWER_BYTES_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +39,28 @@ class TrackApi:
     """The Track API, one attempt at a time. Safe to use from many tasks.
 
     An attempt is never cancelled but by its own total timeout; its connection is then closed.
+
+    Args:
+        exchange: Makes the requests.
+        pooled: Connections that are kept for the next request.
+        fresh: A new connection for each request.
+        total_s: How long one attempt may take, from its first byte to the answer's last.
+        meter: Where attempts, answers and bytes are counted.
     """
 
     def __init__(
         self,
-        url: str,
-        headers: dict[str, str],
+        exchange: Exchange,
         *,
         pooled: httpx.AsyncBaseTransport,
         fresh: httpx.AsyncBaseTransport,
-        timeouts: Timeouts,
+        total_s: float,
         meter: Meter,
     ) -> None:
-        self._url = url
-        self._headers = httpx.Headers(headers)
+        self._exchange = exchange
         self._pooled, self._fresh = pooled, fresh
-        self._total_s = timeouts.total_s
+        self._total_s = total_s
         self._meter = meter
-        self._extensions = {
-            "timeout": {"connect": timeouts.connect_s, "read": timeouts.read_s, "pool": None}
-        }
 
     async def attempt(self, batch: Batch, *, fresh: bool = False) -> Answer | NoAnswer:
         """Send a batch once; `fresh` takes a new connection instead of a kept one."""
@@ -79,34 +80,27 @@ class TrackApi:
         return await self._ask("GET", REGION_PATH, b"", fresh=False)
 
     async def _ask(self, method: str, path: str, body: bytes, *, fresh: bool) -> Answer | NoAnswer:
-        request = httpx.Request(
-            method,
-            self._url + path,
-            headers=self._headers,
-            content=body,
-            extensions=self._extensions,
-        )
+        request = self._exchange.request(method, path, body)
         transport = self._fresh if fresh else self._pooled
         try:
+            # Servers that drip, or send interim answers without end, keep every silence short.
             async with asyncio.timeout(self._total_s):
-                response = await transport.handle_async_request(request)
-                return await _read(response)
+                return await _read(await transport.handle_async_request(request))
         # ValueError: httpx-aiohttp fails on a reason phrase that is not UTF-8.
         except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
             return NoAnswer(_kind(error))
 
 
 async def _read(response: httpx.Response) -> Answer | NoAnswer:
-    """The whole answer, up to a megabyte; a longer one is cut off with its connection."""
-    body = b""
+    reader = AnswerReader(response)
     try:
-        async for chunk in response.stream:  # type: ignore[union-attr]  # always async here
-            body += chunk
-            if len(body) > ANSWER_BYTES_MAX:
-                return NoAnswer("garbled")
+        async for piece in response.stream:  # type: ignore[union-attr]  # always async here
+            if not reader.add(piece):
+                break
     finally:
+        # Cuts the connection where the answer was not read to its end.
         await response.stream.aclose()  # type: ignore[union-attr]
-    return Answer(response.status_code, body, response.headers)
+    return reader.answer()
 
 
 def _kind(error: Exception) -> NoAnswerKind:
@@ -145,25 +139,17 @@ async def open_track_api(
         timeouts: For each attempt.
         meter: Where attempts, answers and bytes are counted.
     """
-    headers = {
-        "Authorization": credentials.basic(),
-        "Content-Type": "application/json",
-        "User-Agent": user_agent,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-    }
-    # The one thing taken from the environment: SSL_CERT_FILE, for a certificate authority.
-    tls = httpx.create_ssl_context() if url.startswith("https:") else False
+    tls = tls_for(url)
+    timeout = httpx.Timeout(timeouts.read_s, connect=timeouts.connect_s, pool=None)
     async with (
         _session(tls, connections_max) as kept,
         _session(tls, connections_max, force_close=True) as single,
     ):
         yield TrackApi(
-            url,
-            headers,
+            Exchange(url, credentials, user_agent=user_agent, timeout=timeout),
             pooled=AiohttpTransport(verify=False, trust_env=False, client=kept),
             fresh=AiohttpTransport(verify=False, trust_env=False, client=single),
-            timeouts=timeouts,
+            total_s=timeouts.total_s,
             meter=meter,
         )
 
@@ -172,12 +158,26 @@ def _session(
     tls: ssl.SSLContext | bool, connections_max: int, *, force_close: bool = False
 ) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(ssl=tls, limit=connections_max, force_close=force_close)
-    session = aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        middlewares=(_only_once,),
     )
-    # It would send a PUT again by itself, out of turn and uncounted; there is no public switch.
-    session._retry_connection = False  # noqa: SLF001
-    return session
+
+
+async def _only_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending again by itself, out of turn and uncounted.
+
+    It does so with a PUT or DELETE whose kept connection was dropped, and tells by these two
+    classes (aiohttp `ClientSession._request`); there is no switch for it.
+    """
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise  # never connected, and so not sent again
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
