@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Optional, Protocol
 
-from backfill.delivery.meter import Meter
+from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError, InterruptedRunError
 from backfill.journal import Counts
 from backfill.plan.guards import Guard

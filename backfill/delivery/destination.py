@@ -3,7 +3,7 @@
 from urllib.parse import SplitResult, urlsplit
 
 from backfill.errors import UsageError
-from backfill.pipeline.addresses import is_loopback_host
+from backfill.pipeline.addresses import is_loopback_host, objection
 
 HOSTS = {
     "us": "https://track.customer.io",
@@ -54,15 +54,9 @@ def check_rate(rate: float, url: str) -> float:
 
 
 def _checked(url: str) -> str:
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise _refused("has a space, a control character or a character outside ASCII")
+    if why := objection(url):
+        raise _refused(why)
     split = _split(url)
-    if split.scheme not in ("https", "http") or not split.hostname:
-        raise _refused("is not of the form https://host")
-    if split.scheme == "http" and not is_loopback(url):
-        raise _refused("is not https, which only this machine may do without")
-    if "@" in split.netloc:
-        raise _refused("carries a user name or password")
     if "?" in url or "#" in url or split.path not in ("", "/"):
         raise _refused("carries a path, a query or a fragment")
     return f"{split.scheme}://{split.netloc}"
@@ -70,11 +64,9 @@ def _checked(url: str) -> str:
 
 def _split(url: str) -> SplitResult:
     try:
-        split = urlsplit(url)
-        _ = split.port
+        return urlsplit(url)
     except ValueError:
         raise _refused("cannot be read") from None
-    return split
 
 
 def _refused(why: str) -> UsageError:

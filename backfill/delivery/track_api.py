@@ -17,7 +17,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.exchange import AnswerReader, Exchange, tls_for
-from backfill.delivery.meter import NO_ANSWER, Meter
+from backfill.delivery.outcome import NO_ANSWER, Meter
 from backfill.delivery.region import REGION_PATH
 from backfill.delivery.verdicts import Answer, NoAnswer, NoAnswerKind
 from backfill.operations.batches import Batch

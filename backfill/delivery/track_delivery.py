@@ -11,8 +11,7 @@ from typing import Protocol
 
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.destination import check_rate
-from backfill.delivery.meter import Meter, PauseReason
-from backfill.delivery.outcome import Outcome, Refusal
+from backfill.delivery.outcome import Meter, Outcome, PauseReason, Refusal
 from backfill.delivery.pacing import CONCURRENCY_MAX
 from backfill.delivery.region import Region, judge_region, not_accepted
 from backfill.delivery.retrying import (

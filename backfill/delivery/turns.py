@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from backfill.delivery.meter import Meter, PauseReason, latency_step
+from backfill.delivery.outcome import Meter, PauseReason, latency_step
 from backfill.delivery.pacing import AdaptiveRate, Pacer, concurrency
 from backfill.delivery.sharing import SharedPacer
 from backfill.delivery.verdicts import Answer, NoAnswer

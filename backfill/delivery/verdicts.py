@@ -7,12 +7,13 @@ short: 200 is `{}`; 207 names the refused operations by `batch_index`; 400 refus
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import orjson
 
 from backfill.delivery.outcome import Refusal
-from backfill.delivery.retry_after import retry_after_s
 from backfill.errors import BackfillError, CredentialsError, UsageError
 
 _MALFORMED = frozenset({400, 422})
@@ -23,6 +24,8 @@ _TRY_LATER = frozenset({408, 425})
 _THROTTLED = 429
 _SOME_REFUSED = 207
 _MESSAGE_CHARACTERS_MAX = 300
+HINT_MAX_S = 300.0
+"""The longest `Retry-After` that is believed, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,34 @@ def _redirected(answer: Answer) -> CredentialsError:
 def _hint_s(answer: Answer) -> float | None:
     headers = answer.headers
     return retry_after_s(headers.get("retry-after", ""), headers.get("date", ""))
+
+
+def retry_after_s(value: str, date: str) -> float | None:
+    """Seconds to wait, between 0 and 300; None where the header says nothing usable.
+
+    A moment is measured against the answer's own `Date`, never against our clock, which may be
+    wrong. A moment without a zone, a fraction or a negative number is not a hint.
+
+    >>> retry_after_s("7", "")
+    7.0
+    >>> retry_after_s("1.5", "") is None
+    True
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), HINT_MAX_S)
+    moment, now = _instant(value), _instant(date)
+    if moment is None or now is None:
+        return None
+    return min(max((moment - now).total_seconds(), 0.0), HINT_MAX_S)
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _some_refused(answer: Answer, count: int) -> Verdict:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from backfill.delivery.meter import Meter, Pause
+from backfill.delivery.outcome import Meter, Pause
 from backfill.engine.clock import Clock
 from backfill.engine.recording import recorded, save_course
 from backfill.engine.rejected_rows import unwritten, write_rejections

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from backfill.delivery.meter import Meter
+from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError
 from backfill.plan.guards import Guard
 from backfill.plan.plan import Plan

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from backfill.delivery.meter import Meter, Pause
+from backfill.delivery.outcome import Meter, Pause
 from backfill.engine.clock import Clock
 from backfill.report.course import Course, Recorder
 

@@ -10,8 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from backfill.delivery.meter import Meter
-from backfill.delivery.outcome import Delivery, Outcome, Refusal
+from backfill.delivery.outcome import Delivery, Meter, Outcome, Refusal
 from backfill.delivery.turns import ResizableSemaphore
 from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
 from backfill.errors import BackfillError, GuardError

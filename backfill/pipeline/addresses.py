@@ -19,7 +19,7 @@ def is_loopback_host(host: str) -> bool:
 
 
 def objection(url: str) -> str:
-    """Why nothing is posted to a webhook's url, never quoting it; empty: it can be.
+    """Why nothing is sent to a url, never quoting it, since it may be a secret; empty: it can be.
 
     >>> objection("http://hooks.example.com/T0/B0")
     'is not https, which only this machine may do without'
@@ -32,7 +32,7 @@ def objection(url: str) -> str:
     except ValueError:
         return "cannot be read"
     if split.scheme not in ("https", "http") or not split.hostname:
-        return "is not of the form https://host/path"
+        return "is not of the form https://host"
     if split.scheme == "http" and not is_loopback_host(split.hostname):
         return "is not https, which only this machine may do without"
     if "@" in split.netloc:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from backfill.delivery.meter import longest_s
+from backfill.delivery.outcome import longest_s
 from backfill.report.course import Course, Step
 
 

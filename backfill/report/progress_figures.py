@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backfill.delivery.meter import Meter
+from backfill.delivery.outcome import Meter
 from backfill.plan.progress import Progress
 from backfill.report.wording import PAUSES, clock, counted, short
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.delivery.credentials import Credentials
-from backfill.delivery.meter import NO_ANSWER
-from backfill.delivery.outcome import Delivery
+from backfill.delivery.outcome import NO_ANSWER, Delivery
 from backfill.delivery.track_api import Timeouts
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.delivery.turns import Time

@@ -136,7 +136,7 @@ BUGS = (
     ),
     _bug(
         "Retry-After is read by our own clock",
-        "delivery/retry_after.py",
+        "delivery/verdicts.py",
         "(moment - now).total_seconds()",
         "(moment - datetime.now(moment.tzinfo)).total_seconds()",
         _VERDICTS,

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.delivery.meter import Meter, Pause
-from backfill.delivery.outcome import Outcome
+from backfill.delivery.outcome import Meter, Outcome, Pause
 from backfill.delivery.region import Region
 from backfill.delivery.track_delivery import TrackDelivery
 from backfill.delivery.turns import RateLimitedTransport, Time

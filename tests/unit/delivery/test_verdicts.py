@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.delivery.retry_after import retry_after_s
 from backfill.delivery.verdicts import (
     Abort,
     Answer,
@@ -15,6 +14,7 @@ from backfill.delivery.verdicts import (
     Settled,
     Unauthorized,
     judge,
+    retry_after_s,
 )
 from backfill.errors import CredentialsError, UsageError
 

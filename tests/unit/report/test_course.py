@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.delivery.meter import latency_step
+from backfill.delivery.outcome import latency_step
 from backfill.report.course import (
     PAUSES_MAX,
     STEPS_MAX,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.delivery.meter import latency_step, longest_s
+from backfill.delivery.outcome import latency_step, longest_s
 
 
 @given(st.floats(1e-4, 1e4))
