@@ -12,14 +12,15 @@ from pathlib import Path
 from backfill.errors import GuardError, SourceChangedError, StateError
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.plan.chunk_stats import Told
-from backfill.plan.plan import Plan, base_key, keep_only, key_of, make_plan, stored
+from backfill.plan.chunk_stats import KnownPeople
+from backfill.plan.folder import PlanFolder
+from backfill.plan.plan import Plan, inputs_key, keep_only, load_plan, make_plan, plan_key
 from backfill.plan.progress import OnProgress
 from backfill.sources import fingerprint
 from backfill.sources.inputs import Input
 
 STATE_FOLDER = ".backfill"
-PLAN_FOLDER = "plan"
+PLANS_FOLDER = "plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Job:
         journal: What is settled.
         folder: Where the job's state is kept.
         limit: Only so many rows of each source.
-        told: In a sync: whom the workspace was told of before.
+        known_people: In a sync: gives the people who were sent before.
     """
 
     pipeline: Pipeline
@@ -40,7 +41,7 @@ class Job:
     journal: Journal
     folder: Path
     limit: int | None = None
-    told: Told = tuple
+    known_people: KnownPeople = tuple
 
     def settled(self) -> dict[int, Ranges]:
         """The rows that are settled now, by part, as a copy."""
@@ -48,6 +49,10 @@ class Job:
         return {
             part: Ranges(each.low_watermark, list(each.above())) for part, each in ranges.items()
         }
+
+    def plan_folder(self, key: str) -> PlanFolder:
+        """Where the plan of a key is kept."""
+        return PlanFolder(self.folder / PLANS_FOLDER / key)
 
 
 def folder_of(pipeline: Pipeline, state_dir: str | Path | None) -> Path:
@@ -182,15 +187,15 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     Raises:
         StateError: The plan that rows went by is damaged.
     """
-    folder, meta = job.folder / PLAN_FOLDER, job.journal.meta
+    folder, meta = job.folder / PLANS_FOLDER, job.journal.meta
     former = str(meta.get("plan", ""))
-    if meta.get("plan_for") == base_key(job.pipeline, job.inputs, job.limit):
-        plan = stored(folder, former)
+    if meta.get("plan_for") == inputs_key(job.pipeline, job.inputs, job.limit):
+        plan = load_plan(folder, former)
         if plan is not None:
             return plan
     settled = job.settled()
     with suppress(StateError):  # no row went by it: a damaged one is made again
-        plan = stored(folder, key_of(job.pipeline, job.inputs, settled, job.limit, former))
+        plan = load_plan(folder, plan_key(job.pipeline, job.inputs, settled, job.limit, former))
         if plan is not None:
             return plan
     return make_plan(
@@ -200,32 +205,32 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
         now_s=now_s,
         settled=settled,
         former=former,
-        told=job.told,
+        known_people=job.known_people,
         limit=job.limit,
         progress=progress,
     )
 
 
-def plan_of(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
-    """The plan that this job is to go by, as `find_plan` finds it; `go_by` makes it so for good."""
+def adopt_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
+    """The plan that this job is to go by, as `find_plan` finds it, for `commit_plan` to keep."""
     plan = find_plan(job, now_s=now_s, progress=progress)
     meta = job.journal.meta
-    keep_only(job.folder / PLAN_FOLDER, str(meta.get("plan", "")), plan.key)
-    meta["plan_for"] = base_key(job.pipeline, job.inputs, job.limit)
+    keep_only(job.folder / PLANS_FOLDER, str(meta.get("plan", "")), plan.key)
+    meta["plan_for"] = inputs_key(job.pipeline, job.inputs, job.limit)
     meta["plan"] = plan.key
     return plan
 
 
-def go_by(job: Job, plan: Plan) -> None:
-    """Make durable what the journal was told of tonight's files and plan; forget other plans."""
+def commit_plan(job: Job, plan: Plan) -> None:
+    """Make durable what the journal knows of these files and this plan; remove other plans."""
     job.journal.commit()
-    keep_only(job.folder / PLAN_FOLDER, plan.key)
+    keep_only(job.folder / PLANS_FOLDER, plan.key)
 
 
 def stored_plan(job: Job) -> Plan | None:
     """The plan that the job went by last, if it is there and can still be read."""
     try:
-        return stored(job.folder / PLAN_FOLDER, str(job.journal.meta.get("plan", "")))
+        return load_plan(job.folder / PLANS_FOLDER, str(job.journal.meta.get("plan", "")))
     except (OSError, StateError):
         return None
 

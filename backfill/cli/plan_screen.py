@@ -21,7 +21,7 @@ from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.instants import NATIVE
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan, PreviousPlan, short_of
+from backfill.plan.plan import Plan, PlanFigures, figures_of
 from backfill.plan.proof import Decision
 from backfill.plan.source_stats import SourcePlan
 from backfill.plan.warnings import warnings_of
@@ -59,11 +59,11 @@ def _time(pipeline: Pipeline, plan: Plan, options: Options) -> list[str]:
     return wrapped("", f"{cost(plan)}: {at_rate(rate, plan)}{limit}")
 
 
-def _since(plan: Plan, former: PreviousPlan | None) -> list[str]:
+def _since(plan: Plan, former: PlanFigures | None) -> list[str]:
     """What differs from the plan before."""
     if former is None:
         return []
-    now = short_of(plan)
+    now = figures_of(plan)
     differences = [
         f"{name} {_figure(name, count)} ({_signed(name, count - former.counts.get(name, 0))})"
         for name, count in now.counts.items()

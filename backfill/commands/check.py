@@ -11,12 +11,12 @@ from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.engine.rejected_rows import unwritten
 from backfill.errors import ExitCode, SourceChangedError
-from backfill.job import PLAN_FOLDER, Job, bind_files, find_plan, folder_of
+from backfill.job import PLANS_FOLDER, Job, bind_files, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
-from backfill.plan.first_pass import REJECTIONS_FILES
+from backfill.plan.folder import PlanFolder
 from backfill.plan.guards import Guard, refusals
-from backfill.plan.plan import Plan, PreviousPlan, remember
+from backfill.plan.plan import Plan, PlanFigures, compare_with_last
 from backfill.plan.progress import OnProgress, Progress
 from backfill.plan.rejection_log import read_rejections
 from backfill.rejected.writer import RejectedRow, write_rejected
@@ -42,7 +42,7 @@ class Planned:
     guards: list[Guard]
     rejected_file: Path | None
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    former: PreviousPlan | None = None
+    former: PlanFigures | None = None
 
     @property
     def exit(self) -> ExitCode:
@@ -94,7 +94,7 @@ def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Plan
         inputs = _numbered(inputs, journal)
         job = Job(pipeline, inputs, journal, folder, options.limit)
         made = find_plan(job, now_s=now_s, progress=progress)
-        made_in = folder / PLAN_FOLDER / made.key
+        made_in = PlanFolder(folder / PLANS_FOLDER / made.key)
         columns = columns_of(inputs)
         examples: dict[str, list[str]] = {}
         try:
@@ -106,7 +106,7 @@ def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Plan
             )
         except OSError as failure:
             raise unwritten(folder, failure) from failure
-        former = remember(folder, made)
+        former = compare_with_last(folder, made)
     return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former)
 
 
@@ -127,12 +127,12 @@ def _taken_up(each: Input, journal: Journal) -> int:
     return journal.add_part(each.name, source=each.source, size=size, digest=digest).id
 
 
-def _rejected(inputs: list[Input], journal: Journal, made_in: Path) -> Iterator[RejectedRow]:
+def _rejected(inputs: list[Input], journal: Journal, made_in: PlanFolder) -> Iterator[RejectedRow]:
     """The rows that the plan rejects, and those that the API refused before, file by file.
 
     All of them wait on disk in the order of the files and their rows: none has to be held.
     """
-    spools = [_by_part(read_rejections(made_in / name)) for name in REJECTIONS_FILES]
+    spools = [_by_part(read_rejections(path)) for path in made_in.rejections]
     for each in inputs:
         before = _by_part(journal.rejections(after=(each.part, 0)))
         last = 0

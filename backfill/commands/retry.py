@@ -19,7 +19,7 @@ from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
 from backfill.engine.run import execute
 from backfill.errors import UsageError
-from backfill.job import PLAN_FOLDER, Job, bind_files
+from backfill.job import Job, bind_files
 from backfill.journal import Journal, Settlement
 from backfill.judge.chunk_judge import (
     JudgedChunk,
@@ -126,7 +126,7 @@ class MendedRows:
         self.journal: Journal = job.journal
         self._job = job
         self._now_s = now_s
-        self._marks = RowDecisions(job.folder / PLAN_FOLDER / plan.key / "marks")
+        self._marks = RowDecisions(job.plan_folder(plan.key).decisions)
         self._inputs = {each.name: each for each in job.inputs}
         self._stage = stage_of(job.pipeline, plan.found.readings, plan.now_s)
         self._answered: dict[RowPlace, tuple[Reason, ...] | None] = {}

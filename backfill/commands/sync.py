@@ -18,7 +18,7 @@ from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.run import FullRun, every_row, execute
 from backfill.engine.send import Work
 from backfill.errors import GuardError, UsageError
-from backfill.job import PLAN_FOLDER, Job
+from backfill.job import Job
 from backfill.journal import Journal, Part
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
@@ -30,7 +30,7 @@ from backfill.report.wording import counted
 from backfill.sources import fingerprint, open_source
 from backfill.sources.inputs import Input
 from backfill.sync import catch_up, nights
-from backfill.sync.differences import Differences, changes_of, compare, stored
+from backfill.sync.differences import Differences, changes_of, compare, load_differences
 from backfill.sync.file_versions import take_up
 
 
@@ -68,13 +68,15 @@ class _Sync(FullRun):
         """Tonight's files."""
         del append
         taken_up = take_up(job)
-        return replace(taken_up, told=lambda: _told(taken_up))
+        return replace(taken_up, known_people=lambda: _known_people(taken_up))
 
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[Guard]:
         """What the plan pass found, and what differs too much from last night."""
         if _compared(job):
             begun = catch_up.is_unfinished(job.journal, diff=True)
-            found = stored(job, plan) if begun else compare(job, plan, nights.windows(job))
+            found = (
+                load_differences(job, plan) if begun else compare(job, plan, nights.windows(job))
+            )
             deletes = _deletes(job.pipeline) and not _nameless(job.pipeline, plan)
             self.tonight = replace(found, deletes=found.vanished if deletes else 0)
         if catch_up.is_unfinished(job.journal, diff=True):
@@ -169,12 +171,12 @@ def _nameless(pipeline: Pipeline, plan: Plan) -> int:
     return sum(seen.nameless for source, seen in sources if source.kind == "customers")
 
 
-def _told(job: Job) -> Iterable[tuple[str, pa.StringArray]]:
-    """Whom the workspace was told of before, where it matters who is known."""
+def _known_people(job: Job) -> Iterable[tuple[str, pa.StringArray]]:
+    """The people who were sent before, where it matters who is known."""
     kinds = {job.pipeline.sources[each.source].kind for each in job.inputs}
     if not (job.pipeline.has_customers and "events" in kinds):
         return ()
-    return catch_up.told_before(job.journal, job.folder)
+    return catch_up.known_people(job.journal, job.folder)
 
 
 def _too_many_vanished(
@@ -201,7 +203,7 @@ def _too_many_vanished(
 
 def _with_deletions(job: Job, plan: Plan, found: Differences) -> Job:
     """The job, with sources behind all others that delete who vanished."""
-    made = job.folder / PLAN_FOLDER / plan.key / catch_up.DIFF_FOLDER
+    made = job.plan_folder(plan.key).diff
     sources, inputs = list(job.pipeline.sources), list(job.inputs)
     for type_, name in sorted(found.vanished_files.items()):
         settings = {"identifier": {type_: "identifier"}, "files": [str(made / name)]}

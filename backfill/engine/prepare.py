@@ -28,11 +28,11 @@ from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource
 from backfill.plan.merged_people import MergedPeople
 from backfill.plan.plan import Plan
-from backfill.plan.row_decisions import SKIPPED, Marked, RowDecision, RowDecisions
+from backfill.plan.row_decisions import SKIPPED, Decided, RowDecision, RowDecisions
 from backfill.plan.source_stats import RECENT_S
 from backfill.rows import START, Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.inputs import Input, of_kind
-from backfill.sync.differences import Changes
+from backfill.sync.differences import Changes, RowChange
 
 RowPlace = tuple[int, int]
 """A row of a job: its part and its number."""
@@ -189,7 +189,7 @@ class ChunkPreparer:
         self,
         staged: JudgedChunk,
         changes: Changes,
-        marked: Marked | None,
+        marked: Decided | None,
         subjects: Subjects,
         prepared: PreparedChunk,
     ) -> Mask:
@@ -206,12 +206,12 @@ class ChunkPreparer:
             rows = np.where(members, marked["value"], rows)
             parts = np.where(members, marked["other"], parts)
         kinds = changes.of(parts, rows)
-        unchanged = concerned & np.isin(kinds, (0, RowDecision.UNCHANGED))
+        unchanged = concerned & np.isin(kinds, (0, RowChange.UNCHANGED))
         otherwise = changes.why_skipped(staged.place.part)
-        for kind, skipped_as in ((0, otherwise), (RowDecision.UNCHANGED, "unchanged")):
+        for kind, skipped_as in ((0, otherwise), (RowChange.UNCHANGED, "unchanged")):
             if (skipped := concerned & (kinds == kind)).any():
                 prepared.skip(skipped_as, subjects.rows[skipped])
-        refused = concerned & ~members & (kinds == RowDecision.REFUSED_BEFORE)
+        refused = concerned & ~members & (kinds == RowChange.REFUSED_BEFORE)
         for row in subjects.rows[refused].tolist():
             why = changes.why_refused(staged.place.part, row)
             prepared.rejections.append(rejection(staged.chunk, row, why))
@@ -219,7 +219,7 @@ class ChunkPreparer:
         return stays
 
     def _apply(
-        self, staged: JudgedChunk, marked: Marked, subjects: Subjects, prepared: PreparedChunk
+        self, staged: JudgedChunk, marked: Decided, subjects: Subjects, prepared: PreparedChunk
     ) -> Mask:
         """Note the rows that are not sent by themselves; say which ones are."""
         kinds = marked["kind"]
@@ -237,7 +237,7 @@ class ChunkPreparer:
         return ~np.isin(kinds, gone)
 
     def _merge(
-        self, staged: JudgedChunk, marked: Marked, subjects: Subjects, prepared: PreparedChunk
+        self, staged: JudgedChunk, marked: Decided, subjects: Subjects, prepared: PreparedChunk
     ) -> tuple[Subjects, Mask]:
         """Give carrying rows all that their person has; reject those whom the API cannot take."""
         stays = np.ones(len(subjects), np.bool_)

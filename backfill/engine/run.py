@@ -22,14 +22,13 @@ from backfill.engine.prepare import ChunkPreparer, PlanDecisions, SourceRows
 from backfill.engine.send import Sender, Work
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError
 from backfill.job import (
-    PLAN_FOLDER,
     Job,
+    adopt_plan,
     bind_files,
     bind_settings,
     bind_workspace,
+    commit_plan,
     folder_of,
-    go_by,
-    plan_of,
 )
 from backfill.journal import Journal, forget
 from backfill.judge.chunk_judge import stage_of
@@ -115,11 +114,9 @@ class FullRun:
 
 def every_row(job: Job, plan: Plan, now_s: float, changes: Changes | None = None) -> Work:
     """The work of sending every row that is not settled, or of those what has changed."""
-    folder = job.folder / PLAN_FOLDER / plan.key
+    folder = job.plan_folder(plan.key)
     stage = stage_of(job.pipeline, plan.found.readings, plan.now_s)
-    decided = PlanDecisions(
-        RowDecisions(folder / "marks"), MergedPeople(folder / "merged"), changes
-    )
+    decided = PlanDecisions(RowDecisions(folder.decisions), MergedPeople(folder.merged), changes)
     prepare = ChunkPreparer(job.pipeline, plan, stage, decided, job.settled(), now_s)
     return SourceRows(job, prepare)
 
@@ -287,11 +284,11 @@ class _Run:
             self._observer.planning(looked)
 
         catch_up.before_another_plan(job)
-        return plan_of(job, now_s=self._clock.unix_s(), progress=progress)
+        return adopt_plan(job, now_s=self._clock.unix_s(), progress=progress)
 
     async def _deliver(self, job: Job, plan: Plan, delivery: TrackDelivery) -> None:
         self._sends = True
-        go_by(job, plan)
+        commit_plan(job, plan)
         work = self._errand.work(job, plan, self._clock.unix_s())
         sender = Sender(
             work,

@@ -17,14 +17,15 @@ from backfill.operations.encode import Subjects, event_contents, event_keys, siz
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.plan import people
-from backfill.plan.duplicate_filter import Numbers, numbers_of
-from backfill.plan.hash_groups import RECORD, Hashes, Records, records
+from backfill.plan.duplicate_filter import EventHashes, event_hashes
+from backfill.plan.hash_groups import RECORD, Hashes, Records, make_records
 from backfill.plan.proof import Readings
-from backfill.plan.row_decisions import FormerDecisions
+from backfill.plan.row_decisions import EarlierDecisions
 from backfill.plan.source_stats import EventStats, sight_of
 from backfill.rows import Rows
 
-Told = Callable[[], Iterable[tuple[str, pa.StringArray]]]
+KnownPeople = Callable[[], Iterable[tuple[str, pa.StringArray]]]
+"""Gives a type of identifier and the identifiers of some people, batch by batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,12 @@ class Before:
     Args:
         settled: The rows that were settled, by part.
         former: The plan that they were settled by; None where there is none.
-        told: Whom the workspace was told of before, with the type of their identifiers.
+        known_people: Gives the people who were sent before.
     """
 
     settled: Mapping[int, Ranges]
-    former: FormerDecisions | None = None
-    told: Told = tuple
+    former: EarlierDecisions | None = None
+    known_people: KnownPeople = tuple
 
     def standing(self, part: int, rows: Rows) -> tuple[Mask, npt.NDArray[np.int32]]:
         """Which rows of a part are settled, and their ranks among rows that belong together."""
@@ -77,7 +78,7 @@ class ChunkStats:
     people: Records = field(default_factory=_no_records)
     named: Records = field(default_factory=_no_records)
     emails: Records | None = None
-    events: Numbers | None = None
+    events: EventHashes | None = None
     sight: EventStats = field(default_factory=EventStats)
 
 
@@ -107,7 +108,7 @@ class StatsCollector:
         if isinstance(source, EventsSource):
             names = pc.dictionary_encode(subjects.name)
             look.sight = sight_of(subjects, names, self._now_s)
-            look.events = numbers_of(source.identifier.type, subjects, names)
+            look.events = event_hashes(source.identifier.type, subjects, names)
             look.people = self._actors(source, staged)
         else:
             hashes = identity.people(source.identifier.type, subjects.person)
@@ -182,7 +183,7 @@ class StatsCollector:
         settled, rank = self._before.standing(staged.place.part, rows)
 
         def made(hashes: Hashes, content: Hashes | None = None) -> Records:
-            return records(
+            return make_records(
                 hashes,
                 rows,
                 content=content,

@@ -1,9 +1,9 @@
 """Which events may repeat one another: a cheap look that rules nearly all of them out.
 
-Two events can only be alike where person, name and moment are, or person, name and key. Each of
-them gets a number of 64 bits for that, made a column at a time; only events whose number stands
-there twice have all that they say compared. Two numbers may be the same by chance: that costs a
-look, and decides nothing.
+Two events can only be alike where person, name and timestamp are, or person, name and key. Each of
+them gets a hash of 64 bits of these, made a column at a time; only events whose hash occurs twice
+have all that they say compared. Two hashes may be the same by chance: that costs a comparison, and
+decides nothing.
 """
 
 import shutil
@@ -19,17 +19,20 @@ from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import Mask, characters
 from backfill.judge.chunk_judge import THREADS, in_order
 from backfill.operations.encode import Subjects
-from backfill.plan.hash_groups import Records, Spill, repeating
-from backfill.plan.row_decisions import RowDecision, RowDecisions
+from backfill.plan.hash_groups import HashPartitions, Records, repeated
+from backfill.plan.row_decisions import RowTable
 from backfill.rows import Rows
 
-NUMBERED = np.dtype([("hash", "<u8"), ("part", "<i4"), ("row", "<i8")])
-Numbers = npt.NDArray[np.uint64]
+EVENT_HASH = np.dtype([("hash", "<u8"), ("part", "<i4"), ("row", "<i8")])
+EventHashes = npt.NDArray[np.uint64]
+"""A hash of 64 bits for each event; shape (n,), n events."""
 
-BUFFERED_NUMBERS_MAX = 2**18
+_MAY_REPEAT = 1
 
-BYTES_LOOKED_AT = 256
-"""So many bytes of a text make its number: keys that differ only behind them share one."""
+BUFFERED_HASHES_MAX = 2**18
+
+HASHED_BYTES_MAX = 256
+"""So many bytes of a text make its hash: keys that differ only behind them share one."""
 
 _WORD_BYTES = 8
 _FIRST_BYTES = np.array([2 ** (8 * count) - 1 for count in range(_WORD_BYTES + 1)], np.uint64)
@@ -38,82 +41,89 @@ _HALF = np.uint64(32)
 
 
 class DuplicateFilter:
-    """Takes the numbers of all events, and keeps the rows whose number is not alone.
+    """Takes the hashes of all events, and keeps the rows whose hash occurs more than once.
 
     Args:
         folder: Where they are kept meanwhile; made when first needed.
         buffered_max: So many stay in memory.
     """
 
-    def __init__(self, folder: Path, buffered_max: int = BUFFERED_NUMBERS_MAX) -> None:
+    def __init__(self, folder: Path, buffered_max: int = BUFFERED_HASHES_MAX) -> None:
         self._folder = folder
-        self._numbers = Spill(folder, "numbers", buffered_max, NUMBERED)
-        self._kept = RowDecisions(folder / "kept", buffered_max)
+        self._hashes = HashPartitions(folder, "hashes", buffered_max, EVENT_HASH)
+        self._kept = RowTable(folder / "kept", buffered_max=buffered_max)
 
-    def add(self, numbers: Numbers, part: int, rows: Rows) -> None:
-        """Take the numbers of some rows of a part."""
-        made = np.empty(len(rows), NUMBERED)
-        made["hash"], made["part"], made["row"] = numbers, part, rows
-        self._numbers.add(made)
+    def add(self, hashes: EventHashes, part: int, rows: Rows) -> None:
+        """Take the hashes, uint64 (n,), of n rows of a part, int64 (n,)."""
+        made = np.empty(len(rows), EVENT_HASH)
+        made["hash"], made["part"], made["row"] = hashes, part, rows
+        self._hashes.add(made)
 
     def resolve(self, pool: Executor) -> set[int]:
         """Find the rows that may be repeats; the parts that have any. To be called once."""
         parts: set[int] = set()
-        stretches = self._numbers.stretches(BUFFERED_NUMBERS_MAX)
-        for kept in in_order(self._alike, stretches, pool, THREADS):
-            self._kept.add(RowDecision.MAY_REPEAT, kept["part"], kept["row"])
+        some = self._hashes.neighbours(BUFFERED_HASHES_MAX)
+        for kept in in_order(self._alike, some, pool, THREADS):
+            self._kept.add(_MAY_REPEAT, kept["part"], kept["row"])
             parts.update(np.unique(kept["part"]).tolist())
         self._kept.flush()
         return parts
 
     def _alike(self, partitions: range) -> Records:
-        """The records of some partitions that share their number with another one."""
-        some = self._numbers.stretch(partitions)
-        return some.take(np.flatnonzero(repeating(some["hash"])))
+        """The records of some partitions that share their hash with another one."""
+        some = self._hashes.read(partitions)
+        return some.take(np.flatnonzero(repeated(some["hash"])))
 
     def remove(self) -> None:
         """Remove what was kept."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def holds(self, part: int, rows: Rows) -> Mask:
-        """Which of these ascending rows of a part may be repeats."""
+    def may_repeat(self, part: int, rows: Rows) -> Mask:
+        """Which of n rows of a part, int64 (n,), ascending, may be repeats; bool (n,)."""
         kept = self._kept.of(part, rows)
         return np.zeros(len(rows), np.bool_) if kept is None else kept["kind"] != 0
 
 
-def numbers_of(identifier_type: str, events: Subjects, names: pa.DictionaryArray) -> Numbers:
-    """A number for each event: the same where person, name and moment, or key, are the same.
+def event_hashes(identifier_type: str, events: Subjects, names: pa.DictionaryArray) -> EventHashes:
+    """A hash for each of n events: the same where person, name and timestamp, or key, are the same.
 
     Args:
         identifier_type: Of the people.
-        events: The events.
-        names: Their names, each once.
+        events: The n events.
+        names: Their names, dictionary-encoded, n long: each is hashed once.
+
+    Returns:
+        uint64 (n,).
     """
-    number = _of_text(person_key(identifier_type, events.person))
-    number = _mixed(number) + _of_text(names.dictionary)[names.indices.to_numpy()]
+    hashes = _hash_texts(person_key(identifier_type, events.person))
+    hashes = _mix(hashes) + _hash_texts(names.dictionary)[names.indices.to_numpy()]
     if events.key is not None:
-        number = _mixed(number) + _of_text(events.key)
+        hashes = _mix(hashes) + _hash_texts(events.key)
     elif events.micros is not None:
-        number = _mixed(number) + events.micros.to_numpy().view(np.uint64)
-    return _mixed(number)
+        hashes = _mix(hashes) + events.micros.to_numpy().view(np.uint64)
+    return _mix(hashes)
 
 
-def _of_text(column: pa.StringArray) -> Numbers:
-    """A number for each text: its length, and eight bytes at a time of what it says."""
+def _hash_texts(column: pa.StringArray) -> EventHashes:
+    """A hash of each of n texts, uint64 (n,): of its length, and of eight bytes at a time.
+
+    Sums of mixed words need a pass for every eight bytes of the longest text, over all texts at
+    once; a hash function called for each text would cost ten times as much.
+    """
     lengths: npt.NDArray[np.int32] = pc.binary_length(column).to_numpy()
     used = characters(column)
     text = np.concatenate([used, np.zeros(_WORD_BYTES, np.uint8)])
     words = np.ndarray(len(used) + 1, "<u8", text, strides=(1,))  # the eight bytes from each on
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    numbers = lengths.astype(np.uint64)
-    for begin in range(0, min(int(lengths.max(initial=0)), BYTES_LOOKED_AT), _WORD_BYTES):
+    hashes = lengths.astype(np.uint64)
+    for begin in range(0, min(int(lengths.max(initial=0)), HASHED_BYTES_MAX), _WORD_BYTES):
         left = np.clip(lengths - begin, 0, _WORD_BYTES)
         said = words[np.minimum(starts + begin, len(used))] & _FIRST_BYTES[left]
-        numbers += _mixed(said * (_ODD + np.uint64(2 * begin)))  # nothing said adds nothing
-    return numbers
+        hashes += _mix(said * (_ODD + np.uint64(2 * begin)))  # nothing said adds nothing
+    return hashes
 
 
-def _mixed(numbers: Numbers) -> Numbers:
-    """Other numbers, one for each, that differ in all bits where these differ in some."""
-    mixed = (numbers ^ (numbers >> _HALF)) * _ODD
+def _mix(hashes: EventHashes) -> EventHashes:
+    """Other numbers, one for each, uint64 (n,), that differ in all bits where these differ."""
+    mixed = (hashes ^ (hashes >> _HALF)) * _ODD
     return mixed ^ (mixed >> _HALF)

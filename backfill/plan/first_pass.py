@@ -29,6 +29,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.plan import people
 from backfill.plan.chunk_stats import Before, ChunkStats, StatsCollector
 from backfill.plan.duplicate_filter import DuplicateFilter
+from backfill.plan.folder import PlanFolder
 from backfill.plan.grouping import Grouping, Groups
 from backfill.plan.hash_groups import Records
 from backfill.plan.merged_people import MergedPeople
@@ -37,7 +38,7 @@ from backfill.plan.people import PEOPLE_FILE, PeopleFiles
 from backfill.plan.progress import OnProgress, Progress, Way
 from backfill.plan.proof import Decision, Proof
 from backfill.plan.rejection_log import rejection_line
-from backfill.plan.row_decisions import SKIPPED, Marked, RowDecision
+from backfill.plan.row_decisions import SKIPPED, Decided, RowDecision
 from backfill.plan.source_stats import SourcePlan
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
@@ -46,9 +47,6 @@ SAMPLES_MAX = 3
 
 _AHEAD = THREADS + 1
 """One chunk more than there are threads: no thread waits while the next one is read."""
-
-REJECTIONS_FILES = ("rejections.jsonl", "rejections-again.jsonl", "rejections-overfull.jsonl")
-"""What each look at the rows rejects, each in the order of files and rows."""
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ class Task:
         before: What became of rows before.
         limit: Only so many rows of each source.
         now_s: The time now, as unix seconds.
-        progress: Told of what was looked at.
+        progress: KnownPeople of what was looked at.
     """
 
     pipeline: Pipeline
@@ -137,7 +135,7 @@ class Pass:
         self._pipeline = pipeline
         self._inputs = inputs
         self._folder = folder
-        self._told = task.before.told
+        self._known_people = task.before.known_people
         self._limit = task.limit
         self._progress = task.progress
         self._way = Way(inputs if task.limit is None else ())
@@ -149,8 +147,8 @@ class Pass:
         self._samples: dict[int, list[str]] = {}
         self._sieve = DuplicateFilter(folder / "sieve")
         self._together = Grouping(pipeline, folder)
-        self._merged = MergedPeople(folder / "merged")
-        self._rejections = [folder / name for name in REJECTIONS_FILES]
+        self._merged = MergedPeople(PlanFolder(folder).merged)
+        self._rejections = PlanFolder(folder).rejections
         self._fills = [Fill() for _ in pipeline.sources]
         self._sources = [
             SourcePlan(source.kind, [each.name for each in inputs if each.source == index])
@@ -184,7 +182,7 @@ class Pass:
             UsageError: A file or a transform cannot be used any more.
         """
         self._compare_events()
-        self._together.add_told(identity.people(*some) for some in self._told())
+        self._together.add_known(identity.people(*some) for some in self._known_people())
         found = self._together.resolve()
         self._account(found)
         self._look_again(found.parts)
@@ -208,7 +206,7 @@ class Pass:
         )
 
     def forget(self) -> None:
-        """Undo what was written and told: everything is looked at anew."""
+        """Undo what was written and known_people: everything is looked at anew."""
         shutil.rmtree(self._folder)
         self._folder.mkdir(mode=0o700)
         rejected = sum(each.rejected for each in self._sources)
@@ -224,7 +222,7 @@ class Pass:
 
     def _suspects(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
         for place, chunk in self._chunks_of(parts):
-            wanted = self._sieve.holds(place.part, chunk.rows)
+            wanted = self._sieve.may_repeat(place.part, chunk.rows)
             if wanted.any():
                 # A transform may make something else of rows without their neighbours.
                 whole = self._pipeline.sources[place.source].transform
@@ -313,7 +311,7 @@ class Pass:
                 source.operations -= mark == RowDecision.CARRIER
                 rejections.write(rejection_line(staged.place.part, rejected))
 
-    def _keep_people(self, part: int, subjects: Subjects, marked: Marked) -> None:
+    def _keep_people(self, part: int, subjects: Subjects, marked: Decided) -> None:
         """Keep what the rows of merged people say, with the rows that carry them."""
         is_member = marked["kind"] == RowDecision.MERGED
         carriers = np.where(is_member, marked["value"], subjects.rows)

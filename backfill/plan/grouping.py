@@ -1,4 +1,8 @@
-"""Which rows belong together, over the whole job: people, shared e-mails, repeated events."""
+"""Which rows belong together, over the whole job: people, shared e-mails, repeated events.
+
+The rows of a chunk come as records with the hash of what they may have in common; rows of one
+hash meet in one partition, and what becomes of each is decided there.
+"""
 
 import shutil
 from collections import Counter
@@ -11,21 +15,20 @@ import numpy.typing as npt
 
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
+from backfill.plan.folder import PlanFolder
 from backfill.plan.hash_groups import (
     BUFFERED_RECORDS_MAX,
     Hashes,
+    HashPartitions,
     Records,
-    Spill,
-    firsts,
-    grouped,
-    occurrences,
-    records,
-    within,
+    contained,
+    first_in_group,
+    group_by_hash,
+    make_records,
+    occurrence_numbers,
 )
 from backfill.plan.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Rows
-
-MARKS_FOLDER = "marks"
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class Groups:
 
     Args:
         merged: Customers rows that go out with another row of their person.
-        skipped: Rows that are left out, by source and mark.
+        skipped: Rows that are left out, by source and decision.
         identical: Events that are like an earlier one in every field.
         repeated_keys: Events with the key of an earlier one and other content.
         shared_emails: E-mail addresses that several people have.
@@ -56,18 +59,18 @@ class Groups:
 
 
 class Grouping:
-    """Gathers who and what each row is about, and marks the rows that are not alone.
+    """Gathers who and what each row is about, and decides about the rows that are not alone.
 
     Args:
         pipeline: The policies.
-        folder: The plan's directory; the marks stay in it.
+        folder: The plan's directory; the decisions stay in it.
         buffered_max: So many records of each kind stay in memory.
     """
 
     def __init__(
         self, pipeline: Pipeline, folder: Path, buffered_max: int = BUFFERED_RECORDS_MAX
     ) -> None:
-        self.marks = RowDecisions(folder / MARKS_FOLDER, buffered_max)
+        self.marks = RowDecisions(PlanFolder(folder).decisions, buffered_max)
         self._sources = pipeline.sources
         self._has_customers = pipeline.has_customers
         self._unknown = {
@@ -76,16 +79,15 @@ class Grouping:
             if isinstance(source, EventsSource)
         }
 
-        self._spills = folder / "spill"
+        self._partitions = folder / "partitions"
 
-        def spill(name: str) -> Spill:
-            return Spill(self._spills, name, buffered_max)
+        def partitions(name: str) -> HashPartitions:
+            return HashPartitions(self._partitions, name, buffered_max)
 
-        self._people, self._named, self._emails = spill("people"), spill("named"), spill("emails")
-        self._left_out = spill("left-out")
-        self._events, self._actors = spill("events"), spill("actors")
-        self._told = spill("told")
-        self._deletions = spill("deletions")
+        self._people, self._named = partitions("people"), partitions("named")
+        self._emails, self._left_out = partitions("emails"), partitions("left-out")
+        self._events, self._actors = partitions("events"), partitions("actors")
+        self._known, self._deletions = partitions("known"), partitions("deletions")
         self._found = Groups()
 
     def add_people(self, people: Records, named: Records, emails: Records | None) -> None:
@@ -110,36 +112,38 @@ class Grouping:
         if self._has_customers:
             self._actors.add(actors)
 
-    def add_told(self, people: Iterable[Hashes]) -> None:
-        """People whom the workspace was told of before: no event makes a profile of them."""
+    def add_known(self, people: Iterable[Hashes]) -> None:
+        """People who were sent before, uint64 (n, 2) each: no event makes a new profile of them."""
         for some in people:
             nowhere = np.zeros(len(some), np.int64)
-            self._told.add(records(some, nowhere, part=0, source=0, settled=nowhere > 0))
+            self._known.add(make_records(some, nowhere, part=0, source=0, settled=nowhere > 0))
 
     def add_deletions(self, people: Records) -> None:
         """Deletions rows, by person."""
         self._deletions.add(people)
 
     def resolve(self) -> Groups:
-        """Mark the rows that belong together; to be called once, after all were added."""
+        """Decide about the rows that belong together; to be called once, after all were added."""
+        # E-mails first: a row that is left out for its address is merged with no other.
         for _, partition in self._emails.partitions():
-            self._share(partition)
+            self._resolve_emails(partition)
         for number, partition in self._people.partitions():
-            self._merge(partition, self._left_out.partition(number))
+            self._resolve_people(partition, self._left_out.partition(number))
         for _, partition in self._events.partitions():
-            self._repeat(partition)
+            self._resolve_events(partition)
         for number, partition in self._actors.partitions():
-            known = self._named.partition(number)["hash"], self._told.partition(number)["hash"]
-            self._know(partition, np.concatenate(known))
+            known = self._named.partition(number)["hash"], self._known.partition(number)["hash"]
+            self._resolve_actors(partition, np.concatenate(known))
         for number, partition in self._deletions.partitions():
-            self._delete(partition, self._named.partition(number))
+            self._resolve_deletions(partition, self._named.partition(number))
         self.marks.flush()
-        shutil.rmtree(self._spills, ignore_errors=True)
+        shutil.rmtree(self._partitions, ignore_errors=True)
         return self._found
 
-    def _share(self, partition: Records) -> None:
-        ordered, group = grouped(partition)
-        first = firsts(group)
+    def _resolve_emails(self, partition: Records) -> None:
+        """E-mail addresses that several people have; the hash is the address."""
+        ordered, group = group_by_hash(partition)
+        first = first_in_group(group)
         others = (ordered["content"] != ordered["content"][first]).any(axis=1)
         _, first_other = np.unique(group[others], return_index=True)
         self._found.shared_emails.update(ordered["source"][others][first_other].tolist())
@@ -154,14 +158,16 @@ class Grouping:
         by_person["hash"] = skipped["content"]
         self._left_out.add(by_person)
 
-    def _merge(self, partition: Records, left_out: Records) -> None:
+    def _resolve_people(self, partition: Records, left_out: Records) -> None:
+        """People who occur in several rows: the first row carries them."""
+        # Rows settled before took their people with them: those who follow are sent by themselves.
         gone = np.isin(_place(partition), _place(left_out)) | partition["settled"]
         open_ = partition[~gone]
         open_["rank"] = 0  # among people the order of the files counts
-        ordered, group = grouped(open_)
+        ordered, group = group_by_hash(open_)
         if not len(ordered):
             return
-        first = firsts(group)
+        first = first_in_group(group)
         is_first = first == np.arange(len(ordered))
         carriers, members = ordered[is_first], ordered[~is_first]
         carried_by = ordered[first[~is_first]]
@@ -170,32 +176,34 @@ class Grouping:
             RowDecision.MERGED,
             members["part"],
             members["row"],
-            carried_by["row"],
-            carried_by["part"],
+            value=carried_by["row"],
+            other=carried_by["part"],
         )
         self._found.merged.update(members["source"].tolist())
         self._found.parts.update(np.unique(ordered["part"]).tolist())
 
-    def _repeat(self, partition: Records) -> None:
-        ordered, group = grouped(partition)
+    def _resolve_events(self, partition: Records) -> None:
+        """Events that repeat one another; the hash is what makes an event itself."""
+        ordered, group = group_by_hash(partition)
         if not len(ordered):
             return
-        first = firsts(group)
+        first = first_in_group(group)
         alike = (ordered["content"] == ordered["content"][first]).all(axis=1)
         identical = alike & (first != np.arange(len(ordered)))
         self._found.identical.update(ordered["source"][identical].tolist())
         self._found.repeated_keys.update(ordered["source"][~alike].tolist())
-        numbers = occurrences(ordered, group)
+        numbers = occurrence_numbers(ordered, group)
         kept = identical & np.isin(ordered["source"], self._with("identical_rows", "keep"))
         some = ordered[kept]
-        self.marks.add(RowDecision.OCCURRENCE, some["part"], some["row"], numbers[kept])
+        self.marks.add(RowDecision.OCCURRENCE, some["part"], some["row"], value=numbers[kept])
         collapsed = identical & np.isin(ordered["source"], self._with("identical_rows", "collapse"))
         self._skip(RowDecision.IDENTICAL, ordered[collapsed])
         later = ~alike & np.isin(ordered["source"], self._with("repeated_keys", "first"))
         self._skip(RowDecision.REPEATED_KEY, ordered[later])
 
-    def _know(self, actors: Records, known: Hashes) -> None:
-        unknown = actors[~within(actors["hash"], known)]
+    def _resolve_actors(self, actors: Records, known: Hashes) -> None:
+        """People whom only events name."""
+        unknown = actors[~contained(actors["hash"], known)]
         place = np.unique(unknown["hash"], axis=0, return_index=True)[1]
         self._found.unknown_people.update(unknown["source"][place].tolist())
         rejecting = [index for index, policy in self._unknown.items() if policy == "reject"]
@@ -204,18 +212,19 @@ class Grouping:
         self._found.unknown_rows.update(rejected["source"].tolist())
         self._found.parts.update(np.unique(rejected["part"]).tolist())
 
-    def _delete(self, partition: Records, named: Records) -> None:
+    def _resolve_deletions(self, partition: Records, named: Records) -> None:
+        """People to be deleted: once each, and nobody who is in customers too."""
         people = np.unique(partition["hash"], axis=0)
-        self._found.both += int(within(people, named["hash"]).sum())
-        ordered, group = grouped(partition)
-        again = firsts(group) != np.arange(len(ordered))
+        self._found.both += int(contained(people, named["hash"]).sum())
+        ordered, group = group_by_hash(partition)
+        again = first_in_group(group) != np.arange(len(ordered))
         self._skip(RowDecision.REPEATED_PERSON, ordered[again])
 
-    def _skip(self, mark: RowDecision, skipped: Records) -> None:
+    def _skip(self, decision: RowDecision, skipped: Records) -> None:
         """Leave rows out; those that are settled are counted elsewhere."""
-        self.marks.add(mark, skipped["part"], skipped["row"])
+        self.marks.add(decision, skipped["part"], skipped["row"])
         counted = skipped["source"][~skipped["settled"]].tolist()
-        self._found.skipped.update((source, mark) for source in counted)
+        self._found.skipped.update((source, decision) for source in counted)
 
     def _with(self, setting: str, value: str) -> list[int]:
         """The sources whose setting has this value."""
@@ -227,6 +236,6 @@ class Grouping:
 
 
 def _place(some: Records) -> npt.NDArray[np.int64]:
-    """Part and row as one number."""
+    """Part and row of n records as one number, int64 (n,): 2^40 rows a file, 2^23 files."""
     place: Rows = (some["part"].astype(np.int64) << 40) | some["row"]
     return place

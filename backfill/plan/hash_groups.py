@@ -1,7 +1,7 @@
 """Rows that belong together, found among any number of rows in flat memory.
 
-What needs the whole source is spilled to partitions by hash: rows that are alike land in one
-partition, and each partition is small enough to be sorted by itself.
+What needs the whole source is written to partitions by hash (as a database's hash join does): rows
+of one hash land in one partition, and each partition is small enough to be sorted by itself.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backfill.encoding.json_text import Mask
 from backfill.rows import Rows
 
+# 128 partitions of 100,000,000 rows hold 45 MB each, and the byte that numbers them can be sorted
+# by counting.
 PARTITIONS = 128
 BUFFERED_RECORDS_MAX = 100_000
 
@@ -28,23 +31,39 @@ RECORD = np.dtype(
     ]
 )
 Records = npt.NDArray[Any]
-"""An array of RECORD, or of another form with a hash."""
+"""An array of RECORD, or of another dtype with a hash; shape (n,), n records."""
 
 Hashes = npt.NDArray[np.uint64]
-"""128 bits for each row, shape (n, 2)."""
+"""Hashes of 128 bits as two halves; shape (n, 2), n rows."""
+
+Groups = npt.NDArray[np.int64]
+"""The group of each record, from 0, ascending; shape (n,)."""
 
 
-def records(
+def make_records(
     hashes: Hashes,
     rows: Rows,
     *,
     content: Hashes | None = None,
     part: int,
     source: int,
-    settled: npt.NDArray[np.bool_],
+    settled: Mask,
     rank: npt.NDArray[np.int32] | int = 0,
 ) -> Records:
-    """The records of some rows of one part."""
+    """The records of n rows of one part.
+
+    Args:
+        hashes: Of what rows belong together by, uint64 (n, 2).
+        rows: Their numbers, int64 (n,).
+        content: Of what makes rows alike, uint64 (n, 2); None: the hashes.
+        part: Their part.
+        source: The index of their source.
+        settled: Which of them were settled before, bool (n,).
+        rank: Their order within a group, int32 (n,), or one for all.
+
+    Returns:
+        RECORD (n,).
+    """
     made = np.empty(len(rows), RECORD)
     made["hash"] = hashes
     made["content"] = hashes if content is None else content
@@ -53,7 +72,7 @@ def records(
     return made
 
 
-class Spill:
+class HashPartitions:
     """Records in partitions by hash, in the order in which they were added.
 
     Few stay in memory, many go to the disk. All are added before any is read.
@@ -61,8 +80,8 @@ class Spill:
     Args:
         folder: Where they are kept; made when first needed.
         name: The file's name.
-        buffered_max: So many stay in memory.
-        form: The fields of a record; `hash` is one of them, of 64 or of 128 bits.
+        buffered_max: So many records stay in memory.
+        dtype: The fields of a record; `hash` is one of them, of 64 or of 128 bits.
     """
 
     def __init__(
@@ -70,11 +89,11 @@ class Spill:
         folder: Path,
         name: str,
         buffered_max: int = BUFFERED_RECORDS_MAX,
-        form: np.dtype[Any] = RECORD,
+        dtype: np.dtype[Any] = RECORD,
     ) -> None:
         self._path = folder / name
         self._buffered_max = buffered_max
-        self._form = form
+        self._dtype = dtype
         self._buffer: list[Records] = []
         self._buffered = 0
         self._written = 0
@@ -94,7 +113,7 @@ class Spill:
             if len(partition := self.partition(number)):
                 yield number, partition
 
-    def stretches(self, records_max: int) -> Iterator[range]:
+    def neighbours(self, records_max: int) -> Iterator[range]:
         """All partitions, by so many neighbours as hold `records_max` together; one at least."""
         usual = (self._written + self._buffered) // PARTITIONS + 1
         step = max(records_max // usual, 1)
@@ -103,9 +122,9 @@ class Spill:
 
     def partition(self, number: int) -> Records:
         """One partition; empty where it holds nothing."""
-        return self.stretch(range(number, number + 1))
+        return self.read(range(number, number + 1))
 
-    def stretch(self, numbers: range) -> Records:
+    def read(self, numbers: range) -> Records:
         """What neighbouring partitions hold."""
         if self._last is None:
             self._last = self._partitioned()
@@ -115,10 +134,14 @@ class Spill:
         return np.concatenate([*written, last[starts[first] : starts[stop]]])
 
     def _read(self, first: int, count: int) -> Records:
-        return np.fromfile(self._path, self._form, count, offset=first * self._form.itemsize)
+        return np.fromfile(self._path, self._dtype, count, offset=first * self._dtype.itemsize)
 
     def _write(self) -> None:
-        """Write down what is in memory, its partitions behind one another."""
+        """Write down what is in memory, its partitions behind one another.
+
+        One file, and where each partition begins in memory: 128 open files, or 128 small writes
+        each time, cost more than the seeks when they are read.
+        """
         ordered, starts = self._partitioned()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
@@ -129,7 +152,7 @@ class Spill:
 
     def _partitioned(self) -> tuple[Records, Rows]:
         """What is in memory by partition; where each partition begins and the last one ends."""
-        some = np.concatenate([np.empty(0, self._form), *self._buffer])
+        some = np.concatenate([np.empty(0, self._dtype), *self._buffer])
         hashes = some["hash"] if some["hash"].ndim == 1 else some["hash"][:, 0]
         numbers = (hashes % PARTITIONS).astype(np.uint8)
         starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=PARTITIONS))])
@@ -137,13 +160,19 @@ class Spill:
         return some.take(np.argsort(numbers, kind="stable")), starts
 
 
-def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
-    """The records that share their hash with another one, and the group of each.
+def group_by_hash(partition: Records) -> tuple[Records, Groups]:
+    """The records that share their hash with another one, group behind group.
 
-    Groups are numbered from 0. Within a group the rank counts, then the order in which the
-    records were added.
+    Within a group the rank counts, then the order in which the records were added.
+
+    Args:
+        partition: RECORD (n,).
+
+    Returns:
+        RECORD (m,) with m <= n, and the group of each, int64 (m,).
     """
-    some = partition.take(np.flatnonzero(repeating(partition["hash"][:, 0])))
+    # Nearly all rows are alone: half of a hash sorts out most of them before the costly sort.
+    some = partition.take(np.flatnonzero(repeated(partition["hash"][:, 0])))
     hashes = some["hash"]
     ordered = some.take(np.lexsort((some["rank"], hashes[:, 1], hashes[:, 0])))
     hashes = ordered["hash"]
@@ -155,19 +184,24 @@ def grouped(partition: Records) -> tuple[Records, npt.NDArray[np.int64]]:
     return ordered[shared], kept
 
 
-def repeating(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which of the numbers stand there more than once."""
+def repeated(numbers: npt.NDArray[np.uint64]) -> Mask:
+    """Which of n numbers, uint64 (n,), occur more than once; bool (n,)."""
     ordered = np.sort(numbers)
     return np.isin(numbers, ordered[1:][ordered[1:] == ordered[:-1]])
 
 
-def firsts(group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each record, the place of the first one of its group."""
+def first_in_group(group: Groups) -> npt.NDArray[np.int64]:
+    """For each of n records, the place of the first one of its group, int64 (n,)."""
     return np.searchsorted(group, np.arange(len(np.unique(group))))[group] if len(group) else group
 
 
-def occurrences(ordered: Records, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each record, how many of its group and its content come before it."""
+def occurrence_numbers(ordered: Records, group: Groups) -> npt.NDArray[np.int64]:
+    """For each of n records, how many of its group and its content come before it, int64 (n,).
+
+    Args:
+        ordered: RECORD (n,), group behind group.
+        group: The group of each, int64 (n,).
+    """
     content = ordered["content"]
     order = np.lexsort((np.arange(len(ordered)), content[:, 1], content[:, 0], group))
     alike = np.ones(len(ordered), np.bool_)
@@ -180,8 +214,8 @@ def occurrences(ordered: Records, group: npt.NDArray[np.int64]) -> npt.NDArray[n
     return numbered
 
 
-def within(hashes: Hashes, others: Hashes) -> npt.NDArray[np.bool_]:
-    """Which of the hashes stand among the others."""
+def contained(hashes: Hashes, others: Hashes) -> Mask:
+    """Which of n hashes, uint64 (n, 2), occur among others, uint64 (m, 2); bool (n,)."""
     both = np.concatenate([hashes, others])
     order = np.lexsort((both[:, 1], both[:, 0]))
     new = np.ones(len(both), np.bool_)

@@ -23,19 +23,18 @@ from backfill.errors import StateError
 from backfill.files import make_lasting, sync_directory, write_atomically
 from backfill.journal import Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.plan.chunk_stats import Before, Told
+from backfill.plan.chunk_stats import Before, KnownPeople
 from backfill.plan.first_pass import PlanResult, Task, find
-from backfill.plan.grouping import MARKS_FOLDER
+from backfill.plan.folder import PlanFolder
 from backfill.plan.progress import OnProgress, nobody
-from backfill.plan.row_decisions import FormerDecisions, RowDecisions
+from backfill.plan.row_decisions import EarlierDecisions, RowDecisions
 from backfill.plan.source_stats import SourcePlan
 from backfill.sources.inputs import Input
 
-FORM = 4
+FORM = 5
 """The form of what is stored; another one is planned anew."""
 
-PLAN_FILE = "plan.json"
-FORMER_FILE = "last_plan.json"
+LAST_FIGURES_FILE = "last_plan.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -78,14 +77,14 @@ class Plan:
 _PLAN = TypeAdapter(Plan)
 
 
-def base_key(pipeline: Pipeline, inputs: Sequence[Input], limit: int | None) -> str:
+def inputs_key(pipeline: Pipeline, inputs: Sequence[Input], limit: int | None) -> str:
     """What a plan is for, as a short text: these files, settings and limit."""
     said: list[Any] = [FORM, pipeline.digest(), pipeline.policies(), limit]
     said += [[each.part, each.source, each.fingerprint.digest] for each in inputs]
     return _short(said)
 
 
-def key_of(
+def plan_key(
     pipeline: Pipeline,
     inputs: Sequence[Input],
     settled: Mapping[int, Ranges],
@@ -98,20 +97,20 @@ def key_of(
         for part, ranges in sorted(settled.items())
         if ranges.settled_count()
     ]
-    return _short([base_key(pipeline, inputs, limit), before, former if before else ""])
+    return _short([inputs_key(pipeline, inputs, limit), before, former if before else ""])
 
 
 def _short(said: list[Any]) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
 
 
-def stored(folder: Path, key: str) -> Plan | None:
+def load_plan(folder: Path, key: str) -> Plan | None:
     """The plan that was made for this key, if it is still there.
 
     Raises:
         StateError: It is damaged.
     """
-    path = folder / key / PLAN_FILE
+    path = PlanFolder(folder / key).plan
     try:
         return _PLAN.validate_json(path.read_bytes()) if path.exists() else None
     except ValueError as error:
@@ -129,7 +128,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     now_s: float,
     settled: Mapping[int, Ranges] | None = None,
     former: str = "",
-    told: Told = tuple,
+    known_people: KnownPeople = tuple,
     limit: int | None = None,
     progress: OnProgress = nobody,
 ) -> Plan:
@@ -144,25 +143,25 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
             and people are merged without them.
         former: The key of the plan that they were settled by, while it is still there: events
             keep their occurrence numbers, and what was left out takes nothing's place.
-        told: Whom the workspace was told of before, with the type of their identifiers: events
-            about them are about nobody unknown.
+        known_people: Gives the people who were sent before: events about them are about nobody
+            unknown.
         limit: Only so many rows of each source.
-        progress: Told of rows looked at.
+        progress: KnownPeople of rows looked at.
 
     Raises:
         UsageError: A file, a column or a transform cannot be used.
         SourceChangedError: A file changed meanwhile.
     """
     settled = settled or {}
-    key = key_of(pipeline, inputs, settled, limit, former)
-    before = Before(settled, _former(folder, former), told)
+    key = plan_key(pipeline, inputs, settled, limit, former)
+    before = Before(settled, _former(folder, former), known_people)
     made_in = folder / f"{key}.{os.getpid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made_in.mkdir(mode=0o700)
     try:
         found = find(Task(pipeline, inputs, made_in, before, limit, now_s, progress))
         plan = Plan(key, now_s, limit, found)
-        (made_in / PLAN_FILE).write_bytes(plan.to_json())
+        PlanFolder(made_in).plan.write_bytes(plan.to_json())
         make_lasting(made_in)
         shutil.rmtree(folder / key, ignore_errors=True)
         made_in.rename(folder / key)
@@ -176,10 +175,10 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     return plan
 
 
-def _former(folder: Path, key: str) -> FormerDecisions | None:
-    plan = stored(folder, key) if key else None
+def _former(folder: Path, key: str) -> EarlierDecisions | None:
+    plan = load_plan(folder, key) if key else None
     return (
-        FormerDecisions(RowDecisions(folder / key / MARKS_FOLDER), plan.found.rows)
+        EarlierDecisions(RowDecisions(PlanFolder(folder / key).decisions), plan.found.rows)
         if plan
         else None
     )
@@ -193,7 +192,7 @@ def keep_only(folder: Path, *keys: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class PreviousPlan:
+class PlanFigures:
     """The figures of a plan.
 
     Args:
@@ -212,14 +211,14 @@ class PreviousPlan:
 @dataclass(frozen=True, slots=True)
 class _Kept:
     key: str
-    short: PreviousPlan
-    before: PreviousPlan | None = None
+    short: PlanFigures
+    before: PlanFigures | None = None
 
 
 _KEPT = TypeAdapter(_Kept)
 
 
-def short_of(plan: Plan) -> PreviousPlan:
+def figures_of(plan: Plan) -> PlanFigures:
     """The figures of a plan."""
     names: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -236,20 +235,20 @@ def short_of(plan: Plan) -> PreviousPlan:
         "bytes": sum(each.bytes for each in plan.sources),
     }
     lasts = [each.last_s for each in plan.sources if each.last_s is not None]
-    return PreviousPlan(counts, dict(names), dict(reasons), max(lasts, default=None))
+    return PlanFigures(counts, dict(names), dict(reasons), max(lasts, default=None))
 
 
-def remember(folder: Path, plan: Plan) -> PreviousPlan | None:
+def compare_with_last(folder: Path, plan: Plan) -> PlanFigures | None:
     """Keep the figures of a plan in the job's directory; give those of the one before.
 
     A plan that is looked at twice has the same one before it.
     """
-    kept = _load(folder / FORMER_FILE)
+    kept = _load(folder / LAST_FIGURES_FILE)
     if kept is not None and kept.key == plan.key:
         return kept.before
     before = kept.short if kept else None
-    new = _Kept(plan.key, short_of(plan), before)
-    write_atomically(folder / FORMER_FILE, _KEPT.dump_json(new))
+    new = _Kept(plan.key, figures_of(plan), before)
+    write_atomically(folder / LAST_FIGURES_FILE, _KEPT.dump_json(new))
     return before
 
 

@@ -1,7 +1,8 @@
 """What the plan pass decided about single rows, for the send pass to find in row order.
 
-Only rows about which something had to be decided have a mark: repeats, merged people, people whom
-nobody names. They are kept in files of neighbouring rows, so that one file at a time is in memory.
+Only rows about which something had to be decided have a decision: repeats, merged people, people
+whom no customers source names. They are kept in files of neighbouring rows, so that one file at a
+time is in memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,76 +19,58 @@ from backfill.rows import Rows
 
 BUCKET_ROWS = 65_536
 BUCKETS_AT_HAND = 4
-BUFFERED_MARKS_MAX = 500_000
+BUFFERED_RECORDS_MAX = 500_000
 
-_NEW, _LEFT_OUT = 2**30, 2**30 + 1
-"""Behind every occurrence number there can be."""
+ROW_KIND = np.dtype([("row", "<i8"), ("kind", "u1")])
+"""The least that a table of rows holds; kind 0: nothing is known of the row."""
 
-
-class RowDecision(IntEnum):
-    """What becomes of a row. Where a row has two, the smaller one counts."""
-
-    UNKNOWN_PERSON = 1  # rejected
-    SHARED_EMAIL = 2  # skipped, and so are the next three
-    IDENTICAL = 3
-    REPEATED_KEY = 4
-    REPEATED_PERSON = 5
-    MERGED = 6  # `value` and `other` are the row and part that carry the person
-    CARRIER = 7  # carries its person's merged attributes
-    OCCURRENCE = 8  # `value` identical rows come before it
-    CHANGED = 9  # in a sync: new, or other than what was delivered
-    REFUSED_BEFORE = 10  # in a sync: as it was when the API refused it
-    UNCHANGED = 11  # in a sync: within the cursor's window, and delivered before
-    REJECTED = 12  # in a sync: for what it is, and to be listed again
-    MAY_REPEAT = 13  # while the plan is made: to be compared with others
+RowRecords = npt.NDArray[Any]
+"""An array of ROW_KIND, or of another dtype with these fields; shape (n,), n rows."""
 
 
-SKIPPED = {
-    RowDecision.SHARED_EMAIL: "shared_email",
-    RowDecision.IDENTICAL: "identical_row",
-    RowDecision.REPEATED_KEY: "repeated_key",
-    RowDecision.REPEATED_PERSON: "repeated_person",
-}
-"""The marks of skipped rows, and the reason that the summary counts them under."""
-
-_RECORD = np.dtype([("row", "<i8"), ("value", "<i8"), ("other", "<i4"), ("kind", "u1")])
-Marked = npt.NDArray[Any]
-"""An array of row, value, other, kind; kind 0: no mark."""
-
-
-class RowDecisions:
-    """The marks of a job's rows, on disk.
+class RowTable:
+    """One record for some rows of a job's files, on disk, found again by part and row.
 
     Args:
         folder: Where they are kept; made when the first is written.
-        buffered_max: So many stay in memory until `flush`.
+        dtype: The fields of a record; `row` and `kind` are two of them. Where a row has several,
+            the smallest kind counts.
+        buffered_max: So many records stay in memory until `flush`.
     """
 
-    def __init__(self, folder: Path, buffered_max: int = BUFFERED_MARKS_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dtype: np.dtype[Any] = ROW_KIND,
+        buffered_max: int = BUFFERED_RECORDS_MAX,
+    ) -> None:
         self._folder = folder
+        self._dtype = dtype
         self._buffered_max = buffered_max
-        self._buffer: list[tuple[npt.NDArray[np.int32], Marked]] = []
+        self._buffer: list[tuple[npt.NDArray[np.int32], RowRecords]] = []
         self._buffered = 0
         self._bucket = lru_cache(maxsize=BUCKETS_AT_HAND)(self._load)
 
-    def add(
-        self,
-        kind: RowDecision,
-        parts: npt.NDArray[np.int32],
-        rows: Rows,
-        value: npt.NDArray[np.int64] | int = 0,
-        other: npt.NDArray[np.int32] | int = 0,
-    ) -> None:
-        """Mark rows; `value` and `other` as the kind says."""
-        made = np.empty(len(rows), _RECORD)
-        made["kind"], made["row"], made["value"], made["other"] = kind, rows, value, other
+    def add(self, kind: int, parts: npt.NDArray[np.int32], rows: Rows, **more: Any) -> None:
+        """Take n rows of one kind.
+
+        Args:
+            kind: What they are.
+            parts: The part of each, int32 (n,).
+            rows: The number of each in its part, int64 (n,).
+            more: The other fields, each of shape (n,), or one value for all; left out: 0.
+        """
+        made = np.zeros(len(rows), self._dtype)
+        made["kind"], made["row"] = kind, rows
+        for name, values in more.items():
+            made[name] = values
         self._buffer.append((parts, made))
         self._buffered += len(made)
         if self._buffered >= self._buffered_max:
             self.flush()
 
     def flush(self) -> None:
-        """Write down all that was added; to be called before marks are read."""
+        """Write down all that was added; to be called before anything is read."""
         if not self._buffered:
             return
         parts = np.concatenate([each for each, _ in self._buffer])
@@ -102,21 +85,29 @@ class RowDecisions:
             with self._path(int(parts[start]), int(buckets[start])).open("ab") as file:
                 file.write(made[start:stop].tobytes())
 
-    def of(self, part: int, rows: Rows) -> Marked | None:
-        """The mark of each of these ascending rows; None where none has any."""
+    def of(self, part: int, rows: Rows) -> RowRecords | None:
+        """The records of n rows.
+
+        Args:
+            part: Their part.
+            rows: Their numbers, int64 (n,), ascending.
+
+        Returns:
+            The record of each, shape (n,), kind 0 where there is none; None where all have none.
+        """
         if len(rows) == 0:
             return None
-        found = np.zeros(len(rows), _RECORD)
+        found = np.zeros(len(rows), self._dtype)
         for bucket in range(int(rows[0]) // BUCKET_ROWS, int(rows[-1]) // BUCKET_ROWS + 1):
-            marked = self._bucket(part, bucket)
-            at = np.searchsorted(rows, marked["row"])
+            kept = self._bucket(part, bucket)
+            at = np.searchsorted(rows, kept["row"])
             at_most = np.minimum(at, len(rows) - 1)
-            here = rows[at_most] == marked["row"]
-            found[at_most[here]] = marked[here]
+            here = rows[at_most] == kept["row"]
+            found[at_most[here]] = kept[here]
         return found if found["kind"].any() else None
 
-    def every(self) -> Iterator[tuple[int, Marked]]:
-        """All marks, part by part in the order of the rows."""
+    def every(self) -> Iterator[tuple[int, RowRecords]]:
+        """All records by part, in the order of the rows; at most BUCKET_ROWS rows at a time."""
         paths = self._folder.iterdir() if self._folder.exists() else ()
         for part, bucket in sorted(tuple(map(int, path.name.split("-"))) for path in paths):
             yield part, self._bucket(part, bucket)
@@ -124,36 +115,86 @@ class RowDecisions:
     def _path(self, part: int, bucket: int) -> Path:
         return self._folder / f"{part}-{bucket}"
 
-    def _load(self, part: int, bucket: int) -> Marked:
+    def _load(self, part: int, bucket: int) -> RowRecords:
         path = self._path(part, bucket)
         if not path.exists():
-            return np.empty(0, _RECORD)
-        # Written last, kept: with the smallest kind behind, it wins where a row has two marks.
-        marked = np.fromfile(path, _RECORD)
-        return marked[np.lexsort((-marked["kind"].astype(np.int64), marked["row"]))]
+            return np.empty(0, self._dtype)
+        # In `of` the last one written wins: where a row has several, its smallest kind comes last.
+        kept = np.fromfile(path, self._dtype)
+        return kept[np.lexsort((-kept["kind"].astype(np.int64), kept["row"]))]
 
 
-class FormerDecisions:
+class RowDecision(IntEnum):
+    """What becomes of a row. Where a row has two, the smaller one counts."""
+
+    UNKNOWN_PERSON = 1  # rejected
+    SHARED_EMAIL = 2  # skipped, and so are the next three
+    IDENTICAL = 3
+    REPEATED_KEY = 4
+    REPEATED_PERSON = 5
+    MERGED = 6  # `value` and `other` are the row and part that carry the person
+    CARRIER = 7  # carries its person's merged attributes
+    OCCURRENCE = 8  # `value` identical rows come before it
+
+
+SKIPPED = {
+    RowDecision.SHARED_EMAIL: "shared_email",
+    RowDecision.IDENTICAL: "identical_row",
+    RowDecision.REPEATED_KEY: "repeated_key",
+    RowDecision.REPEATED_PERSON: "repeated_person",
+}
+"""The decisions that skip a row, and the reason that the summary counts it under."""
+
+_DECISION = np.dtype([("row", "<i8"), ("value", "<i8"), ("other", "<i4"), ("kind", "u1")])
+Decided = RowRecords
+"""An array of row, value (int64), other (int32), kind (a RowDecision, 0: none); shape (n,)."""
+
+
+class RowDecisions(RowTable):
+    """The decisions about a job's rows, on disk.
+
+    Args:
+        folder: Where they are kept; made when the first is written.
+        buffered_max: So many stay in memory until `flush`.
+    """
+
+    def __init__(self, folder: Path, buffered_max: int = BUFFERED_RECORDS_MAX) -> None:
+        super().__init__(folder, _DECISION, buffered_max)
+
+
+# Behind every occurrence number there can be: a rank is an int32.
+_NEW, _LEFT_OUT = 2**30, 2**30 + 1
+
+
+class EarlierDecisions:
     """What an earlier plan of the same job decided, for rows that are alike.
 
     A row that was sent keeps its number for ever, and one that was left out because of another
     never takes that one's place: the other may still have to be sent.
 
     Args:
-        marks: The earlier plan's marks.
+        decisions: The earlier plan's decisions.
         rows: How many rows each part had then.
     """
 
-    def __init__(self, marks: RowDecisions, rows: Mapping[int, int]) -> None:
-        self._marks = marks
+    def __init__(self, decisions: RowDecisions, rows: Mapping[int, int]) -> None:
+        self._decisions = decisions
         self._rows = rows
 
     def ranks(self, part: int, rows: Rows) -> npt.NDArray[np.int32]:
-        """The place of each of these ascending rows among those that it belongs together with."""
+        """The place of each of n ascending rows among those that it belongs together with.
+
+        Args:
+            part: Their part.
+            rows: Their numbers, int64 (n,).
+
+        Returns:
+            int32 (n,): the lower ones come first.
+        """
         ranks = np.where(rows <= self._rows.get(part, 0), 0, _NEW).astype(np.int32)
-        marked = self._marks.of(part, rows)
-        if marked is not None:
-            numbered = marked["kind"] == RowDecision.OCCURRENCE
-            ranks[numbered] = marked["value"][numbered]
-            ranks[np.isin(marked["kind"], list(SKIPPED))] = _LEFT_OUT
+        decided = self._decisions.of(part, rows)
+        if decided is not None:
+            numbered = decided["kind"] == RowDecision.OCCURRENCE
+            ranks[numbered] = decided["value"][numbered]
+            ranks[np.isin(decided["kind"], list(SKIPPED))] = _LEFT_OUT
         return ranks

@@ -22,20 +22,20 @@ import pyarrow.parquet as pq
 
 from backfill.encoding.json_text import Mask, as_mask
 from backfill.files import make_lasting, sync_directory
-from backfill.job import PLAN_FOLDER, Job
+from backfill.job import PLANS_FOLDER, Job
 from backfill.journal import Journal, Ranges
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.plan import people
+from backfill.plan.folder import PlanFolder
 from backfill.plan.people import PEOPLE_FILE
-from backfill.plan.plan import Plan, base_key
+from backfill.plan.plan import Plan, inputs_key
 from backfill.rows import Rejection
 from backfill.sync.snapshot import BATCH_ROWS, OUTCOMES, Snapshot, connected, see
 
 if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered it is not needed
     from duckdb import DuckDBPyConnection
 
-DIFF_FOLDER = "diff"
 CHANGED_FILE = "changed.parquet"
 
 _DISPATCHING, _REMEMBERED, _STEP = "dispatching", "remembered", "snapshot"
@@ -85,8 +85,8 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
         return
     catch_up(job.journal, job.pipeline, job.folder)
     # The plan is read again after a crash, to tell whose people may have been told something.
-    make_lasting(job.folder / PLAN_FOLDER / plan.key)
-    sync_directory(job.folder / PLAN_FOLDER)
+    make_lasting(job.plan_folder(plan.key).path)
+    sync_directory(job.folder / PLANS_FOLDER)
     before = {
         part: [each.low_watermark, list(each.above())] for part, each in job.settled().items()
     }
@@ -96,7 +96,7 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
 
 def before_another_plan(job: Job) -> None:
     """Catch up with an unfinished plan while its files are there, if it will be replaced."""
-    if job.journal.meta.get("plan_for") != base_key(job.pipeline, job.inputs, job.limit):
+    if job.journal.meta.get("plan_for") != inputs_key(job.pipeline, job.inputs, job.limit):
         catch_up(job.journal, job.pipeline, job.folder)
 
 
@@ -121,7 +121,7 @@ def catch_up(journal: Journal, pipeline: Pipeline, folder: Path, *, done: bool =
     begun = journal.meta.get(_DISPATCHING)
     if begun is None:
         return
-    plan = folder / PLAN_FOLDER / str(begun["plan"])
+    plan = folder / PLANS_FOLDER / str(begun["plan"])
     with open_snapshot(journal, folder) as snapshot:
         if not (plan / PEOPLE_FILE).exists():
             snapshot.doubt_everybody()
@@ -154,7 +154,7 @@ def open_snapshot(journal: Journal, folder: Path) -> Iterator[Snapshot]:
         yield snapshot
 
 
-def told_before(journal: Journal, folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
+def known_people(journal: Journal, folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
     """Whom the workspace may have been told of, with the type of their identifiers, some by some.
 
     Raises:
@@ -203,7 +203,7 @@ class _Outcomes:
         ):
             see(plans, people.files(plan), CARRIERS)
             if diff:
-                see(plans, {"changed": plan / DIFF_FOLDER / CHANGED_FILE})
+                see(plans, {"changed": PlanFolder(plan).diff / CHANGED_FILE})
             for batch in _batches(plans, "FROM changed" if diff else "FROM carriers"):
                 outcomes.write_batch(self._told(batch))
             for batch in _batches(plans, "FROM deleted"):

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,18 +17,18 @@ from pydantic import TypeAdapter
 
 from backfill.encoding.json_text import Mask
 from backfill.files import write_atomically
-from backfill.job import PLAN_FOLDER, Job
+from backfill.job import Job
 from backfill.plan import people
-from backfill.plan.first_pass import REJECTIONS_FILES
+from backfill.plan.folder import PlanFolder
 from backfill.plan.plan import Plan
 from backfill.plan.rejection_log import read_rejections
-from backfill.plan.row_decisions import RowDecision, RowDecisions
+from backfill.plan.row_decisions import RowTable
 from backfill.report.wording import counted
 from backfill.rows import Reason, Rows
-from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, DIFF_FOLDER, open_snapshot
+from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, open_snapshot
 from backfill.sync.snapshot import BATCH_ROWS, Snapshot
 
-MARKS_FOLDER = "marks"
+ROWS_FOLDER = "rows"
 REFUSED_FILE = "refused.parquet"
 _FIGURES_FILE = "figures.json"
 
@@ -82,10 +83,21 @@ CREATE OR REPLACE TEMP TABLE cursor_window (part INTEGER, since BIGINT, by_curso
 """
 _FORGET = "DELETE FROM person WHERE moved < ? AND refused_high IS NULL"
 _UNCHANGED_FILE = "unchanged.parquet"
-_KINDS = {
-    RowDecision.CHANGED: CHANGED_FILE,
-    RowDecision.REFUSED_BEFORE: REFUSED_FILE,
-    RowDecision.UNCHANGED: _UNCHANGED_FILE,
+
+
+class RowChange(IntEnum):
+    """What a sync knows of a row; it looks at no other row. The smaller one counts."""
+
+    CHANGED = 1  # new, or other than what was delivered
+    REFUSED_BEFORE = 2  # as it was when the API refused it
+    UNCHANGED = 3  # within the cursor's window, and delivered before
+    REJECTED = 4  # for what it is, and to be listed again
+
+
+_CHANGE_FILES = {
+    RowChange.CHANGED: CHANGED_FILE,
+    RowChange.REFUSED_BEFORE: REFUSED_FILE,
+    RowChange.UNCHANGED: _UNCHANGED_FILE,
 }
 LEDGER_US = 2 * 86_400_000_000
 """What a cursor has read is remembered so much longer than its window looks back."""
@@ -152,12 +164,12 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
     Raises:
         StateError: The snapshot cannot be used.
     """
-    folder = job.folder / PLAN_FOLDER / plan.key
-    made = folder / DIFF_FOLDER
+    folder = job.plan_folder(plan.key)
+    made = folder.diff
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(mode=0o700)
     with open_snapshot(job.journal, job.folder) as snapshot:
-        snapshot.see(people.files(folder), CARRIERS)
+        snapshot.see(people.files(folder.path), CARRIERS)
         _open_windows(snapshot, windows)
         snapshot.run(_DIFFERING)
         snapshot.run(_VANISHED)
@@ -166,14 +178,14 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
             statuses=dict(snapshot.run(_STATUSES)),
             vanished_files=_write_vanished(snapshot, made),
         )
-        _write_changed(snapshot, folder, made)
+        _write_changed(snapshot, folder)
     write_atomically(made / _FIGURES_FILE, _DIFFERENCES.dump_json(found))
     return found
 
 
-def stored(job: Job, plan: Plan) -> Differences:
+def load_differences(job: Job, plan: Plan) -> Differences:
     """What `compare` found for a plan before."""
-    path = job.folder / PLAN_FOLDER / plan.key / DIFF_FOLDER / _FIGURES_FILE
+    path = job.plan_folder(plan.key).diff / _FIGURES_FILE
     return _DIFFERENCES.validate_json(path.read_bytes())
 
 
@@ -202,23 +214,24 @@ def _write_vanished(snapshot: Snapshot, made: Path) -> dict[str, str]:
     return written
 
 
-def _write_changed(snapshot: Snapshot, folder: Path, made: Path) -> None:
+def _write_changed(snapshot: Snapshot, folder: PlanFolder) -> None:
     """Whoever is sent: for the send pass by row, for the snapshot's update by person.
 
     The rejected rows are marked as well: of all others the send pass need not look at any.
     """
-    marks = RowDecisions(made / MARKS_FOLDER)
+    made = folder.diff
+    changes = RowTable(made / ROWS_FOLDER)
     snapshot.copy(_CHANGED, made / CHANGED_FILE)
     snapshot.copy(_REFUSED, made / REFUSED_FILE)
     snapshot.copy(_UNCHANGED, made / _UNCHANGED_FILE)
-    for kind, name in _KINDS.items():
+    for kind, name in _CHANGE_FILES.items():
         for batch in pq.ParquetFile(made / name).iter_batches(BATCH_ROWS, columns=["part", "row"]):
             parts, rows = (column.to_numpy() for column in batch.columns)
-            marks.add(kind, parts, rows)
-    rejected = ((part, each.row) for part, each in read_rejections(folder / REJECTIONS_FILES[0]))
+            changes.add(kind, parts, rows)
+    rejected = ((part, each.row) for part, each in read_rejections(folder.rejections[0]))
     while len(some := np.array([*islice(rejected, BATCH_ROWS)], np.int64)):
-        marks.add(RowDecision.REJECTED, some[:, 0].astype(np.int32), some[:, 1])
-    marks.flush()
+        changes.add(RowChange.REJECTED, some[:, 0].astype(np.int32), some[:, 1])
+    changes.flush()
 
 
 class Changes:
@@ -232,26 +245,37 @@ class Changes:
     def __init__(self, folder: Path, parts: Mapping[int, str]) -> None:
         self._folder = folder
         self._parts = parts
-        self._marks = RowDecisions(folder / MARKS_FOLDER)
+        self._rows = RowTable(folder / ROWS_FOLDER)
 
     def concern(self, part: int) -> bool:
         """Whether rows of this part were compared."""
         return part in self._parts
 
     def noted(self, part: int, rows: Rows) -> Mask:
-        """Of which of these ascending rows anything was noted; all others are skipped."""
-        marked = self._marks.of(part, rows)
-        return np.zeros(len(rows), np.bool_) if marked is None else marked["kind"] > 0
+        """Of which of n rows, int64 (n,), ascending, anything was noted; bool (n,).
+
+        All others are skipped.
+        """
+        known = self._rows.of(part, rows)
+        return np.zeros(len(rows), np.bool_) if known is None else known["kind"] > 0
 
     def of(self, parts: npt.NDArray[np.int32], rows: Rows) -> npt.NDArray[np.uint8]:
-        """For each accepted row: CHANGED, REFUSED_BEFORE, UNCHANGED; 0: nothing was noted."""
+        """What is known of n accepted rows.
+
+        Args:
+            parts: The part of each, int32 (n,).
+            rows: The number of each, int64 (n,), in any order.
+
+        Returns:
+            A RowChange for each, uint8 (n,); 0: nothing was noted.
+        """
         kinds = np.zeros(len(rows), np.uint8)
         for part in np.unique(parts).tolist():
             here = parts == part
             distinct, places = np.unique(rows[here], return_inverse=True)
-            marked = self._marks.of(part, distinct)
-            if marked is not None:
-                kinds[here] = marked["kind"][places]
+            known = self._rows.of(part, distinct)
+            if known is not None:
+                kinds[here] = known["kind"][places]
         return kinds
 
     def why_skipped(self, part: int) -> str:
@@ -271,4 +295,4 @@ class Changes:
 
 def changes_of(job: Job, plan: Plan, parts: Mapping[int, str]) -> Changes:
     """Which rows of the compared parts are sent, and why all others are skipped."""
-    return Changes(job.folder / PLAN_FOLDER / plan.key / DIFF_FOLDER, parts)
+    return Changes(job.plan_folder(plan.key).diff, parts)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from backfill.errors import SourceChangedError
 from backfill.job import Job, has_grown
 from backfill.journal import Journal, Part
-from backfill.plan.plan import base_key
+from backfill.plan.plan import inputs_key
 from backfill.sources.inputs import Input
 from backfill.sync.catch_up import catch_up, is_unfinished
 
@@ -66,7 +66,7 @@ def _as_before(job: Job) -> list[Input] | None:
             return None
         if not (_is_lasting(job, each.source) and is_done(job.journal, part)):
             found.append(replace(each, part=part.id))
-    same = job.journal.meta.get("plan_for") == base_key(job.pipeline, found, job.limit)
+    same = job.journal.meta.get("plan_for") == inputs_key(job.pipeline, found, job.limit)
     return found if same else None
 
 

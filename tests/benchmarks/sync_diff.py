@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backfill.job import Job, bind_files, folder_of, plan_of
+from backfill.job import Job, adopt_plan, bind_files, folder_of
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
 from backfill.sources.inputs import open_inputs
@@ -88,7 +88,7 @@ def one_night(folder: Path, night: int) -> None:
             else Job(pipeline, bind_files(job.inputs, journal, append=False), journal, state)
         )
         began_s = time.monotonic()
-        plan = plan_of(job, now_s=0, progress=lambda _: None)
+        plan = adopt_plan(job, now_s=0, progress=lambda _: None)
         planned_s = time.monotonic()
         if night == 1:
             catch_up.begin(job, plan, diff=False)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backfill.job import Job, folder_of, go_by, plan_of
+from backfill.job import Job, adopt_plan, commit_plan, folder_of
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
 from backfill.plan.plan import Plan
@@ -60,6 +60,6 @@ def night(path: Path) -> Iterator[Night]:
     folder = folder_of(pipeline, None)
     with Journal.open(folder) as journal:
         job = take_up(Job(pipeline, open_inputs(pipeline), journal, folder))
-        plan = plan_of(job, now_s=0.0, progress=lambda _: None)
-        go_by(job, plan)
+        plan = adopt_plan(job, now_s=0.0, progress=lambda _: None)
+        commit_plan(job, plan)
         yield Night(job, plan)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
 from backfill.operations.encode import Subjects
-from backfill.plan.duplicate_filter import BYTES_LOOKED_AT, DuplicateFilter, numbers_of
+from backfill.plan.duplicate_filter import HASHED_BYTES_MAX, DuplicateFilter, event_hashes
 
 TEXT = st.text(max_size=20)
 EVENTS = st.lists(
@@ -39,7 +39,7 @@ def subjects(events, key=None):
 
 def numbers(identifier_type, events):
     """The numbers of accepted events."""
-    return numbers_of(identifier_type, events, events.name.dictionary_encode())
+    return event_hashes(identifier_type, events, events.name.dictionary_encode())
 
 
 def classes(values):
@@ -83,7 +83,7 @@ def test_a_number_does_not_depend_on_the_neighbours(events, first, count):
 
 def test_texts_that_differ_far_behind_only_cost_a_look():
     """So many bytes are looked at: what differs behind them is compared as if it might repeat."""
-    same = "x" * BYTES_LOOKED_AT
+    same = "x" * HASHED_BYTES_MAX
     events = [(same + "1", "n", 0), (same + "2", "n", 0), (same[1:] + "3", "n", 0)]
     first, second, other = numbers("id", subjects(events)).tolist()
     assert first == second != other
@@ -113,4 +113,4 @@ def test_rows_are_kept_whose_number_another_row_has(tmp_path_factory, parts, buf
     with ThreadPoolExecutor(2) as pool:
         assert sieve.resolve(pool) == {part for part, some in enumerate(kept, 1) if any(some)}
     for part, some in enumerate(kept, 1):
-        assert sieve.holds(part, np.arange(1, len(some) + 1)).tolist() == some
+        assert sieve.may_repeat(part, np.arange(1, len(some) + 1)).tolist() == some

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from backfill.encoding import identity
 from backfill.pipeline.file import Pipeline
 from backfill.plan.grouping import Grouping
-from backfill.plan.hash_groups import records
-from backfill.plan.row_decisions import SKIPPED, FormerDecisions, RowDecision
+from backfill.plan.hash_groups import make_records
+from backfill.plan.row_decisions import SKIPPED, EarlierDecisions, RowDecision
 
 ROWS_MAX = 30
 PEOPLE, EMAILS = list("abcd"), ["x@y", "z@y", None]
@@ -45,7 +45,7 @@ def recorded(numbered, hash_of, settled=(), content_of=None, former=None):
         done = np.array([(part, number) in settled for number in numbers.tolist()], np.bool_)
         rank = former.ranks(part, numbers) if former else (~done).astype(np.int32)
         made.append(
-            records(
+            make_records(
                 hashed(hash_of(row) for _, row in rows),
                 numbers,
                 content=content_of and hashed(content_of(row) for _, row in rows),
@@ -207,7 +207,7 @@ def test_a_second_plan_loses_no_event_and_uses_no_number_twice(
 
     sent = [number(before, place) for place in places if place in settled]
     grown = [[*some, *new] for some, new in zip(parts, more, strict=True)]
-    former = FormerDecisions(first.marks, {part: len(rows) for part, rows in enumerate(parts, 1)})
+    former = EarlierDecisions(first.marks, {part: len(rows) for part, rows in enumerate(parts, 1)})
     second = Grouping(pipeline(*sources), tmp_path_factory.mktemp("plan"))
     for each in recorded(numbered(grown), lambda row: row[0], settled, lambda row: row, former):
         second.add_events(each)
@@ -287,14 +287,14 @@ def test_people_are_deleted_once_and_never_while_they_are_customers(
     assert found.both == len(seen & named)
 
 
-def test_nothing_but_the_marks_is_left_on_disk(tmp_path):
+def test_nothing_but_the_decisions_is_left_on_disk(tmp_path):
     """What was spilled is as large as the source's rows are many."""
     together = Grouping(pipeline({"kind": "deletions"}), tmp_path, 1)
     for each in recorded([(1, 0, list(enumerate("aab", 1)))], lambda row: row):
         together.add_deletions(each)
-    assert [each.name for each in tmp_path.iterdir()] == ["spill"]
+    assert [each.name for each in tmp_path.iterdir()] == ["partitions"]
     together.resolve()
-    assert [each.name for each in tmp_path.iterdir()] == ["marks"]
+    assert [each.name for each in tmp_path.iterdir()] == ["decisions"]
 
 
 @pytest.mark.parametrize("policies", [("send", "refuse"), ("refuse", "send")])

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from backfill.plan.hash_groups import (
     PARTITIONS,
     RECORD,
-    Spill,
-    firsts,
-    grouped,
-    occurrences,
-    records,
-    within,
+    HashPartitions,
+    contained,
+    first_in_group,
+    group_by_hash,
+    make_records,
+    occurrence_numbers,
 )
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2), st.integers(0, 2)), max_size=40)
@@ -26,7 +26,7 @@ def hashes(numbers):
 
 def recorded(rows):
     """The records of rows numbered from 1."""
-    return records(
+    return make_records(
         hashes([each for each, _, _ in rows]),
         np.arange(1, len(rows) + 1),
         content=hashes([each for _, each, _ in rows]),
@@ -48,7 +48,7 @@ def groups_of(rows):
 @given(ROWS, st.integers(1, 12), st.integers(1, 50))
 def test_partitions_hold_every_record_in_order(tmp_path_factory, rows, chunk_rows, buffered_max):
     """In memory or on disk: rows of one hash are in one partition, as they were added."""
-    spill = Spill(tmp_path_factory.mktemp("spill"), "some", buffered_max)
+    spill = HashPartitions(tmp_path_factory.mktemp("spill"), "some", buffered_max)
     for start in range(0, len(rows), chunk_rows):
         spill.add(recorded(rows)[start : start + chunk_rows])
     numbers = [number for number, _ in spill.partitions()]
@@ -64,17 +64,17 @@ def test_partitions_hold_every_record_in_order(tmp_path_factory, rows, chunk_row
     assert found == truth
     assert len(spill.partition(PARTITIONS - 1)) == 0
     for records_max in (1, 7, 10**6):
-        stretches = list(spill.stretches(records_max))
-        assert [number for each in stretches for number in each] == list(range(PARTITIONS))
-        held = np.concatenate([spill.stretch(each) for each in stretches])
+        neighbours = list(spill.neighbours(records_max))
+        assert [number for each in neighbours for number in each] == list(range(PARTITIONS))
+        held = np.concatenate([spill.read(each) for each in neighbours])
         assert sorted(held["row"].tolist()) == list(range(1, len(rows) + 1))
 
 
 @given(ROWS)
 def test_groups_firsts_and_occurrences_are_those_of_a_dict(rows):
     """Only rows that are not alone, the lower rank first, then the order of reading."""
-    ordered, group = grouped(recorded(rows))
-    first, numbers = firsts(group), occurrences(ordered, group)
+    ordered, group = group_by_hash(recorded(rows))
+    first, numbers = first_in_group(group), occurrence_numbers(ordered, group)
     found = {}
     for place, each in enumerate(ordered):
         found.setdefault(int(group[place]), []).append(int(each["row"]))
@@ -93,11 +93,17 @@ def test_groups_firsts_and_occurrences_are_those_of_a_dict(rows):
 @given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
 def test_membership_is_that_of_a_set(some, others):
     """Both halves of a hash count."""
-    found = within(hashes(some), hashes(others)).tolist()
+    found = contained(hashes(some), hashes(others)).tolist()
     assert found == [each in set(others) for each in some]
 
 
 def test_nothing_has_no_groups():
     """An empty partition is no special case for its readers."""
-    ordered, group = grouped(np.empty(0, RECORD))
-    assert len(ordered) == len(group) == len(firsts(group)) == len(occurrences(ordered, group)) == 0
+    ordered, group = group_by_hash(np.empty(0, RECORD))
+    assert (
+        len(ordered)
+        == len(group)
+        == len(first_in_group(group))
+        == len(occurrence_numbers(ordered, group))
+        == 0
+    )

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from backfill.errors import UsageError
 from backfill.journal import Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.plan.first_pass import REJECTIONS_FILES, PlanResult
-from backfill.plan.grouping import MARKS_FOLDER
+from backfill.plan.first_pass import PlanResult
+from backfill.plan.folder import PlanFolder
 from backfill.plan.merged_people import MergedPeople
 from backfill.plan.plan import (
-    FORMER_FILE,
+    LAST_FIGURES_FILE,
     Plan,
+    compare_with_last,
+    figures_of,
     keep_only,
-    key_of,
+    load_plan,
     make_plan,
-    remember,
-    short_of,
-    stored,
+    plan_key,
 )
 from backfill.plan.rejection_log import read_rejections
 from backfill.plan.row_decisions import RowDecision, RowDecisions
@@ -50,7 +50,7 @@ def planned(path, folder, **more):
 def key(path, settled=None, limit=None, former=""):
     """What a plan of the pipeline file, as it is now, would be for."""
     pipeline = Pipeline.load(path)
-    return key_of(pipeline, open_inputs(pipeline), settled or {}, limit, former)
+    return plan_key(pipeline, open_inputs(pipeline), settled or {}, limit, former)
 
 
 def open_rows(count):
@@ -84,13 +84,15 @@ def test_what_the_send_pass_needs_is_kept_beside_it(tmp_path):
     """Marks, merged people, and the rejected rows in the order of the files."""
     plan = planned(job(tmp_path, FILES, *TABLES), tmp_path / "plan")
     folder = tmp_path / "plan" / plan.key
-    marks, rows = RowDecisions(folder / MARKS_FOLDER), open_rows(4)
+    marks, rows = RowDecisions(PlanFolder(folder).decisions), open_rows(4)
     assert marks.of(1, rows)["kind"].tolist() == [RowDecision.CARRIER, 0, RowDecision.MERGED, 0]
     assert marks.of(2, rows)["kind"].tolist() == [0, RowDecision.OCCURRENCE, 0, 0]
     assert marks.of(3, rows)["value"].tolist() == [0, 0, 2, 0]
-    merged = json.loads("{" + MergedPeople(folder / "merged").of(1, 1) + "}")
+    merged = json.loads("{" + MergedPeople(PlanFolder(folder).merged).of(1, 1) + "}")
     assert merged == {"email": "a@x.y", "n": "3"}
-    rejected = [(part, each.row) for part, each in read_rejections(folder / REJECTIONS_FILES[0])]
+    rejected = [
+        (part, each.row) for part, each in read_rejections(PlanFolder(folder).rejections[0])
+    ]
     assert rejected == [(1, 4), (3, 1), (3, 2)]
 
 
@@ -99,8 +101,8 @@ def test_a_plan_is_the_same_every_time_and_found_again(tmp_path):
     path = job(tmp_path, FILES, *TABLES)
     one, two = planned(path, tmp_path / "one"), planned(path, tmp_path / "two")
     assert one.to_json() == two.to_json()
-    assert stored(tmp_path / "one", key(path)).to_json() == one.to_json()
-    assert stored(tmp_path / "one", "another") is None
+    assert load_plan(tmp_path / "one", key(path)).to_json() == one.to_json()
+    assert load_plan(tmp_path / "one", "another") is None
     again = planned(path, tmp_path / "one")
     assert [each.name for each in (tmp_path / "one").iterdir()] == [again.key]
     (tmp_path / "one" / "older").mkdir()
@@ -207,7 +209,7 @@ def test_settled_rows_count_as_repeats_and_belong_to_no_person_any_more(tmp_path
     customers, events, _ = plan.sources
     assert customers.merged == 0
     assert events.identical == 2
-    marks = RowDecisions(tmp_path / "plan" / plan.key / MARKS_FOLDER)
+    marks = RowDecisions(PlanFolder(tmp_path / "plan" / plan.key).decisions)
     assert marks.of(1, open_rows(4)) is None
     assert marks.of(2, open_rows(3))["value"].tolist() == [0, 1, 0]
 
@@ -228,14 +230,14 @@ def plan_of_rows(key, rows):
 def test_the_one_before_is_the_last_other_one(tmp_path):
     """Looking at a plan again does not make it its own former one."""
     one, two = plan_of_rows("1", 10), plan_of_rows("2", 20)
-    assert remember(tmp_path, one) is None
-    assert remember(tmp_path, two) == short_of(one)
-    assert remember(tmp_path, two) == short_of(one)
-    assert remember(tmp_path, one) == short_of(two)
+    assert compare_with_last(tmp_path, one) is None
+    assert compare_with_last(tmp_path, two) == figures_of(one)
+    assert compare_with_last(tmp_path, two) == figures_of(one)
+    assert compare_with_last(tmp_path, one) == figures_of(two)
 
 
 def test_what_cannot_be_read_is_forgotten(tmp_path):
     """It is no part of the job's state."""
-    (tmp_path / FORMER_FILE).write_text("{")
-    assert remember(tmp_path, plan_of_rows("1", 10)) is None
-    assert remember(tmp_path, plan_of_rows("2", 10)) is not None
+    (tmp_path / LAST_FIGURES_FILE).write_text("{")
+    assert compare_with_last(tmp_path, plan_of_rows("1", 10)) is None
+    assert compare_with_last(tmp_path, plan_of_rows("2", 10)) is not None

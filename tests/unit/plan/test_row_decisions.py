@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from backfill.plan.row_decisions import (
     BUCKET_ROWS,
     SKIPPED,
-    FormerDecisions,
+    EarlierDecisions,
     RowDecision,
     RowDecisions,
 )
@@ -20,7 +20,7 @@ def marks_of(folder, marked, buffered_max=1000):
     """Marks written down; the value says which one it is."""
     marks = RowDecisions(folder, buffered_max)
     for value, (kind, part, row) in enumerate(marked):
-        marks.add(kind, np.array([part], np.int32), np.array([row]), np.array([value]), part)
+        marks.add(kind, np.array([part], np.int32), np.array([row]), value=value, other=part)
     marks.flush()
     return marks
 
@@ -49,7 +49,7 @@ def test_many_rows_are_marked_at_once(tmp_path):
     """A whole partition in one call, over many files."""
     rows = np.arange(1, 20 * BUCKET_ROWS, 1000)
     marks = RowDecisions(tmp_path)
-    marks.add(RowDecision.OCCURRENCE, np.full(len(rows), 7, np.int32), rows, rows * 2)
+    marks.add(RowDecision.OCCURRENCE, np.full(len(rows), 7, np.int32), rows, value=rows * 2)
     marks.flush()
     found = RowDecisions(tmp_path).of(7, rows)
     assert (found["value"] == rows * 2).all()
@@ -60,7 +60,7 @@ def test_many_rows_are_marked_at_once(tmp_path):
 def test_a_former_plan_ranks_what_it_knew_before_what_is_new(tmp_path):
     """Numbers stay; new rows follow; what was left out comes last."""
     marked = [(RowDecision.OCCURRENCE, 1, 2), *((kind, 1, 3 + kind) for kind in SKIPPED)]
-    former = FormerDecisions(marks_of(tmp_path, marked), {1: 9})
+    former = EarlierDecisions(marks_of(tmp_path, marked), {1: 9})
     rows = np.array([1, 2, 4, 5, 6, 7, 8, 9, 10])
     ranks = former.ranks(1, rows)
     assert ranks[[0, 2, 7]].tolist() == [0, 0, 0]

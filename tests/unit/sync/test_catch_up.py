@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from backfill.job import Job, bind_files, folder_of, go_by, plan_of
+from backfill.job import Job, adopt_plan, bind_files, commit_plan, folder_of
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Reason, Rejection
@@ -25,8 +25,8 @@ class Begun:
         pipeline = Pipeline.load(path)
         inputs = bind_files(open_inputs(pipeline), journal, append=False)
         self.job = Job(pipeline, inputs, journal, folder)
-        self.plan = plan_of(self.job, now_s=0.0, progress=lambda _: None)
-        go_by(self.job, self.plan)
+        self.plan = adopt_plan(self.job, now_s=0.0, progress=lambda _: None)
+        commit_plan(self.job, self.plan)
         self.part = inputs[0].part
 
     def begin(self) -> None:
@@ -142,14 +142,14 @@ def test_whose_plan_is_lost_is_in_doubt(opened):
         assert other.told() == {"p1": DOUBT, "p2": DOUBT}
 
 
-def test_who_was_told_before(opened):
+def test_who_was_known_people(opened):
     """All but those of whom the API has never taken anything."""
     with opened() as one:
         one.begin()
         one.journal.raise_ceiling(one.part, 4)
         one.settle(1, 3, 2)
         one.catch_up()
-        told = list(catch_up.told_before(one.journal, one.job.folder))
+        told = list(catch_up.known_people(one.journal, one.job.folder))
         assert [(type_, sorted(who.to_pylist())) for type_, who in told] == [("id", ["p1", "p3"])]
 
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from backfill.plan.row_decisions import RowDecision
 from backfill.rows import Reason, Rejection
 from backfill.sync import catch_up
-from backfill.sync.differences import changes_of, compare, stored
+from backfill.sync.differences import RowChange, changes_of, compare, load_differences
 from tests.support.jobs import AGES, job
 from tests.support.syncs import night
 
@@ -27,7 +26,7 @@ def export(tmp_path):
 def found(tonight):
     """What differs, and the marks of tonight's rows."""
     differences = compare(tonight.job, tonight.plan, {})
-    assert stored(tonight.job, tonight.plan) == differences
+    assert load_differences(tonight.job, tonight.plan) == differences
     part = tonight.job.inputs[0].part
     changes = changes_of(tonight.job, tonight.plan, {part: "unchanged"})
     kinds = changes.of(np.full(len(ROWS), part, np.int32), ROWS).tolist()
@@ -43,7 +42,7 @@ def test_everybody_is_new_changed_as_before_or_gone(export):
     assert differences.known == 5
     assert differences.statuses == {"new": 1, "changed": 1, "missing": 1, "vanished": 1}
     assert (differences.new, differences.as_before, differences.vanished) == (1, 2, 1)
-    assert kinds == [0, RowDecision.CHANGED, RowDecision.CHANGED, RowDecision.REJECTED, 0, 0]
+    assert kinds == [0, RowChange.CHANGED, RowChange.CHANGED, RowChange.REJECTED, 0, 0]
     assert noted == [kind > 0 for kind in kinds]
     assert differences.text() == "1 new, 1 changed, 2 as before, 1 person vanished"
 
@@ -57,7 +56,7 @@ def test_the_rows_of_a_person_are_compared_together(export):
     with night(export(("b", 1), ("a", 2), ("a", 3))) as other:
         differences, kinds, _ = found(other)
     assert differences.statuses == {"changed": 1}
-    assert kinds[1] == RowDecision.CHANGED
+    assert kinds[1] == RowChange.CHANGED
 
 
 def test_what_the_api_refused_is_not_tried_again_as_it_was(export):
@@ -73,7 +72,7 @@ def test_what_the_api_refused_is_not_tried_again_as_it_was(export):
         differences, kinds, _ = found(second)
         part = second.job.inputs[0].part
         changes = changes_of(second.job, second.plan, {part: "unchanged"})
-        assert kinds[:2] == [0, RowDecision.REFUSED_BEFORE]
+        assert kinds[:2] == [0, RowChange.REFUSED_BEFORE]
         assert changes.why_refused(part, 2) == (Reason("refused", "age", "no"),)
         assert differences.statuses == {"refused": 1}
     with night(export(("a", 1), ("b", 2))) as third:
