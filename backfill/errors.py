@@ -35,17 +35,18 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.DELIVERED: "all delivered",
-    ExitCode.BUG: "a bug of ours",
-    ExitCode.USAGE: "usage, pipeline file, header, empty file, glob without match",
+    ExitCode.BUG: "a bug in backfill",
+    ExitCode.USAGE: "the command, the pipeline file or a source cannot be used as it is",
     ExitCode.REJECTIONS: "done, some rows rejected",
-    ExitCode.CREDENTIALS: "credentials or region",
-    ExitCode.SOURCE_CHANGED: "the source changed: `--restart` or `--append`",
-    ExitCode.STATE: "state locked, corrupt, or disk full",
-    ExitCode.GUARD: "refused by a guard; the message names the setting",
-    ExitCode.UNAVAILABLE: "remote unavailable or time is up, resume later",
-    ExitCode.INTERRUPTED: "interrupted by Ctrl-C, resumable",
-    ExitCode.TERMINATED: "stopped by the system, resumable",
+    ExitCode.CREDENTIALS: "the credentials or the region were refused",
+    ExitCode.SOURCE_CHANGED: "the source changed (--restart or --append)",
+    ExitCode.STATE: "the state is locked or damaged, or the disk is full",
+    ExitCode.GUARD: "a guard refused to send (its message names the setting)",
+    ExitCode.UNAVAILABLE: "the service is unavailable or the time is up; run it again to resume",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); run it again to resume",
+    ExitCode.TERMINATED: "stopped by the system; run it again to resume",
 }
+"""What each code means, without a word out of anybody's data: for README, report and webhook."""
 
 _PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)
 

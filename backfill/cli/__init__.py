@@ -1,9 +1,11 @@
 """The command line: parses, calls the library, renders, exits.
 
-app        the commands, and the one way in
-exits      the one way out: results to stdout, what to do next to stderr
-options    what commands can be asked, said once for all of them
-signals    Ctrl-C and SIGTERM: once drains, twice stops at once
-progress   what happens meanwhile, on stderr: `bars` on a terminal, plain lines elsewhere
-screens    what a plan and the state of jobs look like
+app           the commands, and the one way in
+job_commands  check, plan, run, retry, sync, report; the other commands have a file each
+flags         what commands can be asked, said once for all of them
+session       one call of the library: watched, and stopped by signals
+exits         the one way out: results to stdout, what to do next to stderr
+signals       Ctrl-C and SIGTERM: once drains, twice stops at once
+terminal      what is shown meanwhile, and how wide: `bars` on a terminal, plain lines elsewhere
+screens       what a plan looks like in short; `plan_screen` in full
 """

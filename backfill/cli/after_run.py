@@ -22,7 +22,7 @@ from backfill.notify.call_history import (
 from backfill.notify.metrics import write_metrics
 from backfill.notify.notifying import SENT, notify
 from backfill.pipeline.file import Pipeline
-from backfill.report.process import this_process
+from backfill.report.status_file import this_process
 from backfill.report.summary import Summary
 from backfill.report.wording import utc_text
 

@@ -6,15 +6,12 @@ from typing import Annotated
 import typer
 
 from backfill.cli import (
-    checking,
     demo,
     init,
     job_commands,
-    reporting,
     sandbox,
     schedule,
     status,
-    syncing,
 )
 from backfill.cli.exits import Asked, Ending, leave, of_error
 from backfill.errors import ExitCode, UsageError
@@ -53,14 +50,14 @@ def backfill(
 for _command in (
     demo.demo,
     init.init,
-    checking.check,
-    checking.plan,
+    job_commands.check,
+    job_commands.plan,
     job_commands.run,
     job_commands.retry,
-    syncing.sync,
+    job_commands.sync,
     schedule.schedule,
     status.status,
-    reporting.report,
+    job_commands.report,
     sandbox.sandbox,
 ):
     app.command()(_command)

@@ -50,7 +50,7 @@ def init(
 
 
 def _look(files: Sequence[Path], output: Path, *, quiet: bool) -> list["FileProfile"]:
-    from backfill.cli.progress import view_for
+    from backfill.cli.terminal import view_for
     from backfill.commands.watch import Watch
     from backfill.engine.clock import Clock
     from backfill.scaffold import look_at

@@ -1,12 +1,70 @@
-"""`backfill run` and `backfill retry`: send, and account for every row."""
+"""check, plan, run, retry, sync, report: what is done with the job of a pipeline file."""
 
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backfill.cli.exits import Ending
-from backfill.cli.flags import PipelineFile, SendOptions, flat
+from backfill.cli.exits import Ending, command, shown
+from backfill.cli.flags import (
+    CheckOptions,
+    OutputOptions,
+    PipelineFile,
+    Rate,
+    SendOptions,
+    StateDir,
+    Url,
+    duration_s,
+    flat,
+)
+from backfill.errors import ExitCode
+
+if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
+    from backfill.commands.check import Planned
+
+
+@flat
+def check(pipeline: PipelineFile, asked: CheckOptions) -> Ending:
+    """Judge every row, send nothing, write the rejected rows."""
+    from backfill.cli import screens, session
+    from backfill.pipeline.file import Pipeline
+
+    given = Pipeline.load(pipeline)
+    planned = session.look(given, asked)
+    return Ending(
+        planned.exit,
+        _next_step(pipeline, asked, planned, "plan"),
+        screens.check_text(given, planned),
+        screens.plan_json(given, planned, asked.options()),
+    )
+
+
+@flat
+def plan(pipeline: PipelineFile, asked: CheckOptions, url: Url = None, rate: Rate = None) -> Ending:
+    """Say what a run would send, and what stands against it."""
+    from backfill.cli import plan_screen, screens, session
+    from backfill.pipeline.file import Pipeline
+
+    given = Pipeline.load(pipeline)
+    planned = session.look(given, asked)
+    options = replace(asked.options(), url=url, rate=rate)
+    return Ending(
+        planned.exit,
+        _next_step(pipeline, asked, planned, "run"),
+        plan_screen.plan_text(given, planned, options),
+        screens.plan_json(given, planned, options),
+    )
+
+
+def _next_step(path: Path, asked: CheckOptions, planned: "Planned", then: str) -> str:
+    go_on = command(then, path, state_dir=asked.state_dir)
+    if planned.guards:
+        return f"{planned.guards[0].answer}; then: {go_on}"
+    if planned.rejected_file:
+        return f"look at {shown(planned.rejected_file)}; to send the others: {go_on}"
+    return go_on
 
 
 @flat
@@ -45,3 +103,64 @@ def retry(
         name="retry",
     )
     return session.sent(pipeline, asked, done)
+
+
+@flat
+def sync(
+    pipeline: PipelineFile,
+    asked: SendOptions,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DURATION",
+            parser=duration_s,
+            help="Wait while another process runs the job: 15m, 1h.",
+        ),
+    ] = None,
+) -> Ending:
+    """Send only what is new or different since the last sync."""
+    from backfill.cli import session
+    from backfill.commands import sync as library
+    from backfill.pipeline.file import Pipeline
+
+    given = Pipeline.load(pipeline)
+    options = replace(asked.options(), wait_s=wait or 0.0)
+    return session.sent(
+        pipeline, asked, session.send(given, asked, options, library.sync, name="sync")
+    )
+
+
+class Redact(StrEnum):
+    """What the report leaves out, as the library takes it."""
+
+    ALL = "all"
+    VALUES = "values"
+    NONE = "none"
+
+
+@flat
+def report(
+    pipeline: PipelineFile,
+    showing: OutputOptions,
+    state_dir: StateDir = None,
+    redact: Annotated[
+        Redact,
+        typer.Option(
+            help="Leave out the values of cells; all: names of files, columns and events, too."
+        ),
+    ] = Redact.VALUES,
+) -> Ending:
+    """Write the HTML report of a job, and name it."""
+    import orjson
+
+    from backfill.commands import report as library
+    from backfill.pipeline.file import Pipeline
+
+    del showing  # how it is shown is asked of every ending
+    summary, path = library.report(Pipeline.load(pipeline), state_dir, redact.value)
+    return Ending(
+        ExitCode.DELIVERED,
+        f"open {shown(path)} in a browser",
+        f"{path}\n",
+        orjson.dumps(summary.as_dict() | {"exit": ExitCode.DELIVERED, "report": str(path)}),
+    )

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from backfill.cli import screens
 from backfill.cli.exits import Ending, command, nothing_done, shown
 from backfill.cli.flags import CheckOptions, SendOptions
-from backfill.cli.progress import view_for
 from backfill.cli.signals import obeyed, raised
-from backfill.cli.terminal import width
+from backfill.cli.terminal import view_for, width
 from backfill.commands import check
 from backfill.commands.check import Planned
 from backfill.commands.watch import View, Watch

@@ -1,5 +1,10 @@
-"""`backfill status`: where jobs stand, also while one runs. No journal is opened."""
+"""`backfill status`: where jobs stand, also while one runs, and how calls ended.
 
+No journal is opened: it belongs to the process that runs the job.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,12 +12,18 @@ import typer
 
 from backfill.cli.exits import Ending
 from backfill.cli.flags import OutputOptions, StateDir, flat
+from backfill.cli.terminal import lines_width, width
 from backfill.errors import ExitCode
+from backfill.report.wording import ago, table, timestamp, unix_of
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
+    from backfill.notify.call_history import Call
     from backfill.report.status_file import Status
 
 _SETTLED = (ExitCode.DELIVERED, ExitCode.REJECTIONS)
+_COUNTS = ("delivered", "rejected", "skipped")
+_HEAD = ("started (UTC)", "command", "exit", "rows", *_COUNTS, "seconds", "notified")
+_UNKNOWN = "?"
 
 
 @flat
@@ -33,9 +44,7 @@ def status(
 
     del showing  # how it is shown is asked of every ending
     if history:
-        from backfill.cli import history as calls
-
-        return calls.history(_folders(pipeline, state_dir))
+        return _history(_folders(pipeline, state_dir))
     jobs = [each for folder in _folders(pipeline, state_dir) if (each := _read(folder))]
     now = Clock().unix_s()
     return Ending(
@@ -88,8 +97,6 @@ def _pending(found: "Status") -> int | None:
 
 
 def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         **asdict(found),
         "state": _state(found),
@@ -99,9 +106,6 @@ def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(jobs: list[Job], now_s: float) -> str:
-    from backfill.cli.terminal import width
-    from backfill.report.wording import ago, table, unix_of
-
     lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
     for found, _ in jobs:
         pending = _pending(found)
@@ -124,3 +128,85 @@ def _next_step(jobs: list[Job]) -> str:
     if any(found.rejected for found, _ in jobs):
         return "mend a job's rejected.csv, then: backfill retry PIPELINE"
     return "nothing to do"
+
+
+# The history
+
+
+def _history(folders: Sequence[Path]) -> Ending:
+    """How the calls on some jobs ended, a line each, the last one last.
+
+    Args:
+        folders: The jobs' state directories.
+
+    Raises:
+        StateError: A file of the history is not one of ours.
+    """
+    import orjson
+
+    from backfill.notify.call_history import HISTORY_FOLDER, read_history
+
+    every = {each.name: read_history(each / HISTORY_FOLDER) for each in folders}
+    jobs = {name: calls for name, calls in every.items() if calls}
+    told = [{"job": name, "history": list(map(_call_json, calls))} for name, calls in jobs.items()]
+    return Ending(
+        ExitCode.DELIVERED,
+        _next_after(jobs),
+        "\n".join(_calls_text(*each) for each in jobs.items()) or "no job has begun here\n",
+        orjson.dumps({"jobs": told}),
+    )
+
+
+def _call_json(call: "Call") -> dict[str, object]:
+    return {**asdict(call), "state": _call_state(call)}
+
+
+def _calls_text(name: str, calls: Sequence["Call"]) -> str:
+    lines = table([_HEAD, *map(_cells, calls)], width=lines_width())
+    return "\n".join([name, *lines, *_reasons(calls)]) + "\n"
+
+
+def _cells(call: "Call") -> list[str]:
+    """A call in a line: `rows` are the job's, all else is its own."""
+    from backfill.notify.notifying import SENT
+
+    told = [_seconds(call), {SENT: "yes", "": ""}.get(call.notified, "failed")]
+    ended = _call_state(call) if call.exit is None else str(call.exit)
+    if call.summary is None:
+        return [_when(call), call.command, ended, *[_UNKNOWN] * 4, *told]
+    this = call.summary["this_run"]
+    rows = (call.summary["rows_read"], *(this[each] for each in _COUNTS))
+    return [_when(call), call.command, ended, *(f"{each:,}" for each in rows), *told]
+
+
+def _reasons(calls: Sequence["Call"]) -> Iterator[str]:
+    """What stopped those that were stopped."""
+    for call in calls:
+        if call.stopped:
+            yield f"  {_when(call)}: {call.stopped[0].splitlines()[0]}"
+
+
+def _call_state(call: "Call") -> str:
+    if call.finished_at:
+        return "ended"
+    return "running" if call.is_alive() else "killed"
+
+
+def _when(call: "Call") -> str:
+    return timestamp(call.started_at).removesuffix(" UTC")
+
+
+def _seconds(call: "Call") -> str:
+    if not call.finished_at:
+        return _UNKNOWN
+    return f"{unix_of(call.finished_at) - unix_of(call.started_at):,.1f}"
+
+
+def _next_after(jobs: Mapping[str, Sequence["Call"]]) -> str:
+    """What the last call of a job asks for; the first job that asks for something wins."""
+    for last in (calls[-1] for calls in jobs.values()):
+        if _call_state(last) == "killed":
+            return f"start the {last.command} again: it goes on where it stopped"
+        if last.stopped:
+            return last.stopped[-1]
+    return "nothing to do" if jobs else "backfill run PIPELINE begins a job"

@@ -1,10 +1,16 @@
-"""Text for terminals of any width, but never wider than is easily read."""
+"""What a terminal shows: text no wider than is easily read, and how far a command has come."""
 
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from backfill.report import wording
+
+if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
+    from backfill.commands.watch import View
+    from backfill.report.progress_figures import ProgressFigures
 
 WIDTH_MAX = wording.WIDTH
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -56,3 +62,31 @@ def _marks() -> str:
     except UnicodeEncodeError:
         return _LETTERS
     return _BLOCKS
+
+
+class Nothing:
+    """Shows nothing."""
+
+    every_s = 3600.0
+
+    def show(self, shown: "ProgressFigures", now_s: float) -> None:
+        """Nothing."""
+
+    def end(self, shown: "ProgressFigures", now_s: float) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
+def view_for(*, quiet: bool) -> "View":
+    """The way of showing that suits stderr."""
+    if quiet:
+        return Nothing()
+    from backfill.commands.progress_lines import Lines
+
+    if not sys.stderr.isatty():
+        return Lines(partial(print, file=sys.stderr, flush=True))
+    from backfill.cli.bars import Bars  # tqdm is for terminals
+
+    return Bars(sys.stderr)

@@ -28,9 +28,8 @@ from backfill.plan.plan import Plan
 from backfill.report.collect import content_of
 from backfill.report.course import COURSE_FILE, Course
 from backfill.report.html import write_report
-from backfill.report.process import this_process
 from backfill.report.redaction import Redact
-from backfill.report.status_file import STATUS_FILE, State, Status, write_status
+from backfill.report.status_file import STATUS_FILE, State, Status, this_process, write_status
 from backfill.report.summary import SUMMARY_FILE, RunSummary, SourceSummary, Summary
 from backfill.report.wording import PAUSES, timestamp, utc_text
 

@@ -13,7 +13,7 @@ import orjson
 
 from backfill.errors import ExitCode, StateError
 from backfill.files import write_atomically
-from backfill.report.process import is_there
+from backfill.report.status_file import is_there
 
 HISTORY_FOLDER = "history"
 """Beside the journal; it outlives `--restart`."""

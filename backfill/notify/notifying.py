@@ -5,25 +5,13 @@ from typing import Any
 
 import orjson
 
-from backfill.errors import ExitCode
+from backfill.errors import MEANINGS, ExitCode
 from backfill.notify.call_history import Call
 from backfill.pipeline.destination_settings import Notify, Occasion
 from backfill.pipeline.file import Pipeline
 
 SENT = "sent"
 
-_WHY = {
-    ExitCode.BUG: "a bug in backfill",
-    ExitCode.USAGE: "the command, the pipeline file or a source cannot be used as it is",
-    ExitCode.CREDENTIALS: "the credentials or the region were refused",
-    ExitCode.SOURCE_CHANGED: "the source has changed",
-    ExitCode.STATE: "the job runs already, its state is damaged, or the disk is full",
-    ExitCode.GUARD: "a guard refused to send",
-    ExitCode.UNAVAILABLE: "the service was away for too long, or the time was up; start again",
-    ExitCode.INTERRUPTED: "somebody interrupted it; start again",
-    ExitCode.TERMINATED: "the system stopped it; start again",
-}
-"""An error's own sentence may name files and people. It stays here: `backfill status --history`."""
 
 _COUNTS = (
     *("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "held"),
@@ -93,7 +81,8 @@ def message(job: str, call: Call, told: Sequence[Occasion]) -> dict[str, Any]:
 
 def _text(job: str, call: Call, told: Sequence[Occasion]) -> str:
     said = {
-        "failure": f"failed (exit {call.exit}): {_WHY.get(ExitCode(call.exit or 1), '')}",
+        # An error's own sentence may name files and people: it stays in `status --history`.
+        "failure": f"failed (exit {call.exit}): {MEANINGS[ExitCode(call.exit or 1)]}",
         "recovery": "works again",
         "rejections": f"is done, and {_refused(call)}",
         "success": "is done",

@@ -1,15 +1,10 @@
-"""What a job leaves for people: the summary, the rejected rows, where it stands.
+"""What a job leaves for people: the summary, the HTML report, where it stands.
 
-summary    the figures, and the law that they obey
-rejected   the rejected rows as a table for spreadsheets, with a lossless twin
-mended     the same table, read back after it was mended
-saved      how a spreadsheet saved it
-edits      what in it is a person's work
-html       the report: a page to show around (content: what it says; charts, plot, scales and svg:
-           its drawings; course and pace: how fast it went; settings, redaction: what may be told)
-status     a running job's figures, for other processes
-tables     lines of cells for terminals
-cells      how a cell is written in the table
-recording  watches a run while it sends; telling puts together what the page says; notifying tells
-           a webhook how it ended
+wording           numbers, sizes, times, pauses and tables as text: the one place that words them
+summary           the figures, and the law that they obey
+status_file       a running job's figures, for other processes
+progress_figures  how far a command has come, for a bar or a log
+html              the report, one page: `content` is what it says, `collect` puts it together,
+                  `redaction` leaves out what must not be shown
+charts            its drawings: `plot` draws, `scales` marks the axes, `course` is how fast it went
 """

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from backfill.report.course import Course
-from backfill.report.pace import Bin, bins, offsets
-from backfill.report.plot import ChartForm, Plot, in_every_form, words
+from backfill.report.course import Bin, Course, bins, offsets
+from backfill.report.plot import ChartForm, Plot, element, in_every_form, path, words
 from backfill.report.scales import (
     Calendar,
     Tick,
@@ -23,7 +22,6 @@ from backfill.report.scales import (
     elapsed_ticks,
     ticks,
 )
-from backfill.report.svg import element, path
 from backfill.report.wording import PAUSES, elapsed, short
 
 COLOURS = 8

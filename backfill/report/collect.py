@@ -20,8 +20,7 @@ from backfill.rejected.writer import REJECTED_FILE
 from backfill.report import content
 from backfill.report.charts import COLOURS, Days
 from backfill.report.course import Course
-from backfill.report.redaction import Redact, Redaction
-from backfill.report.shown_settings import settings_of, versions
+from backfill.report.redaction import Redact, Redaction, settings_of, versions
 from backfill.report.summary import Summary
 from backfill.report.wording import titled, utc_text
 from backfill.rows import SENTENCES, Rejection

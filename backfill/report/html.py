@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from backfill.errors import ExitCode
+from backfill.errors import MEANINGS, ExitCode
 from backfill.files import write_atomically
 from backfill.report.content import Content
-from backfill.report.course import Course
+from backfill.report.course import Course, bins, slowest_s
 from backfill.report.summary import Summary
 from backfill.report.wording import (
     PAUSES,
@@ -30,19 +30,6 @@ from backfill.report.wording import (
 
 REPORT_FILE = "report.html"
 
-EXITS = {
-    ExitCode.DELIVERED: "all delivered",
-    ExitCode.BUG: "a bug in backfill",
-    ExitCode.USAGE: "the pipeline file or a source could not be used",
-    ExitCode.REJECTIONS: "done, some rows rejected",
-    ExitCode.CREDENTIALS: "credentials or region",
-    ExitCode.SOURCE_CHANGED: "the source changed",
-    ExitCode.STATE: "the state could not be used",
-    ExitCode.GUARD: "refused by a guard, nothing sent",
-    ExitCode.UNAVAILABLE: "service unavailable, or time was up",
-    ExitCode.INTERRUPTED: "interrupted",
-    ExitCode.TERMINATED: "terminated",
-}
 ACCOUNTS = {
     "delivered": "accepted by Customer.io",
     "merged": "sent with another row of the same person",
@@ -177,7 +164,7 @@ def _agreeing(words: str, count: int) -> str:
 
 def _named(content: Content) -> dict[str, Any]:
     """What the template calls by name."""
-    from backfill.report import charts, pace, scales  # noqa: PLC0415
+    from backfill.report import charts, scales  # noqa: PLC0415
 
     summary = content.summary
     kinds = {each.kind for each in summary.sources}
@@ -199,7 +186,7 @@ def _named(content: Content) -> dict[str, Any]:
         "curve": curve,
         "latency": curve and any(each.latency_s for each in content.course.steps),
         "shares": _latencies(content.course),
-        "bins": pace.bins(content.course, _TABLE_ROWS) if curve else [],
+        "bins": bins(content.course, _TABLE_ROWS) if curve else [],
         "elapsed": elapsed,
         "days": days,
         "pieces": _pieces(days) if days else [],
@@ -208,15 +195,13 @@ def _named(content: Content) -> dict[str, Any]:
         "pauses": PAUSES,
         "dates": (scales.long_day(days.first), scales.long_day(days.last)) if days else (),
         "calls": content.calls[-_RUNS_SHOWN:],
-        "exits": {int(code): words for code, words in EXITS.items()},
+        "exits": {int(code): words for code, words in MEANINGS.items()},
     }
 
 
 def _latencies(course: Course) -> Mapping[str, str]:
     """How long answers took at most, for shares of them; empty where there were none."""
-    from backfill.report import pace  # noqa: PLC0415
-
-    found = {share: pace.slowest_s(course.latencies, share / 100) for share in _SHARES}
+    found = {share: slowest_s(course.latencies, share / 100) for share in _SHARES}
     return {f"p{share}": latency(each) for share, each in found.items() if each is not None}
 
 

@@ -132,7 +132,7 @@ def test_stdout_stays_clean_for_programs(pipeline, sandbox, backfill):
 
 ASKING = """
 import sys
-from backfill.cli.progress import view_for
+from backfill.cli.terminal import view_for
 from backfill.cli.session import Prompt
 from backfill.pipeline.file import Pipeline
 from backfill.plan.plan import Plan

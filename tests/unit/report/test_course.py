@@ -16,8 +16,10 @@ from backfill.report.course import (
     Recorder,
     Step,
     Wait,
+    bins,
+    offsets,
+    slowest_s,
 )
-from backfill.report.pace import bins, offsets, slowest_s
 
 
 def recorded(course, run, count, *, rows=10, width_s=0.25):
