@@ -12,10 +12,10 @@ from pathlib import Path
 from backfill.errors import GuardError, SourceChangedError, StateError
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.plan.chunk_stats import KnownPeople
-from backfill.plan.folder import PlanFolder
-from backfill.plan.plan import Plan, inputs_key, keep_only, load_plan, make_plan, plan_key
-from backfill.plan.progress import OnProgress
+from backfill.planning.chunk_stats import KnownPeople
+from backfill.planning.folder import PlanFolder
+from backfill.planning.plan import Plan, inputs_key, keep_only, load_plan, make_plan, plan_key
+from backfill.planning.progress import OnProgress
 from backfill.sources import fingerprint
 from backfill.sources.inputs import Input
 

@@ -21,10 +21,10 @@ from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.instants import NATIVE
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan, PlanFigures, figures_of
-from backfill.plan.proof import Decision
-from backfill.plan.source_stats import SourcePlan
-from backfill.plan.warnings import warnings_of
+from backfill.planning.plan import Plan, PlanFigures, figures_of
+from backfill.planning.proof import Decision
+from backfill.planning.source_stats import SourcePlan
+from backfill.planning.warnings import warnings_of
 from backfill.report.wording import counted, size
 
 _NAMES_SHOWN = 6

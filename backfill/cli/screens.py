@@ -13,9 +13,9 @@ from backfill.cli.terminal import joined, width, wrapped
 from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan
-from backfill.plan.source_stats import SourcePlan
-from backfill.plan.warnings import warnings_of
+from backfill.planning.plan import Plan
+from backfill.planning.source_stats import SourcePlan
+from backfill.planning.warnings import warnings_of
 from backfill.report.wording import counted, duration, size, table, titled
 from backfill.rows import SENTENCES
 

@@ -22,8 +22,8 @@ from backfill.engine.options import Observer, Options, Stop
 from backfill.errors import ExitCode
 from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
-from backfill.plan.guards import Guard
-from backfill.plan.plan import Plan
+from backfill.planning.guards import Guard
+from backfill.planning.plan import Plan
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
 

@@ -14,11 +14,11 @@ from backfill.errors import ExitCode, SourceChangedError
 from backfill.job import PLANS_FOLDER, Job, bind_files, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
-from backfill.plan.folder import PlanFolder
-from backfill.plan.guards import Guard, refusals
-from backfill.plan.plan import Plan, PlanFigures, compare_with_last
-from backfill.plan.progress import OnProgress, Progress
-from backfill.plan.rejection_log import read_rejections
+from backfill.planning.folder import PlanFolder
+from backfill.planning.guards import Guard, refusals
+from backfill.planning.plan import Plan, PlanFigures, compare_with_last
+from backfill.planning.progress import OnProgress, Progress
+from backfill.planning.rejection_log import read_rejections
 from backfill.rejected.writer import RejectedRow, write_rejected
 from backfill.rows import Rejection
 from backfill.sources.inputs import Input, columns_of, open_inputs

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from backfill.commands.watch import Watch
 from backfill.engine.clock import Clock
-from backfill.plan.guards import Guard
-from backfill.plan.plan import Plan
+from backfill.planning.guards import Guard
+from backfill.planning.plan import Plan
 from backfill.report import progress_figures
 from backfill.report.progress_figures import ProgressFigures
 from backfill.report.wording import counted

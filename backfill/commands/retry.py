@@ -31,11 +31,11 @@ from backfill.judge.chunk_judge import (
 from backfill.operations.encode import Subjects, event_ids
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource
-from backfill.plan.guards import Guard
-from backfill.plan.merged_people import merge
-from backfill.plan.plan import Plan
-from backfill.plan.row_decisions import RowDecision, RowDecisions
-from backfill.plan.source_stats import RECENT_S
+from backfill.planning.guards import Guard
+from backfill.planning.merged_people import merge
+from backfill.planning.plan import Plan
+from backfill.planning.row_decisions import RowDecision, RowDecisions
+from backfill.planning.source_stats import RECENT_S
 from backfill.rejected.reader import Mended, MendedRow, read_mended
 from backfill.rejected.writer import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary

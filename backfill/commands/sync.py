@@ -22,9 +22,9 @@ from backfill.job import Job
 from backfill.journal import Journal, Part
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
-from backfill.plan.cursors import attribute_of
-from backfill.plan.guards import Guard
-from backfill.plan.plan import Plan
+from backfill.planning.cursors import attribute_of
+from backfill.planning.guards import Guard
+from backfill.planning.plan import Plan
 from backfill.report.summary import Summary
 from backfill.report.wording import counted
 from backfill.sources import fingerprint, open_source

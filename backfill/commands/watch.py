@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Optional, Protocol
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError, InterruptedRunError
 from backfill.journal import Counts
-from backfill.plan.guards import Guard
-from backfill.plan.plan import Plan
-from backfill.plan.progress import Progress
+from backfill.planning.guards import Guard
+from backfill.planning.plan import Plan
+from backfill.planning.progress import Progress
 from backfill.report.progress_figures import ProgressFigures
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it

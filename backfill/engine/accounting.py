@@ -24,7 +24,7 @@ from backfill.job import (
 )
 from backfill.journal import Counts, Journal, Totals
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan
+from backfill.planning.plan import Plan
 from backfill.report.collect import content_of
 from backfill.report.course import COURSE_FILE, Course
 from backfill.report.html import write_report

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError
-from backfill.plan.guards import Guard
-from backfill.plan.plan import Plan
-from backfill.plan.progress import Progress
+from backfill.planning.guards import Guard
+from backfill.planning.plan import Plan
+from backfill.planning.progress import Progress
 
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
     from backfill.engine.accounting import Account

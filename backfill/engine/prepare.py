@@ -26,10 +26,10 @@ from backfill.judge.row_faults import rejection
 from backfill.operations.encode import Operations, Subjects, event_ids
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource
-from backfill.plan.merged_people import MergedPeople
-from backfill.plan.plan import Plan
-from backfill.plan.row_decisions import SKIPPED, Decided, RowDecision, RowDecisions
-from backfill.plan.source_stats import RECENT_S
+from backfill.planning.merged_people import MergedPeople
+from backfill.planning.plan import Plan
+from backfill.planning.row_decisions import SKIPPED, Decided, RowDecision, RowDecisions
+from backfill.planning.source_stats import RECENT_S
 from backfill.rows import START, Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.inputs import Input, of_kind
 from backfill.sync.differences import Changes, RowChange

@@ -33,11 +33,11 @@ from backfill.job import (
 from backfill.journal import Journal, forget
 from backfill.judge.chunk_judge import stage_of
 from backfill.pipeline.file import Pipeline
-from backfill.plan import guards
-from backfill.plan.merged_people import MergedPeople
-from backfill.plan.plan import Plan
-from backfill.plan.progress import Progress
-from backfill.plan.row_decisions import RowDecisions
+from backfill.planning import guards
+from backfill.planning.merged_people import MergedPeople
+from backfill.planning.plan import Plan
+from backfill.planning.progress import Progress
+from backfill.planning.row_decisions import RowDecisions
 from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up

@@ -13,8 +13,8 @@ from backfill.errors import ExitCode
 from backfill.journal import Journal, Run
 from backfill.journal.values import codes
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan
-from backfill.plan.proof import Decision
+from backfill.planning.plan import Plan
+from backfill.planning.proof import Decision
 from backfill.rejected.safe_cells import cell_text
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report import content

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backfill.delivery.outcome import Meter
-from backfill.plan.progress import Progress
+from backfill.planning.progress import Progress
 from backfill.report.wording import PAUSES, clock, counted, short
 
 _LATELY_S = 15.0

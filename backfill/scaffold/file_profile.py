@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from backfill.errors import UsageError
-from backfill.plan.progress import OnProgress, Progress
+from backfill.planning.progress import OnProgress, Progress
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.sources import SourceFile, open_source, partitions_of

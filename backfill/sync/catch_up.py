@@ -26,10 +26,10 @@ from backfill.job import PLANS_FOLDER, Job
 from backfill.journal import Journal, Ranges
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
-from backfill.plan import people
-from backfill.plan.folder import PlanFolder
-from backfill.plan.people import PEOPLE_FILE
-from backfill.plan.plan import Plan, inputs_key
+from backfill.planning import people
+from backfill.planning.folder import PlanFolder
+from backfill.planning.people import PEOPLE_FILE
+from backfill.planning.plan import Plan, inputs_key
 from backfill.rows import Rejection
 from backfill.sync.snapshot import BATCH_ROWS, OUTCOMES, Snapshot, connected, see
 

@@ -18,11 +18,11 @@ from pydantic import TypeAdapter
 from backfill.encoding.json_text import Mask
 from backfill.files import write_atomically
 from backfill.job import Job
-from backfill.plan import people
-from backfill.plan.folder import PlanFolder
-from backfill.plan.plan import Plan
-from backfill.plan.rejection_log import read_rejections
-from backfill.plan.row_decisions import RowTable
+from backfill.planning import people
+from backfill.planning.folder import PlanFolder
+from backfill.planning.plan import Plan
+from backfill.planning.rejection_log import read_rejections
+from backfill.planning.row_decisions import RowTable
 from backfill.report.wording import counted
 from backfill.rows import Reason, Rows
 from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, open_snapshot

@@ -6,7 +6,7 @@ from dataclasses import replace
 from backfill.errors import SourceChangedError
 from backfill.job import Job, has_grown
 from backfill.journal import Journal, Part
-from backfill.plan.plan import inputs_key
+from backfill.planning.plan import inputs_key
 from backfill.sources.inputs import Input
 from backfill.sync.catch_up import catch_up, is_unfinished
 

@@ -6,8 +6,8 @@ from statistics import median
 
 from backfill.job import Job
 from backfill.pipeline.amounts import Allowance
-from backfill.plan.guards import Guard
-from backfill.plan.plan import Plan
+from backfill.planning.guards import Guard
+from backfill.planning.plan import Plan
 
 NIGHTS_MAX = 7
 

@@ -135,10 +135,10 @@ import sys
 from backfill.cli.terminal import view_for
 from backfill.cli.session import Prompt
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan
-from backfill.plan.first_pass import PlanResult
+from backfill.planning.plan import Plan
+from backfill.planning.first_pass import PlanResult
 from backfill.engine.options import Options
-from backfill.plan.source_stats import SourcePlan
+from backfill.planning.source_stats import SourcePlan
 
 pipeline = Pipeline.load(sys.argv[1])
 question = Prompt(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")

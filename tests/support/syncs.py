@@ -8,7 +8,7 @@ from pathlib import Path
 from backfill.job import Job, adopt_plan, commit_plan, folder_of
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import Plan
+from backfill.planning.plan import Plan
 from backfill.rows import Rejection
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up, nights

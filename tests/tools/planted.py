@@ -267,7 +267,7 @@ BUGS = (
     ),
     _bug(
         "a plan is put in place before it is on the disk",
-        "plan/plan.py",
+        "planning/plan.py",
         "        make_lasting(made_in)\n",
         "",
         "functional/test_secrets.py",
@@ -345,18 +345,18 @@ BUGS = (
     ),
     _bug(
         "dates are read as the first rows show, whatever the others say",
-        "plan/first_pass.py",
+        "planning/first_pass.py",
         "if proof.readings() == readings:",
         "if proof.readings():",
-        "unit/plan/test_proof.py::test_all_rows_have_the_last_word_over_the_first",
+        "unit/planning/test_proof.py::test_all_rows_have_the_last_word_over_the_first",
     ),
     _bug(
         "events that may repeat are let through",
-        "plan/duplicate_filter.py",
+        "planning/duplicate_filter.py",
         'repeating(some["hash"])',
         'some["row"] == 0',
-        "unit/plan/test_duplicate_filter.py",
-        "unit/plan/test_plan.py",
+        "unit/planning/test_duplicate_filter.py",
+        "unit/planning/test_plan.py",
     ),
     _bug(
         "a transform may change its mind",

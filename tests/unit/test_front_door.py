@@ -1,5 +1,6 @@
 """`import backfill`: the public names, and nothing heavy behind them until they are used."""
 
+import pkgutil
 import subprocess
 import sys
 
@@ -14,6 +15,13 @@ HEAVY = ("pyarrow", "pandas", "numpy", "httpx", "aiohttp", "pydantic", "typer", 
 def test_every_public_name_is_there(name):
     """What the front door promises can be had."""
     assert getattr(backfill, name) is not None
+
+
+def test_no_public_name_is_also_a_modules():
+    """Whoever imports the module first would get it instead of the function."""
+    modules = {each.name for each in pkgutil.iter_modules(backfill.__path__)}
+
+    assert modules.isdisjoint(backfill.__all__)
 
 
 def test_the_names_are_sorted_and_shown():

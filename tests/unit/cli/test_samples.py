@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from backfill.cli.samples import expected_rejections, sample_pipeline
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import make_plan
+from backfill.planning.plan import make_plan
 from backfill.sources.inputs import open_inputs
 
 FOLDER = sample_pipeline().parent.parent / "sample_data"

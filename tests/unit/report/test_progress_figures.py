@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backfill.delivery.outcome import Meter, Pause
-from backfill.plan.progress import Progress
+from backfill.planning.progress import Progress
 from backfill.report.progress_figures import ProgressFigures, has_room, line, sentence
 from backfill.report.wording import clock, short
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
-from backfill.plan.folder import PlanFolder
-from backfill.plan.hash_groups import (
+from backfill.planning.folder import PlanFolder
+from backfill.planning.hash_groups import (
     BUFFERED_RECORDS_MAX,
     Hashes,
     HashPartitions,
@@ -27,7 +27,7 @@ from backfill.plan.hash_groups import (
     make_records,
     occurrence_numbers,
 )
-from backfill.plan.row_decisions import RowDecision, RowDecisions
+from backfill.planning.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Rows
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
 from backfill.operations.encode import Subjects
-from backfill.plan.duplicate_filter import HASHED_BYTES_MAX, DuplicateFilter, event_hashes
+from backfill.planning.duplicate_filter import HASHED_BYTES_MAX, DuplicateFilter, event_hashes
 
 TEXT = st.text(max_size=20)
 EVENTS = st.lists(

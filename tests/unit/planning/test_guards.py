@@ -6,11 +6,11 @@ import pytest
 
 from backfill.errors import GuardError
 from backfill.pipeline.file import Pipeline
-from backfill.plan.first_pass import PlanResult
-from backfill.plan.guards import refusals, refuse
-from backfill.plan.plan import Plan
-from backfill.plan.proof import Decision
-from backfill.plan.source_stats import SourcePlan
+from backfill.planning.first_pass import PlanResult
+from backfill.planning.guards import refusals, refuse
+from backfill.planning.plan import Plan
+from backfill.planning.proof import Decision
+from backfill.planning.source_stats import SourcePlan
 
 NOW_S = 1_750_000_000
 MINUTE = NOW_S // 60

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from backfill.errors import GuardError
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource, Source
-from backfill.plan.plan import Plan
-from backfill.plan.source_stats import SourcePlan
+from backfill.planning.plan import Plan
+from backfill.planning.source_stats import SourcePlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from backfill.errors import UsageError
 from backfill.journal import Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.plan.first_pass import PlanResult
-from backfill.plan.folder import PlanFolder
-from backfill.plan.merged_people import MergedPeople
-from backfill.plan.plan import (
+from backfill.planning.first_pass import PlanResult
+from backfill.planning.folder import PlanFolder
+from backfill.planning.merged_people import MergedPeople
+from backfill.planning.plan import (
     LAST_FIGURES_FILE,
     Plan,
     compare_with_last,
@@ -25,9 +25,9 @@ from backfill.plan.plan import (
     make_plan,
     plan_key,
 )
-from backfill.plan.rejection_log import read_rejections
-from backfill.plan.row_decisions import RowDecision, RowDecisions
-from backfill.plan.source_stats import SourcePlan
+from backfill.planning.rejection_log import read_rejections
+from backfill.planning.row_decisions import RowDecision, RowDecisions
+from backfill.planning.source_stats import SourcePlan
 from backfill.sources.inputs import open_inputs
 from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, job, numbered, people
 

@@ -16,7 +16,7 @@ from backfill.judge.transform import Transform
 from backfill.pipeline.columns import Dated
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
-from backfill.plan.progress import OnProgress, Progress, nobody
+from backfill.planning.progress import OnProgress, Progress, nobody
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
 

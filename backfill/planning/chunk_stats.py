@@ -16,12 +16,12 @@ from backfill.judge.judge import Judged
 from backfill.operations.encode import Subjects, event_contents, event_keys, sizes
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
-from backfill.plan import people
-from backfill.plan.duplicate_filter import EventHashes, event_hashes
-from backfill.plan.hash_groups import RECORD, Hashes, Records, make_records
-from backfill.plan.proof import Readings
-from backfill.plan.row_decisions import EarlierDecisions
-from backfill.plan.source_stats import EventStats, sight_of
+from backfill.planning import people
+from backfill.planning.duplicate_filter import EventHashes, event_hashes
+from backfill.planning.hash_groups import RECORD, Hashes, Records, make_records
+from backfill.planning.proof import Readings
+from backfill.planning.row_decisions import EarlierDecisions
+from backfill.planning.source_stats import EventStats, sight_of
 from backfill.rows import Rows
 
 KnownPeople = Callable[[], Iterable[tuple[str, pa.StringArray]]]

@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.plan import merged_people
-from backfill.plan.merged_people import MergedPeople
+from backfill.planning import merged_people
+from backfill.planning.merged_people import MergedPeople
 
 VALUE = st.none() | st.integers(0, 3) | st.text(st.characters(codec="utf-8"), max_size=3)
 SAID = st.dictionaries(st.sampled_from("abc"), VALUE, max_size=3)

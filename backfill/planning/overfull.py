@@ -7,8 +7,8 @@ import numpy as np
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
 from backfill.judge.row_faults import rejection
 from backfill.pipeline.file import Pipeline
-from backfill.plan.merged_people import MergedPeople
-from backfill.plan.row_decisions import RowDecision, RowDecisions
+from backfill.planning.merged_people import MergedPeople
+from backfill.planning.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Chunk, Rejection, reason
 from backfill.sources.inputs import Input
 

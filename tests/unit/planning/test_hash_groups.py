@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.plan.hash_groups import (
+from backfill.planning.hash_groups import (
     PARTITIONS,
     RECORD,
     HashPartitions,

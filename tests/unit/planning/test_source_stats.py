@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
 from backfill.operations.encode import Subjects
-from backfill.plan import source_stats
-from backfill.plan.source_stats import SourcePlan, sight_of
+from backfill.planning import source_stats
+from backfill.planning.source_stats import SourcePlan, sight_of
 from backfill.rows import Rejection, reason
 
 NOW_S = 1_750_000_000

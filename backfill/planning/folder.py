@@ -1,6 +1,6 @@
 """What a plan leaves on the disk, and under which names: for whoever writes it and whoever reads.
 
-The names are a format of their own: `FORMAT_VERSION` of `backfill.plan.plan` changes with them.
+The names are a format of their own: `FORMAT_VERSION` of `backfill.planning.plan` changes with them.
 """
 
 from dataclasses import dataclass

@@ -19,8 +19,8 @@ from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import Mask, characters
 from backfill.judge.chunk_judge import THREADS, in_order
 from backfill.operations.encode import Subjects
-from backfill.plan.hash_groups import HashPartitions, Records, repeated
-from backfill.plan.row_decisions import RowTable
+from backfill.planning.hash_groups import HashPartitions, Records, repeated
+from backfill.planning.row_decisions import RowTable
 from backfill.rows import Rows
 
 EVENT_HASH = np.dtype([("hash", "<u8"), ("part", "<i4"), ("row", "<i8")])

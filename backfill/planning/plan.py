@@ -23,12 +23,12 @@ from backfill.errors import StateError
 from backfill.files import make_lasting, sync_directory, write_atomically
 from backfill.journal import Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.plan.chunk_stats import Before, KnownPeople
-from backfill.plan.first_pass import PlanResult, Task, find
-from backfill.plan.folder import PlanFolder
-from backfill.plan.progress import OnProgress, nobody
-from backfill.plan.row_decisions import EarlierDecisions, RowDecisions
-from backfill.plan.source_stats import SourcePlan
+from backfill.planning.chunk_stats import Before, KnownPeople
+from backfill.planning.first_pass import PlanResult, Task, find
+from backfill.planning.folder import PlanFolder
+from backfill.planning.progress import OnProgress, nobody
+from backfill.planning.row_decisions import EarlierDecisions, RowDecisions
+from backfill.planning.source_stats import SourcePlan
 from backfill.sources.inputs import Input
 
 FORM = 5

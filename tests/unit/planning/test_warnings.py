@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from backfill.pipeline.file import Pipeline
-from backfill.plan.first_pass import PlanResult
-from backfill.plan.plan import Plan
-from backfill.plan.source_stats import SourcePlan
-from backfill.plan.warnings import warnings_of
+from backfill.planning.first_pass import PlanResult
+from backfill.planning.plan import Plan
+from backfill.planning.source_stats import SourcePlan
+from backfill.planning.warnings import warnings_of
 
 NOW_S = 1_700_000_000.0
 CUSTOMERS = {"kind": "customers", "files": ["c.csv"], "identifier": {"id": "id"}}

@@ -9,7 +9,7 @@ from backfill.errors import UsageError
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.judge.judge import EVENT_TIMESTAMP
 from backfill.pipeline.source_settings import EventsSource, Source
-from backfill.plan.proof import Readings
+from backfill.planning.proof import Readings
 from backfill.rows import Rows
 
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from backfill.encoding import identity
 from backfill.pipeline.file import Pipeline
-from backfill.plan.grouping import Grouping
-from backfill.plan.hash_groups import make_records
-from backfill.plan.row_decisions import SKIPPED, EarlierDecisions, RowDecision
+from backfill.planning.grouping import Grouping
+from backfill.planning.hash_groups import make_records
+from backfill.planning.row_decisions import SKIPPED, EarlierDecisions, RowDecision
 
 ROWS_MAX = 30
 PEOPLE, EMAILS = list("abcd"), ["x@y", "z@y", None]

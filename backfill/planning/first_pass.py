@@ -26,20 +26,20 @@ from backfill.judge.chunk_judge import (
 from backfill.operations.batches import Fill
 from backfill.operations.encode import Subjects
 from backfill.pipeline.file import Pipeline
-from backfill.plan import people
-from backfill.plan.chunk_stats import Before, ChunkStats, StatsCollector
-from backfill.plan.duplicate_filter import DuplicateFilter
-from backfill.plan.folder import PlanFolder
-from backfill.plan.grouping import Grouping, Groups
-from backfill.plan.hash_groups import Records
-from backfill.plan.merged_people import MergedPeople
-from backfill.plan.overfull import overfull
-from backfill.plan.people import PEOPLE_FILE, PeopleFiles
-from backfill.plan.progress import OnProgress, Progress, Way
-from backfill.plan.proof import Decision, Proof
-from backfill.plan.rejection_log import rejection_line
-from backfill.plan.row_decisions import SKIPPED, Decided, RowDecision
-from backfill.plan.source_stats import SourcePlan
+from backfill.planning import people
+from backfill.planning.chunk_stats import Before, ChunkStats, StatsCollector
+from backfill.planning.duplicate_filter import DuplicateFilter
+from backfill.planning.folder import PlanFolder
+from backfill.planning.grouping import Grouping, Groups
+from backfill.planning.hash_groups import Records
+from backfill.planning.merged_people import MergedPeople
+from backfill.planning.overfull import overfull
+from backfill.planning.people import PEOPLE_FILE, PeopleFiles
+from backfill.planning.progress import OnProgress, Progress, Way
+from backfill.planning.proof import Decision, Proof
+from backfill.planning.rejection_log import rejection_line
+from backfill.planning.row_decisions import SKIPPED, Decided, RowDecision
+from backfill.planning.source_stats import SourcePlan
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
 

@@ -16,8 +16,8 @@ from backfill.pipeline.source_settings import (
     DeletionsSource,
     EventsSource,
 )
-from backfill.plan.plan import Plan
-from backfill.plan.source_stats import SourcePlan
+from backfill.planning.plan import Plan
+from backfill.planning.source_stats import SourcePlan
 
 _MEANINGFUL = ("email", "created_at", "unsubscribed")
 """Attributes that the service acts on, in this spelling only (Track docs)."""

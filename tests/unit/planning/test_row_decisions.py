@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.plan.row_decisions import (
+from backfill.planning.row_decisions import (
     BUCKET_ROWS,
     SKIPPED,
     EarlierDecisions,

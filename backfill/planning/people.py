@@ -20,11 +20,11 @@ from backfill.encoding.json_text import Mask
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
-from backfill.plan.cursors import moments
-from backfill.plan.hash_groups import Hashes
-from backfill.plan.merged_people import MergedPeople
-from backfill.plan.proof import Readings
-from backfill.plan.row_decisions import SKIPPED, RowDecision, RowDecisions
+from backfill.planning.cursors import moments
+from backfill.planning.hash_groups import Hashes
+from backfill.planning.merged_people import MergedPeople
+from backfill.planning.proof import Readings
+from backfill.planning.row_decisions import SKIPPED, RowDecision, RowDecisions
 from backfill.sources.inputs import Input
 
 EVENT = "event"

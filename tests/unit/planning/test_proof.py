@@ -5,8 +5,8 @@ import pytest
 from backfill.errors import UsageError
 from backfill.judge.judge import EVENT_TIMESTAMP
 from backfill.pipeline.file import Pipeline
-from backfill.plan.plan import make_plan
-from backfill.plan.progress import nobody
+from backfill.planning.plan import make_plan
+from backfill.planning.progress import nobody
 from backfill.sources.inputs import open_inputs
 from tests.support.jobs import job
 
