@@ -12,7 +12,7 @@ A row's failure is a value (`backfill.rows.Rejection`); only a run's failure is 
     └── InterruptedRunError 130  Ctrl-C (143: SIGTERM)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-MEANINGS = {
+MEANINGS: Mapping[int, str] = {
     ExitCode.DELIVERED: "all delivered",
     ExitCode.BUG: "a bug in backfill",
     ExitCode.USAGE: "the command, the pipeline file or a source cannot be used as it is",
@@ -46,7 +46,11 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); run it again to resume",
     ExitCode.TERMINATED: "stopped by the system; run it again to resume",
 }
-"""What each code means, without a word out of anybody's data: for README, report and webhook."""
+"""What each code means, without a word out of anybody's data: for README, report, webhook and
+the files of `schedule`."""
+
+RESUMABLE = (ExitCode.UNAVAILABLE, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+"""Starting the same command again, later, goes on where these stopped."""
 
 _PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)
 

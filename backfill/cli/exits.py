@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backfill.cli.terminal import width
 from backfill.errors import (
+    RESUMABLE,
     BackfillError,
     ExitCode,
     InterruptedRunError,
@@ -18,7 +19,6 @@ from backfill.errors import (
     UsageError,
 )
 
-_RESUMABLE = (ExitCode.UNAVAILABLE, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -81,7 +81,7 @@ def leave(ending: Ending, asked: Asked) -> int:
         # Whoever read it has seen enough; the interpreter would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if ending.error:
-        word = "stopped" if ending.code in _RESUMABLE else "error"
+        word = "stopped" if ending.code in RESUMABLE else "error"
         print(f"{word}: {ending.error}", file=sys.stderr)
     print(f"next: {ending.next_step}", file=sys.stderr, flush=True)
     return ending.code

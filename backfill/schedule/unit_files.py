@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backfill.errors import UsageError
+from backfill.errors import MEANINGS, RESUMABLE, UsageError
 from backfill.schedule import quoting
 from backfill.schedule.nightly import Form, Nightly
 
@@ -51,6 +51,8 @@ def files(nightly: Nightly, form: Form) -> dict[str, str]:
         name.format(name=nightly.name): _ENVIRONMENT.get_template(template).render(
             it=nightly,
             label=quoting.label(nightly.name),
+            exits=MEANINGS,
+            final=sorted(int(code) for code in MEANINGS if code and code not in RESUMABLE),
             log=str(_log(nightly)),
             files=[each.format(name=nightly.name) for each in _TEMPLATES[form].values()],
         )
