@@ -34,6 +34,8 @@ def main(path: str) -> None:
     for each in pkgutil.walk_packages(backfill.__path__, "backfill."):
         if not each.name.startswith(("backfill.__main__", "backfill.sandbox")):
             importlib.import_module(each.name)
+    # Started in the background, it ignores Ctrl-C; what a user starts in a terminal does not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()

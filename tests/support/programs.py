@@ -4,6 +4,7 @@ import array
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -105,7 +106,7 @@ class Command:
                 code = self._wait(timeout_s)
             except TimeoutError:
                 said = self.stderr()
-                self.signal(signal.SIGKILL)
+                self.kill()
                 raise AssertionError(f"still running after {timeout_s} s:\n{said}") from None
             stdout = (Path(self._folder.name) / "stdout").read_text("utf-8")
             self._ended = Ended(code, stdout, self.stderr())
@@ -146,10 +147,12 @@ def _fork(path: str, arguments: tuple, *, cwd: Path, env: Mapping[str, str]) -> 
         connection.sendmsg(
             [json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
         )
-    answers = connection.makefile()
+    answers = connection.makefile("rb", buffering=0)  # `select` sees no buffer
 
     def wait(timeout_s: float) -> int:
-        connection.settimeout(timeout_s)
+        ready, _, _ = select.select([connection], [], [], timeout_s)
+        if not ready:
+            raise TimeoutError
         with connection, answers:
             return int(answers.readline())
 

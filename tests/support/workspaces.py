@@ -80,14 +80,17 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(*, port: int = 0, data: Path | None = None) -> Iterator[Workspace]:
-    """Run a sandbox; its end is a kill."""
+    """Run a sandbox; one that keeps its data ends in order, so that all of it is on disk."""
     command = [sys.executable, "-m", "backfill.sandbox", "--port", str(port)]
     command += ["--data", str(data)] if data else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:
             yield Workspace(child.stdout.readline().split()[1], child.pid)
         finally:
-            child.kill()
+            if data:
+                child.terminate()
+            else:
+                child.kill()
 
 
 def free_port() -> int:
