@@ -75,7 +75,9 @@ class _Sync(FullRun):
         if _compared(job):
             begun = catch_up.is_unfinished(job.journal, diff=True)
             found = (
-                load_differences(job, plan) if begun else compare(job, plan, nights.windows(job))
+                load_differences(job, plan)
+                if begun
+                else compare(job, plan, nights.windows(job, plan))
             )
             deletes = _deletes(job.pipeline) and not _nameless(job.pipeline, plan)
             self.tonight = replace(found, deletes=found.vanished if deletes else 0)

@@ -137,6 +137,7 @@ class Pass:
         self._folder = folder
         self._known_people = task.before.known_people
         self._limit = task.limit
+        self._now_s = task.now_s
         self._progress = task.progress
         self._way = Way(inputs if task.limit is None else ())
         self._stage = stage
@@ -241,7 +242,7 @@ class Pass:
         source.nameless += people.nameless(self._pipeline.sources[index], staged)
         self._people.add(look.shown)
         if (said := look.shown.get(PEOPLE_FILE)) is not None:
-            source.moved(said.column("moved"))
+            source.move_cursor(said.column("moved"), self._now_s)
         if len(staged.dropped):
             source.skipped["transform"] += len(staged.dropped)
         source.see(look.sight)

@@ -39,7 +39,8 @@ class SourcePlan:
         rows_read: Its rows.
         rejected: Those that would not be sent, before anything is sent.
         nameless: Those of them that do not say who they are about.
-        cursor_max: The latest moment of the cursor's column, in unix microseconds.
+        cursor_max: The latest timestamp of the cursor's column up to now, in unix microseconds.
+        cursor_in_future: Rows whose cursor is later than now.
         reasons: Rejected rows by reason code.
         skipped: Rows left out, by reason.
         merged: Rows that go out with another row of their person.
@@ -70,6 +71,7 @@ class SourcePlan:
     rejected: int = 0
     nameless: int = 0
     cursor_max: int | None = None
+    cursor_in_future: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     merged: int = 0
@@ -104,9 +106,17 @@ class SourcePlan:
         for rejection in rejections:
             self.reasons.update({reason.code for reason in rejection.reasons})
 
-    def moved(self, cursor: pa.Int64Array) -> None:
-        """Note how far a chunk's cursor goes, in unix microseconds."""
-        latest = pc.max(cursor).as_py()
+    def move_cursor(self, cursor: pa.Int64Array, now_s: float) -> None:
+        """Note how far a chunk's cursor goes.
+
+        Args:
+            cursor: Of its n rows, in unix microseconds, int64 (n,); null where it cannot be read.
+            now_s: The time now, as unix seconds. A cursor that moved past it would leave out
+                whatever changes until then.
+        """
+        future = pc.greater(cursor, int(now_s * 1_000_000))
+        self.cursor_in_future += pc.sum(future).as_py() or 0
+        latest = pc.max(pc.if_else(future, None, cursor)).as_py()
         if latest is not None:
             self.cursor_max = max(latest, self.cursor_max or latest)
 

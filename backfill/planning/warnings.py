@@ -15,6 +15,7 @@ from backfill.pipeline.source_settings import (
     CustomersSource,
     DeletionsSource,
     EventsSource,
+    Source,
 )
 from backfill.planning.plan import Plan
 from backfill.planning.source_stats import SourcePlan
@@ -50,6 +51,7 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
         else:
             found += _deletions(source, seen, of_source)
         found += _odd_moments(seen, of_source)
+        found += _cursor_in_future(source, seen, of_source)
     return sorted(found, key=lambda each: _HARM.index(each.code))
 
 
@@ -61,6 +63,7 @@ _HARM = (
     "nearly_named",
     "unknown_people",
     "odd_moments",
+    "cursor_in_future",
     "names_by_case",
     "names_with_spaces",
     "near_limit",
@@ -97,6 +100,15 @@ def _odd_moments(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
             "odd_moments",
             f"{of_source} has attributes with moments before 1970 or in the future:"
             f" {_some(seen.odd_moments)}",
+        )
+
+
+def _cursor_in_future(source: Source, seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.cursor_in_future:
+        yield PlanWarning(
+            "cursor_in_future",
+            f"{of_source} has rows whose {source.sync.column} is in the future:"
+            f" {seen.cursor_in_future:,}; a sync sends them each night until then",
         )
 
 

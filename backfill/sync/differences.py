@@ -32,7 +32,8 @@ ROWS_FOLDER = "rows"
 REFUSED_FILE = "refused.parquet"
 _FIGURES_FILE = "figures.json"
 
-# Nobody is `unchanged` while it is in doubt what they were told: null equals nothing.
+# Nobody is `unchanged` while it is in doubt what they were told: null equals nothing. A row that
+# says it changed in the future may change again without saying so: it always counts as changed.
 _DIFFERING = """
 CREATE OR REPLACE TEMP TABLE differing AS
 SELECT coalesce(tonight.type, person.type) AS type,
@@ -41,8 +42,9 @@ SELECT coalesce(tonight.type, person.type) AS type,
     CASE
         WHEN tonight.row IS NULL THEN 'missing'
         WHEN tonight.high = refused_high AND tonight.low = refused_low THEN 'refused'
-        WHEN person.high = tonight.high AND person.low = tonight.low THEN 'unchanged'
         WHEN person.type IS NULL THEN 'new'
+        WHEN tonight.moved > tonight.until THEN 'changed'
+        WHEN person.high = tonight.high AND person.low = tonight.low THEN 'unchanged'
         ELSE 'changed'
     END AS status
 FROM (FROM carriers LEFT JOIN cursor_window USING (part)) AS tonight
@@ -51,7 +53,7 @@ WHERE CASE
     WHEN tonight.row IS NULL THEN true
     WHEN tonight.moved < tonight.since
         THEN coalesce(tonight.high = refused_high AND tonight.low = refused_low, false)
-    WHEN tonight.by_cursor THEN true
+    WHEN tonight.until IS NOT NULL THEN true
     ELSE NOT coalesce(person.high = tonight.high AND person.low = tonight.low, false)
 END
 """
@@ -79,7 +81,7 @@ _UNCHANGED = "SELECT part, row FROM differing WHERE status = 'unchanged'"
 _REFUSED = "SELECT part, row, reasons FROM differing WHERE status = 'refused'"
 
 _WINDOW = """
-CREATE OR REPLACE TEMP TABLE cursor_window (part INTEGER, since BIGINT, by_cursor BOOLEAN)
+CREATE OR REPLACE TEMP TABLE cursor_window (part INTEGER, since BIGINT, until BIGINT)
 """
 _FORGET = "DELETE FROM person WHERE moved < ? AND refused_high IS NULL"
 _UNCHANGED_FILE = "unchanged.parquet"
@@ -170,7 +172,7 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
     made.mkdir(mode=0o700)
     with open_snapshot(job.journal, job.folder) as snapshot:
         snapshot.see(people.files(folder.path), CARRIERS)
-        _open_windows(snapshot, windows)
+        _open_windows(snapshot, windows, plan.now_s)
         snapshot.run(_DIFFERING)
         snapshot.run(_VANISHED)
         found = Differences(
@@ -189,11 +191,12 @@ def load_differences(job: Job, plan: Plan) -> Differences:
     return _DIFFERENCES.validate_json(path.read_bytes())
 
 
-def _open_windows(snapshot: Snapshot, windows: Mapping[int, int | None]) -> None:
+def _open_windows(snapshot: Snapshot, windows: Mapping[int, int | None], now_s: float) -> None:
     """Let the comparison see the cursors' windows; forget what no window will hold again."""
     snapshot.run(_WINDOW)
     for part, since in windows.items():
-        snapshot.run("INSERT INTO cursor_window VALUES (?, ?, true)", [part, since])
+        until = int(now_s * 1_000_000)
+        snapshot.run("INSERT INTO cursor_window VALUES (?, ?, ?)", [part, since, until])
     known = [since for since in windows.values() if since is not None]
     if known and len(known) == len(windows):
         snapshot.run(_FORGET, [min(known) - LEDGER_US])

@@ -21,13 +21,19 @@ def refusals(job: Job, plan: Plan) -> list[Guard]:
     return [*_rows(job, plan), *_columns(job)]
 
 
-def windows(job: Job) -> dict[int, int | None]:
+def windows(job: Job, plan: Plan) -> dict[int, int | None]:
     """Since when rows count, for the parts that a cursor reads: unix microseconds; None: all.
 
     The window begins with the latest row of the last sync, less what it looks back; it ends
     behind the latest row of tonight.
     """
-    highs = job.journal.meta.get(_HIGHS, {})
+    # Earlier versions let a cursor move past now. Where it should be, nobody knows: all rows are
+    # compared, which finds what changed meanwhile.
+    highs = {
+        source: high
+        for source, high in job.journal.meta.get(_HIGHS, {}).items()
+        if high <= plan.now_s * 1_000_000
+    }
     found: dict[int, int | None] = {}
     for each in job.inputs:
         source = job.pipeline.sources[each.source]

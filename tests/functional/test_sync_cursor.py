@@ -166,3 +166,24 @@ def test_held_rows_keep_their_file(source, sync, tmp_path):
     refused = sync(pipeline)
     assert refused.code == 5
     assert "put them back" in refused.next_step
+
+
+def test_a_value_in_the_future_moves_no_cursor(source, sync, sandbox, tmp_path):
+    """It is sent each night and warned of; all others are sent when they change."""
+    pipeline = source([("a", "free", 1)], [("a", 1, "k1")])
+    head = "id,plan,updated_at\n"
+    odd = "odd,free,2099-01-01T00:00:00\n"
+    (tmp_path / "customers.csv").write_text(f"{head}a,free,2024-01-31T10:00:00\n{odd}")
+    first = sync(pipeline)
+    assert first.code == 0, first.stderr
+    warning = "source 1 (customers) has rows whose updated_at is in the future: 1"
+    assert warning in " ".join(first.stderr.split())
+    tonight = f"{head}a,pro,2024-02-05T10:00:00\n{odd}new,new,2024-02-05T11:00:00\n"
+    (tmp_path / "customers.csv").write_text(tonight)
+    for delivered in (3, 1):
+        done = sync(pipeline)
+        assert done.code == 0, done.stderr
+        assert done.summary["sources"][0]["delivered"] == delivered
+        assert warning in " ".join(done.stderr.split())
+    plans = {name: each["attributes"]["plan"] for name, each in sandbox.people().items()}
+    assert plans == {"a": "pro", "odd": "free", "new": "new"}

@@ -54,12 +54,12 @@ class Night:
 
 
 @contextmanager
-def night(path: Path) -> Iterator[Night]:
+def night(path: Path, now_s: float = 2e9) -> Iterator[Night]:
     """Begin a night, as a process does that starts."""
     pipeline = Pipeline.load(path)
     folder = folder_of(pipeline, None)
     with Journal.open(folder) as journal:
         job = take_up(Job(pipeline, open_inputs(pipeline), journal, folder))
-        plan = adopt_plan(job, now_s=0.0, progress=lambda _: None)
+        plan = adopt_plan(job, now_s=now_s, progress=lambda _: None)
         commit_plan(job, plan)
         yield Night(job, plan)

@@ -1,5 +1,7 @@
 """How the source was on the nights before: rows, columns, and how far a cursor has come."""
 
+from dataclasses import replace
+
 import pytest
 
 from backfill.sync import nights
@@ -94,6 +96,27 @@ def test_a_window_begins_where_the_last_one_ended_less_what_it_looks_back(tmp_pa
     for day in (10, 20, 12, 30):
         text = f"id,at\np1,1970-01-{day:02}T00:00:00\n"
         with night(job(tmp_path, {"customers.csv": text}, MOVED)) as tonight:
-            windows += nights.windows(tonight.job).values()
+            windows += nights.windows(tonight.job, tonight.plan).values()
             tonight.deliver()
     assert windows == [None, 8 * DAY_US, 18 * DAY_US, 18 * DAY_US]
+
+
+def test_a_cursor_never_moves_past_now(tmp_path):
+    """One slip of the pen in 2099 would close the window for ever."""
+    windows = []
+    for night_of, day in ((10, 99), (20, 15), (30, 25)):
+        text = f"id,at\np1,1970-{1 + day // 30:02}-{1 + day % 30:02}T00:00:00\n"
+        with night(job(tmp_path, {"customers.csv": text}, MOVED), night_of * 86_400.0) as tonight:
+            windows += nights.windows(tonight.job, tonight.plan).values()
+            tonight.deliver()
+    assert windows == [None, None, 14 * DAY_US]
+
+
+def test_a_cursor_that_stands_in_the_future_is_forgotten(tmp_path):
+    """An earlier version let it go there: what differs is found by comparing everybody."""
+    text = "id,at\np1,1970-01-10T00:00:00\n"
+    with night(job(tmp_path, {"customers.csv": text}, MOVED)) as tonight:
+        tonight.deliver()
+        assert nights.windows(tonight.job, tonight.plan) == {1: 8 * DAY_US}
+        earlier = replace(tonight.plan, now_s=5 * 86_400.0)
+        assert nights.windows(tonight.job, earlier) == {1: None}
