@@ -29,6 +29,7 @@ class Sync(StrictSettings):
     deletes_max: AllowanceSetting = Allowance(share=0.01)
     rows_change_max: AllowanceSetting = Allowance(share=0.5)
     schema_change: Literal["refuse", "accept"] = "refuse"
+    files_change: Literal["refuse", "send"] = "refuse"
 
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
@@ -88,15 +89,15 @@ class LastingSource(SourceSettings):
     """Rows that stay as they are once they are written."""
 
     @property
-    def sync_mode(self) -> Literal["files", "cursor"]:
+    def sync_mode(self) -> Literal["diff", "files", "cursor"]:
         """How a sync finds what is new."""
-        return "cursor" if self.sync.mode == "cursor" else "files"
+        return self.sync.mode or "files"
 
     @field_validator("sync")
     @classmethod
-    def _no_diff(cls, value: Sync) -> Sync:
-        if value.mode == "diff" or value.vanished == "delete":
-            raise ValueError('only customers can be compared; use mode = "files" or "cursor"')
+    def _nobody_vanishes(cls, value: Sync) -> Sync:
+        if value.vanished == "delete":
+            raise ValueError('vanished = "delete" is about people: it needs kind = "customers"')
         return value
 
 
@@ -134,7 +135,7 @@ class DeletionsSource(LastingSource):
     @field_validator("sync")
     @classmethod
     def _by_files(cls, value: Sync) -> Sync:
-        if value.mode == "cursor":
+        if value.mode not in ("files", None):
             raise ValueError('deletions are told apart by their files: use mode = "files"')
         return value
 

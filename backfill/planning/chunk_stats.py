@@ -153,19 +153,33 @@ class StatsCollector:
         source, place = self._pipeline.sources[staged.place.source], staged.place
         settled, _ = self._before.standing(place.part, staged.judged.subjects.rows)
         readings = self._readings[place.source]
-        if isinstance(source, EventsSource) and source.sync_mode == "cursor":
-            hashes = self._hashes(source, staged.judged.subjects)
+        if isinstance(source, EventsSource) and source.sync_mode != "files":
+            hashes = self._hashes(source, staged.judged.subjects, by_id=source.sync_mode == "diff")
             return people.events(source, staged, settled, readings, hashes)
         if source.kind == "customers":
             return people.customers(source, staged, settled, readings)
         return {} if source.kind == "events" else people.deletions(source, staged)
 
-    def _hashes(self, source: EventsSource, subjects: Subjects) -> tuple[Hashes, Hashes]:
-        """What makes each event itself, and what makes two alike in every field."""
+    def _hashes(
+        self, source: EventsSource, subjects: Subjects, *, by_id: bool = False
+    ) -> tuple[Hashes, Hashes]:
+        """What makes each of n events itself, and what makes two alike in every field.
+
+        Args:
+            source: Their settings.
+            subjects: The n events.
+            by_id: Whether their ids make them themselves, which hold the timestamp too: not only
+                their keys.
+
+        Returns:
+            Two of uint64 (n, 2).
+        """
         namespace = self._pipeline.namespace
         alike = identity.hashes(event_contents(source, namespace, replace(subjects, key=None)))
         if subjects.key is None:
             return alike, alike
+        if by_id:
+            return identity.hashes(event_contents(source, namespace, subjects)), alike
         return identity.hashes(event_keys(source, namespace, subjects)), alike
 
     def _actors(self, source: EventsSource, staged: JudgedChunk) -> Records:

@@ -133,7 +133,7 @@ def compared(pipeline: Pipeline, inputs: Sequence[Input]) -> frozenset[int]:
     return frozenset(
         each.part
         for each in inputs
-        if sources[each.source].kind == "customers" or sources[each.source].sync_mode == "cursor"
+        if sources[each.source].kind == "customers" or sources[each.source].sync_mode != "files"
     )
 
 

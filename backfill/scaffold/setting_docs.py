@@ -66,6 +66,7 @@ ABOUT: dict[str, str] = {
     "vanished": "people who are no longer in the files: keep | delete",
     "rows_change_max": "a sync stops where more of the rows have changed",
     "schema_change": "columns that came or went: refuse | accept",
+    "files_change": "a file that was sent and was rewritten since: refuse | send",
     "notify": "who is told how a run, retry or sync ended",
     "webhook": "JSON is posted here, with a text for Slack; https, or this machine",
     "webhook_env": "the environment variable that holds the webhook, instead",

@@ -277,4 +277,4 @@ def _concerns(pipeline: Pipeline) -> bool:
 
 def _is_remembered(source: Source) -> bool:
     """Whether what became of a source's rows goes into the snapshot."""
-    return source.kind != "events" or source.sync_mode == "cursor"
+    return source.kind != "events" or source.sync_mode != "files"

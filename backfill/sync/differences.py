@@ -1,7 +1,7 @@
 """Tonight's people against the snapshot: who is new, changed, as before, or gone."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -33,7 +33,8 @@ REFUSED_FILE = "refused.parquet"
 _FIGURES_FILE = "figures.json"
 
 # Nobody is `unchanged` while it is in doubt what they were told: null equals nothing. A row that
-# says it changed in the future may change again without saying so: it always counts as changed.
+# says it changed in the future may change again without saying so: it always counts as changed. Of
+# events that are known by their ids it counts that they were delivered, not what they say.
 _DIFFERING = """
 CREATE OR REPLACE TEMP TABLE differing AS
 SELECT coalesce(tonight.type, person.type) AS type,
@@ -45,12 +46,14 @@ SELECT coalesce(tonight.type, person.type) AS type,
         WHEN person.type IS NULL THEN 'new'
         WHEN tonight.moved > tonight.until THEN 'changed'
         WHEN person.high = tonight.high AND person.low = tonight.low THEN 'unchanged'
+        WHEN tonight.by_id AND person.high IS NOT NULL THEN 'unchanged'
         ELSE 'changed'
     END AS status
-FROM (FROM carriers LEFT JOIN cursor_window USING (part)) AS tonight
+FROM (FROM carriers LEFT JOIN compared_part USING (part)) AS tonight
 FULL OUTER JOIN person ON person.type = tonight.type AND person.identifier = tonight.identifier
 WHERE CASE
-    WHEN tonight.row IS NULL THEN true
+    WHEN tonight.row IS NULL THEN person.type <> 'event'
+    WHEN tonight.by_id THEN person.high IS NULL
     WHEN tonight.moved < tonight.since
         THEN coalesce(tonight.high = refused_high AND tonight.low = refused_low, false)
     WHEN tonight.until IS NOT NULL THEN true
@@ -80,8 +83,9 @@ _STATUSES = "SELECT status, count(*) FROM differing WHERE type <> 'event' GROUP 
 _UNCHANGED = "SELECT part, row FROM differing WHERE status = 'unchanged'"
 _REFUSED = "SELECT part, row, reasons FROM differing WHERE status = 'refused'"
 
-_WINDOW = """
-CREATE OR REPLACE TEMP TABLE cursor_window (part INTEGER, since BIGINT, until BIGINT)
+_PARTS = """
+CREATE OR REPLACE TEMP TABLE compared_part
+    (part INTEGER, since BIGINT, until BIGINT, by_id BOOLEAN)
 """
 _FORGET = "DELETE FROM person WHERE moved < ? AND refused_high IS NULL"
 _UNCHANGED_FILE = "unchanged.parquet"
@@ -173,6 +177,8 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
     with open_snapshot(job.journal, job.folder) as snapshot:
         snapshot.see(people.files(folder.path), CARRIERS)
         _open_windows(snapshot, windows, plan.now_s)
+        for part in _compared_by_id(job):
+            snapshot.run("INSERT INTO compared_part VALUES (?, NULL, NULL, true)", [part])
         snapshot.run(_DIFFERING)
         snapshot.run(_VANISHED)
         found = Differences(
@@ -191,12 +197,20 @@ def load_differences(job: Job, plan: Plan) -> Differences:
     return _DIFFERENCES.validate_json(path.read_bytes())
 
 
+def _compared_by_id(job: Job) -> Iterator[int]:
+    """The parts with events of which those are sent whose id was not delivered."""
+    for each in job.inputs:
+        source = job.pipeline.sources[each.source]
+        if source.kind == "events" and source.sync_mode == "diff":
+            yield each.part
+
+
 def _open_windows(snapshot: Snapshot, windows: Mapping[int, int | None], now_s: float) -> None:
     """Let the comparison see the cursors' windows; forget what no window will hold again."""
-    snapshot.run(_WINDOW)
+    snapshot.run(_PARTS)
     for part, since in windows.items():
         until = int(now_s * 1_000_000)
-        snapshot.run("INSERT INTO cursor_window VALUES (?, ?, ?)", [part, since, until])
+        snapshot.run("INSERT INTO compared_part VALUES (?, ?, ?, false)", [part, since, until])
     known = [since for since in windows.values() if since is not None]
     if known and len(known) == len(windows):
         snapshot.run(_FORGET, [min(known) - LEDGER_US])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from backfill.errors import SourceChangedError
 from backfill.job import Job, has_grown
 from backfill.journal import Journal, Part
+from backfill.planning.guards import Guard, refuse
 from backfill.planning.plan import inputs_key
 from backfill.sources.inputs import Input
 from backfill.sync.catch_up import catch_up, is_unfinished
@@ -20,6 +21,7 @@ def take_up(job: Job) -> Job:
 
     Raises:
         SourceChangedError: A file that was not done has changed or is gone.
+        GuardError: A file that was done has changed otherwise than by growing.
     """
     journal = job.journal
     before = _as_before(job)
@@ -74,14 +76,20 @@ def _taken_up(job: Job) -> Iterator[Input]:
     journal = job.journal
     known = journal.parts()
     open_ = {part.id: part for part in known if not is_done(journal, part)}
+    matches = [(each, _known(each, known)) for each in job.inputs]
+    rewritten = _rewritten(job, matches, known)
+    refuse(list(_files_changed(job, rewritten)))
+    for replaced in rewritten:  # its rows count once: as those of tonight's version
+        journal.drop_part(replaced.id)
+    added: dict[tuple[int, str], Part] = {}
     seen: set[int] = set()
-    for each in job.inputs:
-        part = _known(each, known)
+    for each, match in matches:
+        size, digest = each.fingerprint.size, each.fingerprint.digest
+        part = match or added.get((each.source, digest))
         if part is None:
-            size, digest = each.fingerprint.size, each.fingerprint.digest
             part = journal.add_part(each.name, source=each.source, size=size, digest=digest)
             if _is_lasting(job, each.source):
-                known.append(part)
+                added[each.source, digest] = part
         elif part.id in seen:
             continue  # a copy of another file
         elif _differs(each, part):
@@ -102,6 +110,44 @@ def _known(each: Input, parts: Sequence[Part]) -> Part | None:
     if same:
         return min(same, key=lambda part: part.path != each.name)
     return next((part for part in mine if part.path == each.name and has_grown(each, part)), None)
+
+
+def _rewritten(
+    job: Job, matches: Sequence[tuple[Input, Part | None]], known: Sequence[Part]
+) -> list[Part]:
+    """The parts that were done, and whose files have changed otherwise than by growing.
+
+    Args:
+        job: The job.
+        matches: Tonight's files, each with the part that it is.
+        known: All parts.
+    """
+    # A file that was moved away takes its part with it: what has its old name is another file.
+    kept = {part.id for _, part in matches if part}
+    names = {
+        (each.source, each.name)
+        for each, part in matches
+        if part is None and _is_lasting(job, each.source)
+    }
+    return [
+        part
+        for part in known
+        if (part.source, part.path) in names and part.id not in kept and is_done(job.journal, part)
+    ]
+
+
+def _files_changed(job: Job, rewritten: Sequence[Part]) -> Iterator[Guard]:
+    for part in rewritten:
+        source = job.pipeline.sources[part.source]
+        if source.sync.files_change == "refuse":
+            diff = 'mode = "diff" to send only what was not delivered, or '
+            yield Guard(
+                "files_change",
+                f"{part.path} of source {part.source + 1} ({source.kind}) was sent, and has changed"
+                " otherwise than by growing",
+                f"set {'' if source.kind == 'deletions' else diff}files_change ="
+                ' "send" to send all of it again, under [source.sync]; or put the file back',
+            )
 
 
 def _differs(each: Input, part: Part) -> bool:
