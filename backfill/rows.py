@@ -149,6 +149,7 @@ SENTENCES: dict[str, str] = {
     "timestamp_missing": "the event has no timestamp: the service would take it for now",
     "timestamp_unreadable": "the moment is not written in the column's format",
     "timestamp_no_zone": "the moment has no zone; set timezone",
+    "timestamp_zone_unknown": "the name of the zone means nothing by itself; set zones",
     "timestamp_ambiguous": (
         'clocks showed this moment twice; set ambiguous = "earlier" or "later"'
     ),
@@ -156,8 +157,10 @@ SENTENCES: dict[str, str] = {
         'clocks skipped this moment; set nonexistent = "forward" or "backward"'
     ),
     "timestamp_out_of_range": "the moment is outside the years 1 to 9999",
-    "timestamp_too_early": "the event is older than earliest",
-    "timestamp_too_late": "the event is later than latest",
+    "timestamp_too_early": (
+        "the event is older than earliest, or than 1970, for which the service would take now"
+    ),
+    "timestamp_too_late": "the event is later than latest, or than any that the service takes",
     # what the API said
     "refused": "the API refused the operation",
     "unknown_outcome": "the API's answers to this operation could not be understood",

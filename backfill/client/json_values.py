@@ -13,12 +13,11 @@ from numbers import Integral, Real
 from typing import Any
 from uuid import UUID
 
+from backfill.instants import SERVICE_SECONDS_MAX
+
 IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX = 150, 100
 INTEGER_MAX = 2**53
 """Whole numbers beyond it are sent as text: many readers of JSON round them."""
-SECONDS_MAX = 100_000_000_000
-"""A unix time from here on is one in milliseconds (the line that the official
-Ruby client draws)."""
 NESTING_MAX = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII)
@@ -80,7 +79,7 @@ def unix_time(moment: object, key: str) -> int:
         raise ValueError(  # noqa: TRY004  # one promise for all values
             f"{key}: not a moment; give an aware datetime or unix seconds"
         )
-    if not 0 <= unix_s < SECONDS_MAX:
+    if not 0 <= unix_s < SERVICE_SECONDS_MAX:
         raise ValueError(f"{key}: not a unix time in seconds")
     return floor(unix_s)
 

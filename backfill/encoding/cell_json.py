@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
 from backfill.encoding.optional_imports import with_pandas
-from backfill.instants import Reading
+from backfill.instants import Reading, WrittenValues
 from backfill.pipeline.columns import Column
 from backfill.rows import Chunk, Values
 
@@ -54,7 +54,9 @@ def encode(
     if declared is None:
         return {"text": kernels.strings, "json": _as_found, "typed": _typed}[kind](column)
     if declared.type in ("timestamp", "date"):
-        return _moments(column, kind, reading)
+        if reading is None:
+            raise ValueError("a column of timestamps needs a reading")
+        return timestamps(column, kind, reading)
     if kind == "typed" and declared.type == "json" and not _is_text(column.type):
         return _typed(column)
     if kind == "json" and declared.type == "json":
@@ -98,11 +100,19 @@ def _each_once(column: pa.StringArray, take: Callable[[pa.StringArray], Encoded]
     )
 
 
-def _moments(column: pa.Array, kind: Values, reading: Reading | None) -> Encoded:
-    if reading is None:
-        raise ValueError("a column of moments needs a reading")
+def timestamps(
+    column: pa.Array, kind: Values, reading: Reading, zones: pa.StringArray | None = None
+) -> Encoded:
+    """A column of n timestamps as unix seconds.
+
+    Args:
+        column: The cells; null where there is nothing.
+        kind: How they are written.
+        reading: How their timestamps are written.
+        zones: The zone of each row, as n texts, where a column beside it has them.
+    """
     written, reading = moment_cells(column, kind, reading)
-    return kernels.moments(written, reading)
+    return kernels.moments(WrittenValues(written, zones), reading)
 
 
 def moment_cells(column: pa.Array, kind: Values, reading: Reading) -> tuple[pa.Array, Reading]:

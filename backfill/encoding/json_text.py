@@ -204,7 +204,7 @@ def instants(
     return found.micros, {code: as_mask(pc.equal(found.failures, code)) for code in codes}
 
 
-def moments(column: pa.Array, reading: Reading) -> Encoded:
+def moments(column: pa.Array | WrittenValues, reading: Reading) -> Encoded:
     """Written moments as unix seconds."""
     micros, failures = instants(column, reading)
     return Encoded(pc.cast(seconds(micros), pa.string()), failures=failures)

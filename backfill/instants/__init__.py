@@ -9,9 +9,18 @@ instant is worse than a rejected row, so nothing here guesses: a format takes a 
 at all, and a local time is only read in a zone that somebody named.
 """
 
-from backfill.instants.candidates import CANDIDATES, CLOCKS, DATES, OTHERS, Candidate
+from backfill.instants.candidates import (
+    CANDIDATES,
+    CLOCKS,
+    DATES,
+    OTHERS,
+    SHORT_DATES,
+    ZONES,
+    Candidate,
+)
 from backfill.instants.evidence import Ambiguity, Evidence, FormatCounts, FormatExample, NoFormat
 from backfill.instants.formats import NAMES
+from backfill.instants.local_times import SERVICE_SECONDS_MAX, implausible
 from backfill.instants.reading import NATIVE, Instants, Reading, read, seconds, validate_reading
 from backfill.instants.shapes import WrittenValues
 from backfill.instants.zones import Ambiguous, Nonexistent
@@ -23,6 +32,9 @@ __all__ = [
     "NAMES",
     "NATIVE",
     "OTHERS",
+    "SERVICE_SECONDS_MAX",
+    "SHORT_DATES",
+    "ZONES",
     "Ambiguity",
     "Ambiguous",
     "Candidate",
@@ -34,6 +46,7 @@ __all__ = [
     "Nonexistent",
     "Reading",
     "WrittenValues",
+    "implausible",
     "read",
     "seconds",
     "validate_reading",

@@ -1,7 +1,7 @@
 """The closed list of formats that a column can prove by itself.
 
-Two-digit years are not in it (01/02/03 has six readings), nor epochs before 1990 or the 1904 date
-system of old spreadsheets: those must be declared.
+Epochs before 1990 and the 1904 date system of old spreadsheets are not in it: those must be
+declared. Two-digit years are in it only where a `pivot` is declared: 01/02/03 has six readings.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,31 @@ DATES = (
     Candidate("%b %d, %Y", "Jan 31, 2024"),
     Candidate("%b %d %Y", "January 31 2024"),
     Candidate("%a, %b %d, %Y", "Wednesday, January 31, 2024"),
+    Candidate("%a %d %b %Y", "mercredi 31 janvier 2024"),
+    Candidate("%a, %d %b %Y", "Wed, 31 Jan 2024"),
+    Candidate("%d. %b %Y", "31. Januar 2024"),
+    Candidate("%a, %d. %b %Y", "Mittwoch, 31. Januar 2024"),
+    Candidate("%d de %b de %Y", "31 de enero de 2024"),
+    Candidate("%Y-%b-%d", "2024-Jan-31"),
+    Candidate("%Y年%m月%d日", "2024年1月31日"),
+    Candidate("%Y년 %m월 %d일", "2024년 1월 31일"),
 )
 """Days; each is a candidate alone and with every one of `CLOCKS`, after a space or a comma."""
+
+SHORT_DATES = (
+    Candidate("%d/%m/%y", "31/01/24"),
+    Candidate("%m/%d/%y", "01/31/24"),
+    Candidate("%y/%m/%d", "24/01/31"),
+    Candidate("%d.%m.%y", "31.01.24"),
+    Candidate("%m.%d.%y", "01.31.24"),
+    Candidate("%d-%m-%y", "31-01-24"),
+    Candidate("%m-%d-%y", "01-31-24"),
+    Candidate("%y-%m-%d", "24-01-31"),
+    Candidate("%d-%b-%y", "31-JAN-24"),
+    Candidate("%d %b %y", "31 Jan 24"),
+    Candidate("%b %d, %y", "Jan 31, 24"),
+)
+"""Days with a two-digit year: candidates, with clocks too, only where a `pivot` is declared."""
 
 CLOCKS = (
     Candidate("%H:%M", "15:04"),
@@ -40,7 +63,13 @@ CLOCKS = (
     Candidate("%I:%M %p", "3:04 PM"),
     Candidate("%I:%M:%S %p", "3:04:05 PM"),
 )
-"""Clocks; each is a candidate alone and with an offset, Z, UTC or GMT behind it (%z)."""
+"""Clocks; each is a candidate alone and with a zone behind it (%z)."""
+
+ZONES = (
+    *("Z", "UTC", "+01:00", "-0500", "GMT-3", "UTC+02:00", "America/New_York", "[Europe/Paris]"),
+    *("+02:00[Europe/Paris]", "+0000 UTC", "GMT+0100 (Central European Standard Time)"),
+)
+"""Zones as %z and iso8601 take them; an abbreviation means what `zones` declares it to mean."""
 
 OTHERS = (
     Candidate("iso8601", "2024-01-31T15:04:05.678+01:00"),
@@ -55,6 +84,7 @@ OTHERS = (
     Candidate("%d/%b/%Y:%H:%M:%S %z", "31/Jan/2024:15:04:05 +0100"),
     Candidate("%a %b %d %H:%M:%S %Y", "Wed Jan 31 15:04:05 2024"),
     Candidate("%a %b %d %H:%M:%S %z %Y", "Wed Jan 31 15:04:05 UTC 2024"),
+    Candidate("%a %b %d %Y %H:%M:%S %z", "Wed Jan 31 2024 15:04:05 GMT+0100 (CET)"),
 )
 
 
@@ -67,10 +97,13 @@ def _candidates() -> tuple[Candidate, ...]:
     ]
     return OTHERS + tuple(
         Candidate(day.format + clock, day.example + example)
-        for day in DATES
+        for day in (*DATES, *SHORT_DATES)
         for clock, example in clocks
     )
 
 
 CANDIDATES = _candidates()
 """All of them. Where several agree on every value, the first is taken."""
+
+NEEDS_PIVOT = frozenset(each.format for each in CANDIDATES if "%y" in each.format)
+"""The candidates that are none unless a pivot is declared."""

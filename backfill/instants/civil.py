@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from backfill.instants import calendar_words
 from backfill.instants.local_times import (
     DAY_US,
     HOUR_US,
@@ -16,26 +17,30 @@ from backfill.instants.local_times import (
     LocalTimes,
 )
 
-MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-ZONE = (
-    r"(?P<zone>z|utc?|gmt|"
-    r"(?P<sign>[+-])(?P<zone_hour>00)(?::?(?P<zone_minute>00)(?::?(?P<zone_second>00))?)?(?!0))"
+_OFFSET = (
+    # One digit alone is an hour only behind UTC or GMT: elsewhere +2 may be anything.
+    r"(?P<sign>[+-])(?P<zone_hour>00|(?<=[ct][+-])0)"
+    r"(?::?(?P<zone_minute>00)(?::?(?P<zone_second>00))?)?(?!0)"
 )
-"""A zone in the text. No other name: EST is one thing in New York and another in Sydney."""
+_ABBREVIATION = r"(?!(?:[ap]m|utc?|gmt|z)(?![a-z]))[a-z]{2,5}(?![a-z/_])"
+_IANA = r"[a-z]+(?:[/_-][a-z]+)*/[a-z]+(?:[_-][a-z]+)*"
+_REMARK = rf"(?:\x20?\([^()]+\)|\x20?\[(?:{_IANA}|utc|gmt|z)\]|\x20(?:utc|gmt|{_ABBREVIATION}))?"
+ZONE = (
+    rf"(?P<zone>(?:(?:utc?|gmt)?{_OFFSET}|z|utc?|gmt){_REMARK}"
+    rf"|(?P<bracket>\[)?(?P<zone_name>{_IANA}|{_ABBREVIATION})(?(bracket)\]))"
+)
+"""A zone in the text, as a regular expression over shapes: an offset (+01:00, GMT-3), Z, UTC or
+GMT, and what may be said about it behind ([Europe/Paris], (CET)); or a name alone. What a name
+means is asked later: EST is one thing in New York and another in Sydney."""
 
-_CENTURY_TURN = 69
+PIVOT = 69
 """POSIX: two-digit years from 69 are 19xx, those below are 20xx."""
 _THURSDAY = 3
 """The weekday of 1970-01-01, Monday being 0."""
 
 
 def number(cells: Cells, span: tuple[int, int]) -> Ints:
-    """The whole number written in columns `span` (at most 18 digits) of every row."""
+    """The n numbers (int64) in columns `span`, at most 18, of an (n, m) array of digits."""
     start, end = span
     total = np.zeros(len(cells), dtype=np.int64)
     for column in range(start, end):
@@ -44,7 +49,12 @@ def number(cells: Cells, span: tuple[int, int]) -> Ints:
 
 
 class Fields:
-    """The parts of values that share one shape, by the names of the groups that matched it."""
+    """The parts of n values that share one shape, by the names of the groups that matched it.
+
+    Args:
+        cells: The bytes of the values, as an (n, m) array.
+        match: A match of the m characters that the shape has.
+    """
 
     def __init__(self, cells: Cells, match: re.Match[str]) -> None:
         self._cells = cells
@@ -53,40 +63,54 @@ class Fields:
 
     def word(self, name: str) -> str:
         """The letters of a part, in lower case; the same in every value. Empty if absent."""
-        return self._words.get(name) or ""
+        return (self._words.get(name) or "").encode("latin-1").decode(errors="replace")
 
     def has(self, name: str) -> bool:
         """Whether the shape has that part."""
         return bool(self._words.get(name))
 
     def number(self, name: str, *, digits: int = 18) -> Ints:
-        """The number in the first `digits` of a part; 0 if it is absent."""
+        """The number (int64 of length n) in the first `digits` of a part; 0 if it is absent."""
         start, end = self._match.span(name) if self.has(name) else (0, 0)
         return number(self._cells, (start, min(end, start + digits)))
 
     def literal(self, name: str, digit: str) -> Bools:
-        """Which values have `digit` where the format itself has it."""
+        """Which of the n values have `digit` where the format itself has it."""
         return np.asarray(self._cells[:, self._match.start(name)] == ord(digit))
 
 
-def local_times(fields: Fields) -> LocalTimes:
-    """Read date, clock and zone; an impossible one (30 February, 24:00, :60) is unreadable."""
-    year = _year(fields)
+def local_times(fields: Fields, pivot: int = PIVOT) -> LocalTimes | None:
+    """Read date, clock and zone; an impossible one (30 February, 25:00, :60) is unreadable.
+
+    Args:
+        fields: The parts of n values.
+        pivot: Two-digit years from here on are 19xx.
+
+    Returns:
+        n local times; None where a word among the parts is no month or weekday.
+    """
+    if fields.has("month_name") and calendar_words.month_of(fields.word("month_name")) is None:
+        return None
+    if fields.has("weekday") and not calendar_words.weekdays_of(fields.word("weekday")):
+        return None
+    year = _year(fields, pivot)
     days, possible = _days(fields, year)
     clock_us, on_the_clock = _clock(fields)
     failures = np.where(possible & on_the_clock, Failure.NONE, Failure.UNREADABLE).astype(np.uint8)
     failures[(year == 0) & (failures == Failure.NONE)] = Failure.OUT_OF_RANGE
+    local_us = days * DAY_US + clock_us
+    if not fields.has("zone") or fields.has("zone_name"):
+        return LocalTimes(local_us, None, failures, fields.word("zone_name"))
     offset_us, known = _offset(fields)
-    if known is not None:
-        failures[~known] = Failure.UNREADABLE
-    return LocalTimes(days * DAY_US + clock_us, offset_us, failures)
+    failures[~known] = Failure.UNREADABLE
+    return LocalTimes(local_us, offset_us, failures)
 
 
-def _year(fields: Fields) -> Ints:
+def _year(fields: Fields, pivot: int) -> Ints:
     if not fields.has("short_year"):
         return fields.number("year")
     short = fields.number("short_year")
-    return short + np.where(short < _CENTURY_TURN, 2000, 1900)
+    return short + np.where(short < pivot, 2000, 1900)
 
 
 def _days(fields: Fields, year: Ints) -> tuple[Ints, Bools]:
@@ -102,8 +126,9 @@ def _days(fields: Fields, year: Ints) -> tuple[Ints, Bools]:
         days = first + day - 1
         possible = (month >= 1) & (month <= 12) & (day >= 1) & (days < after)  # noqa: PLR2004
     if fields.has("weekday"):
-        weekday = [name[:3] for name in WEEKDAYS].index(fields.word("weekday")[:3])
-        possible &= (days + _THURSDAY) % 7 == weekday
+        # The date decides; a weekday can only contradict it ("so" is Sunday here, Saturday there).
+        meant = calendar_words.weekdays_of(fields.word("weekday"))
+        possible &= np.isin((days + _THURSDAY) % 7, [*meant])
     return days, possible
 
 
@@ -120,7 +145,7 @@ def _day_of(month: Ints) -> Ints:
 def _month(fields: Fields) -> Ints:
     if not fields.has("month_name"):
         return fields.number("month")
-    month = [name[:3] for name in MONTHS].index(fields.word("month_name")[:3]) + 1
+    month = calendar_words.month_of(fields.word("month_name"))
     return np.full_like(fields.number("day"), month)
 
 
@@ -132,8 +157,9 @@ def _clock(fields: Fields) -> tuple[Ints, Bools]:
         hour12 = fields.number("hour12")
         possible &= (hour12 >= 1) & (hour12 <= 12)  # noqa: PLR2004
         hour = hour12 % 12 + (12 if fields.word("half").startswith("p") else 0)
-    clock_us = hour * HOUR_US + minute * MINUTE_US + second * SECOND_US
-    return clock_us + _fraction_us(fields), possible
+    clock_us = hour * HOUR_US + minute * MINUTE_US + second * SECOND_US + _fraction_us(fields)
+    # ISO 8601 (2004, and again 2019): 24:00 is the end of the day, the next one's midnight.
+    return clock_us, possible | (clock_us == DAY_US) & (hour == 24)  # noqa: PLR2004
 
 
 def _fraction_us(fields: Fields) -> Ints:
@@ -141,10 +167,8 @@ def _fraction_us(fields: Fields) -> Ints:
     return fields.number("fraction", digits=6) * int(10**missing_digits)
 
 
-def _offset(fields: Fields) -> tuple[Ints | None, Bools | None]:
-    """The offset from UTC in microseconds, and which offsets are possible; None without zone."""
-    if not fields.has("zone"):
-        return None, None
+def _offset(fields: Fields) -> tuple[Ints, Bools]:
+    """The offset from UTC in microseconds, and which offsets are possible."""
     hour, minute, second = (fields.number(f"zone_{name}") for name in ("hour", "minute", "second"))
     sign = -1 if fields.word("sign") == "-" else 1
     offset_us = sign * (hour * HOUR_US + minute * MINUTE_US + second * SECOND_US)

@@ -1,6 +1,5 @@
 """Proof, over a whole column, of how its timestamps are written."""
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
@@ -9,13 +8,12 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from backfill.instants import civil, shapes
-from backfill.instants.candidates import CANDIDATES
-from backfill.instants.formats import format_of, marks, marks_of
+from backfill.instants import shapes
+from backfill.instants.candidates import CANDIDATES, NEEDS_PIVOT
+from backfill.instants.formats import format_of, skeleton, skeleton_of
 from backfill.instants.local_times import SECOND_US, Bools, Column, Failure, Ints, outside
 from backfill.instants.reading import NATIVE, Reading, fitted, is_native, zone_of
 from backfill.instants.shapes import WrittenValues
-from backfill.instants.zones import Ambiguous, Nonexistent
 
 PERCENT_MIN = 90
 """A proved format fits at least so many of a hundred values that are not null."""
@@ -56,12 +54,18 @@ class NoFormat:
         nearest: The reading that fits the most; None if none fits any.
         fits: How many that is.
         examples: Values that no candidate fits.
+        misfit: The first value that the nearest reading does not fit; None without a nearest.
+        unknown_zones: Abbreviations of zones that stand in the text and mean nothing yet.
+        short_year: The format that would fit if a pivot were declared; empty: none would.
     """
 
     values: int
     nearest: Reading | None
     fits: int
     examples: tuple[FormatExample, ...]
+    misfit: FormatExample | None = None
+    unknown_zones: tuple[str, ...] = ()
+    short_year: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,16 @@ def _none_yet() -> Ints:
     return np.zeros(len(CANDIDATES), dtype=np.int64)
 
 
+_NO_ROW = np.iinfo(np.int64).max
+
+
+def _no_row_yet() -> Ints:
+    return np.full(len(CANDIDATES), _NO_ROW, dtype=np.int64)
+
+
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of a column so far.
+    """What was seen of a column so far; arrays are int64, a figure for each candidate.
 
     Args:
         typed: Values that are timestamps by their type.
@@ -99,6 +110,9 @@ class _Seen:
         refuted_by: The first value of its layout that a candidate cannot read.
         disputes: The first value that two candidates read differently, and what each makes of it.
         strange: The first values that no candidate fits.
+        misfit_row: The first row that each candidate does not fit.
+        misfits: The values in those rows.
+        unknown_zones: Names of zones that mean nothing.
     """
 
     typed: int = 0
@@ -109,6 +123,9 @@ class _Seen:
     refuted_by: dict[int, FormatExample] = field(default_factory=dict)
     disputes: dict[tuple[int, int], tuple[FormatExample, str, str]] = field(default_factory=dict)
     strange: list[FormatExample] = field(default_factory=list)
+    misfit_row: Ints = field(default_factory=_no_row_yet)
+    misfits: dict[int, FormatExample] = field(default_factory=dict)
+    unknown_zones: dict[str, None] = field(default_factory=dict)
 
     def merge(self, later: "_Seen") -> None:
         """Add what was seen behind."""
@@ -120,6 +137,21 @@ class _Seen:
         self.refuted_by = later.refuted_by | self.refuted_by
         self.disputes = later.disputes | self.disputes
         self.strange = (self.strange + later.strange)[:EXAMPLES_MAX]
+        self.misfit_row = np.minimum(self.misfit_row, later.misfit_row)
+        self.misfits = later.misfits | self.misfits
+        self.unknown_zones |= later.unknown_zones
+
+    def misfit(self, unfit: Bools, example: FormatExample) -> None:
+        """Remember the first row of a group for all candidates that do not fit it (a mask)."""
+        earlier = unfit & (example.row < self.misfit_row)
+        if earlier.any():
+            self.misfit_row[earlier] = example.row
+            self.misfits[example.row] = example
+            kept = set(self.misfit_row.tolist())
+            self.misfits = {row: each for row, each in self.misfits.items() if row in kept}
+
+
+_NOTHING_DECLARED = Reading(NATIVE)
 
 
 class Evidence:
@@ -129,21 +161,11 @@ class Evidence:
     example for each pair of candidates that disagree.
 
     Args:
-        timezone: As in `Reading`; handed on to the reading that is decided.
-        date_only: As in `Reading`.
-        ambiguous: As in `Reading`.
-        nonexistent: As in `Reading`.
+        template: What is declared besides the format; handed on to the reading that is decided.
     """
 
-    def __init__(
-        self,
-        *,
-        timezone: str | None = None,
-        date_only: bool = False,
-        ambiguous: Ambiguous = "reject",
-        nonexistent: Nonexistent = "reject",
-    ) -> None:
-        self._template = Reading(NATIVE, timezone, ambiguous, nonexistent, date_only)
+    def __init__(self, template: Reading = _NOTHING_DECLARED) -> None:
+        self._template = template
         self._rows_seen = 0
         self._seen = _Seen()
 
@@ -153,11 +175,11 @@ class Evidence:
         return self._seen.typed + self._seen.text
 
     def add(self, column: "Column | WrittenValues", rows: Ints | None = None) -> None:
-        """Take a chunk of the column into account; empty text is no value.
+        """Take n values of the column into account; empty text is no value.
 
         Args:
-            column: What `read` takes.
-            rows: The row numbers of its values; by default counted on from 1.
+            column: What `read` takes, of length n.
+            rows: int64 of length n: the row numbers of its values; by default counted on from 1.
         """
         written = column if isinstance(column, WrittenValues) else WrittenValues(column)
         column = written.column
@@ -188,41 +210,67 @@ class Evidence:
         """
         if not self._seen.text:
             return self._reading(None) if self._seen.typed else self._reading(0)
-        best = int(np.argmax(self._seen.fits))
+        best = self._best()
         fits = int(self._seen.fits[best])
-        if fits * 100 < PERCENT_MIN * self._seen.text:
-            nearest = self._reading(best) if fits else None
-            return NoFormat(self._seen.text, nearest, fits, tuple(self._seen.strange))
-        for rival in np.flatnonzero(self._seen.fits == fits).tolist():
+        if not self._is_enough(best):
+            return self._no_format(best)
+        for rival in np.flatnonzero(self._fits() == fits).tolist():
             if (best, rival) in self._seen.disputes:
                 example, first, second = self._seen.disputes[best, rival]
                 return Ambiguity(example, self._reading(best), self._reading(rival), first, second)
         return self._reading(best)
 
+    def _fits(self) -> Ints:
+        """How many values each candidate fits; none where it needs a pivot that nobody declared."""
+        if self._template.pivot is not None:
+            return self._seen.fits
+        return np.where(_NEEDS_PIVOT, 0, self._seen.fits)
+
+    def _best(self) -> int:
+        return int(np.argmax(self._fits()))
+
+    def _is_enough(self, candidate: int) -> bool:
+        return bool(self._seen.fits[candidate] * 100 >= PERCENT_MIN * self._seen.text)
+
+    def _no_format(self, best: int) -> NoFormat:
+        seen = self._seen
+        fits = int(self._fits()[best])
+        anyway = int(np.argmax(seen.fits))  # of all candidates, those that need a pivot too
+        return NoFormat(
+            seen.text,
+            self._reading(best) if fits else None,
+            fits,
+            tuple(seen.strange),
+            seen.misfits.get(int(seen.misfit_row[best])) if fits else None,
+            tuple(seen.unknown_zones),
+            CANDIDATES[anyway].format if self._is_enough(anyway) else "",
+        )
+
     @property
     def zoneless(self) -> int:
         """How many values that the best candidate fits carry no zone."""
-        best = int(np.argmax(self._seen.fits))
-        return self._seen.typed_zoneless + int(self._seen.zoneless[best])
+        return self._seen.typed_zoneless + int(self._seen.zoneless[self._best()])
 
     @property
     def needs_timezone(self) -> bool:
         """Whether values would fail for want of a zone: `timezone` must be declared."""
-        declared = self._template.timezone is not None or self._template.date_only
-        return not declared and self.zoneless > 0
+        given = self._template.timezone or self._template.timezone_from or self._template.date_only
+        return not given and self.zoneless > 0
 
     @property
     def figures(self) -> tuple[FormatCounts, ...]:
         """How the candidates fared that came into question, the best first."""
-        indices = set(np.flatnonzero(self._seen.fits).tolist()) | set(self._seen.refuted_by)
+        fits = self._fits()
+        refuted = {each for each in self._seen.refuted_by if fits[each] == self._seen.fits[each]}
+        indices = set(np.flatnonzero(fits).tolist()) | refuted
         return tuple(
             FormatCounts(
                 CANDIDATES[index].format,
-                int(self._seen.fits[index]),
+                int(fits[index]),
                 int(self._seen.zoneless[index]),
                 self._seen.refuted_by.get(index),
             )
-            for index in sorted(indices, key=lambda index: (-self._seen.fits[index], index))
+            for index in sorted(indices, key=lambda index: (-fits[index], index))
         )
 
     def _reading(self, index: int | None) -> Reading:
@@ -238,15 +286,20 @@ class Evidence:
             return FormatExample(int(rows[at]), text[at].as_py())
 
         known = _can_mean(group.shape) if len(group.shape) <= _SHAPE_LENGTH_MAX else ()
-        trials = [trial for index in known if (trial := _try(index, group)) is not None]
+        trials = [trial for index in known if (trial := self._try(index, group)) is not None]
         fitted_by_any = np.zeros(len(group.rows), dtype=np.bool_)
+        unfit = np.ones(len(CANDIDATES), dtype=np.bool_)
         for trial in trials:
+            unfit[trial.index] = False
             count = int(np.count_nonzero(trial.fits))
             self._seen.fits[trial.index] += count
             self._seen.zoneless[trial.index] += 0 if trial.zoned else count
             fitted_by_any |= trial.fits
-            if count < len(trial.fits) and trial.index not in self._seen.refuted_by:
-                self._seen.refuted_by[trial.index] = example(int(np.argmin(trial.fits)))
+            if count < len(trial.fits):
+                misfit = example(int(np.argmin(trial.fits)))
+                self._seen.refuted_by.setdefault(trial.index, misfit)
+                self._seen.misfit(np.arange(len(CANDIDATES)) == trial.index, misfit)
+        self._seen.misfit(unfit, example(0))
         for first, second in combinations(trials, 2):
             pair = first.index, second.index
             if pair not in self._seen.disputes and (at := first.dispute(second)) is not None:
@@ -256,14 +309,34 @@ class Evidence:
             strangers = np.flatnonzero(~fitted_by_any)[:wanted].tolist()
             self._seen.strange.extend(example(position) for position in strangers)
 
+    def _try(self, index: int, group: shapes.Group) -> "_Trial | None":
+        form = format_of(CANDIDATES[index].format, self._template.pivot)
+        local = group.read(form)
+        if local is None:
+            return None
+        failures = fitted(local, form, dict(self._template.zones))
+        if local.zone and (failures == Failure.ZONE_UNKNOWN).any():
+            self._seen.unknown_zones.setdefault(local.zone.upper())
+        fits = (failures == Failure.NONE) & ~outside(local.utc_us)
+        return _Trial(index, local.utc_us, local.has_zone, local.offset_us is not None, fits)
+
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """What one candidate makes of the values of one shape."""
+    """What one candidate makes of n values of one shape.
+
+    Args:
+        index: The candidate.
+        utc_us: int64 of length n: microseconds since 1970, clocks without offset taken as UTC.
+        zoned: Whether the text carries a zone.
+        is_utc: Whether `utc_us` are instants.
+        fits: bool of length n.
+    """
 
     index: int
     utc_us: Ints
     zoned: bool
+    is_utc: bool
     fits: Bools
 
     def dispute(self, other: "_Trial") -> int | None:
@@ -276,48 +349,32 @@ class _Trial:
         micros = int(self.utc_us[at])
         unit: Literal["us", "s"] = "us" if micros % SECOND_US else "s"
         text = np.datetime_as_string(np.datetime64(micros, "us"), unit=unit)
-        return f"{text}Z" if self.zoned else str(text)
+        return f"{text}Z" if self.is_utc else str(text)
 
 
-def _try(index: int, group: shapes.Group) -> _Trial | None:
-    form = format_of(CANDIDATES[index].format)
-    local = group.read(form)
-    if local is None:
-        return None
-    fits = (fitted(local, form) == Failure.NONE) & ~outside(local.utc_us)
-    return _Trial(index, local.utc_us, local.offset_us is not None, fits)
-
-
-_WORDS = [word for name in (*civil.MONTHS, *civil.WEEKDAYS) for word in (name, name[:3])]
-_MAYBE_TIMESTAMP = re.compile(
-    rf"(?=.*0000)(?:[0+:/., ()-]|{'|'.join(_WORDS)}|[ap]\.?m|utc?|gmt|z|t)*"
-)
-"""What every shape looks like that a candidate can mean; other text is sorted out by it at once."""
-_SHAPE_LENGTH_MAX = 64
+_SHAPE_LENGTH_MAX = 100
+_NEEDS_PIVOT = np.array([each.format in NEEDS_PIVOT for each in CANDIDATES])
 
 
 @lru_cache(maxsize=10_000)
 def _can_mean(shape: str) -> tuple[int, ...]:
     """The candidates that can mean values of a shape."""
-    if not _MAYBE_TIMESTAMP.fullmatch(shape):
-        return ()
     nothing = np.zeros((0, len(shape)), dtype=np.uint8)
-    known = _by_marks()
+    known = _by_skeleton()
     return tuple(
         index
-        for index in sorted(known[None] + known.get(marks(shape), []))
+        for index in sorted(known[None] + known.get(skeleton(shape), []))
         if format_of(CANDIDATES[index].format).read(nothing, shape) is not None
     )
 
 
 @lru_cache(maxsize=1)
-def _by_marks() -> dict[str | None, list[int]]:
-    """Which candidates may mean shapes with these marks; under None those that may mean any.
+def _by_skeleton() -> dict[str | None, list[int]]:
+    """Which candidates may mean shapes with this skeleton; under None those that may mean any.
 
     To compile all of their regular expressions would take longer than to read a small file.
     """
     found: dict[str | None, list[int]] = {}
     for index, candidate in enumerate(CANDIDATES):
-        for each in marks_of(candidate.format) or (None,):
-            found.setdefault(each, []).append(index)
+        found.setdefault(skeleton_of(candidate.format), []).append(index)
     return found

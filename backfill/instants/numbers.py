@@ -1,6 +1,7 @@
 """Numbers that are timestamps: unix epochs in four units, and the serial days of spreadsheets."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,11 @@ import numpy as np
 from backfill.instants.civil import number
 from backfill.instants.local_times import DAY_US, Bools, Cells, Failure, Ints, LocalTimes
 
-_NUMBER = re.compile(r"(?P<minus>-?)(?P<whole>0+)(?:\.(?P<fraction>0+))?")
+_NUMBER = r"(?P<minus>-?)(?P<whole>0+)(?:[.,](?P<fraction>0+))?(?:e\+?(?P<exponent>00?))?"
+_PLAIN = re.compile(_NUMBER)
+_JSON_DATE = re.compile(rf"\\?/date\({_NUMBER}(?:[+-]0000)?\)\\?/")
+"""/Date(1706713445678+0100)/, as .NET writes JSON: milliseconds in UTC; the offset is for display
+(Microsoft, "Stand-alone JSON serialization")."""
 
 _POINT = {"epoch_s": 6, "epoch_ms": 3, "epoch_us": 0, "epoch_ns": -3}
 """How far right the decimal point of each unit stands from that of microseconds."""
@@ -23,25 +28,41 @@ class Epoch:
     name: str
 
     def read(self, cells: Cells, shape: str) -> LocalTimes | None:
-        """The instants in values of one shape; None if the shape is no plain number."""
-        match = _NUMBER.fullmatch(shape)
+        """The instants in n values of one shape; None if the shape is no number."""
+        match = _PLAIN.fullmatch(shape)
+        if match is None and self.name == "epoch_ms":
+            match = _JSON_DATE.fullmatch(shape)
         if match is None:
             return None
-        point = match.end("whole") + _POINT[self.name]
-        digits = _without_point(cells, match)
-        micros, too_long = _whole_micros(digits, point - match.start("whole"))
-        if match["minus"]:
-            dropped = digits[:, max(0, point - match.start("whole")) :]
-            micros = -micros - (dropped != ord("0")).any(axis=1)
+        micros = np.zeros(len(cells), dtype=np.int64)
+        too_long = np.zeros(len(cells), dtype=np.bool_)
+        for rows, digits, whole in _split(cells, match):
+            point = whole + _POINT[self.name]
+            found, too_long[rows] = _whole_micros(digits, point)
+            if match["minus"]:
+                dropped = digits[:, max(0, point) :]
+                found = -found - (dropped != ord("0")).any(axis=1)
+            micros[rows] = found
         failures = np.where(too_long, Failure.OUT_OF_RANGE, Failure.NONE).astype(np.uint8)
         return LocalTimes(micros, np.zeros_like(micros), failures)
 
 
-def _without_point(cells: Cells, match: re.Match[str]) -> Cells:
-    whole = cells[:, match.start("whole") : match.end("whole")]
-    if not match["fraction"]:
-        return whole
-    return np.hstack([whole, cells[:, match.start("fraction") : match.end("fraction")]])
+def _split(cells: Cells, match: re.Match[str]) -> Iterator[tuple[Bools | slice, Cells, int]]:
+    """The digits of n numbers, and how many of them stand before the point.
+
+    Numbers with an exponent come in as many parts as there are exponents, each with its rows.
+    """
+    digits = cells[:, slice(*match.span("whole"))]
+    if match["fraction"]:
+        digits = np.hstack([digits, cells[:, slice(*match.span("fraction"))]])
+    whole = len(match["whole"])
+    if not match["exponent"]:
+        yield slice(None), digits, whole
+        return
+    exponents = number(cells, match.span("exponent"))
+    for exponent in np.unique(exponents).tolist():
+        rows = exponents == exponent
+        yield rows, digits[rows], whole + exponent
 
 
 def _whole_micros(digits: Cells, count: int) -> tuple[Ints, Bools]:
@@ -57,6 +78,7 @@ def _whole_micros(digits: Cells, count: int) -> tuple[Ints, Bools]:
 _EXCEL_FIRST, _EXCEL_AFTER = 61, 2_958_466
 """1900-03-01, the first day that all spreadsheets give the same number, and 10000-01-01."""
 _EXCEL_1970 = 25_569
+_EXCEL_DIGITS_MAX = 7
 _DAY_MS = DAY_US // 1000
 
 
@@ -71,23 +93,23 @@ class Excel:
     name: str = "excel"
 
     def read(self, cells: Cells, shape: str) -> LocalTimes | None:
-        """The local clocks in values of one shape; None if the shape is no plain number."""
-        match = _NUMBER.fullmatch(shape)
+        """The local clocks in n values of one shape; None if it is no number."""
+        match = _PLAIN.fullmatch(shape)
         if match is None:
             return None
-        start, end = match.span("whole")
-        whole = number(cells, (max(start, end - 7), end))
-        too_long = (cells[:, start : max(start, end - 7)] != ord("0")).any(axis=1)
-        clock_ms = np.rint(_fraction(cells, match) * _DAY_MS).astype(np.int64)
+        days = np.zeros(len(cells), dtype=np.int64)
+        clock_ms = np.zeros(len(cells), dtype=np.int64)
+        too_long = np.zeros(len(cells), dtype=np.bool_)
+        for rows, digits, whole in _split(cells, match):
+            zeros = np.full((len(digits), max(0, whole - digits.shape[1])), ord("0"), np.uint8)
+            padded = np.hstack([digits, zeros])
+            first = max(0, whole - _EXCEL_DIGITS_MAX)
+            days[rows] = number(padded, (first, whole))
+            too_long[rows] = (padded[:, :first] != ord("0")).any(axis=1)
+            end = min(padded.shape[1], whole + 15)  # a double has no more digits
+            fraction = number(padded, (whole, end)) / 10.0 ** (end - whole)
+            clock_ms[rows] = np.rint(fraction * _DAY_MS).astype(np.int64)
         failures = np.zeros(len(cells), dtype=np.uint8)
-        failures[too_long | (whole >= _EXCEL_AFTER)] = Failure.OUT_OF_RANGE
-        failures[(whole < _EXCEL_FIRST) | bool(match["minus"])] = Failure.UNREADABLE
-        return LocalTimes((whole - _EXCEL_1970) * DAY_US + clock_ms * 1000, None, failures)
-
-
-def _fraction(cells: Cells, match: re.Match[str]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    if not match["fraction"]:
-        return np.zeros(len(cells))
-    start, end = match.span("fraction")
-    end = min(end, start + 15)
-    return number(cells, (start, end)) / 10.0 ** (end - start)
+        failures[too_long | (days >= _EXCEL_AFTER)] = Failure.OUT_OF_RANGE
+        failures[((days < _EXCEL_FIRST) & ~too_long) | bool(match["minus"])] = Failure.UNREADABLE
+        return LocalTimes((days - _EXCEL_1970) * DAY_US + clock_ms * 1000, None, failures)

@@ -1,6 +1,6 @@
 """A column of written timestamps -> instants."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from backfill.instants.local_times import (
     Format,
     Ints,
     LocalTimes,
+    implausible,
     outside,
 )
 from backfill.instants.numbers import Epoch, Excel
@@ -27,11 +28,6 @@ from backfill.instants.shapes import WrittenValues
 from backfill.instants.zones import Ambiguous, Nonexistent
 
 NATIVE = "native"
-PLAUSIBLE_US = (
-    np.datetime64("1990-01-01", "us").astype(np.int64),
-    np.datetime64("2100-01-01", "us").astype(np.int64),
-)
-"""Numbers prove a unit only by instants from 1990 up to, not including, 2100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +44,9 @@ class Reading:
         date_only: Midnight of the written day, in the zone of the text, else `timezone`, else UTC.
         proved: The format was proved, not declared: a number whose instant lies outside 1990 to
             2100 did not fit, and is unreadable.
+        timezone_from: The column that has the zone of each row, instead of `timezone`.
+        zones: What abbreviations mean: pairs of a name and an IANA zone or an offset.
+        pivot: Two-digit years from here on are 19xx; None: nobody said so.
     """
 
     format: str
@@ -56,15 +55,19 @@ class Reading:
     nonexistent: Nonexistent = "reject"
     date_only: bool = False
     proved: bool = False
+    timezone_from: str | None = None
+    zones: tuple[tuple[str, str], ...] = ()
+    pivot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Instants:
-    """The instants of a column, a value a row.
+    """The instants of a column of n rows.
 
     Args:
-        micros: Unix microseconds, floored; null where the input is null or failed.
-        failures: A `timestamp_…` code of the closed list; null where the input is null or was read.
+        micros: Length n: unix microseconds, floored; null where the input is null or failed.
+        failures: Length n: a `timestamp_…` code of the closed list; null where the input is null
+            or was read.
     """
 
     micros: pa.Int64Array
@@ -72,11 +75,11 @@ class Instants:
 
 
 def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
-    """Read every value of a column as an instant.
+    """Read every value of a column of n rows as an instant.
 
     Args:
-        column: Text, numbers, timestamps or dates, dictionary-encoded or not; a column that
-            others read too is taken apart once if it is `WrittenValues`.
+        column: Text, numbers, timestamps or dates, dictionary-encoded or not; `WrittenValues`
+            where others read it too, or a column beside it has the zones.
         reading: How they are written.
 
     Raises:
@@ -84,16 +87,21 @@ def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
     """
     written = column if isinstance(column, WrittenValues) else WrittenValues(column)
     column = written.column
-    if isinstance(column, pa.DictionaryArray) and len(column.dictionary) <= len(column):
+    if (
+        isinstance(column, pa.DictionaryArray)
+        and len(column.dictionary) <= len(column)
+        and written.zones is None
+    ):
         distinct = read(column.dictionary, reading)
         return Instants(
             distinct.micros.take(column.indices), distinct.failures.take(column.indices)
         )
     day_zone = _day_zone(column, reading)
+    declared = _DeclaredZones(reading, written.zones)
     micros = np.zeros(len(column), dtype=np.int64)
     failures = np.full(len(column), Failure.UNREADABLE, dtype=np.uint8)
     for rows, local in _local_times(written, reading):
-        found = _instants(local, reading, day_zone)
+        found = _instants(local, reading, day_zone, declared.at(rows))
         if len(rows) == len(column):  # all are written alike: nothing has to be put in its place
             micros, failures = found
         else:
@@ -102,7 +110,7 @@ def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
 
 
 def seconds(micros: pa.Int64Array) -> pa.Int64Array:
-    """Unix microseconds -> unix seconds, floored: -1 µs is in second -1."""
+    """N unix microseconds -> n unix seconds, floored: -1 µs is in second -1; nulls stay null."""
     values = micros.fill_null(0).to_numpy() // SECOND_US
     return pa.array(values, pa.int64(), mask=shapes.is_null(micros))
 
@@ -113,15 +121,27 @@ def validate_reading(reading: Reading) -> None:
         format_of(reading.format)
     if reading.timezone is not None:
         zones.check_zone(reading.timezone)
+    for name, meant in reading.zones:
+        if not name.strip() or zones.meaning_of(name, {}) is not None:
+            raise ValueError(f"zones: {name!r} needs no meaning: it has one")
+        zones.check_meaning(meant)
 
 
-def fitted(local: LocalTimes, form: Format) -> Failures:
-    """The failures of values that must prove a format; numbers must be plausible besides."""
+def fitted(local: LocalTimes, form: Format, declared: Mapping[str, str]) -> Failures:
+    """The failures of n values that must prove a format.
+
+    Numbers must be plausible besides, and a zone's name must mean something.
+
+    Args:
+        local: What the values say in that format.
+        form: The format.
+        declared: What abbreviations mean.
+    """
+    if local.zone and zones.meaning_of(local.zone, declared) is None:
+        return np.full_like(local.failures, Failure.ZONE_UNKNOWN)
     if not isinstance(form, Epoch | Excel):
         return local.failures
-    first_us, after_us = PLAUSIBLE_US
-    implausible = (local.utc_us < first_us) | (local.utc_us >= after_us)
-    return np.where(implausible, Failure.UNREADABLE, local.failures).astype(np.uint8)
+    return np.where(implausible(local.utc_us), Failure.UNREADABLE, local.failures).astype(np.uint8)
 
 
 def _local_times(written: WrittenValues, reading: Reading) -> Iterator[tuple[Ints, LocalTimes]]:
@@ -131,18 +151,57 @@ def _local_times(written: WrittenValues, reading: Reading) -> Iterator[tuple[Int
         rows = np.flatnonzero(~shapes.is_null(column))
         yield rows, _typed_times(column.drop_null())
     elif reading.format != NATIVE:
-        form = format_of(reading.format)
+        form = format_of(reading.format, reading.pivot)
+        declared = dict(reading.zones)
         for group in written.groups:
             local = group.read(form)
             if local is not None:
-                failures = fitted(local, form) if reading.proved else local.failures
+                failures = fitted(local, form, declared) if reading.proved else local.failures
                 yield group.rows, replace(local, failures=failures)
 
 
-def _instants(local: LocalTimes, reading: Reading, day_zone: str | None) -> tuple[Ints, Failures]:
-    """Apply the offset that the text carries, else the zone that is declared.
+class _DeclaredZones:
+    """The zones of clocks that carry none: one for the column, or one for each of its n rows."""
 
-    `day_zone` is the zone in which instants that carry no clock of their own have a day.
+    def __init__(self, reading: Reading, zones_of_rows: pa.StringArray | None) -> None:
+        self._reading = reading
+        self._names: list[str | None] = []
+        self._codes: Ints | None = None
+        if zones_of_rows is not None:
+            encoded = zones_of_rows.dictionary_encode()
+            declared = dict(reading.zones)
+            # A zone that is written but means nothing is told apart from one that is not written.
+            self._names = [
+                zones.meaning_of(each, declared) or "" for each in encoded.dictionary.to_pylist()
+            ]
+            self._names.append(None)
+            codes = encoded.indices.fill_null(len(self._names) - 1)
+            self._codes = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def at(self, rows: Ints) -> list[tuple[Bools | slice, str | None]]:
+        """The zones of some rows, each with where it holds among them; None: no zone."""
+        if self._codes is None:
+            return [(slice(None), self._reading.timezone)]
+        codes = self._codes[rows]
+        return [(codes == code, self._names[code]) for code in np.unique(codes).tolist()]
+
+
+def _instants(
+    local: LocalTimes,
+    reading: Reading,
+    day_zone: str | None,
+    declared: list[tuple[Bools | slice, str | None]],
+) -> tuple[Ints, Failures]:
+    """Apply the offset that the text carries, else its zone, else the zone that is declared.
+
+    Args:
+        local: What n values say.
+        reading: How the column is written.
+        day_zone: The zone in which instants that carry no clock of their own have a day.
+        declared: The declared zones, each with its rows among the n.
+
+    Returns:
+        int64 of length n: unix microseconds; uint8 of length n: a `Failure` each.
     """
     failures = np.where(
         (local.failures == Failure.NONE) & outside(local.local_us),
@@ -150,22 +209,33 @@ def _instants(local: LocalTimes, reading: Reading, day_zone: str | None) -> tupl
         local.failures,
     ).astype(np.uint8)
     local_us = np.where(failures == Failure.NONE, local.local_us, 0)
-    offset_us, zone = local.offset_us, reading.timezone
+    offset_us = local.offset_us
+    if local.zone and offset_us is None:
+        meant = zones.meaning_of(local.zone, dict(reading.zones))
+        declared = [(slice(None), meant or "")]
     if reading.date_only:
-        zone = zone or "UTC"
         if day_zone is not None:
-            local_us, offset_us, zone = zones.to_local(local_us, day_zone), None, day_zone
+            local_us, offset_us = zones.to_local(local_us, day_zone), None
+            declared = [(slice(None), day_zone)]
         local_us = local_us - local_us % DAY_US
-    if offset_us is not None:
-        micros = local_us - offset_us
-    elif zone is not None:
-        micros, unresolved = zones.localise(local_us, zone, reading.ambiguous, reading.nonexistent)
-        failures = np.where(failures == Failure.NONE, unresolved, failures)
-    else:
-        micros = local_us
-        failures[failures == Failure.NONE] = Failure.NO_ZONE
+    micros = local_us if offset_us is None else local_us - offset_us
+    if offset_us is None:
+        micros = micros.copy()
+        for rows, zone in declared:
+            micros[rows], unresolved = _localised(local_us[rows], zone, reading)
+            failures[rows] = np.where(failures[rows] == Failure.NONE, unresolved, failures[rows])
     failures[(failures == Failure.NONE) & outside(micros)] = Failure.OUT_OF_RANGE
     return micros, failures
+
+
+def _localised(local_us: Ints, zone: str | None, reading: Reading) -> tuple[Ints, Failures]:
+    """The instants of n clocks in one zone; None: there is none, empty: its name means nothing."""
+    if zone is None and reading.date_only:
+        zone = "UTC"
+    if zone:
+        return zones.localise(local_us, zone, reading.ambiguous, reading.nonexistent)
+    failure = Failure.NO_ZONE if zone is None else Failure.ZONE_UNKNOWN
+    return local_us, np.full(len(local_us), failure, dtype=np.uint8)
 
 
 def _day_zone(column: Column, reading: Reading) -> str | None:
@@ -199,7 +269,7 @@ def zone_of(kind: pa.DataType) -> str | None:
 
 
 def _typed_times(column: Column) -> LocalTimes:
-    """What a column of timestamps or dates says; it must have no nulls. Nanoseconds are floored.
+    """What n timestamps or dates of a typed file say, none of them null. Nanoseconds are floored.
 
     Fields as in pyarrow: timestamps count their unit since 1970 (UTC if the type has a zone, else
     on a local clock), date32 counts days, date64 milliseconds.

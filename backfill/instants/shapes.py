@@ -1,6 +1,6 @@
 """Text columns, taken apart by shape.
 
-The shape of a value is its text with every digit as 0 and every ASCII letter in lower case:
+The shape of a value is its text with every digit as 0 and every letter in lower case:
 `2024-01-31T10:00Z` has the shape `0000-00-00t00:00z`. A column has few of them, so a format is
 matched against each shape once, in Python, and the digits of all its values are read at once.
 """
@@ -22,45 +22,66 @@ class Group:
     """The values of one shape.
 
     Args:
-        shape: One character a byte (Latin-1), so that positions in it are columns of `cells`.
-        rows: Where the values stand in the column.
-        cells: Their bytes, in the same order.
+        shape: m characters, one a byte (Latin-1): positions in it are columns of `cells`.
+        rows: int64 of length n: where the values stand in the column, ascending, from 0.
+        cells: Their bytes, as an (n, m) array, in the same order.
     """
 
     shape: str
     rows: Ints
     cells: Cells
-    _said: dict[str, LocalTimes | None] = field(default_factory=dict, repr=False)
+    _said: dict[Format, LocalTimes | None] = field(default_factory=dict, repr=False)
 
     def read(self, form: Format) -> LocalTimes | None:
-        """What the values say in a format; None if its values have another shape.
+        """What the n values say in a format; None if it takes no value of this shape.
 
-        Whoever asks again gets the same: a column is read by the judge, and for the proof.
+        It is read once: the judge asks for a column, and the proof of its format asks too.
         """
-        if form.name not in self._said:
-            self._said[form.name] = form.read(self.cells, self.shape)
-        return self._said[form.name]
+        if form not in self._said:
+            self._said[form] = form.read(self.cells, self.shape)
+        return self._said[form]
 
 
 class WrittenValues:
-    """A column of written timestamps, taken apart once for all who read it.
+    """A column of n written timestamps, taken apart once for all who read it.
 
     Args:
         column: Text, numbers, timestamps or dates.
+        zones: The zone of each row, as n texts, where a column beside it has them.
     """
 
-    def __init__(self, column: Column) -> None:
+    def __init__(self, column: Column, zones: pa.StringArray | None = None) -> None:
         self.column = column
+        self.zones = zones
 
     @cached_property
     def text(self) -> pa.StringArray:
-        """The values as trimmed text."""
+        """The values as trimmed text, as they are written (length of the column)."""
         return as_text(self.column)
 
     @cached_property
     def groups(self) -> list[Group]:
         """The values that are not null, by shape."""
-        return list(groups(self.text))
+        return list(groups(folded(self.text)))
+
+
+_SPACES = "[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
+"""Browsers write a narrow one before AM and PM (CLDR 42)."""
+_INVISIBLE = "[\u200e\u200f\ufeff]"
+"""Marks of direction, which old browsers put between the parts of a date; a BOM."""
+
+
+def folded(text: pa.StringArray) -> pa.StringArray:
+    """Text in one spelling, for shapes: every space a plain one, letters beyond ASCII lower case.
+
+    Column by column, and only where it holds more than ASCII; the length stays.
+    """
+    if pc.all(pc.string_is_ascii(text)).as_py() is not False:
+        return text
+    # Beyond ASCII one letter may be written in two ways: shapes are compared byte by byte.
+    lowered = pc.utf8_lower(pc.utf8_normalize(text, "NFC"))
+    plain = pc.replace_substring_regex(lowered, _SPACES, " ")
+    return strings(pc.ascii_trim_whitespace(pc.replace_substring_regex(plain, _INVISIBLE, "")))
 
 
 _CLASSES = np.arange(256, dtype=np.uint8)

@@ -5,6 +5,7 @@ before version 3 knew no rule after 2037, and Arrow needs the system's own zone 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from difflib import get_close_matches
@@ -28,17 +29,24 @@ _DAY_S = 86_400
 def localise(
     local_us: Ints, zone: str, ambiguous: Ambiguous, nonexistent: Nonexistent
 ) -> tuple[Ints, Failures]:
-    """The instants of clocks in `zone`, and a `Failure` for each.
+    """The instants of n clocks in `zone`, and a `Failure` for each.
 
     Args:
-        local_us: Microseconds since 1970-01-01T00:00 on the local clock, years 0001 to 9999.
-        zone: An IANA name.
+        local_us: int64 of length n: microseconds since 1970-01-01T00:00 on the local clock, years
+            0001 to 9999.
+        zone: An IANA name, or an offset such as +05:30.
         ambiguous: The policy for times shown twice.
         nonexistent: The policy for times skipped.
+
+    Returns:
+        int64 of length n: microseconds since 1970 in UTC; uint8 of length n.
     """
     failures = np.zeros(len(local_us), dtype=np.uint8)
     if zone == "UTC" or not len(local_us):
         return local_us, failures
+    fixed = _fixed(zone)
+    if fixed is not None:  # no table of years for a clock that never changes
+        return local_us - fixed // timedelta(microseconds=1), failures
     table = _table(zone, local_us)
     later = table.at_local(local_us)
     earlier = np.maximum(later - 1, 0)
@@ -55,7 +63,12 @@ def localise(
 
 
 def to_local(utc_us: Ints, zone: str) -> Ints:
-    """What the clocks of `zone` showed at these instants, in microseconds since 1970 there."""
+    """What the clocks of `zone` showed at n instants, in microseconds since 1970 there.
+
+    Args:
+        utc_us: int64 of length n: microseconds since 1970 in UTC.
+        zone: An IANA name, or an offset such as +05:30.
+    """
     if zone == "UTC" or not len(utc_us):
         return utc_us
     table = _table(zone, utc_us)
@@ -68,7 +81,7 @@ def check_zone(zone: str) -> None:
     names = zone_names()
     if zone in names:
         return
-    lowered = {name.lower(): name for name in sorted(names)}
+    lowered = _by_lower_case()
     cities = {name.rsplit("/")[-1].lower(): name for name in sorted(names)}
     word = zone.strip().lower().replace(" ", "_")
     close = [lowered[word]] if word in lowered else []
@@ -78,12 +91,51 @@ def check_zone(zone: str) -> None:
     raise ValueError(f"{zone!r} is not a time zone of the IANA list; close: {hint}")
 
 
+_SAID = re.compile(
+    r"(?P<name>utc?|gmt|z)?(?:(?P<sign>[+-])(?P<hour>\d\d?)(?::?(?P<minute>\d\d))?)?"
+)
+
+
+def meaning_of(text: str, declared: Mapping[str, str]) -> str | None:
+    """What a zone as it is written in a cell means: an IANA name or an offset; None: nothing sure.
+
+    Abbreviations mean something only where they are declared: CST is a zone of America, of China
+    and of Cuba.
+
+    >>> meaning_of("europe/paris", {}), meaning_of("GMT-3", {}), meaning_of("PST", {})
+    ('Europe/Paris', '-03:00', None)
+
+    Args:
+        text: The zone.
+        declared: The setting `zones`: what names mean, whatever their case.
+    """
+    word = text.strip().lower()
+    for name, meant in declared.items():
+        if name.strip().lower() == word:
+            return meant
+    if "/" in word:
+        return _by_lower_case().get(word.replace(" ", "_"))
+    said = _SAID.fullmatch(word)
+    if said is None or not word:
+        return None
+    if not said["sign"]:
+        return "UTC"
+    return f"{said['sign']}{int(said['hour']):02}:{said['minute'] or '00'}"
+
+
+def check_meaning(zone: str) -> None:
+    """Raise ValueError, with close matches, unless `zone` is an IANA name or an offset."""
+    if _fixed(zone) is None:
+        check_zone(zone)
+
+
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The periods of constant offset, ascending: period i begins at the instant `start[i]`.
+    """n periods of constant offset, ascending: period i begins at the instant `start[i]`.
 
-    `local_start` and `local_end` are what its clock shows when it begins and ends. Two periods
-    overlap there when the clock was set back, and leave a gap when it was set forward.
+    All are int64 of length n, in microseconds. `local_start` and `local_end` are what its clock
+    shows when it begins and ends. Two periods overlap there when the clock was set back, and leave
+    a gap when it was set forward.
     """
 
     start: Ints
@@ -92,7 +144,7 @@ class _Table:
     local_end: Ints
 
     def at_local(self, local_us: Ints) -> Ints:
-        """The last period that has begun by then, on its own clock."""
+        """For each local time, the index of the last period begun by then, on its own clock."""
         return np.maximum(np.searchsorted(self.local_start, local_us, side="right") - 1, 0)
 
 
@@ -162,15 +214,28 @@ def _offset_s(info: tzinfo, instant_s: int) -> int:
 
 def _info(zone: str) -> tzinfo:
     """The rules of a zone: an IANA name, or the +05:30 of a typed file; ValueError otherwise."""
-    fixed = re.fullmatch(r"([+-])(\d\d):(\d\d)", zone)
-    if fixed is None:
-        check_zone(zone)
-        return ZoneInfo(zone)
-    ahead = timedelta(hours=int(fixed[2]), minutes=int(fixed[3]))
-    return timezone(-ahead if fixed[1] == "-" else ahead)
+    fixed = _fixed(zone)
+    if fixed is not None:
+        return timezone(fixed)
+    check_zone(zone)
+    return ZoneInfo(zone)
+
+
+def _fixed(zone: str) -> timedelta | None:
+    """How far an offset such as +05:30 is ahead of UTC; None for a name."""
+    said = re.fullmatch(r"([+-])([01]\d|2[0-3]):([0-5]\d)", zone)
+    if said is None:
+        return None
+    ahead = timedelta(hours=int(said[2]), minutes=int(said[3]))
+    return -ahead if said[1] == "-" else ahead
 
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
     """The IANA names; "localtime", where a machine has it, means something else on the next."""
     return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+@lru_cache(maxsize=1)
+def _by_lower_case() -> dict[str, str]:
+    return {name.lower(): name for name in zone_names()}

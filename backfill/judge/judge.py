@@ -23,7 +23,7 @@ from backfill.encoding.json_text import (
     strings,
 )
 from backfill.encoding.members import Member, Members
-from backfill.instants import Reading, WrittenValues
+from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues
 from backfill.judge.row_faults import RowFaults, any_of
 from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
 from backfill.pipeline.source_settings import (
@@ -218,7 +218,17 @@ class Judge:
         if kind == "text":
             column = null_where(column, self._source.null_values)
         reading = self._readings.get(each.name)
+        if reading is not None and (zones := self._zones(chunk, reading)) is not None:
+            return cell_json.timestamps(column, kind, reading, zones)
         return cell_json.encode(column, kind, each.declared, reading, self._source.decimal)
+
+    def _zones(self, chunk: Chunk, reading: Reading) -> pa.StringArray | None:
+        """The zone of each row as text, null where it is empty; None where no column has them."""
+        if reading.timezone_from is None:
+            return None
+        cells_ = _cells(chunk, reading.timezone_from)
+        text = cell_json.text_of(cells_, _kind(chunk, cells_)).text
+        return null_where(pc.utf8_trim_whitespace(text), [*self._source.null_values, ""])
 
     def _require_absent(self, chunk: Chunk, layout: Layout, findings: RowFaults) -> None:
         """A required key that no line of a JSON Lines chunk has is missing in all of them."""
@@ -326,16 +336,16 @@ class Judge:
             cells_ = null_where(cells_, source.null_values)
         reading = self._readings[EVENT_TIMESTAMP]
         found, reading = cell_json.moment_cells(cells_, kind, reading)
-        written = WrittenValues(found)
+        written = WrittenValues(found, self._zones(chunk, reading))
         micros, failures = instants(written, reading)
         findings.add_all(failures, column)
         missing = as_mask(pc.is_null(micros)) & ~any_of(failures.values(), len(chunk.rows))
         findings.add("timestamp_missing", column, missing)
-        earliest, latest = (
-            each.at(self._now_s) * 1_000_000 for each in (source.earliest, source.latest)
-        )
-        findings.add("timestamp_too_early", column, pc.less(micros, earliest))
-        findings.add("timestamp_too_late", column, pc.greater(micros, latest))
+        # For a timestamp that the service does not take it takes now, and says nothing.
+        earliest_s = max(source.earliest.at(self._now_s), 0)
+        latest_s = min(source.latest.at(self._now_s), SERVICE_SECONDS_MAX - 1)
+        findings.add("timestamp_too_early", column, pc.less(micros, earliest_s * 1_000_000))
+        findings.add("timestamp_too_late", column, pc.greater(micros, latest_s * 1_000_000))
         return pc.fill_null(micros, 0), written if kind == "text" else None
 
     def _key(

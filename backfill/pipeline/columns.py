@@ -1,5 +1,6 @@
 """Columns as a source declares them: who a row is about, when it happened, what it holds."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -13,11 +14,19 @@ Ambiguous = Literal["reject", "earlier", "later"]
 Nonexistent = Literal["reject", "forward", "backward"]
 
 
+class FromColumn(StrictSettings):
+    """A value that each row brings in one of its columns."""
+
+    from_: str = Field(alias="from", min_length=1)
+
+
 class Dated(StrictSettings):
-    """How moments are written in a column; all left out: proved from the whole column."""
+    """How timestamps are written in a column; all left out: proved from the whole column."""
 
     format: str | None = None
-    timezone: str | None = None
+    timezone: str | FromColumn | None = None
+    zones: Mapping[str, str] = Field(default_factory=dict)
+    pivot: int | None = Field(default=None, ge=0, le=100)
     ambiguous: Ambiguous = "reject"
     nonexistent: Nonexistent = "reject"
 
@@ -28,15 +37,26 @@ class Dated(StrictSettings):
                 'timezone = "TODO": nothing in the data proves the zone; name it, for example'
                 ' "America/New_York" or "UTC"'
             )
-        validate_reading(
-            Reading(
-                format=self.format or "iso8601",
-                timezone=self.timezone,
-                ambiguous=self.ambiguous,
-                nonexistent=self.nonexistent,
-            )
-        )
+        validate_reading(self.reading(self.format or "iso8601"))
         return self
+
+    @property
+    def timezone_column(self) -> str | None:
+        """The column that has the zone of each row; None where there is none."""
+        return self.timezone.from_ if isinstance(self.timezone, FromColumn) else None
+
+    def reading(self, format_: str) -> Reading:
+        """How the column is read in a format."""
+        return Reading(
+            format_,
+            timezone=self.timezone if isinstance(self.timezone, str) else None,
+            ambiguous=self.ambiguous,
+            nonexistent=self.nonexistent,
+            date_only=getattr(self, "type", "timestamp") == "date",
+            timezone_from=self.timezone_column,
+            zones=tuple(self.zones.items()),
+            pivot=self.pivot,
+        )
 
 
 class Column(Dated):
@@ -46,18 +66,12 @@ class Column(Dated):
     type: ColumnType = "string"
 
     @model_validator(mode="after")
-    def _dated_only_for_moments(self) -> Self:
+    def _dated_only_for_timestamps(self) -> Self:
         if self.type not in ("timestamp", "date"):
-            for key in ("format", "timezone"):
-                if getattr(self, key) is not None:
+            for key in ("format", "timezone", "zones", "pivot"):
+                if getattr(self, key):
                     raise ValueError(f'{key} is for type = "timestamp" or "date" only')
         return self
-
-
-class FromColumn(StrictSettings):
-    """A value that each row brings in one of its columns."""
-
-    from_: str = Field(alias="from", min_length=1)
 
 
 class EventTimestamp(Dated):

@@ -64,13 +64,7 @@ class _Question:
     evidence: Evidence = field(init=False)
 
     def __post_init__(self) -> None:
-        dated = self.dated
-        self.evidence = Evidence(
-            timezone=dated.timezone,
-            date_only=_is_date(dated),
-            ambiguous=dated.ambiguous,
-            nonexistent=dated.nonexistent,
-        )
+        self.evidence = Evidence(self.dated.reading(NATIVE))
 
     def add(self, source: Source, chunk: Chunk) -> None:
         """Take a chunk of the source into account."""
@@ -218,14 +212,10 @@ def _dated(source: Source) -> list[tuple[str, str, str, Dated]]:
     return found
 
 
-def _is_date(dated: Dated) -> bool:
-    return getattr(dated, "type", "timestamp") == "date"
-
-
 def _declared(index: int, key: str, column: str, dated: Dated) -> tuple[Reading, Decision]:
-    form = dated.format or NATIVE
-    reading = Reading(form, dated.timezone, dated.ambiguous, dated.nonexistent, _is_date(dated))
-    return reading, Decision(index, key, column, form, dated.timezone, declared=True)
+    reading = dated.reading(dated.format or NATIVE)
+    zone = reading.timezone or reading.timezone_from
+    return reading, Decision(index, key, column, reading.format, zone, declared=True)
 
 
 def _anew(questions: Sequence[_Question]) -> list[_Question]:
@@ -251,36 +241,55 @@ def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
             ' (an IANA name such as "Europe/Berlin", or "UTC")',
         )
     found = evidence.decide()
-    doubt = ""
-    rivals: tuple[str, ...] = ()
     fits = evidence.figures[0].fits if evidence.figures else evidence.values
+    doubt = ""
+    readings: tuple[str, ...] = ()
     if isinstance(found, Ambiguity):
-        doubt = f"two formats fit: {found.first.format} and {found.second.format}"
-        rivals = tuple(
-            f"{found.example.value!r} in row {found.example.row}: {timestamp} as {reading.format}"
-            for timestamp, reading in (
-                (found.first_instant, found.first),
-                (found.second_instant, found.second),
-            )
-        )
-        found = found.first
+        doubt, readings, reading = (*_two_formats(found), found.first)
     elif isinstance(found, NoFormat):
-        doubt = f"no format fits 90 % of the {found.values} values"
-        rivals = tuple(f"{each.value!r} in row {each.row}" for each in found.examples)
-        found = found.nearest or Reading("iso8601", question.dated.timezone)
+        reading = found.nearest or question.dated.reading("iso8601")
+        doubt, readings = no_format(found), _misfits(found)
+    else:
+        reading = found
     decision = Decision(
         index,
         key,
         question.column,
-        found.format,
-        found.timezone,
+        reading.format,
+        reading.timezone or reading.timezone_from,
         declared=False,
         values=evidence.values,
         fits=fits,
         doubt=doubt,
-        readings=rivals,
+        readings=readings,
     )
-    return found, decision
+    return reading, decision
+
+
+def _two_formats(found: Ambiguity) -> tuple[str, tuple[str, ...]]:
+    shown = f"{found.example.value!r} in row {found.example.row}"
+    return f"two formats fit: {found.first.format} and {found.second.format}", (
+        f"{shown}: {found.first_instant} as {found.first.format}",
+        f"{shown}: {found.second_instant} as {found.second.format}",
+    )
+
+
+def _misfits(found: NoFormat) -> tuple[str, ...]:
+    shown = (found.misfit,) if found.misfit else found.examples
+    return tuple(f"{each.value!r} in row {each.row}" for each in shown)
+
+
+def no_format(found: NoFormat) -> str:
+    """What stands against a format, and which setting would help; names no value."""
+    said = f"no format fits 90 % of the {found.values:,} values"
+    if found.nearest is not None:
+        said += f"; {found.nearest.format} fits {found.fits:,}"
+    if found.unknown_zones:
+        names = ", ".join(f'{name} = "…"' for name in found.unknown_zones)
+        said += f"; zones = {{ {names} }} would say what these abbreviations mean"
+    if found.short_year:
+        said += f"; with two-digit years {found.short_year} fits: set pivot, such as 69 for 1969"
+    return said
 
 
 def first_rows(chunk: Chunk, count: int | None) -> Chunk:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from backfill.encoding.cell_json import refusal_of
 from backfill.errors import UsageError
-from backfill.pipeline.columns import Column, FromColumn
+from backfill.pipeline.columns import Column, Dated, FromColumn
 from backfill.pipeline.source_settings import DeletionsSource, EventsSource, Source
 
 RESERVED_IN_EVENTS = ("recipient", "from_address", "reply_to", "cio_id", "anonymous_id", "_update")
@@ -113,6 +113,7 @@ def _named(source: Source) -> list[tuple[str, str]]:
         named += [("key", column) for column in source.key]
     declared = source.declared()
     named += [(f"columns.{name}", column.from_ or name) for name, column in declared.items()]
+    named += [(f"{key}.timezone", each) for key, each in _zone_columns(source)]
     named += [
         ("required", name)
         for name in source.required
@@ -123,12 +124,22 @@ def _named(source: Source) -> list[tuple[str, str]]:
 
 def _taken(source: Source) -> set[str]:
     """The columns that are used up: they are not sent again under their own name."""
-    taken = {source.identifier.column}
+    taken = {source.identifier.column, *(each for _, each in _zone_columns(source))}
     if isinstance(source, EventsSource):
         taken.add(source.timestamp.from_)
         if isinstance(source.name, FromColumn):
             taken.add(source.name.from_)
     return taken
+
+
+def _zone_columns(source: Source) -> list[tuple[str, str]]:
+    """The columns that have the zones of timestamps, each with the setting that names it."""
+    dated: list[tuple[str, Dated]] = [
+        (f"columns.{name}", column) for name, column in source.declared().items()
+    ]
+    if isinstance(source, EventsSource):
+        dated.append(("timestamp", source.timestamp))
+    return [(key, each.timezone_column) for key, each in dated if each.timezone_column]
 
 
 def _judged_as(name: str, declared: Column | None) -> Column | None:

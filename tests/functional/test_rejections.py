@@ -101,6 +101,7 @@ CASES = {
     "timestamp_missing": (_events("p1,seen,,1"), [EVENTS]),
     "timestamp_unreadable": (_events("p1,seen,yesterday,1"), [EVENTS]),
     "timestamp_no_zone": (_events("p1,seen,2024-01-01T00:00:00,1"), [_dated("")]),
+    "timestamp_zone_unknown": (_events("p1,seen,2024-01-01T00:00:00 CST,1"), [EVENTS]),
     "timestamp_ambiguous": (_events("p1,seen,2023-11-05T01:30:00,1", good=LOCAL), [NEW_YORK]),
     "timestamp_nonexistent": (_events("p1,seen,2023-03-12T02:30:00,1", good=LOCAL), [NEW_YORK]),
     "timestamp_out_of_range": (

@@ -10,11 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backfill.instants import CANDIDATES, Ambiguity, Evidence, NoFormat, Reading, read
+from backfill.instants.candidates import NEEDS_PIVOT
 
 
 def gather(*chunks, **settings):
     """The evidence of a column that comes in chunks."""
-    evidence = Evidence(**settings)
+    evidence = Evidence(Reading("native", **settings))
     for chunk in chunks:
         evidence.add(pa.array(chunk) if isinstance(chunk, list) else chunk)
     return evidence
@@ -26,7 +27,11 @@ def proved(*chunks, **settings):
     return found.format if isinstance(found, Reading) else None
 
 
-@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.format)
+LONG = [each for each in CANDIDATES if each.format not in NEEDS_PIVOT]
+SHORT = [each for each in CANDIDATES if each.format in NEEDS_PIVOT]
+
+
+@pytest.mark.parametrize("candidate", LONG, ids=lambda candidate: candidate.format)
 def test_every_candidate_is_proved_by_its_own_example(candidate):
     """The documented example leads to its format, or to an earlier one that agrees."""
     column = pa.array([candidate.example])
@@ -38,6 +43,19 @@ def test_every_candidate_is_proved_by_its_own_example(candidate):
     assert found.format in (candidate.format, "rfc2822")
     assert read(column, found).micros.to_pylist() == own
     assert dt.datetime.fromtimestamp(own[0] // 10**6, dt.UTC).date() == dt.date(2024, 1, 31)
+
+
+@pytest.mark.parametrize("candidate", SHORT, ids=lambda candidate: candidate.format)
+def test_a_two_digit_year_is_proved_only_where_a_pivot_is_declared(candidate):
+    """31/01/24 may be a day in 2024 or in 2031: days above 31 in other rows rule one out."""
+    column = [candidate.example]
+    without, declared = gather(column), gather(column, pivot=69, timezone="UTC")
+
+    assert isinstance(without.decide(), NoFormat)
+    found = declared.decide()
+    left = [found.first, found.second] if isinstance(found, Ambiguity) else [found]
+    assert candidate.format in [each.format for each in left]
+    assert all(each.pivot == 69 for each in left)
 
 
 def test_a_column_of_low_days_has_two_readings():

@@ -347,6 +347,40 @@ def test_a_moment_that_is_no_instant_fails_its_row(code, reading, good, bad):
     assert found[2] == [(code, "when")]
 
 
+def test_an_event_at_a_time_that_the_service_replaces_is_rejected():
+    """It takes 0 to below 100,000,000,000 seconds, whatever `earliest` and `latest` allow."""
+    source = events(earliest="1900-01-01", latest="9999-12-31")
+    at = ["-1", "0", "99999999999", "100000000000"]
+    columns = {"person": ["p"] * 4, "what": ["x"] * 4, "when": at}
+    judge = Judge(source, "v2", {EVENT_TIMESTAMP: Reading("epoch_s")}, NOW_S)
+    assert reasons_of(judge.judge(chunk(columns))) == {
+        1: [("timestamp_too_early", "when")],
+        4: [("timestamp_too_late", "when")],
+    }
+
+
+def test_each_row_is_read_in_the_zone_that_a_column_names():
+    """Empty cells and texts for null name none."""
+    source = events(null_values=["-"], columns={"seen": {"type": "timestamp"}})
+    columns = {
+        "person": ["p"] * 4, "what": ["x"] * 4,
+        "when": ["2020-01-31 10:00", "2020-01-31 10:00Z", "2020-01-31 10:00", "2020-01-31 10:00"],
+        "seen": ["2020-01-31 10:00"] * 4,
+        "zone": ["Europe/Paris", "-", "", "Mars"],
+    }  # fmt: skip
+    reading = Reading("iso8601", timezone_from="zone")
+    result = Judge(source, "v2", {EVENT_TIMESTAMP: reading, "seen": reading}, NOW_S).judge(
+        chunk(columns)
+    )
+    no_zone, unknown = "timestamp_no_zone", "timestamp_zone_unknown"
+    assert reasons_of(result) == {
+        2: [(no_zone, "seen")],
+        3: [(no_zone, "seen"), (no_zone, "when")],
+        4: [(unknown, "seen"), (unknown, "when")],
+    }
+    assert result.subjects.micros.to_pylist() == [1_580_461_200 * 10**6]
+
+
 def test_bytes_that_are_no_text_fail_their_row_in_every_role():
     """Parquet checks nothing."""
     odd = pa.array([b"fine", b"\xff", b"a\x00"]).view(pa.string())

@@ -94,6 +94,30 @@ def test_what_no_format_fits_is_a_doubt_with_examples(tmp_path):
     assert decision.readings
 
 
+@pytest.mark.parametrize(
+    ("values", "setting"),
+    [
+        (["01/31/2024 10:00:00 PST"], 'zones = { PST = "…" }'),
+        (["31/12/24", "30/12/24"], "set pivot"),
+        (["2024-01-31T10:00Z", "x"], "iso8601 fits 1"),
+    ],
+)
+def test_a_doubt_says_what_would_help(tmp_path, values, setting):
+    """Abbreviations, two-digit years, or how far the nearest format goes."""
+    _, (decision,) = proved(tmp_path, {"events.csv": rows(*values)})
+    assert setting in decision.doubt
+
+
+def test_the_zone_may_stand_in_a_column_beside_it(tmp_path):
+    """Such a column is used up, and each row is read in its own zone."""
+    files = {"events.csv": "id,at,zone\np,2024-01-31 10:00,Europe/Paris\nq,2024-01-31 10:00,PST\n"}
+    more = ', timezone = { from = "zone" }, zones = { PST = "-08:00" }'
+    found = planned(tmp_path, files, more)
+    (decision,), (source,) = found.decisions, found.sources
+    assert (decision.format, decision.timezone, decision.doubt) == ("iso8601", "zone", "")
+    assert (source.operations, source.attributes) == (2, [])
+
+
 def test_a_transform_is_asked_before_its_moments_are(tmp_path):
     """The column is what the function gives."""
     (tmp_path / "t.py").write_text(
