@@ -1,9 +1,10 @@
 """Rejected rows again: mended in `rejected.csv`, judged as before, sent with their right ids."""
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from functools import cached_property
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +14,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding.identity import person_key
-from backfill.encoding.json_text import Mask, as_mask, canonical_json
-from backfill.encoding.members import Members
+from backfill.encoding.json_text import as_mask
 from backfill.engine.options import Observer, Options, Stop
-from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
+from backfill.engine.prepare import ChunkPreparer, PreparedChunk
+from backfill.engine.rules import RowPlace
 from backfill.engine.run import execute
 from backfill.errors import UsageError
 from backfill.job import Job, bind_files
 from backfill.journal import Journal, Settlement
-from backfill.judge.chunk_judge import (
-    JudgedChunk,
-    chunks_of,
-    operations_of,
-    stage_of,
-    unknown_person,
-)
-from backfill.operations.encode import Subjects, event_ids
+from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
+from backfill.judge.transform import transforms_of
+from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource
 from backfill.planning.guards import Guard
-from backfill.planning.merged_people import merge
+from backfill.planning.merged_people import members_of, merge
 from backfill.planning.plan import Plan
-from backfill.planning.row_decisions import RowDecision, RowDecisions
-from backfill.planning.source_stats import RECENT_S
-from backfill.rejected.reader import Mended, MendedRow, read_mended
+from backfill.planning.row_decisions import (
+    Decided,
+    RowDecision,
+    RowDecisions,
+    occurrences,
+    unmarked,
+)
+from backfill.rejected.reader import Mended, chunk_of, read_mended
 from backfill.rejected.writer import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary
-from backfill.rows import Chunk, Position, Reason, Rows, Values
-from backfill.sources import SourceFile
-from backfill.sources.inputs import Input, columns_of, of_kind
+from backfill.rows import Reason, Rows
+from backfill.sources.inputs import Input, chunks_of, columns_of, of_kind
 from backfill.sync import catch_up
 
 CHUNK_ROWS = 10_000
@@ -87,6 +87,7 @@ class _Retry:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
+        self._rows: MendedRows | None = None
 
     def bind(self, job: Job, *, append: bool) -> Job:
         """Every file as it was; what became of people so far is remembered first."""
@@ -95,18 +96,21 @@ class _Retry:
 
     def guards(self, job: Job, plan: Plan, now_s: float) -> list[Guard]:
         """Mended events may be recent, too."""
-        work = self.work(job, plan, now_s)
-        return list(work.refusals())
-
-    def work(self, job: Job, plan: Plan, now_s: float) -> "MendedRows":
-        """The mended rows."""
         path = self._file or job.folder / REJECTED_FILE
         if not path.exists():
             raise UsageError(
                 f"{path}: there are no rejected rows to send again",
                 next_step="run the pipeline first: it writes the rows that it rejects",
             )
-        return MendedRows(job, plan, path, now_s)
+        self._rows = MendedRows(job, plan, path, now_s)
+        return list(self._rows.refusals())
+
+    def work(self, job: Job, plan: Plan, now_s: float) -> "MendedRows":
+        """The mended rows, as `guards` has read them."""
+        del job, plan, now_s
+        if self._rows is None:
+            raise ValueError("guards come first")
+        return self._rows
 
     def completed(self, job: Job, plan: Plan) -> None:
         """There is nothing to remember: whoever was sent is in doubt, and compared anew."""
@@ -115,9 +119,11 @@ class _Retry:
 class MendedRows:
     """The work of a retry: mended rows, each as its source would have brought it.
 
+    What a rule skips or holds stays rejected, for the reason that it has.
+
     Args:
         job: The files and the journal.
-        plan: How moments are read; which rows are occurrences of the same event.
+        plan: How timestamps are read; which rows are occurrences of the same event.
         path: The mended file.
         now_s: How old an event is.
     """
@@ -128,47 +134,37 @@ class MendedRows:
         self._now_s = now_s
         self._marks = RowDecisions(job.plan_folder(plan.key).decisions)
         self._inputs = {each.name: each for each in job.inputs}
-        self._stage = stage_of(job.pipeline, plan.found.readings, plan.now_s)
+        transforms = transforms_of(job.pipeline)
+        self._judge = ChunkJudge(job.pipeline, transforms, plan.found.readings, plan.now_s)
+        self._prepare = ChunkPreparer(job.pipeline, {}, now_s, self._said_of)
+        self._people: dict[RowPlace, _Person] = {}
         self._answered: dict[RowPlace, tuple[Reason, ...] | None] = {}
         self._mended = self._read(path)
 
-    @property
-    def rows(self) -> int:
-        """How many rows can be tried again."""
-        return self._mended.ready
-
     def refusals(self) -> Iterator[Guard]:
         """Mended events that can trigger campaigns."""
-        for source, staged in self._staged("events"):
-            recent = _recent(staged.judged.subjects, self._now_s)
-            refuses = isinstance(source, EventsSource) and source.recent_events == "refuse"
-            if refuses and recent.any():
-                yield Guard(
-                    "recent_events",
-                    f"{int(recent.sum()):,} mended events of {staged.place.name} are younger than"
-                    " 72 h and can trigger campaigns",
-                    'set recent_events = "send", "skip" or "hold"',
-                )
+        for name, count in self._events.recent.items():
+            yield Guard(
+                "recent_events",
+                f"{count:,} mended events of {name} are younger than 72 h and can trigger"
+                " campaigns",
+                'set recent_events = "send", "skip" or "hold"',
+            )
 
     def prepared(self, kind: str) -> Generator[PreparedChunk]:
         """The mended rows of one kind."""
+        chunks = self._judged(self._of_kind(kind))
+        decided: Iterable[tuple[JudgedChunk, Decided | None]]
         if kind == "customers":
-            yield from self._people()
-            return
-        for source, staged in self._staged(kind):
-            prepared = PreparedChunk(staged.place, staged.chunk)
-            prepared.rejections = list(staged.judged.rejections)
-            subjects, by_v1 = staged.judged.subjects, staged.judged.by_v1
-            stays = np.ones(len(subjects), np.bool_)
-            if isinstance(source, EventsSource):
-                stays = self._known(source, staged, prepared)
-                if source.recent_events != "send":
-                    stays &= ~_recent(subjects, self._now_s)
-            subjects, by_v1 = subjects.take(stays), by_v1[stays]
-            ids = self._ids(source, staged, subjects) if isinstance(source, EventsSource) else None
-            api = self._job.pipeline.destination.api
-            prepared.operations = operations_of(source, api, staged, subjects, by_v1, ids)
-            yield prepared
+            decided = self._by_person([*chunks])
+        elif kind == "events":
+            decided = ((each, self._of_events(each)) for each in chunks)
+        else:
+            decided = ((each, None) for each in chunks)
+        for judged, marked in decided:
+            prepared = self._prepare(judged, marked)
+            left_out = replace(prepared.left_out, skipped={}, held=0)
+            yield replace(prepared, left_out=left_out)
 
     def settle(self, settlement: Settlement) -> None:
         """Take down what became of rows that were rejected before."""
@@ -211,74 +207,129 @@ class MendedRows:
         identifiers = {each.name: sources[each.source].identifier.column for each in parts.values()}
         return read_mended(path, find, columns, identifiers)
 
-    def _staged(self, kind: str) -> Iterator[tuple[Any, JudgedChunk]]:
-        """The mended rows of one kind, judged, a file's neighbours together."""
-        for place, rows in self._grouped(kind):
-            chunk = _chunk(place, sorted(rows, key=lambda each: each.row))
-            yield self._job.pipeline.sources[place.source], self._stage((place, chunk))
+    def _of_kind(self, kind: str) -> list[Input]:
+        return list(of_kind(self._job.inputs, self._job.pipeline, kind))
 
-    def _grouped(self, kind: str) -> Iterator[tuple[Input, list[MendedRow]]]:
-        wanted = {each.name for each in of_kind(self._job.inputs, self._job.pipeline, kind)}
-        mine = (each for each in self._mended.rows() if each.source in wanted)
-        for name, rows in groupby(mine, key=lambda each: each.source):
-            some: list[MendedRow] = []
-            for row in rows:
-                some.append(row)
-                if len(some) == CHUNK_ROWS:
-                    yield self._inputs[name], some
-                    some = []
-            if some:
-                yield self._inputs[name], some
+    def _judged(self, inputs: Iterable[Input]) -> Iterator[JudgedChunk]:
+        """The mended rows of these files, judged, a file's neighbours together."""
+        names = {each.name for each in inputs}
+        if not names:
+            return
+        for name, rows in groupby(self._mended.rows(names), key=lambda each: each.source):
+            while some := [*islice(rows, CHUNK_ROWS)]:
+                place = self._inputs[name]
+                yield self._judge(
+                    (place, chunk_of(place.file, sorted(some, key=lambda each: each.row)))
+                )
+
+    def _customers(self) -> Iterator[JudgedChunk]:
+        """The customers as their sources have them."""
+        return map(self._judge, chunks_of(self._of_kind("customers"), self._job.limit))
 
     # Events
 
-    def _ids(self, source: EventsSource, staged: JudgedChunk, subjects: Subjects) -> pa.StringArray:
-        marked = self._marks.of(staged.place.part, subjects.rows)
-        occurrences = None
-        if marked is not None:
-            occurrences = np.where(marked["kind"] == RowDecision.OCCURRENCE, marked["value"], 0)
-        return event_ids(source, self._job.pipeline.namespace, subjects, occurrences)
+    def _of_events(self, judged: JudgedChunk) -> Decided:
+        """Which of the accepted rows have a number among identical ones, or are about nobody."""
+        accepted = judged.accepted
+        decided = unmarked(accepted.rows)
+        numbers = occurrences(self._marks.of(judged.place.part, accepted.rows))
+        if numbers is not None:
+            decided["kind"][numbers > 0] = RowDecision.OCCURRENCE
+            decided["value"] = numbers
+        source = self._job.pipeline.sources[judged.place.source]
+        if isinstance(source, EventsSource) and self._rejects_unknown(source):
+            type_ = source.identifier.type
+            known = pa.array(self._known[type_], pa.string())
+            is_known = pc.is_in(person_key(type_, accepted.person), value_set=known)
+            decided["kind"][~as_mask(is_known)] = RowDecision.UNKNOWN_PERSON
+        return decided
 
-    def _known(self, source: EventsSource, staged: JudgedChunk, prepared: PreparedChunk) -> Mask:
-        """Which events are about people whom customers sources name; the others stay rejected."""
-        subjects = staged.judged.subjects
-        if self._job.pipeline.unknown_people(source) != "reject" or not len(subjects):
-            return np.ones(len(subjects), np.bool_)
-        kind = source.identifier.type
-        wanted = pc.unique(person_key(kind, subjects.person))
-        named: set[str] = set()
-        for staged_people in self._customers():
-            people = person_key(kind, staged_people.judged.named)
-            named.update(people.filter(pc.is_in(people, value_set=wanted)).to_pylist())
-        known = pc.is_in(person_key(kind, subjects.person), value_set=pa.array(named, pa.string()))
-        stays = as_mask(known)
-        for row in subjects.rows[~stays].tolist():
-            prepared.rejections.append(unknown_person(self._job.pipeline, staged, row))
-        return stays
+    def _rejects_unknown(self, source: EventsSource) -> bool:
+        return self._job.pipeline.unknown_people(source) == "reject"
+
+    @cached_property
+    def _events(self) -> "_EventsLook":
+        """What must be known of mended events before the first one is sent."""
+        recent: Counter[str] = Counter()
+        people: dict[str, set[str]] = {}
+        sources = self._job.pipeline.sources
+        for judged in self._judged(self._of_kind("events")):
+            source, accepted = sources[judged.place.source], judged.accepted
+            if not isinstance(source, EventsSource):
+                continue
+            if source.recent_events == "refuse":
+                recent[judged.place.name] += int(accepted.recent(self._now_s).sum())
+            if self._rejects_unknown(source):
+                keys = person_key(source.identifier.type, accepted.person).to_pylist()
+                people.setdefault(source.identifier.type, set()).update(keys)
+        return _EventsLook(+recent, people)
+
+    @cached_property
+    def _known(self) -> Mapping[str, set[str]]:
+        """Of the people whom mended events are about, those who are known, by identifier type."""
+        wanted = self._events.people
+        known: dict[str, set[str]] = {type_: set() for type_ in wanted}
+
+        def find(type_: str, people: pa.StringArray) -> None:
+            if type_ in known:
+                found = pc.is_in(people, value_set=pa.array(wanted[type_], pa.string()))
+                known[type_].update(people.filter(found).to_pylist())
+
+        for judged in self._customers() if wanted else ():
+            type_ = self._job.pipeline.sources[judged.place.source].identifier.type
+            find(type_, person_key(type_, judged.named))
+        if known != wanted:  # perhaps the workspace was told of them on another night
+            for told, people in catch_up.known_people(self.journal, self._job.folder):
+                find(told, people)
+        return known
 
     # People
 
-    def _people(self) -> Generator[PreparedChunk]:
+    def _by_person(self, chunks: Sequence[JudgedChunk]) -> Iterator[tuple[JudgedChunk, Decided]]:
         """Each mended person once, with all that the accepted rows of the source say of them.
 
-        A mended row may be older than one that was delivered: what the later row says still wins.
+        The first mended row carries the others. It may be older than one that was delivered: what
+        the later row says still wins.
         """
-        mended: dict[str, _Person] = {}
-        order = {each.part: place for place, each in enumerate(self._job.inputs)}
-        for source, staged in self._staged("customers"):
-            if staged.judged.rejections:
-                yield PreparedChunk(
-                    staged.place, staged.chunk, rejections=[*staged.judged.rejections]
-                )
-            kind, subjects = source.identifier.type, staged.judged.subjects
-            for at, key in enumerate(person_key(kind, subjects.person).to_pylist()):
-                person = mended.setdefault(f"{kind}:{key}", _Person(staged, at))
-                person.rows.append((staged.place.part, int(subjects.rows[at]), staged.chunk))
-                person.add(order[staged.place.part], subjects, at)
-        for staged in self._customers() if mended else ():
-            self._add_delivered(staged, mended, order)
-        self._doubt(mended)
-        yield from (self._person(each) for each in mended.values())
+        people: dict[str, _Person] = {}
+        decided = [self._group(judged, people) for judged in chunks]
+        if people:
+            for judged in self._customers():
+                self._add_delivered(judged, people)
+            self._doubt(people)
+        self._people = {each.carrier: each for each in people.values()}
+        return zip(chunks, decided, strict=True)
+
+    def _group(self, judged: JudgedChunk, people: dict[str, "_Person"]) -> Decided:
+        """Add a chunk of mended rows to the people they are about; say which row carries each."""
+        accepted, part = judged.accepted, judged.place.part
+        type_ = self._job.pipeline.sources[judged.place.source].identifier.type
+        decided = unmarked(accepted.rows)
+        for at, key in enumerate(person_key(type_, accepted.person).to_pylist()):
+            place = part, int(accepted.rows[at])
+            person = people.setdefault(f"{type_}:{key}", _Person(place))
+            person.add(self._order[part], accepted, at)
+            decided["other"][at], decided["value"][at] = person.carrier
+            decided["kind"][at] = (
+                RowDecision.CARRIER if person.carrier == place else RowDecision.MERGED
+            )
+        return decided
+
+    @cached_property
+    def _order(self) -> Mapping[int, int]:
+        """The order of the files, by part."""
+        return {each.part: place for place, each in enumerate(self._job.inputs)}
+
+    def _add_delivered(self, judged: JudgedChunk, people: Mapping[str, "_Person"]) -> None:
+        """Add what the rows of a source say of mended people, those left out that are rejected."""
+        type_ = self._job.pipeline.sources[judged.place.source].identifier.type
+        accepted, part = judged.accepted, judged.place.part
+        wanted = pa.array([each.partition(":")[2] for each in people], pa.string())
+        keys = person_key(type_, accepted.person)
+        for at in np.flatnonzero(as_mask(pc.is_in(keys, value_set=wanted))).tolist():
+            person = people.get(f"{type_}:{keys[at].as_py()}")
+            if person and self.journal.rejection(part, int(accepted.rows[at])) is None:
+                person.add(self._order[part], accepted, at)
 
     def _doubt(self, people: Iterable[str]) -> None:
         """What a sync remembers of these people will not be what they were told last."""
@@ -290,107 +341,42 @@ class MendedRows:
             for kind, keys in kinds.items():
                 snapshot.doubt(kind, keys)
 
-    def _customers(self) -> Iterator[JudgedChunk]:
-        inputs = of_kind(self._job.inputs, self._job.pipeline, "customers")
-        return map(self._stage, chunks_of(list(inputs), self._job.limit))
+    def _said_of(self, part: int, rows: Rows) -> list[str | None]:
+        """All that the rows of mended people say together, for the rows that carry them."""
+        return [self._people[part, row].attributes() for row in rows.tolist()]
 
-    def _add_delivered(
-        self, staged: JudgedChunk, mended: Mapping[str, "_Person"], order: Mapping[int, int]
-    ) -> None:
-        kind = self._job.pipeline.sources[staged.place.source].identifier.type
-        subjects, part = staged.judged.subjects, staged.place.part
-        wanted = pa.array([each.partition(":")[2] for each in mended], pa.string())
-        keys = person_key(kind, subjects.person)
-        for at in np.flatnonzero(as_mask(pc.is_in(keys, value_set=wanted))):
-            row = int(subjects.rows[at])
-            person = mended.get(f"{kind}:{keys[int(at)].as_py()}")
-            if person and self.journal.rejection(part, row) is None:
-                person.add(order[part], subjects, int(at))
 
-    def _person(self, person: "_Person") -> PreparedChunk:
-        """One operation for all mended rows of a person."""
-        staged, at = person.first
-        subjects = staged.judged.subjects.take(np.array([at]))
-        said = pa.array([person.attributes()], pa.string())
-        subjects = replace(subjects, members=Members.of_text(said))
-        source = self._job.pipeline.sources[staged.place.source]
-        api = self._job.pipeline.destination.api
-        none = np.zeros(1, np.bool_)
-        (part, row, _), *others = person.rows
-        prepared = PreparedChunk(staged.place, staged.chunk)
-        prepared.operations = operations_of(source, api, staged, subjects, none, None)
-        prepared.members = [
-            MergedRow((other_part, other_row), (part, row), origin)
-            for other_part, other_row, origin in others
-        ]
-        return prepared
+@dataclass(frozen=True, slots=True)
+class _EventsLook:
+    """What mended events show before the first one is sent.
+
+    Args:
+        recent: How many can trigger campaigns, by file, where that is refused.
+        people: Whom they are about, by type of identifier, where unknown people are rejected.
+    """
+
+    recent: Mapping[str, int]
+    people: Mapping[str, set[str]]
 
 
 @dataclass(slots=True)
 class _Person:
-    """A person with mended rows, and what every row says of them."""
+    """A person with mended rows, and what every row says of them.
 
-    staged: JudgedChunk
-    at: int
-    rows: list[tuple[int, int, Chunk]] = field(default_factory=list)
+    Args:
+        carrier: The row that carries them: the first of the mended ones.
+        said: The order of its file, the row, and its attributes as JSON members, for each row.
+    """
+
+    carrier: RowPlace
     said: list[tuple[int, int, str]] = field(default_factory=list)
 
-    @property
-    def first(self) -> tuple[JudgedChunk, int]:
-        return self.staged, self.at
+    def add(self, order: int, accepted: Accepted, at: int) -> None:
+        self.said.append((order, int(accepted.rows[at]), accepted.attributes[at].as_py()))
 
-    def add(self, order: int, subjects: Subjects, at: int) -> None:
-        self.said.append((order, int(subjects.rows[at]), subjects.attributes[at].as_py()))
-
-    def attributes(self) -> str:
+    def attributes(self) -> str | None:
+        """What all rows say together, later ones winning; None: more than the API takes."""
         merged: dict[str, Any] = {}
         for _, _, members in sorted(self.said):
             merge(merged, orjson.loads(f"{{{members}}}"))
-        return canonical_json(merged)[1:-1]
-
-
-def _recent(subjects: Subjects, now_s: float) -> Mask:
-    if subjects.micros is None:
-        return np.zeros(len(subjects), np.bool_)
-    recent: Mask = subjects.micros.to_numpy() >= (now_s - RECENT_S) * 1e6
-    return recent
-
-
-def _chunk(place: Input, rows: Sequence[MendedRow]) -> Chunk:
-    """Mended rows as their source would have read them; typed ones as JSON."""
-    kind: Values = "text" if place.file.values == "text" else "json"
-    columns = place.file.columns() or tuple(dict.fromkeys(key for row in rows for key in row.cells))
-    arrays = [_column(rows, name, place.file) for name in columns]
-    numbers: Rows = np.array([row.row for row in rows], np.int64)
-    lines = None
-    if all(row.line is not None for row in rows):
-        lines = np.array([row.line for row in rows], np.int64)
-    return Chunk(
-        first_row=rows[0].row,
-        batch=pa.RecordBatch.from_arrays(arrays, list(columns)),
-        rows=numbers,
-        lines=lines,
-        rejections=(),
-        end=Position(rows[-1].row + 1),
-        values=kind,
-    )
-
-
-def _column(rows: Sequence[MendedRow], name: str, file: SourceFile) -> pa.Array:
-    """One column as its source would have written it; typed numbers are numbers again, also NaN."""
-    schema = file.schema()
-    if schema is not None and pa.types.is_floating(schema.field(name).type):
-        with suppress(ValueError, TypeError):
-            cells = [row.cells.get(name) for row in rows]
-            return pa.array([None if each is None else float(each) for each in cells], pa.float64())
-    return pa.array([_cell(row.cells, name, file) for row in rows], pa.string())
-
-
-def _cell(cells: Mapping[str, Any], name: str, file: SourceFile) -> str | None:
-    """One cell, as text or as a JSON fragment; None where there is none."""
-    if name not in cells:
-        return None
-    value = cells[name]
-    if file.values == "text":
-        return None if value is None else str(value)
-    return canonical_json(value)
+        return members_of(merged)

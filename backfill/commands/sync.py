@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backfill.engine.options import Observer, Options, Stop
-from backfill.engine.run import FullRun, every_row, execute
+from backfill.engine.prepare import SourceRows
+from backfill.engine.run import FullRun, execute
 from backfill.engine.send import Work
 from backfill.errors import GuardError, UsageError
 from backfill.job import Job
@@ -98,7 +99,7 @@ class _Sync(FullRun):
             known = plan.found.readings
             readings = {index: known.get(index, {}) for index in range(len(job.pipeline.sources))}
             plan = replace(plan, found=replace(plan.found, readings=readings))
-        return every_row(job, plan, now_s, changes)
+        return SourceRows(job, plan, now_s, changes)
 
     def completed(self, job: Job, plan: Plan) -> None:
         """Remember what people were told, and how the source was tonight.

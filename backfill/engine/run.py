@@ -18,7 +18,7 @@ from backfill.delivery.track_delivery import TrackDelivery, open_delivery
 from backfill.engine.accounting import Account
 from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, Silent, Stop
-from backfill.engine.prepare import ChunkPreparer, PlanDecisions, SourceRows
+from backfill.engine.prepare import SourceRows
 from backfill.engine.send import Sender, Work
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError
 from backfill.job import (
@@ -31,17 +31,14 @@ from backfill.job import (
     folder_of,
 )
 from backfill.journal import Journal, forget
-from backfill.judge.chunk_judge import stage_of
 from backfill.pipeline.file import Pipeline
 from backfill.planning import guards
-from backfill.planning.merged_people import MergedPeople
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
-from backfill.planning.row_decisions import RowDecisions
 from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
-from backfill.sync.differences import Changes, Differences
+from backfill.sync.differences import Differences
 from backfill.sync.snapshot import Snapshot
 
 Result = TypeVar("Result")
@@ -104,21 +101,12 @@ class FullRun:
     def work(self, job: Job, plan: Plan, now_s: float) -> Work:
         """Every row that is not settled."""
         catch_up.begin(job, plan, diff=False)
-        return every_row(job, plan, now_s)
+        return SourceRows(job, plan, now_s)
 
     def completed(self, job: Job, plan: Plan) -> None:
         """Remember what people were told."""
         del plan
         catch_up.catch_up(job.journal, job.pipeline, job.folder, done=True)
-
-
-def every_row(job: Job, plan: Plan, now_s: float, changes: Changes | None = None) -> Work:
-    """The work of sending every row that is not settled, or of those what has changed."""
-    folder = job.plan_folder(plan.key)
-    stage = stage_of(job.pipeline, plan.found.readings, plan.now_s)
-    decided = PlanDecisions(RowDecisions(folder.decisions), MergedPeople(folder.merged), changes)
-    prepare = ChunkPreparer(job.pipeline, plan, stage, decided, job.settled(), now_s)
-    return SourceRows(job, prepare)
 
 
 def execute(

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from backfill.delivery.outcome import Delivery, Meter, Outcome, Refusal
 from backfill.delivery.turns import ResizableSemaphore
-from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
+from backfill.engine.prepare import PreparedChunk
+from backfill.engine.rules import MergedRow, RowPlace
 from backfill.errors import BackfillError, GuardError
 from backfill.journal import Journal, Settlement
 from backfill.journal.journal import CommitClock
@@ -254,16 +255,16 @@ class Sender:
 
     def _settle_unsent(self, prepared: PreparedChunk) -> None:
         """Settle the rows of a chunk that are not sent, each with its reason."""
-        part = prepared.place.part
-        self.held[prepared.place.source] = self.held.get(prepared.place.source, 0) + prepared.held
-        if prepared.rejections:
-            rows = np.array(sorted(each.row for each in prepared.rejections), np.int64)
-            self._settle_rows(part, rows, 0, prepared.rejections)
-        for why, rows in prepared.skipped.items():
+        part, left_out = prepared.place.part, prepared.left_out
+        self.held[prepared.place.source] = self.held.get(prepared.place.source, 0) + left_out.held
+        if left_out.rejections:
+            rows = np.array(sorted(each.row for each in left_out.rejections), np.int64)
+            self._settle_rows(part, rows, 0, left_out.rejections)
+        for why, rows in left_out.skipped.items():
             self._work.settle(Settlement(part, ranges_of(rows), skipped={why: len(rows)}))
             self._unsaved_operations += len(rows)
             self._listener.settled(len(rows), 0)
-        self._settle_members(self._waiting.add(prepared.members))
+        self._settle_members(self._waiting.add(left_out.merged))
         self._commit_if_due()
 
     def _settle_members(self, members: Iterable[MergedRow]) -> None:

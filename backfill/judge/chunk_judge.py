@@ -1,33 +1,21 @@
-"""What both passes do with a chunk: the user's transform, then the judge."""
+"""A chunk of a file -> the same chunk, judged: the user's transform first, then the judge."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
-from os import cpu_count
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import xxhash
 
-from backfill.encoding.json_text import Mask
-from backfill.instants import Reading
-from backfill.judge.judge import Judge, Judged
-from backfill.judge.row_faults import rejection
+from backfill.instants import Reading, WrittenValues
+from backfill.judge.judge import Judge
 from backfill.judge.transform import Transform
-from backfill.operations.encode import Api, Operations, Subjects, encode, event_ids
+from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import EventsSource, Source
-from backfill.rows import Chunk, Position, Rejection, Rows, reason
+from backfill.rows import Chunk, Rejection, Rows
 from backfill.sources.inputs import Input
+from backfill.sources.layout import AttributeNames
 
-THREADS = min(cpu_count() or 1, 4)
-"""The kernels release the interpreter lock; beyond a few threads reading cannot keep up."""
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+_NO_ROWS: Rows = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +26,28 @@ class JudgedChunk:
         place: The file.
         chunk: The rows as they were read.
         seen: The rows as the judge saw them: behind the transform, where there is one.
-        judged: What the judge says of them.
-        dropped: The rows that the transform left out.
+        dropped: int64, the rows that the transform left out.
+        accepted: The rows that are good.
+        rejections: Those that are not, the ones of bad shape included, in the order of the rows.
+        named: string, everybody whom a row is about, rejected ones included; once for each row.
+        names: What the attributes are called.
+        written: The timestamps of events as they are written, where they are text.
     """
 
     place: Input
     chunk: Chunk
     seen: Chunk
-    judged: Judged
     dropped: Rows
+    accepted: Accepted
+    rejections: tuple[Rejection, ...]
+    named: pa.StringArray
+    names: AttributeNames
+    written: WrittenValues | None
+
+    @property
+    def key(self) -> str:
+        """Which rows it covers, as a text."""
+        return f"{self.place.part}:{self.chunk.first_row}:{self.chunk.end.row}"
 
 
 class ChunkJudge:
@@ -55,7 +56,7 @@ class ChunkJudge:
     Args:
         pipeline: The settings.
         transforms: The users' functions, by source.
-        readings: How moments are written, by source and attribute.
+        readings: How timestamps are written, by source and attribute.
         now_s: The plan's start.
     """
 
@@ -68,7 +69,7 @@ class ChunkJudge:
     ) -> None:
         api = pipeline.destination.api
         self._transforms = transforms
-        self.judges = [
+        self._judges = [
             Judge(source, api, readings[index], now_s)
             for index, source in enumerate(pipeline.sources)
         ]
@@ -81,131 +82,19 @@ class ChunkJudge:
         """
         place, chunk = given
         transform = self._transforms.get(place.source)
-        judge = self.judges[place.source]
-        if transform is None:
-            judged = judge.judge(chunk, place.name)
-            return JudgedChunk(place, chunk, chunk, judged, np.empty(0, np.int64))
-        made = transform.apply(chunk, place.name)
-        judged = judge.judge(made.chunk, place.name, chunk)
-        return JudgedChunk(place, chunk, made.chunk, judged, made.dropped)
-
-
-def operations_of(
-    source: Source,
-    api: Api,
-    staged: JudgedChunk,
-    subjects: Subjects,
-    by_v1: Mask,
-    ids: pa.StringArray | None,
-) -> tuple[Operations, ...]:
-    """The operations of a chunk: those for the pipeline's API, then those that only v1 takes."""
-    made = []
-    for chosen, where in ((api, ~by_v1), ("v1", by_v1)):
-        some = subjects.take(where)
-        if len(some):
-            some_ids = None if ids is None else ids.filter(pa.array(where))
-            operations = encode(source, chosen, some, some_ids)
-            made.append(replace(operations, part=staged.place.part, origin=staged.chunk))
-    return tuple(made)
-
-
-def first_operations(pipeline: Pipeline, staged: JudgedChunk, count: int) -> list[str]:
-    """The first operations of a chunk, as they would be sent."""
-    source = pipeline.sources[staged.place.source]
-    subjects = staged.judged.subjects
-    first = subjects.take(np.arange(min(count, len(subjects))))
-    ids = None
-    if isinstance(source, EventsSource):
-        ids = event_ids(source, pipeline.namespace, first)
-    operations = encode(source, pipeline.destination.api, first, ids)
-    return [bytes(operations.json(at, at + 1)).decode() for at in range(len(first))]
-
-
-def unknown_person(pipeline: Pipeline, staged: JudgedChunk, row: int) -> Rejection:
-    """The rejection of an event about somebody whom no customers source names."""
-    column = pipeline.sources[staged.place.source].identifier.column
-    return rejection(staged.chunk, row, (reason("unknown_person", column),))
-
-
-def chunk_key(staged: JudgedChunk) -> str:
-    """Which rows a chunk covers, as a text."""
-    return f"{staged.place.part}:{staged.chunk.first_row}:{staged.chunk.end.row}"
-
-
-def digest_of(subjects: Subjects) -> str:
-    """What the accepted rows of a chunk say, as a short text."""
-    digest = xxhash.xxh3_128(subjects.rows.tobytes())
-    for column in (subjects.person, subjects.attributes, subjects.name):
-        if column is not None:  # its buffers may hold anything behind the last row
-            digest.update(pc.binary_length(column).to_numpy().tobytes())
-            digest.update(b"".join(column.cast(pa.binary()).to_pylist()))
-    if subjects.micros is not None:
-        digest.update(subjects.micros.to_numpy().tobytes())
-    return digest.hexdigest()
-
-
-def stage_of(
-    pipeline: Pipeline, readings: Mapping[int, Mapping[str, Reading]], now_s: float
-) -> ChunkJudge:
-    """The stage of a pipeline, its transforms loaded anew.
-
-    Raises:
-        UsageError: A transform cannot be loaded.
-    """
-    return ChunkJudge(pipeline, transforms_of(pipeline), readings, now_s)
-
-
-def transforms_of(pipeline: Pipeline) -> dict[int, Transform]:
-    """The users' functions, by source.
-
-    Raises:
-        UsageError: One cannot be loaded.
-    """
-    return {
-        index: Transform(source.transform, pipeline.folder)
-        for index, source in enumerate(pipeline.sources)
-        if source.transform
-    }
-
-
-def chunks_of(
-    inputs: Sequence[Input],
-    limit: int | None,
-    starts: Mapping[int, Position] | None = None,
-) -> Iterator[tuple[Input, Chunk]]:
-    """The chunks of these files, one after the other.
-
-    Args:
-        inputs: The files, those of one source next to each other.
-        limit: Only so many rows of each source.
-        starts: Where reading goes on, by part; where it is left out, at the first row.
-    """
-    read: dict[int, int] = {}
-    for each in inputs:
-        start = (starts or {}).get(each.part, Position())
-        before = read.get(each.source, 0)
-        last = start.row
-        for chunk in each.file.chunks(start):
-            if limit is None:
-                yield each, chunk
-                continue
-            kept = chunk.until(limit - before + 1)
-            last = kept.end.row
-            if kept.end.row > kept.first_row:
-                yield each, kept
-            if before + last - 1 >= limit:
-                break
-        read[each.source] = before + last - 1
-
-
-def in_order(
-    work: Callable[[Given], Made], given: Iterable[Given], pool: Executor, ahead: int
-) -> Iterator[Made]:
-    """The results of `work` on each item, in order, while `ahead` more are in the making."""
-    pending: deque[Future[Made]] = deque()
-    for item in given:
-        pending.append(pool.submit(work, item))
-        if len(pending) > ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+        seen, dropped = chunk, _NO_ROWS
+        if transform is not None:
+            made = transform.apply(chunk, place.name)
+            seen, dropped = made.chunk, made.dropped
+        judged = self._judges[place.source].judge(seen, place.name, chunk)
+        return JudgedChunk(
+            place,
+            chunk,
+            seen,
+            dropped,
+            judged.accepted,
+            judged.rejections,
+            judged.named,
+            judged.names,
+            judged.written,
+        )

@@ -4,7 +4,7 @@ A whole chunk is judged with kernels; a rejection carries every reason that its 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -25,7 +25,7 @@ from backfill.encoding.json_text import (
 from backfill.encoding.members import Member, Members
 from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues
 from backfill.judge.row_faults import RowFaults, any_of
-from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Api, Subjects, sizes
+from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Accepted, Api, sizes
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
     CustomersSource,
@@ -33,7 +33,13 @@ from backfill.pipeline.source_settings import (
     Source,
 )
 from backfill.rows import Chunk, Rejection, Rows, Values
-from backfill.sources.layout import Attribute, Layout, layout_of, require_columns
+from backfill.sources.layout import (
+    Attribute,
+    AttributeNames,
+    Layout,
+    layout_of,
+    require_columns,
+)
 
 IDENTIFIER_BYTES_MAX = 150
 ATTRIBUTE_NAME_BYTES_MAX = 150
@@ -55,29 +61,17 @@ is one (Track OpenAPI)."""
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A chunk after judging.
+    """What the judge says of a chunk; `JudgedChunk` carries the same."""
 
-    Args:
-        chunk: The rows as they were read.
-        subjects: The accepted rows.
-        by_v1: Which of them are too large for v2 and go to v1 by themselves.
-        rejections: The rows that will not be sent, those of bad shape included.
-        named: Everybody whom a row is about, rejected ones included.
-        emails: The accepted rows' e-mail attribute in lower case, where they have one.
-        written: The moments of events as they are written, where they are text.
-    """
-
-    chunk: Chunk
-    subjects: Subjects
-    by_v1: Mask
+    accepted: Accepted
     rejections: tuple[Rejection, ...]
     named: pa.StringArray
-    emails: pa.StringArray | None = None
-    written: WrittenValues | None = None
+    names: AttributeNames
+    written: WrittenValues | None
 
 
 class Judge:
-    """Judges the chunks of one source.
+    """Judges the chunks of one source; it keeps nothing of them, so that threads can share it.
 
     Args:
         source: The source's settings.
@@ -85,10 +79,6 @@ class Judge:
         readings: How the moments of each attribute are written, by attribute name; an event's
             own under `EVENT_TIMESTAMP`.
         now_s: The run's start, from which `latest = "now+1d"` counts.
-
-    `attributes` and `reserved` gather the names that its chunks had, `long` those of attributes
-    whose values come near their limit, or beyond it, `odd_moments` of those that hold moments
-    before 1970 or in the future.
     """
 
     def __init__(
@@ -98,11 +88,7 @@ class Judge:
         self._api = api
         self._readings = readings
         self._now_s = now_s
-        self._layouts: dict[pa.Schema, Layout] = {}
-        self.reserved: set[str] = set()
-        self.attributes: set[str] = set()
-        self.long: set[str] = set()
-        self.odd_moments: set[str] = set()
+        self._layouts: dict[pa.Schema, Layout] = {}  # what it would work out again, no more
 
     def judge(self, chunk: Chunk, where: str = "", origin: Chunk | None = None) -> Judged:
         """Judge a chunk.
@@ -119,24 +105,21 @@ class Judge:
         layout = self._layout(chunk, where)
         findings = RowFaults(len(chunk.rows))
         person = self._person(chunk, layout, findings)
-        attributes, emails = self._attributes(chunk, layout, person, findings)
+        members, email, names = self._attributes(chunk, layout, person, findings)
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, findings)
             micros, written = self._micros(chunk, self._source, findings)
             key = self._key(chunk, self._source, findings)
-        subjects = Subjects(chunk.rows, person, attributes, name, micros, key)
-        by_v1 = self._sizes(subjects, findings)
-        bad = findings.bad()
+        every = Accepted(chunk.rows, person, members, name, micros, key, email)
+        by_v1 = self._sizes(every, findings)
+        every = replace(every, by_v1=by_v1 if by_v1.any() else None)
+        rejections = (*chunk.rejections, *findings.rejections(chunk.rows, origin))
         return Judged(
-            origin,
-            subjects.take(~bad),
-            by_v1[~bad],
-            tuple(
-                sorted((*chunk.rejections, *findings.rejections(chunk.rows, origin)), key=_by_row)
-            ),
+            every.take(~findings.bad()),
+            tuple(sorted(rejections, key=_by_row)),
             person.filter(pc.not_equal(person, "")),
-            None if emails is None else emails.filter(pa.array(~bad)),
+            names,
             written,
         )
 
@@ -149,8 +132,6 @@ class Judge:
             types = {each.name: each.type for each in schema if not pa.types.is_string(each.type)}
             layout = layout_of(self._source, schema.names, types, where)
             self._layouts[schema] = layout
-            self.reserved.update(layout.reserved)
-            self.attributes.update(each.name for each in layout.attributes)
         return layout
 
     def _person(self, chunk: Chunk, layout: Layout, findings: RowFaults) -> pa.StringArray:
@@ -184,10 +165,12 @@ class Judge:
 
     def _attributes(
         self, chunk: Chunk, layout: Layout, person: pa.StringArray, findings: RowFaults
-    ) -> tuple[Members, pa.StringArray | None]:
-        """The attributes of each row as JSON members, and its e-mail attribute in lower case."""
+    ) -> tuple[Members, pa.StringArray | None, AttributeNames]:
+        """The attributes of each row as JSON members; its e-mail in lower case; their names."""
         members: dict[str, Member] = {}
-        emails = None
+        email = None
+        long: set[str] = set()
+        odd: set[str] = set()
         self._require_absent(chunk, layout, findings)
         for each in layout.attributes:
             if each.column not in chunk.batch.schema.names:
@@ -197,20 +180,24 @@ class Judge:
             findings.add_all(encoded.failures, each.column)
             self._require(each, encoded, chunk, findings)
             if isinstance(self._source, CustomersSource):
-                self._limits_of_people(each, encoded, findings)
+                if self._is_long(each, encoded, findings):
+                    long.add(each.name)
                 if each.name == self._source.identifier.type:
                     self._same_person(person, each, encoded, findings)
                     continue
                 if each.name == "email":
-                    emails = null_where(
+                    email = null_where(
                         person_key("email", pc.utf8_trim_whitespace(encoded.text)), [""]
                     )
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
                 findings.add("attribute_name_too_long", each.column, says)
-            self._look_at_moments(each, encoded)
+            if self._is_odd_moment(each, encoded):
+                odd.add(each.name)
             members[each.name] = self._member(chunk, each, encoded)
-        return self._members(members, len(chunk.rows), findings), emails
+        every = frozenset(each.name for each in layout.attributes)
+        names = AttributeNames(every, frozenset(layout.reserved), frozenset(long), frozenset(odd))
+        return self._members(members, len(chunk.rows), findings), email, names
 
     def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
         column = _cells(chunk, each.column)
@@ -251,20 +238,21 @@ class Judge:
                 missing |= as_mask(pc.equal(encoded.text, ""))
         findings.add("required_missing", each.column, missing)
 
-    def _limits_of_people(self, each: Attribute, encoded: Encoded, findings: RowFaults) -> None:
+    def _is_long(self, each: Attribute, encoded: Encoded, findings: RowFaults) -> bool:
+        """Whether any value comes near the limit of people's attributes; refuse those beyond."""
         size = encoded.size_bytes
         longest = 0 if size is None else pc.max(size).as_py() or 0
-        if longest >= NEAR_LIMIT * VALUE_BYTES_MAX:
-            self.long.add(each.name)
         if longest > VALUE_BYTES_MAX:
             findings.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
+        return bool(longest >= NEAR_LIMIT * VALUE_BYTES_MAX)
 
-    def _look_at_moments(self, each: Attribute, encoded: Encoded) -> None:
-        if each.name in self._readings:
-            ends = pc.min_max(pc.cast(encoded.text, pa.int64()))
-            first_s, last_s = ends["min"].as_py(), ends["max"].as_py()
-            if first_s is not None and (first_s < 0 or last_s > self._now_s):
-                self.odd_moments.add(each.name)
+    def _is_odd_moment(self, each: Attribute, encoded: Encoded) -> bool:
+        """Whether an attribute holds timestamps before 1970 or in the future."""
+        if each.name not in self._readings:
+            return False
+        ends = pc.min_max(pc.cast(encoded.text, pa.int64()))
+        first_s, last_s = ends["min"].as_py(), ends["max"].as_py()
+        return first_s is not None and (first_s < 0 or last_s > self._now_s)
 
     def _same_person(
         self, person: pa.StringArray, each: Attribute, encoded: Encoded, findings: RowFaults
@@ -373,10 +361,10 @@ class Judge:
         text = cell_json.text_of(cells_, _kind(chunk, cells_)).text
         return null_where(text, self._source.null_values)
 
-    def _sizes(self, subjects: Subjects, findings: RowFaults) -> Mask:
+    def _sizes(self, accepted: Accepted, findings: RowFaults) -> Mask:
         """Refuse what the API is too small for; say which events only v1 takes."""
-        data_bytes: Rows = subjects.members.lengths + len("{}")
-        by_v1 = np.zeros(len(subjects), np.bool_)
+        data_bytes: Rows = accepted.members.lengths + len("{}")
+        by_v1 = np.zeros(len(accepted), np.bool_)
         is_event = isinstance(self._source, EventsSource)
         if self._api == "v1":
             findings.add("too_large", "", data_bytes > V1_DATA_BYTES_MAX)
@@ -384,7 +372,7 @@ class Judge:
         largest = int(data_bytes.max(initial=0))
         if largest + _FRAME_BYTES_MAX <= V2_BYTES_MAX:
             return by_v1
-        large = sizes(self._source, self._api, subjects) > V2_BYTES_MAX
+        large = sizes(self._source, self._api, accepted) > V2_BYTES_MAX
         if not is_event:
             findings.add("too_large", "", large)
             return by_v1
@@ -392,7 +380,7 @@ class Judge:
         by_v1 = large & (data_bytes <= V1_DATA_BYTES_MAX)
         if by_v1.any() and self._source.identifier.type == "id":
             column = self._source.identifier.column
-            findings.add("identifier_shape_v1", column, by_v1 & _misread_by_v1(subjects.person))
+            findings.add("identifier_shape_v1", column, by_v1 & _misread_by_v1(accepted.person))
         return by_v1
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from backfill.encoding.cell_json import row_cells
 from backfill.encoding.json_text import Mask, as_mask
+from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Reason, Rejection, Rows, reason
 
 
@@ -56,6 +57,11 @@ def rejection(origin: Chunk, row: int, reasons: tuple[Reason, ...]) -> Rejection
     place = int(np.searchsorted(origin.rows, row))
     line = None if origin.lines is None else int(origin.lines[place])
     return Rejection(row, line, reasons, row_cells(origin, place))
+
+
+def unknown_person(source: Source, origin: Chunk, row: int) -> Rejection:
+    """The rejection of an event about somebody whom no customers source names."""
+    return rejection(origin, row, (reason("unknown_person", source.identifier.column),))
 
 
 def any_of(masks: Iterable[Mask], count: int) -> Mask:

@@ -12,16 +12,18 @@ with the person in the path.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, cast
+from math import ceil
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from backfill.encoding import identity
-from backfill.encoding.json_text import escaped
+from backfill.encoding.json_text import Mask, escaped
 from backfill.encoding.members import Members, Parts, join
 from backfill.instants import seconds
 from backfill.pipeline.source_settings import CustomersSource, EventsSource, Source
@@ -33,20 +35,31 @@ V2_BYTES_MAX = 32_000
 V1_DATA_BYTES_MAX = 100_000
 """The data of a v1 event may have 100 000 bytes (Track OpenAPI)."""
 
+RECENT_S = 72 * 3600
+"""An event dated within the last 72 hours can trigger campaigns (Track OpenAPI)."""
+
 Api = Literal["v1", "v2"]
 
 
 @dataclass(frozen=True, slots=True)
-class Subjects:
-    """Whom the accepted rows of one source are about, and what they say; equal lengths.
+class Accepted:
+    """The accepted rows of a chunk: who each is about, what it says, what was decided about it.
+
+    One table of n rows, ascending. Every column has length n and is filtered by `take` alone, so
+    that no row can get another one's id.
 
     Args:
-        rows: The row numbers.
-        person: The identifiers, as text.
-        members: Their attributes as JSON members.
-        name: The events' names; None where the rows are no events.
-        micros: When the events happened, in unix microseconds.
-        key: What makes each event itself, as JSON; None: all that it says.
+        rows: int64, the row numbers.
+        person: string, the identifiers; never empty.
+        members: The attributes as JSON members.
+        name: string, the events' names; None where the rows are no events.
+        micros: int64, when the events happened, in unix microseconds; None as above.
+        key: string, what makes each event itself, as JSON; None: all that it says.
+        email: string, the e-mail attribute in lower case, null where a row has none; None where
+            no row has one.
+        by_v1: bool, the events that are too large for v2; None: no row is.
+        decided: What the plan pass decided about each row, as `planning.row_decisions` has it;
+            None: nothing about any row.
     """
 
     rows: Rows
@@ -55,6 +68,9 @@ class Subjects:
     name: pa.StringArray | None = None
     micros: pa.Int64Array | None = None
     key: pa.StringArray | None = None
+    email: pa.StringArray | None = None
+    by_v1: Mask | None = None
+    decided: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,19 +80,50 @@ class Subjects:
         """The attributes as text, without braces: `"a":1,"b":"x"`."""
         return self.members.text
 
-    def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Subjects":
-        """Those at `places`, or where the mask is true."""
+    def take(self, places: npt.NDArray[np.int64] | Mask) -> "Accepted":
+        """Those at `places` (int64, in their order), or where the mask (bool, length n) is true.
+
+        Where the mask leaves nothing out, this table itself.
+        """
         if places.dtype == np.bool_:
             if places.all():
                 return self
             places = np.flatnonzero(places)
         at = pa.array(places)
-        name, micros, key = (
+        name, micros, key, email = (
             None if column is None else column.take(at)
-            for column in (self.name, self.micros, self.key)
+            for column in (self.name, self.micros, self.key, self.email)
+        )
+        by_v1, decided = (
+            None if column is None else column[places] for column in (self.by_v1, self.decided)
         )
         person, members = self.person.take(at), self.members.take(at)
-        return Subjects(self.rows[places], person, members, name, micros, key)
+        return Accepted(
+            self.rows[places], person, members, name, micros, key, email, by_v1, decided
+        )
+
+    def recent(self, now_s: float) -> Mask:
+        """Which events can trigger campaigns (bool, length n); those of the future can, too."""
+        if self.micros is None:
+            return np.zeros(len(self), np.bool_)
+        young: Mask = self.micros.to_numpy() >= recent_since_us(now_s)
+        return young
+
+    def digest(self) -> str:
+        """What the rows say, as a short text: the same for the same rows, whoever read them."""
+        digest = xxhash.xxh3_128(self.rows.tobytes())
+        for column in (self.person, self.attributes, self.name):
+            if column is not None:  # its buffers may hold anything behind the last row
+                digest.update(pc.binary_length(column).to_numpy().tobytes())
+                digest.update(b"".join(column.cast(pa.binary()).to_pylist()))
+        if self.micros is not None:
+            digest.update(self.micros.to_numpy().tobytes())
+        return digest.hexdigest()
+
+
+def recent_since_us(now_s: float) -> int:
+    """From which unix microsecond on an event is recent: one of 72 hours sharp still is."""
+    return ceil((now_s - RECENT_S) * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,39 +169,69 @@ class Operations:
 
 
 _Made: TypeAlias = "pa.StringArray | None"
-"""A column that is made beside the subjects; None where the rows are no events."""
+"""A column that is made beside the accepted; None where the rows are no events."""
 
 
-def encode(source: Source, api: Api, subjects: Subjects, ids: pa.StringArray | None) -> Operations:
+def encode(source: Source, api: Api, accepted: Accepted, ids: pa.StringArray | None) -> Operations:
     """The operations of a source's accepted rows.
 
     Args:
         source: What the rows are.
         api: Which API they are for.
-        subjects: The accepted rows.
+        accepted: The accepted rows.
         ids: The events' ids; None where the rows are no events.
     """
-    moments = None if subjects.micros is None else _seconds_text(subjects.micros)
+    moments = None if accepted.micros is None else _seconds_text(accepted.micros)
     if api == "v1":
-        return _for_v1(source, subjects, ids, moments)
-    return Operations(subjects.rows, join(_v2_parts(source, subjects, ids, moments)))
+        return _for_v1(source, accepted, ids, moments)
+    return Operations(accepted.rows, join(_v2_parts(source, accepted, ids, moments)))
 
 
-def _v2_parts(source: Source, subjects: Subjects, ids: _Made, moments: _Made) -> Parts:
-    person = [f'"identifiers":{{"{source.identifier.type}":"', escaped(subjects.person), '"}']
+def operations_of(
+    source: Source,
+    api: Api,
+    accepted: Accepted,
+    ids: pa.StringArray | None,
+    *,
+    part: int,
+    origin: Chunk,
+) -> tuple[Operations, ...]:
+    """The operations of a chunk: those for `api`, then those that only v1 takes.
+
+    Args:
+        source: What the rows are.
+        api: The pipeline's API.
+        accepted: The accepted rows, n.
+        ids: string, length n, the events' ids; None where the rows are no events.
+        part: The part that they are of.
+        origin: The chunk that they were read in.
+    """
+    by_v1 = np.zeros(len(accepted), np.bool_) if accepted.by_v1 is None else accepted.by_v1
+    made = []
+    for chosen, where in ((api, ~by_v1), ("v1", by_v1)):
+        some = accepted.take(where)
+        if len(some):
+            some_ids = None if ids is None else ids.filter(pa.array(where))
+            operations = encode(source, chosen, some, some_ids)
+            made.append(replace(operations, part=part, origin=origin))
+    return tuple(made)
+
+
+def _v2_parts(source: Source, accepted: Accepted, ids: _Made, moments: _Made) -> Parts:
+    person = [f'"identifiers":{{"{source.identifier.type}":"', escaped(accepted.person), '"}']
     if isinstance(source, CustomersSource):
         opening = '{"action":"identify","attributes":{'
-        return [opening, *subjects.members.parts, "},", *person, ',"type":"person"},']
+        return [opening, *accepted.members.parts, "},", *person, ',"type":"person"},']
     if isinstance(source, EventsSource):
         return [
             f'{{"action":"{source.type}","attributes":{{',
-            *subjects.members.parts,
+            *accepted.members.parts,
             '},"id":"',
             _required(ids),
             '",',
             *person,
             ',"name":"',
-            escaped(_required(subjects.name)),
+            escaped(_required(accepted.name)),
             '","timestamp":',
             _required(moments),
             ',"type":"person"},',
@@ -162,34 +239,34 @@ def _v2_parts(source: Source, subjects: Subjects, ids: _Made, moments: _Made) ->
     return [f'{{"action":"{source.action}",', *person, ',"type":"person"},']
 
 
-def _for_v1(source: Source, subjects: Subjects, ids: _Made, moments: _Made) -> Operations:
-    paths = _paths(source.identifier.type, subjects.person)
-    bodies = join(_v1_parts(source, subjects, ids, moments))
+def _for_v1(source: Source, accepted: Accepted, ids: _Made, moments: _Made) -> Operations:
+    paths = _paths(source.identifier.type, accepted.person)
+    bodies = join(_v1_parts(source, accepted, ids, moments))
     if isinstance(source, CustomersSource):
-        return Operations(subjects.rows, bodies, paths, "PUT")
+        return Operations(accepted.rows, bodies, paths, "PUT")
     if isinstance(source, EventsSource):
-        return Operations(subjects.rows, bodies, join([paths, "/events"]), "POST")
+        return Operations(accepted.rows, bodies, join([paths, "/events"]), "POST")
     if source.action == "suppress":
-        return Operations(subjects.rows, bodies, join([paths, "/suppress"]), "POST")
-    return Operations(subjects.rows, bodies, paths, "DELETE")
+        return Operations(accepted.rows, bodies, join([paths, "/suppress"]), "POST")
+    return Operations(accepted.rows, bodies, paths, "DELETE")
 
 
-def _v1_parts(source: Source, subjects: Subjects, ids: _Made, moments: _Made) -> Parts:
+def _v1_parts(source: Source, accepted: Accepted, ids: _Made, moments: _Made) -> Parts:
     if isinstance(source, CustomersSource):
-        return ["{", *subjects.members.parts, "},"]
+        return ["{", *accepted.members.parts, "},"]
     if isinstance(source, EventsSource):
         return [
             '{"data":{',
-            *subjects.members.parts,
+            *accepted.members.parts,
             '},"id":"',
             _required(ids),
             '","name":"',
-            escaped(_required(subjects.name)),
+            escaped(_required(accepted.name)),
             '","timestamp":',
             _required(moments),
             f',"type":"{source.type}"}},',
         ]
-    return [pa.repeat(",", len(subjects))]
+    return [pa.repeat(",", len(accepted))]
 
 
 def _paths(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
@@ -205,7 +282,7 @@ def _paths(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
 def event_ids(
     source: EventsSource,
     namespace: str,
-    subjects: Subjects,
+    accepted: Accepted,
     occurrences: npt.NDArray[np.int64] | None = None,
 ) -> pa.StringArray:
     """The events' ids.
@@ -213,71 +290,71 @@ def event_ids(
     Args:
         source: The events' settings.
         namespace: The pipeline's namespace.
-        subjects: The accepted rows.
+        accepted: The accepted rows.
         occurrences: For each, how many identical ones come before it; None: no row repeats.
     """
-    contents = event_contents(source, namespace, subjects)
+    contents = event_contents(source, namespace, accepted)
     if occurrences is not None:
         for place in np.flatnonzero(occurrences):
             contents[place] = identity.with_occurrence(contents[place], int(occurrences[place]))
-    milliseconds = np.floor_divide(_required(subjects.micros).to_numpy(), 1000)
+    milliseconds = np.floor_divide(_required(accepted.micros).to_numpy(), 1000)
     return identity.ulids(milliseconds, identity.entropy(contents))
 
 
-def event_contents(source: EventsSource, namespace: str, subjects: Subjects) -> list[bytes]:
+def event_contents(source: EventsSource, namespace: str, accepted: Accepted) -> list[bytes]:
     """What makes each event itself, as bytes: equal for the same event, however it was read.
 
     JSON arrays, so that no two different events can be written alike.
     """
-    person = escaped(identity.person_key(source.identifier.type, subjects.person))
+    person = escaped(identity.person_key(source.identifier.type, accepted.person))
     head = orjson.dumps([namespace, source.identifier.type, source.type])[:-1].decode()
     parts: Parts = [
         f'{head},"',
         person,
         '","',
-        escaped(_required(subjects.name)),
+        escaped(_required(accepted.name)),
         '",',
-        pc.cast(_required(subjects.micros), pa.string()),
+        pc.cast(_required(accepted.micros), pa.string()),
     ]
-    if subjects.key is not None:
-        parts += [',"key",', subjects.key, "]"]
+    if accepted.key is not None:
+        parts += [',"key",', accepted.key, "]"]
     else:
-        parts += [",{", subjects.attributes, "}]"]
+        parts += [",{", accepted.attributes, "}]"]
     return cast("list[bytes]", pc.cast(join(parts), pa.binary()).to_pylist())
 
 
-def event_keys(source: EventsSource, namespace: str, subjects: Subjects) -> list[bytes]:
+def event_keys(source: EventsSource, namespace: str, accepted: Accepted) -> list[bytes]:
     """What two events must share to be repeats of one another: person, name and key."""
     head = orjson.dumps([namespace, source.identifier.type, source.type])[:-1].decode()
-    person = escaped(identity.person_key(source.identifier.type, subjects.person))
-    parts: Parts = [f'{head},"', person, '","', escaped(_required(subjects.name)), '",']
-    joined = join([*parts, _required(subjects.key), "]"])
+    person = escaped(identity.person_key(source.identifier.type, accepted.person))
+    parts: Parts = [f'{head},"', person, '","', escaped(_required(accepted.name)), '",']
+    joined = join([*parts, _required(accepted.key), "]"])
     return cast("list[bytes]", pc.cast(joined, pa.binary()).to_pylist())
 
 
-def sizes(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.int64]:
+def sizes(source: Source, api: Api, accepted: Accepted) -> npt.NDArray[np.int64]:
     """The bytes that the operation of each row will have; an id counts before it is made.
 
     They are added up; no operation is written.
     """
-    if not len(subjects):
+    if not len(accepted):
         return np.empty(0, np.int64)
-    lengths = subjects.members.lengths - len(",")
-    if subjects.micros is not None:
-        lengths = lengths + identity.ULID_LENGTH + _seconds_lengths(subjects.micros)
-    unwritten = pa.repeat("", len(subjects))
-    bare = replace(subjects, members=Members.of_text(unwritten))
+    lengths = accepted.members.lengths - len(",")
+    if accepted.micros is not None:
+        lengths = lengths + identity.ULID_LENGTH + _seconds_lengths(accepted.micros)
+    unwritten = pa.repeat("", len(accepted))
+    bare = replace(accepted, members=Members.of_text(unwritten))
     for part in (_v1_parts if api == "v1" else _v2_parts)(source, bare, unwritten, unwritten):
         lengths += len(part) if isinstance(part, str) else pc.binary_length(part).to_numpy()
     return lengths
 
 
-def too_large(source: Source, api: Api, subjects: Subjects) -> npt.NDArray[np.bool_]:
+def too_large(source: Source, api: Api, accepted: Accepted) -> npt.NDArray[np.bool_]:
     """Which rows make operations that this API does not take."""
     if api == "v1":
-        data_bytes = subjects.members.lengths + len("{}")
+        data_bytes = accepted.members.lengths + len("{}")
         return data_bytes > V1_DATA_BYTES_MAX
-    return sizes(source, api, subjects) > V2_BYTES_MAX
+    return sizes(source, api, accepted) > V2_BYTES_MAX
 
 
 def _seconds_text(micros: pa.Int64Array) -> pa.StringArray:

@@ -12,8 +12,7 @@ from backfill.encoding import identity
 from backfill.encoding.json_text import Mask, as_mask
 from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
-from backfill.judge.judge import Judged
-from backfill.operations.encode import Subjects, event_contents, event_keys, sizes
+from backfill.operations.encode import Accepted, event_contents, event_keys, sizes
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.planning import people
@@ -60,7 +59,7 @@ class ChunkStats:
     """What one chunk shows.
 
     Args:
-        staged: The chunk.
+        judged: The chunk.
         batched: The bytes of each operation that travels in batches.
         alone: The bytes of each that travels by itself.
         shown: Who stands in it, by file.
@@ -71,7 +70,7 @@ class ChunkStats:
         sight: What its events show.
     """
 
-    staged: JudgedChunk
+    judged: JudgedChunk
     batched: Rows
     alone: Rows
     shown: Mapping[str, pa.RecordBatch]
@@ -100,74 +99,76 @@ class StatsCollector:
         self._before = before
         self._now_s = now_s
 
-    def __call__(self, staged: JudgedChunk) -> ChunkStats:
+    def __call__(self, judged: JudgedChunk) -> ChunkStats:
         """What a chunk shows."""
-        source = self._pipeline.sources[staged.place.source]
-        subjects = staged.judged.subjects
-        look = ChunkStats(staged, *self._sizes(source, staged.judged), self._shown(staged))
+        source = self._pipeline.sources[judged.place.source]
+        accepted = judged.accepted
+        look = ChunkStats(judged, *self._sizes(source, judged), self._shown(judged))
         if isinstance(source, EventsSource):
-            names = pc.dictionary_encode(subjects.name)
-            look.sight = sight_of(subjects, names, self._now_s)
-            look.events = event_hashes(source.identifier.type, subjects, names)
-            look.people = self._actors(source, staged)
+            names = pc.dictionary_encode(accepted.name)
+            look.sight = sight_of(accepted, names, self._now_s)
+            look.events = event_hashes(source.identifier.type, accepted, names)
+            look.people = self._actors(source, judged)
         else:
-            hashes = identity.people(source.identifier.type, subjects.person)
-            look.people = self._records(staged, subjects.rows)(hashes)
-            look.named = self._named(staged, hashes)
-            look.emails = self._emails(staged, hashes)
+            hashes = identity.people(source.identifier.type, accepted.person)
+            look.people = self._records(judged, accepted.rows)(hashes)
+            look.named = self._named(judged, hashes)
+            look.emails = self._emails(judged, hashes)
         return look
 
-    def events(self, staged: JudgedChunk) -> Records:
+    def events(self, judged: JudgedChunk) -> Records:
         """The events of a chunk, by what makes each itself, with all that each says."""
-        source, subjects = self._pipeline.sources[staged.place.source], staged.judged.subjects
+        source, accepted = self._pipeline.sources[judged.place.source], judged.accepted
         if not isinstance(source, EventsSource):
             return _no_records()
-        return self._records(staged, subjects.rows)(*self._hashes(source, subjects))
+        return self._records(judged, accepted.rows)(*self._hashes(source, accepted))
 
-    def _sizes(self, source: Source, judged: Judged) -> tuple[Rows, Rows]:
+    def _sizes(self, source: Source, judged: JudgedChunk) -> tuple[Rows, Rows]:
         """The bytes of the operations that travel in batches, and of those that go alone."""
-        alone = judged.by_v1 | (self._pipeline.destination.api == "v1")
+        alone = np.full(len(judged.accepted), self._pipeline.destination.api == "v1")
+        if judged.accepted.by_v1 is not None:
+            alone |= judged.accepted.by_v1
         return (
-            sizes(source, "v2", judged.subjects.take(~alone)),
-            sizes(source, "v1", judged.subjects.take(alone)),
+            sizes(source, "v2", judged.accepted.take(~alone)),
+            sizes(source, "v1", judged.accepted.take(alone)),
         )
 
-    def _named(self, staged: JudgedChunk, people: Hashes) -> Records:
+    def _named(self, judged: JudgedChunk, people: Hashes) -> Records:
         """Everybody whom a row is about, rejected ones included."""
-        judged, source = staged.judged, self._pipeline.sources[staged.place.source]
+        source = self._pipeline.sources[judged.place.source]
         if len(judged.named) != len(people):
             people = identity.people(source.identifier.type, pc.unique(judged.named))
-        return self._records(staged, np.zeros(len(people), np.int64))(people)
+        return self._records(judged, np.zeros(len(people), np.int64))(people)
 
-    def _emails(self, staged: JudgedChunk, people: Hashes) -> Records | None:
+    def _emails(self, judged: JudgedChunk, people: Hashes) -> Records | None:
         """The e-mail addresses, with the people who have them."""
-        emails = staged.judged.emails
+        emails = judged.accepted.email
         if emails is None:
             return None
         has = as_mask(pc.is_valid(emails))
         addresses = identity.hashes(emails.drop_null().cast(pa.binary()).to_pylist())
-        return self._records(staged, staged.judged.subjects.rows[has])(addresses, people[has])
+        return self._records(judged, judged.accepted.rows[has])(addresses, people[has])
 
-    def _shown(self, staged: JudgedChunk) -> Mapping[str, pa.RecordBatch]:
+    def _shown(self, judged: JudgedChunk) -> Mapping[str, pa.RecordBatch]:
         """Who stands in a chunk, for the memory of a sync."""
-        source, place = self._pipeline.sources[staged.place.source], staged.place
-        settled, _ = self._before.standing(place.part, staged.judged.subjects.rows)
+        source, place = self._pipeline.sources[judged.place.source], judged.place
+        settled, _ = self._before.standing(place.part, judged.accepted.rows)
         readings = self._readings[place.source]
         if isinstance(source, EventsSource) and source.sync_mode != "files":
-            hashes = self._hashes(source, staged.judged.subjects, by_id=source.sync_mode == "diff")
-            return people.events(source, staged, settled, readings, hashes)
+            hashes = self._hashes(source, judged.accepted, by_id=source.sync_mode == "diff")
+            return people.events(source, judged, settled, readings, hashes)
         if source.kind == "customers":
-            return people.customers(source, staged, settled, readings)
-        return {} if source.kind == "events" else people.deletions(source, staged)
+            return people.customers(source, judged, settled, readings)
+        return {} if source.kind == "events" else people.deletions(source, judged)
 
     def _hashes(
-        self, source: EventsSource, subjects: Subjects, *, by_id: bool = False
+        self, source: EventsSource, accepted: Accepted, *, by_id: bool = False
     ) -> tuple[Hashes, Hashes]:
         """What makes each of n events itself, and what makes two alike in every field.
 
         Args:
             source: Their settings.
-            subjects: The n events.
+            accepted: The n events.
             by_id: Whether their ids make them themselves, which hold the timestamp too: not only
                 their keys.
 
@@ -175,34 +176,34 @@ class StatsCollector:
             Two of uint64 (n, 2).
         """
         namespace = self._pipeline.namespace
-        alike = identity.hashes(event_contents(source, namespace, replace(subjects, key=None)))
-        if subjects.key is None:
+        alike = identity.hashes(event_contents(source, namespace, replace(accepted, key=None)))
+        if accepted.key is None:
             return alike, alike
         if by_id:
-            return identity.hashes(event_contents(source, namespace, subjects)), alike
-        return identity.hashes(event_keys(source, namespace, subjects)), alike
+            return identity.hashes(event_contents(source, namespace, accepted)), alike
+        return identity.hashes(event_keys(source, namespace, accepted)), alike
 
-    def _actors(self, source: EventsSource, staged: JudgedChunk) -> Records:
+    def _actors(self, source: EventsSource, judged: JudgedChunk) -> Records:
         """Whom the events are about: each row where unknown people are rejected, else each once."""
-        person, rows = staged.judged.subjects.person, staged.judged.subjects.rows
+        person, rows = judged.accepted.person, judged.accepted.rows
         if not self._pipeline.has_customers:
             person, rows = person[:0], rows[:0]  # nobody is unknown
         elif self._pipeline.unknown_people(source) != "reject":
             person = pc.unique(person)
             rows = rows[: len(person)]
-        return self._records(staged, rows)(identity.people(source.identifier.type, person))
+        return self._records(judged, rows)(identity.people(source.identifier.type, person))
 
-    def _records(self, staged: JudgedChunk, rows: Rows) -> Callable[..., Records]:
+    def _records(self, judged: JudgedChunk, rows: Rows) -> Callable[..., Records]:
         """Makes records of some rows of a chunk."""
-        settled, rank = self._before.standing(staged.place.part, rows)
+        settled, rank = self._before.standing(judged.place.part, rows)
 
         def made(hashes: Hashes, content: Hashes | None = None) -> Records:
             return make_records(
                 hashes,
                 rows,
                 content=content,
-                part=staged.place.part,
-                source=staged.place.source,
+                part=judged.place.part,
+                source=judged.place.source,
                 settled=settled,
                 rank=rank,
             )

@@ -32,9 +32,9 @@ def attribute_of(source: Source) -> str:
     )
 
 
-def moments(source: Source, staged: JudgedChunk, readings: Readings) -> pa.Int64Array:
+def moments(source: Source, judged: JudgedChunk, readings: Readings) -> pa.Int64Array:
     """The cursor of a chunk's accepted rows in unix microseconds; null where it cannot be read."""
-    rows, chunk = staged.judged.subjects.rows, staged.seen
+    rows, chunk = judged.accepted.rows, judged.seen
     if source.sync_mode != "cursor":
         return pa.nulls(len(rows), pa.int64())
     name = attribute_of(source)

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import Mask, characters
-from backfill.judge.chunk_judge import THREADS, in_order
-from backfill.operations.encode import Subjects
+from backfill.judge.threads import THREADS, in_order
+from backfill.operations.encode import Accepted
 from backfill.planning.hash_groups import HashPartitions, Records, repeated
 from backfill.planning.row_decisions import RowTable
 from backfill.rows import Rows
@@ -84,7 +84,7 @@ class DuplicateFilter:
         return np.zeros(len(rows), np.bool_) if kept is None else kept["kind"] != 0
 
 
-def event_hashes(identifier_type: str, events: Subjects, names: pa.DictionaryArray) -> EventHashes:
+def event_hashes(identifier_type: str, events: Accepted, names: pa.DictionaryArray) -> EventHashes:
     """A hash for each of n events: the same where person, name and timestamp, or key, are the same.
 
     Args:

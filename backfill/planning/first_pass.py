@@ -12,20 +12,14 @@ import pyarrow as pa
 
 from backfill.encoding import identity
 from backfill.instants import Evidence, Reading
-from backfill.judge.chunk_judge import (
-    THREADS,
-    ChunkJudge,
-    chunk_key,
-    chunks_of,
-    digest_of,
-    first_operations,
-    in_order,
-    transforms_of,
-    unknown_person,
-)
+from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
+from backfill.judge.row_faults import unknown_person
+from backfill.judge.threads import THREADS, in_order
+from backfill.judge.transform import transforms_of
 from backfill.operations.batches import Fill
-from backfill.operations.encode import Subjects
+from backfill.operations.encode import Accepted, encode, event_ids
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource
 from backfill.planning import people
 from backfill.planning.chunk_stats import Before, ChunkStats, StatsCollector
 from backfill.planning.duplicate_filter import DuplicateFilter
@@ -41,7 +35,8 @@ from backfill.planning.rejection_log import rejection_line
 from backfill.planning.row_decisions import SKIPPED, Decided, RowDecision
 from backfill.planning.source_stats import SourcePlan
 from backfill.rows import Chunk
-from backfill.sources.inputs import Input
+from backfill.sources.inputs import Input, chunks_of
+from backfill.sources.layout import AttributeNames
 
 SAMPLES_MAX = 3
 
@@ -107,10 +102,10 @@ def find(task: Task) -> PlanResult:
     proof = Proof(task.pipeline, task.inputs, transforms, task.limit, task.progress)
     readings = proof.begin()
     while True:
-        stage = ChunkJudge(task.pipeline, transforms, readings, task.now_s)
+        judge = ChunkJudge(task.pipeline, transforms, readings, task.now_s)
         looker = StatsCollector(task.pipeline, readings, task.before, task.now_s)
         with PeopleFiles(task.folder) as people_files:
-            one = Pass(task, stage, looker, people_files)
+            one = Pass(task, judge, looker, people_files)
             one.read(proof)
             if proof.readings() == readings:
                 return one.finding(proof)
@@ -123,13 +118,13 @@ class Pass:
 
     Args:
         task: What it works on.
-        stage: The judges.
+        judge: Judges chunks.
         looker: What a judged chunk shows.
         people_files: Takes who stands in the rows.
     """
 
     def __init__(
-        self, task: Task, stage: ChunkJudge, looker: StatsCollector, people_files: PeopleFiles
+        self, task: Task, judge: ChunkJudge, looker: StatsCollector, people_files: PeopleFiles
     ) -> None:
         pipeline, inputs, folder = task.pipeline, task.inputs, task.folder
         self._pipeline = pipeline
@@ -140,7 +135,7 @@ class Pass:
         self._now_s = task.now_s
         self._progress = task.progress
         self._way = Way(inputs if task.limit is None else ())
-        self._stage = stage
+        self._judge = judge
         self._looker = looker
         self._people = people_files
         self._rows: dict[int, int] = {}
@@ -155,6 +150,7 @@ class Pass:
             SourcePlan(source.kind, [each.name for each in inputs if each.source == index])
             for index, source in enumerate(pipeline.sources)
         ]
+        self._names = [AttributeNames() for _ in pipeline.sources]
 
     def read(self, proof: Proof) -> None:
         """Read everything once; gather what it proves.
@@ -164,13 +160,13 @@ class Pass:
         """
 
         def look(given: tuple[Input, Chunk]) -> tuple[ChunkStats, list[Evidence]]:
-            staged = self._stage(given)
-            return self._looker(staged), proof.gather(staged)
+            judged = self._judge(given)
+            return self._looker(judged), proof.gather(judged)
 
         chunks = chunks_of(self._inputs, self._limit)
         with ThreadPoolExecutor(THREADS) as pool, self._rejections[0].open("wb") as rejections:
             for seen, evidence in in_order(look, chunks, pool, _AHEAD):
-                proof.add(seen.staged.place.source, evidence)
+                proof.add(seen.judged.place.source, evidence)
                 self._take(seen, rejections)
         for fill, source in zip(self._fills, self._sources, strict=True):
             source.requests += fill.bytes > 0
@@ -191,11 +187,11 @@ class Pass:
         heavy = self._people.resolve(self._together.marks, self._merged, compared)
         if heavy:
             self._refuse_overfull(found.parts, heavy)
-        for judge, source in zip(self._stage.judges, self._sources, strict=True):
-            source.reserved = sorted(judge.reserved)
-            source.attributes = sorted(judge.attributes)
-            source.long = sorted(judge.long)
-            source.odd_moments = sorted(judge.odd_moments)
+        for names, source in zip(self._names, self._sources, strict=True):
+            source.reserved = sorted(names.reserved)
+            source.attributes = sorted(names.all)
+            source.long = sorted(names.long)
+            source.odd_moments = sorted(names.odd_moments)
         return PlanResult(
             self._rows,
             self._sources,
@@ -230,21 +226,22 @@ class Pass:
                 yield place, chunk if whole else chunk.only(wanted)
 
     def _events(self, given: tuple[Input, Chunk]) -> Records:
-        return self._looker.events(self._stage(given))
+        return self._looker.events(self._judge(given))
 
     def _take(self, look: ChunkStats, rejections: BinaryIO) -> None:
-        staged, chunk = look.staged, look.staged.chunk
-        index, part = staged.place.source, staged.place.part
+        judged, chunk = look.judged, look.judged.chunk
+        index, part = judged.place.source, judged.place.part
         source = self._sources[index]
         self._rows[part] = chunk.end.row - 1
         source.rows_read += chunk.end.row - chunk.first_row
-        source.reject(staged.judged.rejections)
-        source.nameless += people.nameless(self._pipeline.sources[index], staged)
+        source.reject(judged.rejections)
+        self._names[index] |= judged.names
+        source.nameless += people.nameless(self._pipeline.sources[index], judged)
         self._people.add(look.shown)
         if (said := look.shown.get(PEOPLE_FILE)) is not None:
             source.move_cursor(said.column("moved"), self._now_s)
-        if len(staged.dropped):
-            source.skipped["transform"] += len(staged.dropped)
+        if len(judged.dropped):
+            source.skipped["transform"] += len(judged.dropped)
         source.see(look.sight)
         source.send(look.batched)
         source.send(look.alone)
@@ -253,16 +250,16 @@ class Pass:
         if source.kind == "customers":
             self._together.add_people(look.people, look.named, look.emails)
         elif look.events is not None:
-            self._sieve.add(look.events, part, staged.judged.subjects.rows)
+            self._sieve.add(look.events, part, judged.accepted.rows)
             self._together.add_actors(look.people)
         else:
             self._together.add_deletions(look.people)
         if self._pipeline.sources[index].transform:
-            self._chunks[chunk_key(staged)] = digest_of(staged.judged.subjects)
-        if index not in self._samples and len(staged.judged.subjects):
-            self._samples[index] = first_operations(self._pipeline, staged, SAMPLES_MAX)
-        rejections.writelines(rejection_line(part, each) for each in staged.judged.rejections)
-        rows, rejected = chunk.end.row - chunk.first_row, len(staged.judged.rejections)
+            self._chunks[judged.key] = judged.accepted.digest()
+        if index not in self._samples and len(judged.accepted):
+            self._samples[index] = _first_operations(self._pipeline, judged)
+        rejections.writelines(rejection_line(part, each) for each in judged.rejections)
+        rows, rejected = chunk.end.row - chunk.first_row, len(judged.rejections)
         self._progress(Progress(rows, rejected, self._way.share(part, chunk.end)))
 
     def _account(self, found: Groups) -> None:
@@ -282,14 +279,15 @@ class Pass:
     def _look_again(self, parts: set[int]) -> None:
         """Read once more the files with merged people or unknown ones, for what they say."""
         with self._rejections[1].open("wb") as rejections:
-            for staged in map(self._stage, self._chunks_of(parts)):
-                subjects, part = staged.judged.subjects, staged.place.part
-                marked = self._together.marks.of(part, subjects.rows)
+            for judged in map(self._judge, self._chunks_of(parts)):
+                accepted, part = judged.accepted, judged.place.part
+                marked = self._together.marks.of(part, accepted.rows)
                 if marked is None:
                     continue
-                self._keep_people(part, subjects, marked)
+                self._keep_people(part, accepted, marked)
                 for at in np.flatnonzero(marked["kind"] == RowDecision.UNKNOWN_PERSON):
-                    unknown = unknown_person(self._pipeline, staged, int(subjects.rows[at]))
+                    source = self._pipeline.sources[judged.place.source]
+                    unknown = unknown_person(source, judged.chunk, int(accepted.rows[at]))
                     rejections.write(rejection_line(part, unknown))
 
     def _chunks_of(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
@@ -303,25 +301,36 @@ class Pass:
         chunks = self._chunks_of(parts)
         marks, merged = self._together.marks, self._merged
         with self._rejections[2].open("wb") as rejections:
-            for staged, mark, rejected in overfull(
-                self._pipeline, self._stage, marks, merged, heavy, chunks
+            for judged, mark, rejected in overfull(
+                self._pipeline, self._judge, marks, merged, heavy, chunks
             ):
-                source = self._sources[staged.place.source]
+                source = self._sources[judged.place.source]
                 source.reject([rejected])
                 source.merged -= mark == RowDecision.MERGED
                 source.operations -= mark == RowDecision.CARRIER
-                rejections.write(rejection_line(staged.place.part, rejected))
+                rejections.write(rejection_line(judged.place.part, rejected))
 
-    def _keep_people(self, part: int, subjects: Subjects, marked: Decided) -> None:
+    def _keep_people(self, part: int, accepted: Accepted, marked: Decided) -> None:
         """Keep what the rows of merged people say, with the rows that carry them."""
         is_member = marked["kind"] == RowDecision.MERGED
-        carriers = np.where(is_member, marked["value"], subjects.rows)
+        carriers = np.where(is_member, marked["value"], accepted.rows)
         parts = np.where(is_member, marked["other"], part)
         concerned = is_member | (marked["kind"] == RowDecision.CARRIER)
         for carrying in np.unique(parts[concerned]).tolist():
             here = concerned & (parts == carrying)
-            said = subjects.attributes.filter(pa.array(here)).to_pylist()
+            said = accepted.attributes.filter(pa.array(here)).to_pylist()
             self._merged.add(carrying, carriers[here].tolist(), said)
+
+
+def _first_operations(pipeline: Pipeline, judged: JudgedChunk) -> list[str]:
+    """The first operations of a chunk, as they would be sent."""
+    source, accepted = pipeline.sources[judged.place.source], judged.accepted
+    first = accepted.take(np.arange(min(SAMPLES_MAX, len(accepted))))
+    ids = None
+    if isinstance(source, EventsSource):
+        ids = event_ids(source, pipeline.namespace, first)
+    operations = encode(source, pipeline.destination.api, first, ids)
+    return [bytes(operations.json(at, at + 1)).decode() for at in range(len(first))]
 
 
 def _some_of_each(samples: list[list[str]]) -> list[str]:

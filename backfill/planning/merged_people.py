@@ -1,6 +1,6 @@
 """People who stand in several rows: their attributes, field by field, later values winning."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from backfill.encoding.json_text import Mask, canonical_json
 from backfill.encoding.members import Members
 from backfill.judge.judge import ATTRIBUTES_MAX
-from backfill.operations.encode import Api, Subjects, too_large
+from backfill.operations.encode import Accepted, Api, too_large
 from backfill.pipeline.source_settings import Source
 from backfill.rows import Rows
 
@@ -53,38 +53,11 @@ class MergedPeople:
 
     def of(self, part: int, row: int) -> str | None:
         """All that a carrying row's person has, as members; None: more than the API takes."""
-        merged = self._bucket(part, row // BUCKET_ROWS)[row]
-        attributes = len(merged) - ("_update" in merged)
-        return canonical_json(merged)[1:-1] if attributes <= ATTRIBUTES_MAX else None
+        return members_of(self._bucket(part, row // BUCKET_ROWS)[row])
 
     def rows(self, part: int, rows: Rows) -> list[str | None]:
         """The same for several rows."""
         return [self.of(part, row) for row in rows.tolist()]
-
-    def put_together(
-        self, source: Source, api: Api, part: int, subjects: Subjects, carriers: Mask
-    ) -> tuple[Subjects, Mask]:
-        """Give carrying rows all that their person has.
-
-        Args:
-            source: What the rows are.
-            api: Which API they are for.
-            part: Their part.
-            subjects: The rows.
-            carriers: Which of them carry a person.
-
-        Returns:
-            The rows, and which of them the API takes: those that carry no person all count.
-        """
-        found = self.rows(part, subjects.rows[carriers])
-        whole = pc.replace_with_mask(
-            subjects.attributes, pa.array(carriers), pa.array(found, pa.string())
-        )
-        subjects = replace(subjects, members=Members.of_text(pc.fill_null(whole, "")))
-        fits = np.ones(len(subjects), np.bool_)
-        fits[carriers] = np.array([each is not None for each in found], np.bool_)
-        fits[carriers] &= ~too_large(source, api, subjects.take(carriers))
-        return subjects, fits
 
     def _path(self, part: int, bucket: int) -> Path:
         return self._folder / f"{part}-{bucket}"
@@ -95,6 +68,38 @@ class MergedPeople:
             row, _, document = line.partition(b" ")
             merge(people.setdefault(int(row), {}), orjson.loads(document))
         return people
+
+
+def put_together(
+    source: Source, api: Api, accepted: Accepted, carriers: Mask, said: Sequence[str | None]
+) -> tuple[Accepted, Mask]:
+    """Give carrying rows all that their person has.
+
+    Args:
+        source: What the rows are.
+        api: Which API they are for.
+        accepted: The rows, n.
+        carriers: bool, length n: which of them carry a person.
+        said: What each of those persons has, as members; None: more than the API takes.
+
+    Returns:
+        The rows, and which of them the API takes (bool, length n): those that carry no person all
+        count.
+    """
+    whole = pc.replace_with_mask(
+        accepted.attributes, pa.array(carriers), pa.array(said, pa.string())
+    )
+    accepted = replace(accepted, members=Members.of_text(pc.fill_null(whole, "")))
+    fits = np.ones(len(accepted), np.bool_)
+    fits[carriers] = np.array([each is not None for each in said], np.bool_)
+    fits[carriers] &= ~too_large(source, api, accepted.take(carriers))
+    return accepted, fits
+
+
+def members_of(person: dict[str, Any]) -> str | None:
+    """All that a person has, as JSON members without braces; None: more than the API takes."""
+    attributes = len(person) - ("_update" in person)
+    return canonical_json(person)[1:-1] if attributes <= ATTRIBUTES_MAX else None
 
 
 def merge(person: dict[str, Any], later: dict[str, Any]) -> None:

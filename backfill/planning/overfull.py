@@ -7,7 +7,7 @@ import numpy as np
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
 from backfill.judge.row_faults import rejection
 from backfill.pipeline.file import Pipeline
-from backfill.planning.merged_people import MergedPeople
+from backfill.planning.merged_people import MergedPeople, put_together
 from backfill.planning.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Chunk, Rejection, reason
 from backfill.sources.inputs import Input
@@ -15,7 +15,7 @@ from backfill.sources.inputs import Input
 
 def overfull(
     pipeline: Pipeline,
-    stage: ChunkJudge,
+    judge: ChunkJudge,
     marks: RowDecisions,
     merged: MergedPeople,
     heavy: set[tuple[int, int]],
@@ -25,7 +25,7 @@ def overfull(
 
     Args:
         pipeline: The settings.
-        stage: The judges.
+        judge: Judges chunks.
         marks: Which rows carry a person, and which are carried.
         merged: What the rows of each person say together.
         heavy: The carrying rows, with their parts, that come into question.
@@ -35,19 +35,20 @@ def overfull(
         The chunk, what the row is to its person, and its rejection.
     """
     refused: set[tuple[int, int]] = set()
-    for staged in map(stage, chunks):
-        subjects, part = staged.judged.subjects, staged.place.part
-        marked = marks.of(part, subjects.rows)
+    for judged in map(judge, chunks):
+        accepted, part = judged.accepted, judged.place.part
+        marked = marks.of(part, accepted.rows)
         if marked is None:
             continue
         carriers = marked["kind"] == RowDecision.CARRIER
-        carriers &= np.array([(part, row) in heavy for row in subjects.rows.tolist()], np.bool_)
-        source = pipeline.sources[staged.place.source]
-        _, fits = merged.put_together(source, pipeline.destination.api, part, subjects, carriers)
-        refused.update((part, row) for row in subjects.rows[~fits].tolist())
-        for row, mark in zip(subjects.rows.tolist(), marked, strict=True):
+        carriers &= np.array([(part, row) in heavy for row in accepted.rows.tolist()], np.bool_)
+        source = pipeline.sources[judged.place.source]
+        said = merged.rows(part, accepted.rows[carriers])
+        _, fits = put_together(source, pipeline.destination.api, accepted, carriers, said)
+        refused.update((part, row) for row in accepted.rows[~fits].tolist())
+        for row, mark in zip(accepted.rows.tolist(), marked, strict=True):
             is_member = mark["kind"] == RowDecision.MERGED
             carrier = (int(mark["other"]), int(mark["value"])) if is_member else (part, row)
             if carrier in refused:
                 kind = RowDecision.MERGED if is_member else RowDecision.CARRIER
-                yield staged, kind, rejection(staged.chunk, row, (reason("too_large_merged"),))
+                yield judged, kind, rejection(judged.chunk, row, (reason("too_large_merged"),))

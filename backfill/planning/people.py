@@ -138,34 +138,34 @@ def compared(pipeline: Pipeline, inputs: Sequence[Input]) -> frozenset[int]:
 
 
 def customers(
-    source: Source, staged: JudgedChunk, settled: Mask, readings: Readings
+    source: Source, judged: JudgedChunk, settled: Mask, readings: Readings
 ) -> dict[str, pa.RecordBatch]:
     """What the rows of a chunk of customers show.
 
     Args:
         source: Their settings.
-        staged: The chunk.
+        judged: The chunk.
         settled: Which of the accepted rows were settled before.
         readings: How their moments are written.
     """
-    type_, judged = source.identifier.type, staged.judged
-    accepted = identity.person_key(type_, judged.subjects.person)
+    type_ = source.identifier.type
+    people = identity.person_key(type_, judged.accepted.person)
     rejected = identity.person_key(type_, judged.named)
-    if len(rejected) != len(accepted):
-        rejected = pc.unique(rejected.filter(pc.invert(pc.is_in(rejected, value_set=accepted))))
+    if len(rejected) != len(people):
+        rejected = pc.unique(rejected.filter(pc.invert(pc.is_in(rejected, value_set=people))))
     else:
         rejected = rejected.slice(0, 0)
-    content = identity.hashes(judged.subjects.attributes.cast(pa.binary()).to_pylist())
-    moved = moments(source, staged, readings)
+    content = identity.hashes(judged.accepted.attributes.cast(pa.binary()).to_pylist())
+    moved = moments(source, judged, readings)
     return {
-        PEOPLE_FILE: _said(_names(type_, accepted), content, staged, settled, moved),
+        PEOPLE_FILE: _said(_names(type_, people), content, judged, settled, moved),
         NAMED_FILE: _batch(NAMED_FILE, *_names(type_, rejected)),
     }
 
 
 def events(
     source: Source,
-    staged: JudgedChunk,
+    judged: JudgedChunk,
     settled: Mask,
     readings: Readings,
     hashes: tuple[Hashes, Hashes],
@@ -174,7 +174,7 @@ def events(
 
     Args:
         source: Their settings.
-        staged: The chunk.
+        judged: The chunk.
         settled: Which of the accepted rows were settled before.
         readings: How their moments are written.
         hashes: What makes each event itself, and all that it says.
@@ -182,36 +182,36 @@ def events(
     keys, content = hashes
     high, low = (pc.cast(half, pa.string()) for half in _halves(keys))
     names = _names(EVENT, pc.binary_join_element_wise(high, low, "-"))
-    moved = moments(source, staged, readings)
-    return {PEOPLE_FILE: _said(names, content, staged, settled, moved)}
+    moved = moments(source, judged, readings)
+    return {PEOPLE_FILE: _said(names, content, judged, settled, moved)}
 
 
-def deletions(source: Source, staged: JudgedChunk) -> dict[str, pa.RecordBatch]:
+def deletions(source: Source, judged: JudgedChunk) -> dict[str, pa.RecordBatch]:
     """What the accepted rows of a chunk of deletions show."""
-    type_, subjects = source.identifier.type, staged.judged.subjects
-    names = _names(type_, identity.person_key(type_, subjects.person))
-    return {DELETED_FILE: _batch(DELETED_FILE, *names, *_places(staged.place.part, subjects.rows))}
+    type_, accepted = source.identifier.type, judged.accepted
+    names = _names(type_, identity.person_key(type_, accepted.person))
+    return {DELETED_FILE: _batch(DELETED_FILE, *names, *_places(judged.place.part, accepted.rows))}
 
 
-def nameless(source: Source, staged: JudgedChunk) -> int:
+def nameless(source: Source, judged: JudgedChunk) -> int:
     """How many rows do not say, or not clearly, who they are about."""
     column = source.identifier.column
-    broken = {each.row for each in staged.chunk.rejections}
+    broken = {each.row for each in judged.chunk.rejections}
     return sum(
         each.row in broken
         or any(why.code.startswith("identifier_") or why.field == column for why in each.reasons)
-        for each in staged.judged.rejections
+        for each in judged.rejections
     )
 
 
 def _said(
     names: tuple[pa.Array, pa.Array],
     content: Hashes,
-    staged: JudgedChunk,
+    judged: JudgedChunk,
     settled: Mask,
     moved: pa.Int64Array,
 ) -> pa.RecordBatch:
-    places = _places(staged.place.part, staged.judged.subjects.rows)
+    places = _places(judged.place.part, judged.accepted.rows)
     return _batch(PEOPLE_FILE, *names, *_halves(content), *places, pa.array(settled), moved)
 
 

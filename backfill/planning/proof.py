@@ -1,7 +1,6 @@
 """How the timestamps of each column are written: declared, or proved over the whole column."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from backfill.errors import UsageError
 from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.judge.judge import EVENT_TIMESTAMP
+from backfill.judge.threads import read_ahead
 from backfill.judge.transform import Transform
 from backfill.pipeline.columns import Dated
 from backfill.pipeline.file import Pipeline
@@ -136,17 +136,17 @@ class Proof:
             self._questions[index] = _anew(self._questions[index])
         return readings
 
-    def gather(self, staged: JudgedChunk) -> list[Evidence]:
+    def gather(self, judged: JudgedChunk) -> list[Evidence]:
         """What a chunk proves, for `add`; safe to call from several threads."""
-        source, written = staged.place.source, staged.judged.written
+        source, written = judged.place.source, judged.written
         if source not in self._open:
             return []
         asked = _anew(self._questions[source])
         for question in asked:
             if question.name == EVENT_TIMESTAMP and written is not None:
-                question.evidence.add(written, staged.seen.rows)
+                question.evidence.add(written, judged.seen.rows)
             else:
-                question.add(self._sources[source], staged.seen)
+                question.add(self._sources[source], judged.seen)
         return [each.evidence for each in asked]
 
     def add(self, source: int, gathered: list[Evidence]) -> None:
@@ -188,7 +188,7 @@ class Proof:
         wanted = None if transform else {each.column for each in questions}
         left = self._limit
         for each in (each for each in self._inputs if each.source == index):
-            for chunk in _read_ahead(each.file.chunks(columns=wanted)):
+            for chunk in read_ahead(each.file.chunks(columns=wanted)):
                 self._progress(Progress(rows=0))
                 taken = first_rows(chunk, left)
                 if transform:
@@ -221,15 +221,6 @@ def _declared(index: int, key: str, column: str, dated: Dated) -> tuple[Reading,
 def _anew(questions: Sequence[_Question]) -> list[_Question]:
     """The same questions, without evidence."""
     return [replace(each) for each in questions]
-
-
-def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """The chunks; the next one is read in another thread while one is looked at."""
-    with ThreadPoolExecutor(1) as reader:
-        pending = reader.submit(next, chunks, None)
-        while (chunk := pending.result()) is not None:
-            pending = reader.submit(next, chunks, None)
-            yield chunk
 
 
 def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:

@@ -166,6 +166,20 @@ class RowDecisions(RowTable):
 _NEW, _LEFT_OUT = 2**30, 2**30 + 1
 
 
+def unmarked(rows: Rows) -> Decided:
+    """An array for n rows, int64 (n,), about which nothing was decided; shape (n,)."""
+    made = np.zeros(len(rows), _DECISION)
+    made["row"] = rows
+    return made
+
+
+def occurrences(decided: Decided | None) -> npt.NDArray[np.int64] | None:
+    """For each row (int64, n), how many identical ones come before it; None: no row repeats."""
+    if decided is None:
+        return None
+    return np.where(decided["kind"] == RowDecision.OCCURRENCE, decided["value"], 0)
+
+
 class EarlierDecisions:
     """What an earlier plan of the same job decided, for rows that are alike.
 

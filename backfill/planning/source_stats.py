@@ -10,13 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.operations.encode import Subjects
+from backfill.operations.encode import Accepted, recent_since_us
 from backfill.rows import Rejection
 
 DAY_US = 86_400_000_000
 MINUTE_US = 60_000_000
-RECENT_S = 72 * 3600
-"""An event dated within the last 72 hours can trigger campaigns (Track OpenAPI)."""
 
 NAMES_MAX = 1000
 """So many event names are told apart; what comes later counts as OTHER."""
@@ -52,7 +50,7 @@ class SourcePlan:
         name_days: The same by name; of days that were put together, the first one stands for all.
         days_together: How many days are put together in `name_days`.
         first_s: The first event.
-        last_s: The last event.
+        last_us: The last event, in unix microseconds.
         recent: Events that were younger than 72 hours when the plan was made, by minute.
         recent_names: The same by name.
         identical: Events that are like an earlier one in every field.
@@ -83,7 +81,7 @@ class SourcePlan:
     name_days: dict[str, Counter[int]] = field(default_factory=dict)
     days_together: int = 1
     first_s: int | None = None
-    last_s: int | None = None
+    last_us: int | None = None
     recent: Counter[int] = field(default_factory=Counter)
     recent_names: Counter[str] = field(default_factory=Counter)
     identical: int = 0
@@ -94,6 +92,11 @@ class SourcePlan:
     attributes: list[str] = field(default_factory=list)
     long: list[str] = field(default_factory=list)
     odd_moments: list[str] = field(default_factory=list)
+
+    @property
+    def last_s(self) -> int | None:
+        """The last event, in unix seconds."""
+        return None if self.last_us is None else self.last_us // 1_000_000
 
     @property
     def to_send(self) -> int:
@@ -138,10 +141,10 @@ class SourcePlan:
             self._put_days_together()
         self.recent.update(seen.recent)
         self.recent_names.update(seen.recent_names)
-        for moment in (seen.first_s, seen.last_s):
-            if moment is not None:
-                self.first_s = moment if self.first_s is None else min(self.first_s, moment)
-                self.last_s = moment if self.last_s is None else max(self.last_s, moment)
+        if seen.first_s is not None:
+            self.first_s = min(seen.first_s, seen.first_s if self.first_s is None else self.first_s)
+        if seen.last_us is not None:
+            self.last_us = max(seen.last_us, seen.last_us if self.last_us is None else self.last_us)
 
     def _see_days(self, name: str, days: Mapping[int, int]) -> None:
         counted = self.name_days.setdefault(name, Counter())
@@ -155,8 +158,14 @@ class SourcePlan:
             self._see_days(name, days)
 
     def recent_at(self, now_s: float) -> int:
-        """How many events are younger than 72 hours at some later time; future ones are."""
-        since = (now_s - RECENT_S) // 60
+        """How many events are younger than 72 hours at some later time; future ones are.
+
+        Whether any is, is told to the microsecond; how many, to the minute.
+        """
+        since_us = recent_since_us(now_s)
+        if self.last_us is None or self.last_us < since_us:
+            return 0
+        since = since_us // MINUTE_US
         return sum(count for minute, count in self.recent.items() if minute >= since)
 
     def recent_shown(self) -> str:
@@ -176,22 +185,22 @@ class EventStats:
     recent: dict[int, int] = field(default_factory=dict)
     recent_names: dict[str, int] = field(default_factory=dict)
     first_s: int | None = None
-    last_s: int | None = None
+    last_us: int | None = None
 
 
-def sight_of(subjects: Subjects, names: pa.DictionaryArray, now_s: float) -> EventStats:
+def sight_of(accepted: Accepted, names: pa.DictionaryArray, now_s: float) -> EventStats:
     """What the accepted events of a chunk show; `names` are theirs, each once."""
-    if subjects.name is None or subjects.micros is None or not len(subjects):
+    if accepted.name is None or accepted.micros is None or not len(accepted):
         return EventStats()
-    micros = subjects.micros.to_numpy()
-    recent = micros >= (now_s - RECENT_S) * 1e6
+    micros = accepted.micros.to_numpy()
+    recent = accepted.recent(now_s)
     minutes, minute_counts = np.unique(micros[recent] // MINUTE_US, return_counts=True)
     return EventStats(
         name_days=_name_days(names, micros // DAY_US),
         recent=dict(zip(minutes.tolist(), minute_counts.tolist(), strict=True)),
-        recent_names=_counts(subjects.name.filter(pa.array(recent))) if recent.any() else {},
+        recent_names=_counts(accepted.name.filter(pa.array(recent))) if recent.any() else {},
         first_s=int(micros.min() // 1_000_000),
-        last_s=int(micros.max() // 1_000_000),
+        last_us=int(micros.max()),
     )
 
 

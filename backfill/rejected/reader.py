@@ -7,18 +7,23 @@ its cells, or, from JSON Lines, by mending its text.
 """
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
 
+from backfill.encoding.json_text import canonical_json
 from backfill.errors import GuardError, UsageError
 from backfill.rejected.edits import is_edited, typed
 from backfill.rejected.safe_cells import read_back, shown, shown_raw
 from backfill.rejected.writer import OWN_COLUMNS, RejectedRow
-from backfill.rows import Rejection
+from backfill.rows import Chunk, Position, Rejection, Rows, Values
+from backfill.sources import SourceFile
 from backfill.sources.detection import delimiter_of, text_evidence
 
 Find = Callable[[str, int], RejectedRow | None]
@@ -58,13 +63,14 @@ class Mended:
         ready: How many rows can be tried again.
         settled: How many are not rejected any more, since an earlier retry delivered them.
         unmended: How many are of a bad shape still: nobody filled in their cells.
-        rows: Reads the rows that can be tried again, in the order of the file.
+        rows: Reads the rows that can be tried again, of these files or of all, in the order in
+            which they stand.
     """
 
     ready: int
     settled: int
     unmended: int
-    rows: Callable[[], Iterator[MendedRow]]
+    rows: Callable[..., Iterator[MendedRow]]
 
 
 def read_mended(
@@ -125,8 +131,10 @@ class _MendedFile:
         self._encoding = _encoding_of(path)
         self._delimiter = ","
 
-    def rows(self) -> Iterator[MendedRow]:
+    def rows(self, files: Container[str] | None = None) -> Iterator[MendedRow]:
         for line in self.lines():
+            if files is not None and line.source not in files:
+                continue
             rejected = self._find(line.source, line.row)
             if rejected is None:
                 continue
@@ -254,6 +262,46 @@ def _encoding_of(path: Path) -> str:
     # We write a BOM. All ASCII without one may come from a code page that lost other letters.
     is_utf8 = 0 < evidence.lines == evidence.utf8
     return evidence.bom or ("utf-8" if is_utf8 else _CODE_PAGE)
+
+
+def chunk_of(file: SourceFile, rows: Sequence[MendedRow]) -> Chunk:
+    """Mended rows of a file, ascending, as it would have brought them; typed ones as JSON."""
+    kind: Values = "text" if file.values == "text" else "json"
+    columns = file.columns() or tuple(dict.fromkeys(key for row in rows for key in row.cells))
+    arrays = [_column(rows, name, file) for name in columns]
+    numbers: Rows = np.array([row.row for row in rows], np.int64)
+    lines = None
+    if all(row.line is not None for row in rows):
+        lines = np.array([row.line for row in rows], np.int64)
+    return Chunk(
+        first_row=rows[0].row,
+        batch=pa.RecordBatch.from_arrays(arrays, list(columns)),
+        rows=numbers,
+        lines=lines,
+        rejections=(),
+        end=Position(rows[-1].row + 1),
+        values=kind,
+    )
+
+
+def _column(rows: Sequence[MendedRow], name: str, file: SourceFile) -> pa.Array:
+    """One column as its source would have written it; typed numbers are numbers again, also NaN."""
+    schema = file.schema()
+    if schema is not None and pa.types.is_floating(schema.field(name).type):
+        with suppress(ValueError, TypeError):
+            cells = [row.cells.get(name) for row in rows]
+            return pa.array([None if each is None else float(each) for each in cells], pa.float64())
+    return pa.array([_cell(row.cells, name, file) for row in rows], pa.string())
+
+
+def _cell(cells: Mapping[str, Any], name: str, file: SourceFile) -> str | None:
+    """One cell, as text or as a JSON fragment; None where there is none."""
+    if name not in cells:
+        return None
+    value = cells[name]
+    if file.values == "text":
+        return None if value is None else str(value)
+    return canonical_json(value)
 
 
 def _is_about_another(rejection: Rejection, cells: Mapping[str, Any], identifier: str) -> bool:

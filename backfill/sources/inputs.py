@@ -1,10 +1,11 @@
 """The files of a job: found, opened and fingerprinted, in the order of sending."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import relpath
 
 from backfill.pipeline.file import Pipeline
+from backfill.rows import Chunk, Position
 from backfill.sources import (
     Fingerprint,
     SourceFile,
@@ -75,3 +76,33 @@ def columns_of(inputs: Iterable[Input]) -> dict[str, tuple[str, ...]]:
 def of_kind(inputs: Sequence[Input], pipeline: Pipeline, kind: str) -> Iterator[Input]:
     """The files of one kind of source."""
     return (each for each in inputs if pipeline.sources[each.source].kind == kind)
+
+
+def chunks_of(
+    inputs: Sequence[Input],
+    limit: int | None,
+    starts: Mapping[int, Position] | None = None,
+) -> Iterator[tuple[Input, Chunk]]:
+    """The chunks of these files, one after the other.
+
+    Args:
+        inputs: The files, those of one source next to each other.
+        limit: Only so many rows of each source.
+        starts: Where reading goes on, by part; where it is left out, at the first row.
+    """
+    read: dict[int, int] = {}
+    for each in inputs:
+        start = (starts or {}).get(each.part, Position())
+        before = read.get(each.source, 0)
+        last = start.row
+        for chunk in each.file.chunks(start):
+            if limit is None:
+                yield each, chunk
+                continue
+            kept = chunk.until(limit - before + 1)
+            last = kept.end.row
+            if kept.end.row > kept.first_row:
+                yield each, kept
+            if before + last - 1 >= limit:
+                break
+        read[each.source] = before + last - 1

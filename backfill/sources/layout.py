@@ -43,6 +43,31 @@ class Layout:
     reserved: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AttributeNames:
+    """What a chunk's attributes are called.
+
+    Args:
+        all: Every attribute.
+        reserved: Those whose names change what the service does.
+        long: Those whose values come near their limit, or beyond it.
+        odd_moments: Those that hold timestamps before 1970 or in the future.
+    """
+
+    all: frozenset[str] = frozenset()
+    reserved: frozenset[str] = frozenset()
+    long: frozenset[str] = frozenset()
+    odd_moments: frozenset[str] = frozenset()
+
+    def __or__(self, other: "AttributeNames") -> "AttributeNames":
+        return AttributeNames(
+            self.all | other.all,
+            self.reserved | other.reserved,
+            self.long | other.long,
+            self.odd_moments | other.odd_moments,
+        )
+
+
 def is_reserved(name: str, kind: str) -> bool:
     """Whether an attribute of this name is more than data to the service."""
     listed = RESERVED_IN_EVENTS if kind == "events" else RESERVED_IN_PEOPLE

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from tests.support.checker import reported_in
-from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, rejected
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, ago, job, numbered, rejected
 
 AT = "2024-01-01T00:00:00Z"
 TYPED = CUSTOMERS + '[source.columns]\nage = "integer"\n'
@@ -160,6 +160,59 @@ def test_rows_of_unknown_people_stay_rejected(tmp_path, send, sandbox):
     assert done.code == 3
     assert done.summary["rejections_by_reason"] == {"unknown_person": 1}
     assert [each["person"] for each in sandbox.events()] == ["p1"]
+
+
+def test_people_of_an_earlier_night_are_known_to_a_retry(tmp_path, send, sandbox):
+    """As they are to the sync whose rows it sends again: only strangers stay rejected."""
+    tables = CUSTOMERS, EVENTS + 'unknown_people = "reject"\nidentical_rows = "collapse"\n'
+    pipeline = job(tmp_path, {"customers.csv": "id\np1\np2\n", "events.csv": HEADER}, *tables)
+    assert send(pipeline, command="sync").code == 0
+    (tmp_path / "customers.csv").write_text("id\np2\n")
+    (tmp_path / "events.csv").write_text(HEADER + "".join(f"p{n},seen,soon,1\n" for n in (1, 2, 3)))
+    assert send(pipeline, command="sync").code == 3
+    _mend(pipeline, at=dict.fromkeys((1, 2, 3), AT))
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 3
+    assert {each["person"] for each in sandbox.events()} == {"p1", "p2"}
+    assert done.summary["rejections_by_reason"] == {"unknown_person": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [("refuse", 7, 2), ("skip", 3, 1), ("hold", 3, 1), ("send", 0, 0)]
+)
+def test_mended_events_that_are_recent_are_left_out_as_a_run_would(
+    tmp_path, send, sandbox, answer, code, left
+):
+    """Skipped or held they stay rejected, for the reason that they have."""
+    files = {"events.csv": f"{HEADER}p1,seen,soon,1\np1,seen,later,2\n"}
+    pipeline = job(tmp_path, files, f'{EVENTS}recent_events = "{answer}"\n')
+    send(pipeline)
+    _mend(pipeline, at={1: AT, 2: ago(hours=71)})
+
+    done = send(pipeline, command="retry")
+
+    assert (done.code, done.summary["rejected"]) == (code, left)
+    assert sandbox.stats()["events"] == 2 - left
+    assert set(done.summary["rejections_by_reason"]) == (
+        {"timestamp_unreadable"} if left else set()
+    )
+
+
+def test_people_who_are_too_much_for_the_api_stay_rejected(tmp_path, send, sandbox):
+    """A retry goes by the rules of a run: what the API does not take is not sent."""
+    half = ",".join(["x" * 900] * 20)
+    header = ",".join(f"c{n}" for n in range(40))
+    rows = f"id,{header}\n1,{half},{',' * 19}\n1,{',' * 19},{half}\n"
+    pipeline = job(tmp_path, {"customers.csv": rows}, CUSTOMERS)
+    assert send(pipeline).summary["rejections_by_reason"] == {"too_large_merged": 2}
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 3
+    assert done.summary["rejections_by_reason"] == {"too_large_merged": 2}
+    assert sandbox.stats()["operations"] == 0
 
 
 def test_another_file_and_no_file(tmp_path, send):

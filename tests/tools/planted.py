@@ -95,15 +95,15 @@ BUGS = (
     _bug(
         "event ids depend on the file's name",
         "engine/prepare.py",
-        "self._pipeline.namespace, subjects, occurrences",
-        "self._pipeline.namespace + staged.place.name, subjects, occurrences",
+        "self._pipeline.namespace, accepted, numbers",
+        "self._pipeline.namespace + judged.place.name, accepted, numbers",
         _IDS,
     ),
     _bug(
         "identical rows are told apart by where they stand",
-        "engine/prepare.py",
+        "plan/row_decisions.py",
         'np.where(marked["kind"] == RowDecision.OCCURRENCE, marked["value"], 0)',
-        'np.where(marked["kind"] == RowDecision.OCCURRENCE, subjects.rows, 0)',
+        'np.where(marked["kind"] == RowDecision.OCCURRENCE, marked["row"], 0)',
         _IDS,
     ),
     _bug(
@@ -218,17 +218,12 @@ BUGS = (
         "pass",
         "unit/delivery/test_sharing.py",
     ),
-    Bug(
+    _bug(
         "each row of a person is sent by itself",
-        "engine/prepare.py",
-        (
-            (
-                "members = kinds == RowDecision.MERGED\n        for",
-                "members = kinds == -1\n        for",
-            ),
-            ("RowDecision.UNKNOWN_PERSON, RowDecision.MERGED)", "RowDecision.UNKNOWN_PERSON)"),
-        ),
-        (_WHOLE,),
+        "engine/rules.py",
+        'gone = accepted.decided["kind"] == RowDecision.MERGED',
+        "gone = accepted.rows < 0",
+        _WHOLE,
     ),
     _bug(
         "a merged row does not wait for the one that carries it",
@@ -361,8 +356,8 @@ BUGS = (
     _bug(
         "a transform may change its mind",
         "engine/prepare.py",
-        "if planned is not None and planned != digest_of(staged.judged.subjects):",
-        "if planned == staged:",
+        "if planned is not None and planned != judged.accepted.digest():",
+        "if planned == judged:",
         f"{_ENDS}::test_2_for_a_transform_that_changes_its_mind",
     ),
     _bug(

@@ -1,46 +1,52 @@
-"""What both passes do with a chunk."""
-
-from dataclasses import replace
+"""A chunk of a file is judged as the user's transform gave it, and reported as it was read."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from backfill.encoding.members import Members
-from backfill.judge.chunk_judge import digest_of
-from backfill.operations.encode import Subjects
+from backfill.judge.chunk_judge import ChunkJudge
+from backfill.judge.transform import transforms_of
+from backfill.pipeline.file import Pipeline
+from backfill.rows import Chunk, Position
+from backfill.sources.inputs import Place
+
+PLACE = Place(7, 0, "people.csv")
 
 
-def subjects(validity=b"\x03"):
-    """Two rows; the bits of `validity` behind them are nobody's."""
-    moments = np.array([1, 2], np.int64).tobytes()
-    buffers = [pa.py_buffer(validity), pa.py_buffer(moments)]
-    return Subjects(
-        np.array([1, 2], np.int64),
-        pa.array(["a", "bc"]),
-        Members.of_text(pa.array(['"x":1', ""])),
-        pa.array(["seen", "seen"]),
-        pa.Array.from_buffers(pa.int64(), 2, buffers),
-    )
+@pytest.fixture
+def judge(tmp_path):
+    """The judge of one customers source, with or without a transform."""
+
+    def made(body=None):
+        source = {"kind": "customers", "files": ["people.csv"], "identifier": {"id": "who"}}
+        if body:
+            (tmp_path / "t.py").write_text(f"def clean(frame):\n    return {body}\n")
+            source["transform"] = "t.py:clean"
+        said = {"name": "n", "source": [source], "path": str(tmp_path / "p.toml")}
+        pipeline = Pipeline.model_validate(said)
+        return ChunkJudge(pipeline, transforms_of(pipeline), {0: {}}, 0.0)
+
+    return made
 
 
-def test_a_digest_is_of_rows_and_not_of_what_memory_holds_behind_them():
-    """Arrow leaves the last bits of a buffer as they are: two passes may find others there."""
-    assert digest_of(subjects()) == digest_of(subjects(b"\xff"))
-    several = subjects().take(np.array([1]))
-    assert digest_of(several) == digest_of(replace(several, person=pa.array(["bc"])))
+def chunk():
+    """Three rows from number 11 on; the second is about nobody."""
+    columns = [pa.array(["a", "", "c"]), pa.array(["1", "2", "3"])]
+    batch = pa.RecordBatch.from_arrays(columns, ["who", "age"])
+    return Chunk(11, batch, np.arange(11, 14), None, (), Position(14), "text")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"rows": np.array([1, 3], np.int64)},
-        {"person": pa.array(["ab", "c"])},
-        {"members": Members.of_text(pa.array(["", '"x":1']))},
-        {"name": pa.array(["seen", "heard"])},
-        {"micros": pa.array([1, 3], pa.int64())},
-    ],
-)
-def test_a_digest_tells_whatever_a_transform_changes(change):
-    """Else rows could be sent that nobody planned."""
-    assert digest_of(replace(subjects(), **change)) != digest_of(subjects())
+def test_without_a_transform_the_judge_sees_what_was_read(judge):
+    """Good rows are accepted, the others are rejected, none is dropped."""
+    judged = judge()((PLACE, chunk()))
+    assert judged.accepted.rows.tolist() == [11, 13]
+    assert [each.row for each in judged.rejections] == [12]
+    assert (judged.key, judged.dropped.tolist()) == ("7:11:14", [])
+
+
+def test_rows_that_a_transform_drops_are_neither_accepted_nor_rejected(judge):
+    """A rejected row is reported with the cells that its file has."""
+    judged = judge("frame[frame['who'] != 'c'].assign(age='0')")((PLACE, chunk()))
+    assert (judged.accepted.rows.tolist(), judged.dropped.tolist()) == ([11], [13])
+    assert judged.accepted.attributes.to_pylist() == ['"age":"0"']
+    assert [each.cells for each in judged.rejections] == [{"who": "", "age": "2"}]

@@ -17,6 +17,7 @@ from backfill.operations.batches import Packer
 from backfill.operations.encode import encode, event_ids
 from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
 from backfill.rows import SENTENCES, Chunk, Position
+from backfill.sources.layout import AttributeNames
 
 NOW_S = 1_760_000_000
 EXACT = 2**53
@@ -64,8 +65,8 @@ def judged(source, given_chunk, api="v2"):
 
 def sent(source, result, api="v2"):
     """The operations of the accepted rows, as JSON."""
-    ids = event_ids(source, "", result.subjects) if source.kind == "events" else None
-    operations = encode(source, api, result.subjects, ids)
+    ids = event_ids(source, "", result.accepted) if source.kind == "events" else None
+    operations = encode(source, api, result.accepted, ids)
     return [bytes(operations.json(place, place + 1)) for place in range(len(operations))]
 
 
@@ -241,9 +242,9 @@ def test_a_chunk_without_rows_and_a_row_without_attributes():
         kind="deletions", files=("f",), identifier={"id": "person"})):  # fmt: skip
         columns = {"person": [], "what": [], "when": []}
         result = judged(source, chunk(columns))
-        assert len(result.subjects) == len(result.rejections) == 0
+        assert len(result.accepted) == len(result.rejections) == 0
         assert sent(source, result) == []
-        assert list(Packer().add(encode(source, "v2", result.subjects, None
+        assert list(Packer().add(encode(source, "v2", result.accepted, None
                     if source.kind != "events" else pa.array([], pa.string())))) == []  # fmt: skip
     (body,) = sent(customers(), judged(customers(), chunk({"person": ["p"]})))
     assert loads_sorted(body)["attributes"] == {}
@@ -321,7 +322,7 @@ def test_a_row_beyond_a_limit_is_refused_and_one_inside_is_not(code, source, col
     """Bytes are counted, not characters; the reason names the column."""
     result = judged(source, chunk({name: list(cells) for name, cells in columns.items()}))
     assert reasons_of(result) == {2: [(code, column)]} or code == "identifier_missing"
-    assert result.subjects.rows.tolist() == [1]
+    assert result.accepted.rows.tolist() == [1]
     assert code in SENTENCES
 
 
@@ -457,9 +458,9 @@ def test_events_too_large_for_v2_go_by_v1_until_they_are_too_large_for_that():
     source = events()
     frame = len(sent(source, judged(source, chunk(large_event(1000))))[0]) - 1000
     small = judged(source, chunk(large_event(32_000 - frame)))
-    assert (small.by_v1.tolist(), len(sent(source, small)[0])) == ([False], 32_000)
-    assert judged(source, chunk(large_event(32_001 - frame))).by_v1.tolist() == [True]
-    assert judged(source, chunk(large_event(100_000))).by_v1.tolist() == [True]
+    assert (small.accepted.by_v1, len(sent(source, small)[0])) == (None, 32_000)
+    assert judged(source, chunk(large_event(32_001 - frame))).accepted.by_v1.tolist() == [True]
+    assert judged(source, chunk(large_event(100_000))).accepted.by_v1.tolist() == [True]
     for api in ("v1", "v2"):
         result = judged(source, chunk(large_event(100_001)), api)
         assert reasons_of(result) == {1: [("too_large", "")]}
@@ -506,10 +507,28 @@ def test_a_column_that_a_transform_took_away_stops_the_run():
 )
 def test_attributes_before_1970_or_in_the_future_are_noted(cells, odd):
     """They are sent, since people are born and contracts end; but a slip looks alike."""
-    judge = Judge(customers(columns={"moment": "timestamp"}), "v2", READINGS, NOW_S)
-    judge.judge(chunk({"person": ["1", "2"], "moment": cells}))
+    source = customers(columns={"moment": "timestamp"})
+    result = judged(source, chunk({"person": ["1", "2"], "moment": cells}))
 
-    assert sorted(judge.odd_moments) == odd
+    assert sorted(result.names.odd_moments) == odd
+
+
+def test_a_judge_says_with_each_chunk_what_it_found_there_and_keeps_nothing():
+    """Threads share it: what one chunk has, no other one is said to have."""
+    source = customers(columns={"moment": "timestamp"}, reserved="send")
+    judge = Judge(source, "v2", READINGS, NOW_S)
+    first = {"person": ["1"], "moment": ["1969-12-31"], "_odd": ["a"], "note": ["x" * 950]}
+    found = judge.judge(chunk(first), "file.csv").names
+    after = judge.judge(chunk({"person": ["1"], "moment": ["2025-01-01"]}), "file.csv").names
+
+    assert found == AttributeNames(
+        all=frozenset({"moment", "_odd", "note"}),
+        reserved=frozenset({"_odd"}),
+        long=frozenset({"note"}),
+        odd_moments=frozenset({"moment"}),
+    )
+    assert after == AttributeNames(all=frozenset({"moment"}))
+    assert after | found == found
 
 
 def test_an_id_with_quotes_agrees_with_itself():
@@ -523,7 +542,7 @@ def test_an_id_with_quotes_agrees_with_itself():
 def test_emails_of_people_are_folded_and_empty_ones_are_nobodys():
     """An empty address is not shared by those who have none."""
     columns = {"person": ["a", "b", "c", "d"], "email": ["A@B.c", "", None, " a@b.C"]}
-    assert judged(customers(), chunk(columns)).emails.to_pylist() == [
+    assert judged(customers(), chunk(columns)).accepted.email.to_pylist() == [
         "a@b.c",
         None,
         None,
@@ -552,7 +571,7 @@ def test_texts_for_null_count_in_every_column():
 
 def ids(source, given_chunk, namespace=""):
     """The event ids of a chunk."""
-    return event_ids(source, namespace, judged(source, given_chunk).subjects).to_pylist()
+    return event_ids(source, namespace, judged(source, given_chunk).accepted).to_pylist()
 
 
 FORMS = {

@@ -1,7 +1,7 @@
 """Operations have the shapes that the API documents; ids follow what an event is."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from urllib.parse import unquote
 
 import numpy as np
@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
-from backfill.operations.encode import Subjects, encode, event_ids, event_keys, sizes
+from backfill.operations.encode import (
+    Accepted,
+    encode,
+    event_ids,
+    event_keys,
+    recent_since_us,
+    sizes,
+)
 from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
+from backfill.planning.row_decisions import unmarked
 
 ULID = "01HB4HBDKTFWYZCK01DMRSWRFD"
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
@@ -38,9 +46,9 @@ def deletions(action, kind="id"):
     )
 
 
-def subjects(person, attributes="", name=None, micros=None, key=None):
+def accepted(person, attributes="", name=None, micros=None, key=None):
     """One row, as the judge gives it."""
-    return Subjects(
+    return Accepted(
         np.array([1]),
         pa.array([person]),
         Members.of_text(pa.array([attributes])),
@@ -59,7 +67,7 @@ def only(made):
 def test_v2_operations_have_the_documented_shapes(person, name, kind, type_):
     """Track OpenAPI, `/api/v2/batch`."""
     who = {"type": "person", "identifiers": {kind: person}}
-    row = subjects(person, '"a":1', name, -1)
+    row = accepted(person, '"a":1', name, -1)
     assert only(encode(customers(kind), "v2", row, None)) == {
         **who, "action": "identify", "attributes": {"a": 1}
     }  # fmt: skip
@@ -73,7 +81,7 @@ def test_v2_operations_have_the_documented_shapes(person, name, kind, type_):
 @given(TEXT)
 def test_v1_requests_have_the_documented_shapes(person):
     """The person stands in the path, percent-encoded to the last byte."""
-    row = subjects(person, '"a":1', "bought", 1_500_000)
+    row = accepted(person, '"a":1', "bought", 1_500_000)
     made = encode(customers(), "v1", row, None)
     (path,) = made.paths.to_pylist()
     assert path.isascii()
@@ -93,7 +101,7 @@ def test_v1_requests_have_the_documented_shapes(person):
 
 def test_a_cio_id_has_its_prefix_in_a_path_only():
     """v2 takes it without."""
-    row = subjects("abc")
+    row = accepted("abc")
     assert encode(customers("cio_id"), "v1", row, None).paths.to_pylist() == [
         "/api/v1/customers/cio_abc"
     ]
@@ -105,7 +113,7 @@ ROW = {"person": "p", "attributes": '"a":1', "name": "bought", "micros": 1_700_0
 
 def id_of(source=None, namespace="", occurrence=0, **changes):
     """The id of one event."""
-    row = subjects(**{**ROW, **changes})
+    row = accepted(**{**ROW, **changes})
     return event_ids(source or events(), namespace, row, np.array([occurrence]))[0].as_py()
 
 
@@ -148,7 +156,7 @@ def test_with_a_key_the_content_does_not_count():
 def test_repeats_share_person_name_and_key_whatever_their_moment():
     """What `repeated_keys` is asked about."""
     keyed = events(key=("k",))
-    row = subjects(**ROW, key='["1"]')
+    row = accepted(**ROW, key='["1"]')
     keys = {
         event_keys(keyed, "", each)[0]
         for each in (
@@ -165,7 +173,7 @@ def test_repeats_share_person_name_and_key_whatever_their_moment():
 @pytest.mark.parametrize("micros", [-1, -(10**15), -62_135_596_800 * 10**6])
 def test_moments_before_1970_have_ids_and_floor_to_seconds(micros):
     """An id's time is clamped; the timestamp is not."""
-    row = subjects(**{**ROW, "micros": micros})
+    row = accepted(**{**ROW, "micros": micros})
     made = event_ids(events(), "", row)
     assert made[0].as_py().startswith("0000000000")
     assert only(encode(events(), "v2", row, made))["timestamp"] == micros // 10**6
@@ -173,29 +181,113 @@ def test_moments_before_1970_have_ids_and_floor_to_seconds(micros):
 
 def test_sizes_are_known_before_ids_are_made():
     """What the judge measures is what is sent."""
-    row = subjects(**ROW)
+    row = accepted(**ROW)
     made = encode(events(), "v2", row, event_ids(events(), "", row))
     assert sizes(events(), "v2", row).tolist() == made.lengths.tolist()
     assert made.lengths.tolist() == [len(bytes(made.json(0, 1)))]
 
 
+def table(count):
+    """Rows of which every column says which row it is."""
+    numbers = np.arange(count, dtype=np.int64)
+    texts = pa.array([str(each) for each in range(count)], pa.string())
+    marks = unmarked(numbers)
+    marks["value"] = numbers
+    members = Members.of_text(texts)
+    micros = pa.array(numbers)
+    return Accepted(numbers, texts, members, texts, micros, texts, texts, numbers % 2 == 0, marks)
+
+
 @given(st.lists(st.booleans(), max_size=6))
 def test_taking_rows_takes_all_of_their_columns(mask):
-    """By mask or by place."""
-    count = len(mask)
-    texts = pa.array([str(each) for each in range(count)], pa.string())
-    members = Members.of_text(texts)
-    rows = Subjects(np.arange(count), texts, members, texts, pa.array(range(count), pa.int64()))
+    """By mask or by place; a column that is added to the table must be taken, too."""
     kept = [place for place, each in enumerate(mask) if each]
     for places in (np.array(mask, np.bool_), np.array(kept, np.int64)):
-        some = rows.take(places)
-        assert some.rows.tolist() == some.micros.to_pylist() == kept
-        assert some.person.to_pylist() == some.name.to_pylist() == list(map(str, kept))
-        assert some.key is None
+        some = table(len(mask)).take(places)
+        for each in fields(some):
+            column = getattr(some, each.name)
+            match each.name:
+                case "members":
+                    said = list(map(int, column.text.to_pylist()))
+                case "by_v1":
+                    assert column.tolist() == [place % 2 == 0 for place in kept]
+                    continue
+                case "decided":
+                    said = column["value"].tolist()
+                case _:
+                    said = [int(one) for one in column.tolist()]
+            assert said == kept, each.name
+
+
+@given(st.integers(0, 4))
+def test_where_nothing_is_left_out_nothing_is_copied(count):
+    """Most rules leave nothing out of most chunks."""
+    rows = table(count)
+    assert rows.take(np.ones(count, np.bool_)) is rows
+
+
+def test_a_column_that_no_row_has_stays_away():
+    """Customers have no names, and most chunks nothing that was decided."""
+    texts = pa.array(["a", "b"])
+    some = Accepted(np.array([1, 2]), texts, Members.of_text(texts)).take(np.array([0]))
+    assert {getattr(some, each.name) for each in fields(some)[3:]} == {None}
+
+
+@given(st.floats(1.5e9, 2e9), st.integers(-3, 3))
+def test_an_event_is_recent_for_72_hours_to_the_microsecond(now_s, after_us):
+    """The guard and the rule ask the same question, and answer it alike."""
+    since_us = recent_since_us(now_s)
+    rows = replace(accepted("p", name="seen", micros=since_us + after_us))
+    assert rows.recent(now_s).tolist() == [after_us >= 0]
+
+
+def test_an_event_of_72_hours_sharp_is_recent():
+    """A microsecond later it is not any more."""
+    at_s = 1_750_000_000
+    rows = accepted("p", name="seen", micros=at_s * 10**6)
+    assert rows.recent(at_s + 72 * 3600).all()
+    assert not rows.recent(at_s + 72 * 3600 + 1e-6).any()
+    assert rows.recent(at_s - 5).all(), "the future can trigger campaigns, too"
+    assert not accepted("p").recent(at_s).any(), "people are not events"
+
+
+def twice(validity=b"\x03"):
+    """Two rows; the bits of `validity` behind them are nobody's."""
+    moments = np.array([1, 2], np.int64).tobytes()
+    buffers = [pa.py_buffer(validity), pa.py_buffer(moments)]
+    return Accepted(
+        np.array([1, 2], np.int64),
+        pa.array(["a", "bc"]),
+        Members.of_text(pa.array(['"x":1', ""])),
+        pa.array(["seen", "seen"]),
+        pa.Array.from_buffers(pa.int64(), 2, buffers),
+    )
+
+
+def test_a_digest_is_of_rows_and_not_of_what_memory_holds_behind_them():
+    """Arrow leaves the last bits of a buffer as they are: two passes may find others there."""
+    assert twice().digest() == twice(b"\xff").digest()
+    several = twice().take(np.array([1]))
+    assert several.digest() == replace(several, person=pa.array(["bc"])).digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": np.array([1, 3], np.int64)},
+        {"person": pa.array(["ab", "c"])},
+        {"members": Members.of_text(pa.array(["", '"x":1']))},
+        {"name": pa.array(["seen", "heard"])},
+        {"micros": pa.array([1, 3], pa.int64())},
+    ],
+)
+def test_a_digest_tells_whatever_a_transform_changes(change):
+    """Else rows could be sent that nobody planned."""
+    assert replace(twice(), **change).digest() != twice().digest()
 
 
 def test_places_may_repeat_or_turn_rows_around():
     """As many places as rows are not always all rows in order."""
     texts = pa.array(["a", "b"])
-    rows = Subjects(np.array([1, 2]), texts, Members.of_text(texts))
+    rows = Accepted(np.array([1, 2]), texts, Members.of_text(texts))
     assert rows.take(np.array([1, 0])).person.to_pylist() == ["b", "a"]

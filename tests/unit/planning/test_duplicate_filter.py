@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
-from backfill.operations.encode import Subjects
+from backfill.operations.encode import Accepted
 from backfill.planning.duplicate_filter import HASHED_BYTES_MAX, DuplicateFilter, event_hashes
 
 TEXT = st.text(max_size=20)
@@ -24,10 +24,10 @@ EVENTS = st.lists(
 )
 
 
-def subjects(events, key=None):
+def accepted(events, key=None):
     """Accepted events: person, name, moment."""
     people, names, micros = zip(*events, strict=True) if events else ((), (), ())
-    return Subjects(
+    return Accepted(
         np.arange(1, len(events) + 1),
         pa.array(people, pa.string()),
         Members((), len(events)),
@@ -51,14 +51,14 @@ def classes(values):
 @given(EVENTS)
 def test_events_share_a_number_where_person_name_and_moment_are_the_same(events):
     """The length of each text counts, and which of them it stands in."""
-    assert classes(numbers("id", subjects(events)).tolist()) == classes(events)
+    assert classes(numbers("id", accepted(events)).tolist()) == classes(events)
 
 
 @given(EVENTS)
 def test_an_email_is_the_same_in_any_case(events):
     """It is the same person."""
     folded = [(person.lower(), name, micros) for person, name, micros in events]
-    assert classes(numbers("email", subjects(events)).tolist()) == classes(folded)
+    assert classes(numbers("email", accepted(events)).tolist()) == classes(folded)
 
 
 @given(EVENTS, st.data())
@@ -67,13 +67,13 @@ def test_a_key_counts_in_the_place_of_the_moment(events, data):
     some = st.sampled_from(['["1"]', '["2"]', '["11"]'])
     key = data.draw(st.lists(some, min_size=len(events), max_size=len(events)))
     truth = [(person, name, one) for (person, name, _), one in zip(events, key, strict=True)]
-    assert classes(numbers("id", subjects(events, key)).tolist()) == classes(truth)
+    assert classes(numbers("id", accepted(events, key)).tolist()) == classes(truth)
 
 
 @given(EVENTS, st.integers(0, 10), st.integers(0, 10))
 def test_a_number_does_not_depend_on_the_neighbours(events, first, count):
     """Rows of one chunk or of another: a slice of a column is a column."""
-    whole = subjects(events)
+    whole = accepted(events)
     here = slice(first, first + count)
     piece = replace(
         whole, person=whole.person[here], name=whole.name[here], micros=whole.micros[here]
@@ -85,7 +85,7 @@ def test_texts_that_differ_far_behind_only_cost_a_look():
     """So many bytes are looked at: what differs behind them is compared as if it might repeat."""
     same = "x" * HASHED_BYTES_MAX
     events = [(same + "1", "n", 0), (same + "2", "n", 0), (same[1:] + "3", "n", 0)]
-    first, second, other = numbers("id", subjects(events)).tolist()
+    first, second, other = numbers("id", accepted(events)).tolist()
     assert first == second != other
 
 
@@ -93,7 +93,7 @@ def test_numbers_of_like_events_do_not_collide():
     """A hundred thousand customers with an event a second: nothing of it has to be compared."""
     people = [f"{number:08d}" for number in range(100_000)]
     moments = np.arange(100_000) * 1_000_000 + 1_600_000_000_000_000
-    events = subjects([("", "seen", int(each)) for each in moments])
+    events = accepted([("", "seen", int(each)) for each in moments])
     assert len(np.unique(numbers("id", replace(events, person=pa.array(people))))) == 100_000
     moved = replace(events, micros=pa.array(moments[::-1].copy()), person=pa.array(people))
     assert len(np.unique(numbers("id", moved))) == 100_000

@@ -42,8 +42,9 @@ def plan(customers=None, events=None, deletions=None, decisions=(), both=0):
 
 DOUBT = Decision(1, "timestamp", "at", "%d/%m/%Y", None, declared=False, doubt="two formats fit",
                  readings=("'1/2/2024' in row 3: 2024-02-01", "…: 2024-01-02"))  # fmt: skip
+RECENT = {"recent": {MINUTE: 3}, "last_us": NOW_S * 10**6}
 CASES = {
-    "recent_events": ({"events": {"recent": {MINUTE: 3}, "recent_names": {"bought": 3}}},
+    "recent_events": ({"events": {**RECENT, "recent_names": {"bought": 3}}},
                       ("events", "recent_events", ["send", "skip", "hold"])),
     "unknown_people": ({"events": {"unknown_people": 2}},
                        ("events", "unknown_people", ["reject", "send"])),
@@ -103,9 +104,9 @@ def test_refusals_are_told_together_in_order_of_harm():
 
 def test_an_event_is_not_recent_for_ever():
     """The same plan is asked again later."""
-    found = plan(events={"recent": {MINUTE: 3}})
-    assert refusals(pipeline(), found, NOW_S + 72 * 3600 - 60)
-    assert refusals(pipeline(), found, NOW_S + 72 * 3600 + 60) == []
+    found = plan(events=RECENT)
+    assert refusals(pipeline(), found, NOW_S + 72 * 3600)
+    assert refusals(pipeline(), found, NOW_S + 72 * 3600 + 1e-6) == []
 
 
 def test_people_who_stand_twice_in_deletions_are_deleted_once():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
-from backfill.operations.encode import Subjects
+from backfill.operations.encode import Accepted
 from backfill.planning import source_stats
 from backfill.planning.source_stats import SourcePlan, sight_of
 from backfill.rows import Rejection, reason
@@ -18,17 +18,17 @@ DAY_S = 86_400
 EVENT = st.tuples(st.sampled_from(["a", "b", "ü"]), st.integers(-10 * DAY_S, NOW_S + DAY_S))
 
 
-def subjects(events):
+def accepted(events):
     """Accepted events: name and unix seconds."""
     texts = pa.array([name for name, _ in events], pa.string())
     micros = pa.array([moment * 10**6 for _, moment in events], pa.int64())
     members = Members.of_text(texts)
-    return Subjects(np.arange(1, len(events) + 1), texts, members, texts, micros)
+    return Accepted(np.arange(1, len(events) + 1), texts, members, texts, micros)
 
 
 def sight(events):
     """What a chunk of accepted events shows."""
-    some = subjects(events)
+    some = accepted(events)
     return sight_of(some, some.name.dictionary_encode(), NOW_S)
 
 

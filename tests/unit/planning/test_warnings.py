@@ -64,9 +64,15 @@ def test_event_names_that_campaigns_must_repeat(names, codes):
     assert _warned((EVENTS, {"names": Counter(dict.fromkeys(names, 1))})) == codes
 
 
+def recent_events(count):
+    """What a source shows that has so many events of this minute."""
+    minutes = Counter({int(NOW_S // 60): count})
+    return {"recent": minutes, "last_us": int(NOW_S * 10**6)}
+
+
 def test_recent_events_are_a_warning_once_they_are_wanted():
     """The setting answers the guard; what it means is said all the same."""
-    recent = {"recent": Counter({int(NOW_S // 60): 3}), "recent_names": Counter({"bought": 3})}
+    recent = {**recent_events(3), "recent_names": Counter({"bought": 3})}
 
     assert _warned((EVENTS, recent)) == []
     assert _warned(({**EVENTS, "recent_events": "send"}, recent)) == ["recent_events"]
@@ -88,7 +94,7 @@ def test_suppression_is_for_ever():
 def test_the_greatest_harm_comes_first():
     """Whatever the order of the sources."""
     events = {**EVENTS, "recent_events": "send"}
-    recent = {"recent": Counter({int(NOW_S // 60): 1}), "names": Counter({"a b": 1})}
+    recent = {**recent_events(1), "names": Counter({"a b": 1})}
 
     assert _warned((CUSTOMERS, {}), (events, recent)) == [
         "recent_events",
