@@ -1,8 +1,9 @@
 """The nouns of reading: a chunk of rows, and a row that is not sent with all its reasons."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,7 @@ Values = Literal["text", "json", "typed"]
 typed by the file itself (Parquet)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a row is not sent: a code of the closed list, the field it is about, a sentence.
 
     The sentence never repeats a value of the row: it may reach a log.
@@ -26,6 +26,16 @@ class Reason:
     code: str
     field: str
     message: str
+
+
+def reasons_to_json(reasons: tuple[Reason, ...]) -> str:
+    """Reasons as they are kept, for us alone."""
+    return json.dumps(reasons)
+
+
+def reasons_from_json(text: str) -> tuple[Reason, ...]:
+    """The opposite of `reasons_to_json`."""
+    return tuple(map(Reason._make, json.loads(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,20 @@ class Rejection:
     reasons: tuple[Reason, ...]
     cells: Mapping[str, Any] = field(default_factory=dict)
     raw: str | None = None
+
+    def to_json(self) -> str:
+        """All but the row's number, under which it is kept, for us alone; one line of ASCII.
+
+        The standard library's JSON is exact where faster ones are not: integers of any length,
+        NaN, and the lone surrogates that stand for bytes that are not UTF-8.
+        """
+        return json.dumps([self.line, self.reasons, dict(self.cells), self.raw])
+
+    @classmethod
+    def from_json(cls, row: int, text: str | bytes) -> "Rejection":
+        """The opposite of `to_json`."""
+        line, reasons, cells, raw = json.loads(text)
+        return cls(row, line, tuple(map(Reason._make, reasons)), cells, raw)
 
 
 @dataclass(frozen=True, slots=True)

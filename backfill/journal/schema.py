@@ -7,7 +7,7 @@ from typing import Any
 
 from backfill.journal.database import Database, FileForm, Row
 from backfill.journal.values import Run, Totals
-from backfill.rows import Reason, Rejection
+from backfill.rows import Rejection
 
 FORM = FileForm(
     application_id=0x42464C31,  # "BFL1": whose database it is, also for the `file` command
@@ -105,21 +105,14 @@ PUT_RUN = "REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def rejection_row(part: int, rejection: Rejection) -> Row:
-    """A rejection as a row of the table `rejection`.
-
-    The standard library's JSON is exact where faster ones are not: integers of any length, NaN,
-    and the lone surrogates that stand for bytes that are not UTF-8.
-    """
-    reasons = [[reason.code, reason.field, reason.message] for reason in rejection.reasons]
-    content = [rejection.line, reasons, dict(rejection.cells), rejection.raw]
-    return part, rejection.row, json.dumps(content)
+    """A rejection as a row of the table `rejection`."""
+    return part, rejection.row, rejection.to_json()
 
 
 def rejection_of(row: tuple[Any, ...]) -> tuple[int, Rejection]:
     """The opposite of `rejection_row`: the part's id, and the rejection."""
     part, number, content = row
-    line, reasons, cells, raw = json.loads(content)
-    return part, Rejection(number, line, tuple(Reason(*each) for each in reasons), cells, raw)
+    return part, Rejection.from_json(number, content)
 
 
 def total_row(totals: Totals) -> Row:

@@ -1,26 +1,14 @@
-"""Rejections as lines of JSON, the form in which they wait to be reported."""
+"""Rejections as lines of a file, in which they wait to be reported: part, row, all else as JSON."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
-
-from backfill.rows import Reason, Rejection
+from backfill.rows import Rejection
 
 
 def rejection_line(part: int, rejection: Rejection) -> bytes:
     """One rejection of a part as a line."""
-    return orjson.dumps(
-        {
-            "part": part,
-            "row": rejection.row,
-            "line": rejection.line,
-            "reasons": [[each.code, each.field, each.message] for each in rejection.reasons],
-            "cells": rejection.cells,
-            "raw": rejection.raw,
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
-    )
+    return f"{part} {rejection.row} {rejection.to_json()}\n".encode()
 
 
 def read_rejections(path: Path) -> Iterator[tuple[int, Rejection]]:
@@ -29,14 +17,5 @@ def read_rejections(path: Path) -> Iterator[tuple[int, Rejection]]:
         return
     with path.open("rb") as file:
         for line in file:
-            each = orjson.loads(line)
-            yield (
-                each["part"],
-                Rejection(
-                    each["row"],
-                    each["line"],
-                    tuple(Reason(*reason) for reason in each["reasons"]),
-                    each["cells"],
-                    each["raw"],
-                ),
-            )
+            part, row, text = line.split(b" ", 2)
+            yield int(part), Rejection.from_json(int(row), text)

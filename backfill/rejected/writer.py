@@ -107,10 +107,7 @@ def twin_line(row: RejectedRow) -> bytes:
             "part": row.part,
             "row": rejection.row,
             "line": rejection.line,
-            "reasons": [
-                {"code": each.code, "field": each.field, "message": each.message}
-                for each in rejection.reasons
-            ],
+            "reasons": [each._asdict() for each in rejection.reasons],
             "cells": rejection.cells,
             "raw": rejection.raw,
         },

@@ -8,7 +8,6 @@ as rows may have been sent (the journal's dispatch ceilings): such people are se
 the snapshot said. It is brought up to date in one transaction, and as often as need be.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,7 @@ from backfill.planning import people
 from backfill.planning.folder import PlanFolder
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plan import Plan, inputs_key
-from backfill.rows import Rejection
+from backfill.rows import reasons_to_json
 from backfill.sync.snapshot import BATCH_ROWS, OUTCOMES, Snapshot, connected, see
 
 if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered it is not needed
@@ -190,7 +189,7 @@ class _Outcomes:
             if part not in self._made and not _is_remembered(pipeline.sources[part.source])
         }
         self._refused = {
-            (part, each.row): _reasons(each)
+            (part, each.row): reasons_to_json(each.reasons)
             for part, each in journal.rejections()
             if part not in events
         }
@@ -265,10 +264,6 @@ def _outcomes(
     moved = batch.column("moved") if "moved" in names else pa.nulls(len(batch), pa.int64())
     made = pa.RecordBatch.from_arrays([*columns, reasons, moved], schema=OUTCOMES)
     return made.filter(pa.array(wanted))
-
-
-def _reasons(rejection: Rejection) -> str:
-    return json.dumps([[each.code, each.field, each.message] for each in rejection.reasons])
 
 
 def _concerns(pipeline: Pipeline) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
@@ -24,7 +23,7 @@ from backfill.planning.plan import Plan
 from backfill.planning.rejection_log import read_rejections
 from backfill.planning.row_decisions import RowTable
 from backfill.report.wording import counted
-from backfill.rows import Reason, Rows
+from backfill.rows import Reason, Rows, reasons_from_json
 from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, open_snapshot
 from backfill.sync.snapshot import BATCH_ROWS, Snapshot
 
@@ -301,7 +300,7 @@ class Changes:
 
     def why_refused(self, part: int, row: int) -> tuple[Reason, ...]:
         """Why the API refused before what this row says again."""
-        return tuple(Reason(*each) for each in orjson.loads(self._refused[part, row]))
+        return reasons_from_json(self._refused[part, row])
 
     @cached_property
     def _refused(self) -> Mapping[tuple[int, int], str]:
