@@ -101,9 +101,9 @@ BUGS = (
     ),
     _bug(
         "identical rows are told apart by where they stand",
-        "plan/row_decisions.py",
-        'np.where(marked["kind"] == RowDecision.OCCURRENCE, marked["value"], 0)',
-        'np.where(marked["kind"] == RowDecision.OCCURRENCE, marked["row"], 0)',
+        "planning/row_decisions.py",
+        'np.where(decided["kind"] == RowDecision.OCCURRENCE, decided["value"], 0)',
+        'np.where(decided["kind"] == RowDecision.OCCURRENCE, decided["row"], 0)',
         _IDS,
     ),
     _bug(

@@ -47,7 +47,7 @@ print([name for name in ("pandas", "duckdb", "rich", "pygments") if name in sys.
 """
 LIBRARY = """
 import backfill, sys
-assert backfill.planning
+assert backfill.plan
 import pyarrow as pa
 pa.array([1])
 print("pandas" in sys.modules, pa.table({"a": [1]}).to_pandas()["a"].tolist())

@@ -17,11 +17,11 @@ from backfill.judge.row_faults import rejection
 from backfill.operations.encode import Accepted
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
 from backfill.planning.merged_people import members_of
-from backfill.planning.row_decisions import SKIPPED, RowDecision, RowDecisions, unmarked
+from backfill.planning.row_decisions import SKIPPED, RowDecision, RowTable, unmarked
 from backfill.rows import Chunk, Position, reason
-from backfill.sources.inputs import Place
 from backfill.sources.layout import AttributeNames
-from backfill.sync.differences import MARKS_FOLDER, REFUSED_FILE, Changes, RowChange
+from backfill.sync.differences import REFUSED_FILE, ROWS_FOLDER, Changes, RowChange
+from tests.support.inputs import an_input
 
 NOW_S = 1_750_000_000
 SINCE_US = (NOW_S - 72 * 3600) * 10**6
@@ -62,7 +62,7 @@ def case(
     read = chunk(count)
     why = (reason("required_missing", "who"),)
     judged = JudgedChunk(
-        Place(PART, 0, "f"),
+        an_input(PART, "f"),
         read,
         read,
         np.array(dropped, np.int64),
@@ -184,7 +184,7 @@ def test_events_are_left_out_while_they_are_recent_to_the_microsecond(offsets):
 @pytest.fixture
 def changes(tmp_path):
     """Row 1 has changed, row 2 was refused, row 3 is as before; of all others nothing is noted."""
-    marks = RowDecisions(tmp_path / MARKS_FOLDER)
+    marks = RowTable(tmp_path / ROWS_FOLDER)
     noted = {1: RowChange.CHANGED, 2: RowChange.REFUSED_BEFORE, 3: RowChange.UNCHANGED}
     for row, kind in noted.items():
         marks.add(kind, np.array([PART], np.int32), np.array([row]))
@@ -230,7 +230,7 @@ def test_rows_of_which_nothing_is_noted_need_not_be_judged(changes):
     decided = unmarked(np.arange(1, 7))
     decided["kind"][4] = RowDecision.MERGED
     settled = Ranges(2)
-    some, left_out = not_noted(chunk(6), Place(PART, 0, "f"), changes, settled, decided)
+    some, left_out = not_noted(chunk(6), an_input(PART, "f"), changes, settled, decided)
     assert some.rows.tolist() == [2, 3, 5]
     assert {why: rows.tolist() for why, rows in left_out.skipped.items()} == {
         "before_window": [4, 6]

@@ -8,9 +8,9 @@ from backfill.judge.chunk_judge import ChunkJudge
 from backfill.judge.transform import transforms_of
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Position
-from backfill.sources.inputs import Place
+from tests.support.inputs import an_input
 
-PLACE = Place(7, 0, "people.csv")
+PLACE = an_input(7, "people.csv")
 
 
 @pytest.fixture
