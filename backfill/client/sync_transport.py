@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx
 
 from backfill.delivery.credentials import Credentials
-from backfill.delivery.exchange import AnswerReader, Exchange, tls_for
+from backfill.delivery.exchange import AnswerReader, request_headers, tls_for
 from backfill.delivery.outcome import Refusal
 from backfill.delivery.region import REGION_PATH, Region, judge_region
 from backfill.delivery.retrying import backoff_s, throttle_s
@@ -87,9 +87,10 @@ class Calls:
     def __init__(
         self, url: str, credentials: Credentials, *, user_agent: str, timeout_s: float, waits: Waits
     ) -> None:
-        self._exchange = Exchange(
-            url, credentials, user_agent=user_agent, timeout=httpx.Timeout(timeout_s)
-        )
+        self._url = url
+        # Parsed once: a dictionary would be turned into headers with every request.
+        self._headers = httpx.Headers(request_headers(credentials, user_agent))
+        self._extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
         self._waits = waits
         self._transport = httpx.HTTPTransport(verify=tls_for(url), trust_env=False)
 
@@ -147,8 +148,15 @@ class Calls:
                 self._waits.sleep(max(wait_s(failures, self._waits.jitter()), after_s or 0.0))
 
     def _ask(self, method: str, path: str, body: bytes) -> Answer | NoAnswer:
+        request = httpx.Request(
+            method,
+            self._url + path,
+            headers=self._headers,
+            content=body,
+            extensions=self._extensions,
+        )
         try:
-            return _read(self._transport.handle_request(self._exchange.request(method, path, body)))
+            return _read(self._transport.handle_request(request))
         except httpx.TransportError as error:
             return _no_answer(error)
 
@@ -158,14 +166,14 @@ def _status(answer: Answer | NoAnswer) -> int | None:
 
 
 def _read(response: httpx.Response) -> Answer | NoAnswer:
-    reader = AnswerReader(response)
+    reader = AnswerReader()
     try:
         for piece in response.stream:  # type: ignore[union-attr]  # never async here
             if not reader.add(piece):
                 break
     finally:
         response.stream.close()  # type: ignore[union-attr]
-    return reader.answer()
+    return reader.answer(response.status_code, response.headers)
 
 
 def _no_answer(error: httpx.TransportError) -> NoAnswer:

@@ -1,8 +1,7 @@
 """One attempt over the wire: a request out, an answer or no answer back. No policy, no waiting.
 
-httpx's values over aiohttp's sockets: a third of the CPU time of httpx's own connection pool.
-The transport is used without a client around it, so there are no redirects, no cookies, no
-proxies from the environment and no decompression to switch off.
+aiohttp is used for its connections alone, which cost a third of the CPU time of httpx's pool: no
+redirects, no cookies, no proxies from the environment, no decompression.
 """
 
 import asyncio
@@ -12,11 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 from backfill.delivery.credentials import Credentials
-from backfill.delivery.exchange import AnswerReader, Exchange, tls_for
+from backfill.delivery.exchange import AnswerReader, request_headers, tls_for
 from backfill.delivery.outcome import NO_ANSWER, Meter
 from backfill.delivery.region import REGION_PATH
 from backfill.delivery.verdicts import Answer, NoAnswer, NoAnswerKind
@@ -41,23 +39,23 @@ class TrackApi:
     An attempt is never cancelled but by its own total timeout; its connection is then closed.
 
     Args:
-        exchange: Makes the requests.
-        pooled: Connections that are kept for the next request.
-        fresh: A new connection for each request.
+        url: Where requests go.
+        pooled: Keeps connections for the next request.
+        fresh: Opens a connection for each request.
         total_s: How long one attempt may take, from its first byte to the answer's last.
         meter: Where attempts, answers and bytes are counted.
     """
 
     def __init__(
         self,
-        exchange: Exchange,
+        url: str,
         *,
-        pooled: httpx.AsyncBaseTransport,
-        fresh: httpx.AsyncBaseTransport,
+        pooled: aiohttp.ClientSession,
+        fresh: aiohttp.ClientSession,
         total_s: float,
         meter: Meter,
     ) -> None:
-        self._exchange = exchange
+        self._url = url
         self._pooled, self._fresh = pooled, fresh
         self._total_s = total_s
         self._meter = meter
@@ -80,33 +78,32 @@ class TrackApi:
         return await self._ask("GET", REGION_PATH, b"", fresh=False)
 
     async def _ask(self, method: str, path: str, body: bytes, *, fresh: bool) -> Answer | NoAnswer:
-        request = self._exchange.request(method, path, body)
-        transport = self._fresh if fresh else self._pooled
+        session = self._fresh if fresh else self._pooled
+        # Marked as encoded, or aiohttp would write `%2C` as `,`, which servers read otherwise.
+        url = URL(self._url + path, encoded=True)
         try:
-            # Servers that drip, or send interim answers without end, keep every silence short.
-            async with asyncio.timeout(self._total_s):
-                return await _read(await transport.handle_async_request(request))
-        # ValueError: httpx-aiohttp fails on a reason phrase that is not UTF-8.
-        except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
+            # A server that drips, or sends interim answers without end, is never silent for long:
+            # only the total ends it.
+            async with (
+                asyncio.timeout(self._total_s),
+                session.request(method, url, data=body or None, allow_redirects=False) as response,
+            ):
+                return await _read(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return NoAnswer(_kind(error))
 
 
-async def _read(response: httpx.Response) -> Answer | NoAnswer:
-    reader = AnswerReader(response)
-    try:
-        async for piece in response.stream:  # type: ignore[union-attr]  # always async here
-            if not reader.add(piece):
-                break
-    finally:
-        # Cuts the connection where the answer was not read to its end.
-        await response.stream.aclose()  # type: ignore[union-attr]
-    return reader.answer()
+async def _read(response: aiohttp.ClientResponse) -> Answer | NoAnswer:
+    reader = AnswerReader()
+    async for piece in response.content.iter_any():
+        if not reader.add(piece):
+            response.close()  # with its connection: the rest would have to be read first
+            break
+    return reader.answer(response.status, response.headers)
 
 
 def _kind(error: Exception) -> NoAnswerKind:
-    """Name the failure. httpx-aiohttp's own names are coarse, so ask for the cause."""
-    cause = error.__cause__ or error
-    match cause:
+    match error:
         case TimeoutError():
             return "timeout"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
@@ -140,29 +137,29 @@ async def open_track_api(
         meter: Where attempts, answers and bytes are counted.
     """
     tls = tls_for(url)
-    timeout = httpx.Timeout(timeouts.read_s, connect=timeouts.connect_s, pool=None)
+    headers = request_headers(credentials, user_agent)
     async with (
-        _session(tls, connections_max) as kept,
-        _session(tls, connections_max, force_close=True) as single,
+        _session(headers, tls, timeouts, connections_max) as kept,
+        _session(headers, tls, timeouts, connections_max, force_close=True) as single,
     ):
-        yield TrackApi(
-            Exchange(url, credentials, user_agent=user_agent, timeout=timeout),
-            pooled=AiohttpTransport(verify=False, trust_env=False, client=kept),
-            fresh=AiohttpTransport(verify=False, trust_env=False, client=single),
-            total_s=timeouts.total_s,
-            meter=meter,
-        )
+        yield TrackApi(url, pooled=kept, fresh=single, total_s=timeouts.total_s, meter=meter)
 
 
 def _session(
-    tls: ssl.SSLContext | bool, connections_max: int, *, force_close: bool = False
+    headers: dict[str, str],
+    tls: ssl.SSLContext | bool,
+    timeouts: Timeouts,
+    connections_max: int,
+    *,
+    force_close: bool = False,
 ) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(ssl=tls, limit=connections_max, force_close=force_close)
     return aiohttp.ClientSession(
-        connector=connector,
+        headers=headers,
+        connector=aiohttp.TCPConnector(ssl=tls, limit=connections_max, force_close=force_close),
+        timeout=aiohttp.ClientTimeout(sock_connect=timeouts.connect_s, sock_read=timeouts.read_s),
         cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
         trust_env=False,
-        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
         middlewares=(_only_once,),
     )
 

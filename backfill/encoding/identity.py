@@ -20,6 +20,10 @@ import xxhash
 SCHEME = b"cio-event-v1"
 """The way ids are made. It goes into every id: another scheme never collides with this one."""
 
+IDENTIFIER_BYTES_MAX = {"id": 150, "email": 254, "cio_id": 150}
+"""The longest identifier of each type, in bytes of UTF-8. The API limits ids (Track OpenAPI); an
+e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
+
 ULID_LENGTH = 26
 MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10
@@ -77,13 +81,13 @@ def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
 def in_path(person: str) -> str:
     """An identifier as one segment of a path, as it goes over the wire.
 
-    What a path may hold as it is (RFC 3986, pchar) is left so: HTTP clients write it that way in
-    any case. All but "+", which some servers take for a space.
+    All but letters, digits and `-._~` is encoded, as the official clients do: servers read a bare
+    "," or ";" as a list, and "+" as a space, though a path may hold them (RFC 3986, pchar).
 
     >>> in_path("a/b+c@example.com")
-    'a%2Fb%2Bc@example.com'
+    'a%2Fb%2Bc%40example.com'
     """
-    return quote(person, safe="!$&'()*,:;=@")
+    return quote(person, safe="")
 
 
 def people(identifier_type: str, person: pa.StringArray) -> npt.NDArray[np.uint64]:

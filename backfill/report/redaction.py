@@ -62,7 +62,7 @@ _UNTOLD = (
     *("kind", "credentials", "url", "null_values", "path", "sources", "destination"),
     "notify",  # who knows a webhook's url can post to it
 )
-_VERSIONED = ("backfill", "pyarrow", "pandas", "httpx-aiohttp", "apsw")
+_VERSIONED = ("backfill", "pyarrow", "pandas", "aiohttp", "apsw")
 
 
 def settings_of(

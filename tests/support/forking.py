@@ -17,14 +17,14 @@ import socket
 import sys
 import traceback
 
-import httpx_aiohttp
+import aiohttp
 import pandas as pd
 
 import backfill
 from backfill.cli import app
 
 READY = "ready"
-ON_THE_WAY = (pd, httpx_aiohttp)
+ON_THE_WAY = (pd, aiohttp)
 _STREAMS = 3
 _REQUEST_BYTES_MAX = 1 << 20
 

@@ -79,7 +79,7 @@ BUGS = (
     ),
     _bug(
         "a file is known by its name, whatever it holds",
-        "job.py",
+        "sources/inputs.py",
         "part.digest == each.fingerprint.digest",
         "part.path == each.name",
         f"{_CHANGED}::test_a_changed_source_stops_the_job",
@@ -165,8 +165,8 @@ BUGS = (
     _bug(
         "the HTTP library sends again by itself",
         "delivery/track_api.py",
-        "raise aiohttp.ClientConnectionError(str(error)) from error",
-        "raise",
+        "middlewares=(_only_once,),",
+        "middlewares=(),",
         f"{_SOCKETS}::test_every_request_is_an_attempt",
     ),
     _bug(
@@ -348,7 +348,7 @@ BUGS = (
     _bug(
         "events that may repeat are let through",
         "planning/duplicate_filter.py",
-        'repeated(some["hash"])',
+        'repeating(some["hash"])',
         'some["row"] == 0',
         "unit/planning/test_duplicate_filter.py",
         "unit/planning/test_plan.py",
