@@ -147,7 +147,7 @@ SENTENCES: dict[str, str] = {
     "duplicate_key": "the object names a key twice",
     # who and what
     "identifier_missing": "nothing says who the row is about",
-    "identifier_too_long": "an identifier may have 150 bytes",
+    "identifier_too_long": "an id may have 150 bytes, an e-mail address 254",
     "identifier_not_an_email": "the identifier is not an e-mail address",
     "identifier_conflict": "another column of the row names another person",
     "identifier_shape_v1": (

@@ -13,9 +13,10 @@ from numbers import Integral, Real
 from typing import Any
 from uuid import UUID
 
+from backfill.encoding.identity import IDENTIFIER_BYTES_MAX
 from backfill.instants import SERVICE_SECONDS_MAX
 
-IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX = 150, 100
+NAME_BYTES_MAX = 100
 INTEGER_MAX = 2**53
 """Whole numbers beyond it are sent as text: many readers of JSON round them."""
 NESTING_MAX = 64
@@ -95,8 +96,10 @@ def identifier(value: object, key: str) -> str:
     text = _text(str(value), key)
     if not text.strip() or text in (".", ".."):
         raise ValueError(f"{key}: empty, or a path of dots")
-    if len(text.encode()) > IDENTIFIER_BYTES_MAX:
-        raise ValueError(f"{key}: longer than {IDENTIFIER_BYTES_MAX} bytes")
+    # The API tells the type of an identifier in a path by its shape.
+    bytes_max = IDENTIFIER_BYTES_MAX["email" if "@" in text else "id"]
+    if len(text.encode()) > bytes_max:
+        raise ValueError(f"{key}: longer than {bytes_max} bytes")
     return text
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import cell_json
-from backfill.encoding.identity import person_key
+from backfill.encoding.identity import IDENTIFIER_BYTES_MAX, person_key
 from backfill.encoding.json_text import (
     Encoded,
     Mask,
@@ -41,11 +41,13 @@ from backfill.sources.layout import (
     require_columns,
 )
 
-IDENTIFIER_BYTES_MAX = 150
 ATTRIBUTE_NAME_BYTES_MAX = 150
 VALUE_BYTES_MAX = 1000
 ATTRIBUTES_MAX = 300
 """Limits of the Track API, in bytes of UTF-8 (Track OpenAPI)."""
+
+_NEVER_CLEARED = ("unsubscribed", "cio_subscription_preferences")
+"""`nulls = "clear"` leaves these out where a cell is empty; a part may follow behind a dot."""
 
 NEAR_LIMIT = 0.9
 """From this share of a limit on, people are warned: the next export may be beyond it."""
@@ -154,7 +156,7 @@ class Judge:
         findings.add(
             "identifier_too_long",
             column,
-            pc.greater(pc.binary_length(person), IDENTIFIER_BYTES_MAX),
+            pc.greater(pc.binary_length(person), IDENTIFIER_BYTES_MAX[source.identifier.type]),
         )
         if source.identifier.type == "email":
             odd = ~as_mask(pc.match_substring_regex(person, _EMAIL))
@@ -268,7 +270,8 @@ class Judge:
         """`"name":value` for each row; null where there is nothing to send."""
         opening = orjson.dumps(each.name).decode() + ":"
         clears = isinstance(self._source, CustomersSource) and self._source.nulls == "clear"
-        if clears:
+        # The API takes no null there, and consent must not vanish with an empty cell.
+        if clears and each.name.partition(".")[0] not in _NEVER_CLEARED:
             text = pc.if_else(
                 self._says_null(chunk, each.column), cell_json.NULL_FRAGMENT, encoded.fragments()
             )

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
+from backfill.encoding.identity import IDENTIFIER_BYTES_MAX
 from backfill.judge.judge import (
     ATTRIBUTE_NAME_BYTES_MAX,
     ATTRIBUTES_MAX,
-    IDENTIFIER_BYTES_MAX,
     VALUE_BYTES_MAX,
 )
 from backfill.scaffold.column_profile import ColumnProfile
@@ -63,8 +63,9 @@ def _limits(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> Iter
     """What breaks a limit of the Track API."""
     columns = look.columns.values()
     for each in used[:1]:
-        if each.bytes_max > IDENTIFIER_BYTES_MAX:
-            yield f"some {each.name} are longer than {IDENTIFIER_BYTES_MAX} bytes: rejected"
+        bytes_max = IDENTIFIER_BYTES_MAX["email" if each.holds_emails else "id"]
+        if each.bytes_max > bytes_max:
+            yield f"some {each.name} are longer than {bytes_max} bytes: rejected"
     if kind == "deletions":
         return
     for each in columns:

@@ -425,7 +425,8 @@ def test_moments_that_the_service_would_take_for_now(moment):
 
 
 @pytest.mark.parametrize(
-    "person", ["", "  ", ".", "..", None, True, 1.5, "x" * 151, "é" * 76, "\ud800"]
+    "person",
+    ["", "  ", ".", "..", None, True, 1.5, "x" * 151, "é" * 76, "x" * 250 + "@a.de", "\ud800"],
 )
 def test_identifiers_that_lead_elsewhere(person):
     """An identifier that is empty, a path of dots, or too long is refused."""

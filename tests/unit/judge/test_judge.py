@@ -224,6 +224,18 @@ def test_a_json_null_clears_and_an_absent_key_says_nothing(objects, nulls):
     assert [loads_sorted(each)["attributes"] for each in sent(source, result)] == expected
 
 
+@pytest.mark.parametrize(("kind", "nothing"), [("text", None), ("json", "null")])
+def test_consent_is_never_cleared_by_an_empty_cell(kind, nothing):
+    """The API takes no null there; other attributes of the row are cleared all the same."""
+    topic = "cio_subscription_preferences.topics.topic_3"
+    kept = ("unsubscribed", "cio_subscription_preferences", topic)
+    person = "p" if kind == "text" else '"p"'
+    columns = {"person": [person], "plan": [nothing], **{key: [nothing] for key in kept}}
+    source = customers(nulls="clear")
+    (body,) = sent(source, judged(source, chunk(columns, kind)))
+    assert loads_sorted(body)["attributes"] == {"plan": None}
+
+
 def test_a_row_that_says_nothing_does_not_shift_the_others():
     """Every row keeps its own attributes where some have none."""
     columns = {"person": list("abcd"), "x": [None, "1", None, "2"], "y": [None, None, None, "3"]}
@@ -264,6 +276,8 @@ def test_a_slice_is_judged_as_its_own_rows():
 LIMITS = [
     ("identifier_missing", customers(), {"person": ("p", " ")}, "person"),
     ("identifier_too_long", customers(), {"person": ("ü" * 75, "ü" * 75 + "x")}, "person"),
+    ("identifier_too_long", customers(identifier={"email": "mail"}),
+     {"mail": ("ü" * 124 + "@abc.d", "ü" * 124 + "@abcd.e")}, "mail"),
     ("identifier_not_an_email", customers(identifier={"email": "mail"}),
      {"mail": ("a@b", "a b@c")}, "mail"),
     ("identifier_conflict", customers(), {"person": ("p", "p"), "id": (" p", "q")}, "id"),

@@ -134,7 +134,12 @@ def test_a_changed_identifier_is_refused_by_row(job):
     ("before", "reason"),
     [
         (None, REASON),
-        ("x" * 200, Reason("identifier_too_long", "id", "id: an identifier may have 150 bytes")),
+        (
+            "x" * 200,
+            Reason(
+                "identifier_too_long", "id", "id: an id may have 150 bytes, an e-mail address 254"
+            ),
+        ),
     ],
 )
 def test_an_identifier_that_is_missing_or_wrong_may_be_mended(tmp_path, before, reason):
