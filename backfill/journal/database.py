@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 from weakref import WeakSet
 from zlib import crc32
@@ -56,8 +57,8 @@ class Database:
     """A file of sealed rows; transactions begin by themselves and end with `commit`.
 
     Every method raises `StateError`: the file is in use, foreign, newer than this program,
-    corrupt, deleted or replaced; the disk is full or fails. Use it from one thread at a time, in
-    the process that opened it.
+    corrupt, deleted or replaced; the disk is full or fails. Rows may be read in one thread while
+    another writes; use it in the process that opened it.
 
     Args:
         path: An existing database, without a symbolic link in any component.
@@ -68,6 +69,7 @@ class Database:
     def __init__(self, path: Path, storage: Storage, form: FileForm) -> None:
         self.path = path
         self._pid = os.getpid()
+        self._lock = RLock()  # SQLite's own lets nobody wait: the second thread would get an error
         self._broken: BackfillError | None = None
         self._identity = _identity(path)
         with self._guarded():
@@ -207,7 +209,8 @@ class Database:
         if self._broken:
             raise type(self._broken)(self._broken.what, next_step=self._broken.next_step)
         try:
-            yield
+            with self._lock:
+                yield
         except (apsw.Error, OSError, DamageError, UnicodeDecodeError) as error:
             self._broken = _explained(self.path, error)
             raise self._broken from error

@@ -34,7 +34,8 @@ class Journal:
 
     What is told to it is visible at once and durable at the next `commit`; what was not
     committed is forgotten by `close` and by a crash. Every method raises `StateError` when the
-    disk or the file fails, and from then on all do. Use it from one thread at a time.
+    disk or the file fails, and from then on all do. Use it from one thread at a time; only
+    rejections may be read in another.
 
     `meta` is a dictionary of small JSON values that belong to the job as a whole (the workspace,
     the pipeline's digest); a commit keeps it as it is at that moment. `runs` is the history of

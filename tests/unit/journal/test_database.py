@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import Any
 
 import apsw
@@ -368,6 +370,7 @@ DISK_FULL = """
 import resource, sys
 from pathlib import Path
 from random import Random
+from threading import Event
 from backfill.errors import StateError
 from backfill.journal import Journal, Storage
 from tests.support.journals import work
@@ -440,3 +443,29 @@ def test_a_kill_at_any_write_loses_no_commit(tmp_path):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 40
+
+
+def test_rejections_are_read_in_one_thread_while_another_settles_rows(tmp_path):
+    """A retry reads what it sends next while the answers to what it has sent come in."""
+    why = (Reason("invalid", "email", "It is none."),)
+    count = 2_000
+    with Journal.open(tmp_path / "job", storage=LOCAL) as journal, ThreadPoolExecutor(1) as reader:
+        part = journal.add_part("people.csv", source=0, size=1, digest="d").id
+        cells = {"notes": "x" * 2000}
+        rejections = [Rejection(row, row, why, cells) for row in range(1, count + 1)]
+        journal.settle(Settlement(part, [(1, count + 1)], rejections=rejections))
+        reading = Event()
+
+        def read() -> list[Rejection | None]:
+            found = [journal.rejection(part, 1)]
+            reading.set()
+            return found + [journal.rejection(part, row) for row in [*range(2, count + 1)] * 5]
+
+        made = reader.submit(read)
+        assert reading.wait(60)
+        while not made.done():
+            for each in rejections[:50]:
+                journal.reject_again(part, each)
+            journal.commit(requests=1)
+
+        assert made.result()[:count] == rejections
