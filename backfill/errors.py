@@ -114,7 +114,7 @@ class GuardError(BackfillError):
 
 
 class UnavailableError(BackfillError):
-    """The service did not answer for too long, or the time that was given is up."""
+    """The service did not answer for too long, or the time limit is reached."""
 
     exit_code = ExitCode.UNAVAILABLE
 

@@ -98,9 +98,9 @@ def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> li
     changes += [f"{part.path} is gone" for part in unclaimed.values() if part.rows is None]
     if changes:
         raise SourceChangedError(
-            f"the source is not the one that this job has read from: {'; '.join(changes)}",
-            next_step="use --append if rows or files were only added, --restart to forget what was"
-            " sent and begin again, or put the files back",
+            f"the source has changed since this job read it: {'; '.join(changes)}",
+            next_step="use --append if rows or files were only added, --restart to forget what"
+            " was sent and start over, or put the files back",
         )
     return [_add_or_update(each, parts[id(each)], journal) for each in inputs]
 
@@ -171,7 +171,7 @@ def bind_settings(job: Job, *, accept_changes: bool) -> None:
     if known != digest and job.journal.totals().attempts and not accept_changes:
         raise GuardError(
             "the pipeline file has changed what operations or event ids are made of, and rows were"
-            " sent with the former settings",
+            " sent with the previous settings",
             next_step="use --accept-changes to send the rest with the new settings, --restart to"
             " send everything again, or put the settings back",
         )

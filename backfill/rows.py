@@ -144,50 +144,50 @@ SENTENCES: dict[str, str] = {
     "row_too_long": "the row is longer than 1 MiB",
     "invalid_json": "the text is not valid JSON",
     "not_an_object": "the line is JSON, but not an object",
-    "duplicate_key": "the object names a key twice",
+    "duplicate_key": "the object has a key twice",
     # who and what
-    "identifier_missing": "nothing says who the row is about",
+    "identifier_missing": "the identifier is missing",
     "identifier_too_long": "an id may have 150 bytes, an e-mail address 254",
     "identifier_not_an_email": "the identifier is not an e-mail address",
-    "identifier_conflict": "another column of the row names another person",
+    "identifier_conflict": "another identifier column names a different person",
     "identifier_shape_v1": (
-        "API v1 would take this id for an e-mail address, a cio_id or a path; use v2"
+        "API v1 would read this id as an e-mail address, a cio_id or a path; use v2"
     ),
     "unknown_person": 'no customers source names this person, and unknown_people = "reject"',
-    "name_missing": "the event has no name",
-    "name_too_long": "an event name may have 100 bytes",
+    "name_missing": "the event name is missing",
+    "name_too_long": "the event name is longer than 100 bytes",
     "key_missing": "the key columns are empty",
     # values
-    "required_missing": "the value is required and missing",
+    "required_missing": "a required value is missing",
     "not_an_integer": "the value is not a whole number",
     "not_a_number": "the value is not a number",
     "not_finite": "NaN and infinity cannot be sent",
     "not_a_boolean": "the value is not true or false, yes or no, 1 or 0; a transform can help",
     "not_json": "the value is not valid JSON",
-    "value_too_long": "an attribute's value may have 1000 bytes",
-    "attribute_name_too_long": "an attribute's name may have 150 bytes",
-    "too_many_attributes": "a person may have 300 attributes",
-    "too_large": "the row makes an operation that is larger than the API takes",
-    "too_large_merged": "the person's rows together make more than the API takes",
+    "value_too_long": "the value is longer than 1000 bytes",
+    "attribute_name_too_long": "the attribute name is longer than 150 bytes",
+    "too_many_attributes": "the person has more than 300 attributes",
+    "too_large": "the operation is larger than the API accepts",
+    "too_large_merged": "the person's merged rows are larger than the API accepts",
     # moments
-    "timestamp_missing": "the event has no timestamp: the service would take it for now",
-    "timestamp_unreadable": "the moment is not written in the column's format",
-    "timestamp_no_zone": "the moment has no zone; set timezone",
+    "timestamp_missing": "the timestamp is missing: the service would use the current time",
+    "timestamp_unreadable": "the timestamp does not match the column's format",
+    "timestamp_no_zone": "the timestamp has no time zone; set timezone",
     "timestamp_zone_unknown": "the name of the zone means nothing by itself; set zones",
     "timestamp_ambiguous": (
-        'clocks showed this moment twice; set ambiguous = "earlier" or "later"'
+        'clocks showed this local time twice; set ambiguous = "earlier" or "later"'
     ),
     "timestamp_nonexistent": (
-        'clocks skipped this moment; set nonexistent = "forward" or "backward"'
+        'clocks skipped this local time; set nonexistent = "forward" or "backward"'
     ),
-    "timestamp_out_of_range": "the moment is outside the years 1 to 9999",
+    "timestamp_out_of_range": "the timestamp is outside the years 1 to 9999",
     "timestamp_too_early": (
         "the event is older than earliest, or than 1970, for which the service would take now"
     ),
     "timestamp_too_late": "the event is later than latest, or than any that the service takes",
     # what the API said
     "refused": "the API refused the operation",
-    "unknown_outcome": "the API's answers to this operation could not be understood",
+    "unknown_outcome": "the API's answers to this operation were not understood",
 }
 
 
@@ -200,7 +200,7 @@ def reason(code: str, field: str = "", message: str = "") -> Reason:
         message: Another sentence than the list's, such as the API's own.
 
     >>> reason("name_missing", "event").message
-    'event: the event has no name'
+    'event: the event name is missing'
     """
     sentence = message or SENTENCES[code]
     return Reason(code, field, f"{field}: {sentence}" if field else sentence)

@@ -98,7 +98,7 @@ class _Aftermath:
         try:
             write_metrics(self._metrics_file, self._pipeline.name, self._call)
         except OSError as failure:
-            _say(f"{self._metrics_file}: the figures were not written: {failure.strerror}")
+            _say(f"{self._metrics_file}: the metrics were not written: {failure.strerror}")
 
     def _last(self) -> Call | None:
         try:

@@ -24,10 +24,10 @@ def demo(
         Path, typer.Option(metavar="DIR", help="Where the demo keeps its state.")
     ] = DEMO_FOLDER,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the sandbox open until Ctrl-C, to look at it.")
+        bool, typer.Option("--keep", help="Keep the sandbox open until Ctrl-C.")
     ] = False,
 ) -> Ending:
-    """Send a shop's invented history into a sandbox of its own.
+    """Send a sample shop's history into a local sandbox.
 
     No account, nothing to set up, and keys that are set in the environment are not used.
     """
@@ -61,14 +61,15 @@ def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) 
 
     summary = done.summary
     found = dict(summary.rejections_by_reason)
-    error = "" if found == expected else f"the demo was to reject {_differences(found, expected)}"
+    differences = _differences(found, expected)
+    error = f"the demo should have rejected {differences}" if differences else ""
     code = ExitCode.BUG if error else ExitCode.DELIVERED
     rows = shown(done.rejected_file) if done.rejected_file else "none"
     text = (
         f"{summary.text(width())}\n"
         f"The sandbox holds {held['people']:,} people and {held['events']:,} events.\n"
-        f"The rejected rows, each with its reasons: {rows}\n"
-        f"The report, to show around: {shown(done.report_file)}\n"
+        f"Rejected rows: {rows}\n"
+        f"Report: {shown(done.report_file)}\n"
     )
     return Ending(
         code,
@@ -83,7 +84,7 @@ def _next_step(rows: str, code: ExitCode) -> str:
     from backfill.cli.samples import sample_pipeline
 
     if code != ExitCode.DELIVERED:
-        return "report this, with what --json prints"
+        return "report this, with the output of --json"
     return f"open {rows}, then write your own pipeline file after {shown(sample_pipeline())}"
 
 

@@ -95,7 +95,7 @@ def of_error(error: BaseException, asked: Asked) -> Ending:
     summary = ours.summary
     return Ending(
         ours.exit_code,
-        ours.next_step or "mend that and start the same command again",
+        ours.next_step or "fix that, then run the same command again",
         summary.text(width()) if summary and summary.this_run.attempts else "",
         (summary.to_json() if summary else nothing_done(asked.job, ours.exit_code))
         if asked.json
@@ -153,15 +153,15 @@ def known(error: BaseException) -> BackfillError:
     if isinstance(error, BackfillError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return InterruptedRunError("interrupted", next_step="start the same command again")
+        return InterruptedRunError("interrupted", next_step="run the same command again")
     if isinstance(error, OSError) and error.errno in _DISK:
         return StateError(
             f"{error.filename or 'the disk'}: {error.strerror}",
-            next_step="make room, then start the same command again: it goes on where it stopped",
+            next_step="free disk space, then run the same command again to resume",
         )
     if isinstance(error, OSError) and error.filename is not None:
         return UsageError(
-            f"{error.filename}: {error.strerror}", next_step="mend that and start again"
+            f"{error.filename}: {error.strerror}", next_step="fix that, then run the command again"
         )
     return BackfillError(
         f"a bug in backfill: {type(error).__name__}{_place(error)}",

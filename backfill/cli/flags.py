@@ -65,22 +65,27 @@ PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipe
 StateDir = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Where jobs keep their state; else .backfill beside the pipeline file."
+        metavar="DIR",
+        help="Where jobs keep their state; default: .backfill beside the pipeline file.",
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Only the first N rows of each source.")
+    int | None, typer.Option(min=1, metavar="N", help="Send only the first N rows of each source.")
 ]
-Url = Annotated[str | None, typer.Option(metavar="URL", help="Send here: https, or this machine.")]
+Url = Annotated[
+    str | None, typer.Option(metavar="URL", help="Send to this address: https, or this machine.")
+]
 Rate = Annotated[
     float | None,
     typer.Option(
         min=0, metavar="N", help="Requests per second at most; 0: no limit, loopback only."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="The result as JSON, the last line of stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Errors and the last advice only.")]
-Debug = Annotated[bool, typer.Option("--debug", help="A traceback with every error.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, the last line of stdout.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors and the next step only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print a traceback with every error.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class SendOptions:
     rate: Rate = None
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, metavar="N", help="Requests at the same time."),
+        typer.Option(min=1, max=1024, metavar="N", help="Concurrent requests at most."),
     ] = None
     limit: Limit = None
     for_: Annotated[
@@ -132,19 +137,22 @@ class SendOptions:
         typer.Option(metavar="HH:MM", parser=time_of_day, help="Stop at this local time."),
     ] = None
     restart: Annotated[
-        bool, typer.Option("--restart", help="Forget what was sent, and begin again.")
+        bool, typer.Option("--restart", help="Forget what was sent and start over.")
     ] = False
     append: Annotated[
-        bool, typer.Option("--append", help="Rows or files were added; the rest is as it was.")
+        bool,
+        typer.Option("--append", help="Accept added rows or files; the others must be unchanged."),
     ] = False
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Send the rest with the changed settings.")
     ] = False
-    yes: Annotated[bool, typer.Option("--yes", help='Answer "start now?", and no guard.')] = False
+    yes: Annotated[
+        bool, typer.Option("--yes", help='Answer "start now?" with yes; guards still refuse.')
+    ] = False
     metrics_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write figures for Prometheus: a *.prom for node_exporter."
+            metavar="FILE", help="Write metrics for Prometheus: a *.prom for node_exporter."
         ),
     ] = None
     json: Json = False

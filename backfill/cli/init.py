@@ -29,13 +29,15 @@ def init(
     ] = PIPELINE_FILE,
     timezone: Annotated[
         str | None,
-        typer.Option(metavar="ZONE", help="The zone of clocks that carry none: Europe/Berlin."),
+        typer.Option(
+            metavar="ZONE", help="The time zone of timestamps without one: Europe/Berlin."
+        ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Ask nothing: what nothing proves stays to be decided.")
+        bool, typer.Option("--yes", help="Ask nothing; what the files do not prove stays open.")
     ] = False,
 ) -> Ending:
-    """Look at files, and write a pipeline file after them."""
+    """Inspect files and write a pipeline file for them."""
     from backfill.scaffold import nobody, pipeline_text, propose
 
     _refuse_existing(output)
@@ -65,12 +67,13 @@ def _look(files: Sequence[Path], output: Path, *, quiet: bool) -> list["FileProf
 def _refuse_existing(output: Path) -> None:
     if output.exists():
         raise UsageError(
-            f"{shown(output)}: is there already, and is not overwritten",
-            next_step="name another file with -o FILE, or move this one away",
+            f"{shown(output)}: already exists, and is not overwritten",
+            next_step="name another file with -o FILE, or move this one",
         )
     if not output.parent.is_dir():
         raise UsageError(
-            f"{shown(output.parent)}: no such folder", next_step="make it, or name another with -o"
+            f"{shown(output.parent)}: no such folder",
+            next_step="create it, or name another with -o",
         )
 
 
@@ -91,7 +94,7 @@ def _asked(question: "Question") -> str:
     from backfill.cli.terminal import wrapped
 
     answers = " | ".join(question.choices)
-    default = f"[{question.default}] " if question.default else "[Enter leaves it open] "
+    default = f"[{question.default}] " if question.default else "[Enter: leave it open] "
     typer.echo("\n".join(wrapped("", question.text)), err=True)
     while True:
         line = input_from_person(f"  {answers}{' ' if answers else ''}{default}")

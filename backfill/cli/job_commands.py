@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
 
 @flat
 def check(pipeline: PipelineFile, asked: CheckOptions) -> Ending:
-    """Judge every row, send nothing, write the rejected rows."""
+    """Check every row, send nothing, write the rejected rows."""
     from backfill.cli import screens, session
     from backfill.pipeline.file import Pipeline
 
@@ -43,7 +43,7 @@ def check(pipeline: PipelineFile, asked: CheckOptions) -> Ending:
 
 @flat
 def plan(pipeline: PipelineFile, asked: CheckOptions, url: Url = None, rate: Rate = None) -> Ending:
-    """Say what a run would send, and what stands against it."""
+    """Show what a run would send, and what would stop it."""
     from backfill.cli import plan_screen, screens, session
     from backfill.pipeline.file import Pipeline
 
@@ -69,7 +69,7 @@ def _next_step(path: Path, asked: CheckOptions, planned: "Planned", then: str) -
 
 @flat
 def run(pipeline: PipelineFile, asked: SendOptions) -> Ending:
-    """Plan, then send; started again, go on where it stopped."""
+    """Plan, then send; run it again to resume."""
     from backfill.cli import session
     from backfill.commands import run
     from backfill.pipeline.file import Pipeline
@@ -86,10 +86,12 @@ def retry(
     asked: SendOptions,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="The mended rows; else the job's rejected.csv."),
+        typer.Argument(
+            metavar="[FILE]", help="The corrected rows; default: the job's rejected.csv."
+        ),
     ] = None,
 ) -> Ending:
-    """Send the rejected rows again, as mended in rejected.csv."""
+    """Send the rejected rows again, as corrected in rejected.csv."""
     from backfill.cli import session
     from backfill.commands import retry as library
     from backfill.pipeline.file import Pipeline
@@ -145,12 +147,10 @@ def report(
     state_dir: StateDir = None,
     redact: Annotated[
         Redact,
-        typer.Option(
-            help="Leave out the values of cells; all: names of files, columns and events, too."
-        ),
+        typer.Option(help="Leave out cell values; all: names of files, columns and events too."),
     ] = Redact.VALUES,
 ) -> Ending:
-    """Write the HTML report of a job, and name it."""
+    """Write the HTML report of a job."""
     import orjson
 
     from backfill.commands import report as library

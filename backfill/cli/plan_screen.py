@@ -71,9 +71,9 @@ def _since(plan: Plan, former: PlanFigures | None) -> list[str]:
     ]
     for what, here, there in (
         ("new event names", now.names, former.names),
-        ("event names no longer there", former.names, now.names),
+        ("event names gone", former.names, now.names),
         ("new reasons to reject", now.reasons, former.reasons),
-        ("reasons no longer there", former.reasons, now.reasons),
+        ("reasons gone", former.reasons, now.reasons),
     ):
         names = sorted(name for name in here if here[name] and not there.get(name))
         if names:
@@ -82,9 +82,9 @@ def _since(plan: Plan, former: PlanFigures | None) -> list[str]:
     if now.last_s != former.last_s:
         differences.append(f"last event {iso(now.last_s) or 'none'}")
     if not differences:
-        return ["The plan before this one had the same figures"]
+        return ["The last plan had the same figures"]
     return [
-        "Since the plan before",
+        "Since the last plan",
         *(line for each in differences for line in wrapped("  ", each)),
     ]
 
@@ -99,7 +99,7 @@ def _signed(name: str, difference: int) -> str:
 
 def _warnings(pipeline: Pipeline, plan: Plan) -> list[str]:
     found = warnings_of(pipeline, plan)
-    lines = ["Know before you send"] if found else []
+    lines = ["Warnings"] if found else []
     for each in found:
         lines += wrapped("  - ", each.what)
     return lines
@@ -116,10 +116,13 @@ def _together(pipeline: Pipeline, plan: Plan) -> list[str]:
         says = (
             (people, counted(people, "person", "people")),
             (seen.merged, f"{counted(seen.merged, 'more row')} of the same people, merged"),
-            (seen.shared_emails, f"e-mails of several: {seen.shared_emails:,} ({shared})"),
-            (seen.unknown_people, f"people only named here: {seen.unknown_people:,} ({unknown})"),
+            (seen.shared_emails, f"shared e-mails: {seen.shared_emails:,} ({shared})"),
+            (seen.unknown_people, f"unknown people: {seen.unknown_people:,} ({unknown})"),
             (seen.identical, f"identical rows: {seen.identical:,} ({policy['identical_rows']})"),
-            (seen.repeated_keys, f"keys again: {seen.repeated_keys:,} ({policy['repeated_keys']})"),
+            (
+                seen.repeated_keys,
+                f"repeated keys: {seen.repeated_keys:,} ({policy['repeated_keys']})",
+            ),
             *((n, f"skipped as {why}: {n:,}") for why, n in seen.skipped.items()),
         )
         found = "; ".join(text for count, text in says if count)
@@ -131,7 +134,7 @@ def _history(sources: Sequence[SourcePlan]) -> Iterator[str]:
     """Which events there are, and from when."""
     dated = [(title, each) for title, each in titled_sources(sources) if each.days]
     if dated:
-        yield "History, in days of UTC"
+        yield "Events by day (UTC)"
     for title, each in dated:
         first, last = min(each.days), max(each.days)
         columns = min(width() - len(_INDENT), last - first + 1)
@@ -165,12 +168,12 @@ def _names(names: Counter[str]) -> Iterator[str]:
 
 def _moments(decisions: Sequence[Decision]) -> list[str]:
     """How each column of moments is read, and what proves it."""
-    lines = ["How moments are read"] if decisions else []
+    lines = ["How timestamps are read"] if decisions else []
     columns = max((len(each.column) for each in decisions), default=0)
     for each in decisions:
         zone = f" in {each.timezone}" if each.timezone else ""
         how = "declared" if each.declared else f"fits {each.fits:,} of {each.values:,} values"
-        name = "moments by the file's own type" if each.format == NATIVE else each.format
+        name = "the file's own type" if each.format == NATIVE else each.format
         lines += wrapped(f"  {each.column:<{columns}}  ", f"{name}{zone}: {each.doubt or how}")
         for reading in each.readings:
             lines += wrapped(_INDENT, reading)
@@ -179,7 +182,7 @@ def _moments(decisions: Sequence[Decision]) -> list[str]:
 
 def _samples(samples: Sequence[str]) -> list[str]:
     """The first operations, as JSON."""
-    lines = ["As it would be sent"] if samples else []
+    lines = ["Sample requests"] if samples else []
     for each in samples:
         whole = wrapped("  ", json.dumps(json.loads(each), ensure_ascii=False))
         lines += whole[:_SAMPLE_LINES_MAX]

@@ -13,13 +13,15 @@ if TYPE_CHECKING:  # DuckDB loads slowly, and no other command needs it
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8025,
-    data: Annotated[Path | None, typer.Option(help="Keep everything in this folder.")] = None,
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8025,
+    data: Annotated[Path | None, typer.Option(help="Keep the data in this folder.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    tls: Annotated[bool, typer.Option("--tls", help="Serve https, and say whom to trust.")] = False,
-    now: Annotated[str, typer.Option(help="Stand still at this moment (ISO 8601).")] = "",
-    site_id: Annotated[str, typer.Option(help="Site id that it asks for.")] = "sandbox",
-    api_key: Annotated[str, typer.Option(help="API key that it asks for.")] = "sandbox",
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Serve https with a local certificate authority.")
+    ] = False,
+    now: Annotated[str, typer.Option(help="Stop the clock at this time (ISO 8601).")] = "",
+    site_id: Annotated[str, typer.Option(help="The site id it accepts.")] = "sandbox",
+    api_key: Annotated[str, typer.Option(help="The API key it accepts.")] = "sandbox",
 ) -> None:
     """Serve a workspace with the Track API on this machine.
 
@@ -57,6 +59,6 @@ def _unix_seconds(text: str) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            "--now is no moment in ISO 8601", next_step="Write it as 2026-01-31T12:00:00Z."
+            "--now is not an ISO 8601 timestamp", next_step="write it as 2026-01-31T12:00:00Z"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -22,15 +22,15 @@ def schedule(  # noqa: PLR0913 - the options of the command
     showing: OutputOptions,
     *,
     at: Annotated[
-        str, typer.Option(metavar="HH:MM", parser=time_of_day, help="When to start, every night.")
+        str, typer.Option(metavar="HH:MM", parser=time_of_day, help="When to start every night.")
     ] = "02:30",
     timezone: Annotated[
         str | None,
-        typer.Option(metavar="ZONE", help="The zone of that time, such as Europe/Berlin."),
+        typer.Option(metavar="ZONE", help="The time zone of --at, such as Europe/Berlin."),
     ] = None,
     form: Annotated[
         Literal["cron", "systemd", "kubernetes"],
-        typer.Option("--format", help="For which scheduler."),
+        typer.Option("--format", help="The scheduler."),
     ] = "cron",
     state_dir: StateDir = None,
     image: Annotated[
@@ -38,7 +38,7 @@ def schedule(  # noqa: PLR0913 - the options of the command
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Write the files there instead."),
+        typer.Option("--output", "-o", metavar="DIR", help="Write the files to this folder."),
     ] = None,
 ) -> Ending:
     """Print the nightly job for cron, systemd or Kubernetes."""
@@ -102,7 +102,7 @@ def _written(folder: Path, made: dict[str, str]) -> str:
                 file.write(text)
         except FileExistsError:
             raise UsageError(
-                f"{shown(folder / name)}: is there already, and is never overwritten",
+                f"{shown(folder / name)}: already exists, and is never overwritten",
                 next_step="move it away, or choose another folder with --output",
             ) from None
     return "".join(f"{shown(folder / name)}\n" for name in made)

@@ -40,7 +40,7 @@ def check_text(pipeline: Pipeline, planned: Planned) -> str:
 def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) -> Iterator[str]:
     """A plan in a few lines, as a run shows it before it sends."""
     refused = sum(each.rejected for each in plan.sources)
-    yield f"plan: {plan.rows_read:,} rows looked at, {refused:,} rejected"
+    yield f"plan: {plan.rows_read:,} rows checked, {refused:,} rejected"
     yield f"plan: {cost(plan)}, {at_rate(rate_of(pipeline, options), plan)}"
     for each in warnings_of(pipeline, plan) if warn else ():
         yield f"warning: {each.what}"
@@ -49,12 +49,12 @@ def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) 
 def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterator[str]:
     """The same of a sync: what differs, not what the whole export would cost."""
     refused = sum(each.rejected for each in plan.sources)
-    yield f"plan: {plan.rows_read:,} rows looked at, {refused:,} rejected"
+    yield f"plan: {plan.rows_read:,} rows checked, {refused:,} rejected"
     yield f"sync: {tonight.text()}"
     others = zip(pipeline.sources, plan.sources, strict=True)
     lasting = sum(seen.to_send for source, seen in others if source.sync_mode == "files")
     if lasting:
-        yield f"sync: {counted(lasting, 'row')} of files that are not done yet"
+        yield f"sync: {counted(lasting, 'row')} of unfinished files"
     for each in warnings_of(pipeline, plan):
         if tonight.new or each.code != "no_created_at":
             yield f"warning: {each.what}"
@@ -159,7 +159,7 @@ def rejected(planned: Planned, *, places: bool = False) -> list[str]:
         return []
     digits = len(f"{reasons[0][1]:,}")
     codes = max(len(code) for code, _ in reasons)
-    lines = wrapped("", f"Rejected rows, all in {shown(planned.rejected_file)}")
+    lines = wrapped("", f"Rejected rows (all in {shown(planned.rejected_file)}")
     for code, count in reasons:
         first = f"  {count:>{digits},}  {code:<{codes}}  "
         lines += wrapped(first, SENTENCES.get(code, ""))
@@ -175,7 +175,7 @@ def guards(planned: Planned) -> list[str]:
     """Why a run would not send, and what answers it."""
     if not planned.guards:
         return []
-    lines = ["A run would refuse to send"]
+    lines = ["A run would be refused"]
     for each in planned.guards:
         lines += [*wrapped("  ! ", each.what), *wrapped("    ", each.answer)]
     return lines
@@ -190,7 +190,7 @@ def cost(plan: Plan) -> str:
 def at_rate(rate: float, plan: Plan) -> str:
     """How long that takes at so many requests per second."""
     if not rate:
-        return "without a limit of requests/s"
+        return "without a rate limit"
     seconds = plan.requests / rate
     time = f"at least {duration(seconds)}" if seconds >= 1 else "under a second"
     return f"{time} at {rate:,g} requests/s"

@@ -50,7 +50,7 @@ class Sent:
 
     def text(self) -> str:
         """As people read it."""
-        return f"{self.summary.text(width())}\nTo show around: {shown(self.report_file)}\n"
+        return f"{self.summary.text(width())}\nReport: {shown(self.report_file)}\n"
 
 
 def look(pipeline: Pipeline, asked: CheckOptions) -> Planned:
@@ -103,12 +103,12 @@ def sent(path: Path, asked: SendOptions, given: Sent) -> Ending:
 def _next_step(path: Path, asked: SendOptions, given: Sent) -> str:
     again = partial(command, state_dir=asked.state_dir, url=asked.url)
     if given.rejected_file and not given.summary.rejected:
-        refused = f"{shown(given.rejected_file)} says who was not deleted, and why"
+        refused = f"{shown(given.rejected_file)} lists who was not deleted, and why"
         return f"nothing; {refused}: the next sync tries again"
     if given.rejected_file:
         mended = Path(shown(given.rejected_file))
         files = [path] if mended.name == REJECTED_FILE else [path, mended]
-        return f"mend {mended}, then: {again('retry', *files)}"
+        return f"fix the rows in {mended}, then: {again('retry', *files)}"
     if given.summary.held:
         return f"nothing now; when the held rows are old enough: {again('run', path)}"
     if not given.summary.complete:
@@ -183,7 +183,7 @@ class Prompt:
     def _what(self, plan: Plan, left: int, tonight: "Differences | None") -> Iterable[str]:
         """What is about to be sent."""
         if self._again:
-            return [f"retry: {left:,} rejected rows; those that were mended are sent"]
+            return [f"retry: {left:,} rejected rows; those that were corrected are sent"]
         if tonight is not None:
             return screens.short_sync(self._pipeline, plan, tonight)
         warn = left == plan.rows_read

@@ -8,7 +8,7 @@ from types import FrameType
 
 from backfill.errors import BackfillError, ExitCode, InterruptedRunError
 
-NEXT_STEP = "start the same command again: it goes on where it stopped"
+NEXT_STEP = "run the same command again to resume"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,7 +33,7 @@ def obeyed(
             os.write(1, last_words(code))
             os._exit(code)
         asked = True
-        _say("\nstopping: what is under way is waited for; once more stops at once\n")
+        _say("\nstopping: waiting for requests in flight; press again to stop at once\n")
         why = InterruptedRunError(
             "interrupted" if number == signal.SIGINT else "terminated",
             next_step=NEXT_STEP,

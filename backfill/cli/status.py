@@ -34,7 +34,7 @@ def status(
     ] = None,
     state_dir: StateDir = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Every run, retry and sync that is remembered.")
+        bool, typer.Option("--history", help="Show every run, retry and sync on record.")
     ] = False,
 ) -> Ending:
     """Show where jobs stand, also while one runs."""
@@ -50,7 +50,7 @@ def status(
     return Ending(
         ExitCode.DELIVERED,
         _next_step(jobs),
-        _text(jobs, now) if jobs else "no job has begun here\n",
+        _text(jobs, now) if jobs else "no jobs here yet\n",
         orjson.dumps({"jobs": [_as_json(*each) for each in jobs]}),
     )
 
@@ -122,11 +122,11 @@ def _text(jobs: list[Job], now_s: float) -> str:
 def _next_step(jobs: list[Job]) -> str:
     states = {_state(found) for found, _ in jobs}
     if not jobs:
-        return "backfill run PIPELINE begins a job; --state-dir DIR looks elsewhere"
+        return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"
     if "interrupted" in states:
-        return "start an interrupted job's command again: it goes on where it stopped"
+        return "run an interrupted job's command again to resume"
     if any(found.rejected for found, _ in jobs):
-        return "mend a job's rejected.csv, then: backfill retry PIPELINE"
+        return "fix the rows in a job's rejected.csv, then: backfill retry PIPELINE"
     return "nothing to do"
 
 
@@ -152,7 +152,7 @@ def _history(folders: Sequence[Path]) -> Ending:
     return Ending(
         ExitCode.DELIVERED,
         _next_after(jobs),
-        "\n".join(_calls_text(*each) for each in jobs.items()) or "no job has begun here\n",
+        "\n".join(_calls_text(*each) for each in jobs.items()) or "no jobs here yet\n",
         orjson.dumps({"jobs": told}),
     )
 
@@ -206,7 +206,7 @@ def _next_after(jobs: Mapping[str, Sequence["Call"]]) -> str:
     """What the last call of a job asks for; the first job that asks for something wins."""
     for last in (calls[-1] for calls in jobs.values()):
         if _call_state(last) == "killed":
-            return f"start the {last.command} again: it goes on where it stopped"
+            return f"run the {last.command} again to resume"
         if last.stopped:
             return last.stopped[-1]
-    return "nothing to do" if jobs else "backfill run PIPELINE begins a job"
+    return "nothing to do" if jobs else "backfill run PIPELINE starts a job"

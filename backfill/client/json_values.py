@@ -61,7 +61,7 @@ def seconds(moment: date, key: str) -> int:
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     if moment.utcoffset() is None:
-        raise ValueError(f"{key}: the moment has no time zone; add one, such as tzinfo=UTC")
+        raise ValueError(f"{key}: the timestamp has no time zone; add one, such as tzinfo=UTC")
     return (moment - _EPOCH) // timedelta(seconds=1)
 
 
@@ -78,7 +78,7 @@ def unix_time(moment: object, key: str) -> int:
         unix_s = moment
     else:
         raise ValueError(  # noqa: TRY004  # one promise for all values
-            f"{key}: not a moment; give an aware datetime or unix seconds"
+            f"{key}: not a timestamp; give an aware datetime or unix seconds"
         )
     if not 0 <= unix_s < SERVICE_SECONDS_MAX:
         raise ValueError(f"{key}: not a unix time in seconds")

@@ -24,7 +24,7 @@ def watch_saying(say: Say) -> Watch:
     def planned(plan: Plan, guards: list[Guard], left: int, tonight: "Differences | None") -> bool:
         del guards, left
         rejected = sum(each.rejected for each in plan.sources)
-        say(f"plan: {counted(plan.rows_read, 'row')} looked at, {rejected:,} rejected")
+        say(f"plan: {counted(plan.rows_read, 'row')} checked, {rejected:,} rejected")
         if tonight is not None:
             say(f"sync: {tonight.text()}")
         return True

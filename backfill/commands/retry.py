@@ -71,8 +71,8 @@ def retry(
     """
     if options and options.restart:
         raise UsageError(
-            "a retry goes on with what a run has rejected; --restart would forget it",
-            next_step="leave --restart out, or start over with: backfill run PIPELINE --restart",
+            "a retry needs the rows that a run rejected; --restart would forget them",
+            next_step="drop --restart, or start over with: backfill run PIPELINE --restart",
         )
     return execute(_Retry(file), pipeline, options, observer, stop)
 
@@ -99,8 +99,8 @@ class _Retry:
         path = self._file or job.folder / REJECTED_FILE
         if not path.exists():
             raise UsageError(
-                f"{path}: there are no rejected rows to send again",
-                next_step="run the pipeline first: it writes the rows that it rejects",
+                f"{path}: no such file; there are no rejected rows to retry",
+                next_step="run the pipeline first: it writes the rows it rejects",
             )
         self._rows = MendedRows(job, plan, path, now_s)
         return list(self._rows.refusals())
@@ -146,7 +146,7 @@ class MendedRows:
         for name, count in self._events.recent.items():
             yield Guard(
                 "recent_events",
-                f"{count:,} mended events of {name} are younger than 72 h and can trigger"
+                f"{count:,} corrected events of {name} are younger than 72 h and can trigger"
                 " campaigns",
                 'set recent_events = "send", "skip" or "hold"',
             )

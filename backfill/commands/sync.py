@@ -112,10 +112,11 @@ class _Sync(FullRun):
         nameless = _nameless(job.pipeline, plan)
         if self.tonight and self.tonight.vanished and nameless and _deletes(job.pipeline):
             raise GuardError(
-                f"named no more: {counted(self.tonight.vanished, 'person', 'people')}; nobody was"
-                f" deleted: in {counted(nameless, 'row')} it is not said who they are about; all"
+                f"no longer in the export: {counted(self.tonight.vanished, 'person', 'people')};"
+                " nobody was"
+                f" deleted: in {counted(nameless, 'row')} the identifier is missing; everything"
                 " else was sent",
-                next_step="mend these rows in the source and sync again, or set vanished = "
+                next_step="fix these rows in the source and sync again, or set vanished = "
                 '"keep" under [source.sync]',
             )
 
@@ -135,13 +136,13 @@ def _check_settings(pipeline: Pipeline, options: Options) -> None:
         if len(said) > 1:
             raise UsageError(
                 f"the customers sources differ in {setting}: {', '.join(sorted(said))}; people"
-                " are compared over all of them",
+                " are compared across all of them",
                 next_step=f"give them the same {setting} under [source.sync]",
             )
     if options.limit is not None and _deletes(pipeline):
         raise UsageError(
-            'vanished = "delete" and --limit: who is not among the first rows has not vanished',
-            next_step="leave --limit out",
+            'vanished = "delete" cannot be used with --limit: it needs every row',
+            next_step="drop --limit",
         )
     for index, source in enumerate(pipeline.sources):
         if source.sync_mode == "cursor":
@@ -150,8 +151,8 @@ def _check_settings(pipeline: Pipeline, options: Options) -> None:
             source.key or source.identical_rows == "collapse"
         ):
             raise UsageError(
-                f"source {index + 1} (events): in a sync a row may come again on another night",
-                next_step='name what makes an event itself, key = ["…"], or set identical_rows ='
+                f"source {index + 1} (events): a sync may read the same row on another night",
+                next_step='say what identifies an event, key = ["…"], or set identical_rows ='
                 ' "collapse"',
             )
 
@@ -193,9 +194,9 @@ def _too_many_vanished(
         if source.sync.deletes_max.reached_by(found.vanished, found.known):
             yield Guard(
                 "deletes_max",
-                f"{found.vanished:,} of {found.known:,} people are named no more by source"
+                f"{found.vanished:,} of {found.known:,} people are no longer in source"
                 f" {index + 1} (customers), and would be deleted: more than deletes_max",
-                f"set deletes_max = {found.vanished} under [source.sync] if that is meant, or"
+                f"set deletes_max = {found.vanished} under [source.sync] if that is intended, or"
                 ' vanished = "keep"',
             )
             return

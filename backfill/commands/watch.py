@@ -89,8 +89,8 @@ class Watch:
         """Sending begins."""
         if in_doubt:
             self._view.say(
-                f"resuming: up to {in_doubt:,} rows may be sent twice (events keep their ids, and"
-                " the service ignores an id that it has seen)"
+                f"resuming: up to {in_doubt:,} rows may be sent twice (events keep their ids,"
+                " and the service ignores a repeated id)"
             )
         plan = self._plan
         total = (account.rows() or 0) + self._deletes
@@ -112,7 +112,7 @@ class Watch:
         if self._figures is not None:
             self._figures.stopping = True
         if not isinstance(why, InterruptedRunError):  # a signal has said so itself
-            self._view.say(f"stopping: {why.what}; what is under way is waited for")
+            self._view.say(f"stopping: {why.what}; waiting for requests in flight")
 
     def ended(self) -> None:
         """Nothing more is told."""

@@ -31,13 +31,13 @@ class Credentials:
         for name, value in (("site id", self.site_id), ("API key", self.api_key)):
             if not value or not value.isascii() or not value.isprintable() or " " in value:
                 raise CredentialsError(
-                    f"the {name} is empty or has characters that a key never has",
-                    next_step="Copy it again from the workspace's settings.",
+                    f"the {name} is empty or has invalid characters",
+                    next_step="copy it again from the workspace's settings",
                 )
         if ":" in self.site_id:
             raise CredentialsError(
-                "the site id contains a colon, which ends it in HTTP Basic authentication",
-                next_step="Copy it again from the workspace's settings.",
+                "the site id contains a colon, which HTTP Basic authentication does not allow",
+                next_step="copy it again from the workspace's settings",
             )
 
     def basic(self) -> str:
@@ -62,7 +62,7 @@ def find_credentials(env: Mapping[str, str], file: Path | None, url: str) -> Cre
         return Credentials(site_id, api_key)
     if site_id or api_key:
         missing = API_KEY if site_id else SITE_ID
-        raise CredentialsError(f"{missing} is not set", next_step=f"Set {missing} as well.")
+        raise CredentialsError(f"{missing} is not set", next_step=f"set {missing} as well")
     handed_over = Path(env.get(SYSTEMD_DIRECTORY, "")) / SYSTEMD_FILE
     if env.get(SYSTEMD_DIRECTORY) and handed_over.exists():
         # It is the unit's alone, though the access list that says so shows as the group's right.
@@ -72,8 +72,8 @@ def find_credentials(env: Mapping[str, str], file: Path | None, url: str) -> Cre
     if is_loopback(url):
         return SANDBOX
     raise CredentialsError(
-        "there are no credentials",
-        next_step=f"Set {SITE_ID} and {API_KEY}, or `credentials` in [destination].",
+        "no credentials are set",
+        next_step=f"set {SITE_ID} and {API_KEY}, or `credentials` in [destination]",
     )
 
 
@@ -84,12 +84,12 @@ def _read(file: Path, *, open_to: int = 0) -> Credentials:
             if mode & 0o077 & ~open_to:
                 raise CredentialsError(
                     f"{file} can be read by others (mode {mode:04o})",
-                    next_step=f"Run: chmod 600 {file}",
+                    next_step=f"run: chmod 600 {file}",
                 )
             table = parse_toml(opened.read())
     except OSError as error:
         raise CredentialsError(
-            f"{file} cannot be read: {error.strerror}", next_step="Check `credentials`."
+            f"{file} cannot be read: {error.strerror}", next_step="check `credentials`"
         ) from error
     except ValueError:
         # The parser's message may quote the key.
@@ -102,5 +102,5 @@ def _read(file: Path, *, open_to: int = 0) -> Credentials:
 
 def _not_right(file: Path) -> CredentialsError:
     return CredentialsError(
-        f"{file} does not hold credentials", next_step='Write site_id = "…" and api_key = "…".'
+        f"{file} does not hold credentials", next_step='write site_id = "…" and api_key = "…"'
     )

@@ -24,7 +24,7 @@ def destination(*, region: str = "us", url: str | None = None) -> str:
     if url is not None:
         return _checked(url)
     if region not in HOSTS:
-        raise UsageError(f"region {region!r} is unknown", next_step='Use "us" or "eu".')
+        raise UsageError(f"region {region!r} is unknown", next_step='use "us" or "eu"')
     return HOSTS[region]
 
 
@@ -44,11 +44,11 @@ def check_rate(rate: float, url: str) -> float:
         UsageError: The rate is negative or not finite, or 0 toward another machine.
     """
     if not 0 <= rate < float("inf"):
-        raise UsageError(f"a rate of {rate} requests/s is impossible", next_step="Use 1 to 1000.")
+        raise UsageError(f"a rate of {rate} requests/s is impossible", next_step="use 1 to 1000")
     if rate == 0 and not is_loopback(url):
         raise UsageError(
-            "rate 0 (no limit) is allowed toward this machine only",
-            next_step="Set `rate` to 1000 requests/s, the API's own limit, or below.",
+            "rate 0 (no limit) is allowed for this machine only",
+            next_step="set `rate` to 1000 requests/s, the API's own limit, or below",
         )
     return rate
 
@@ -72,5 +72,5 @@ def _split(url: str) -> SplitResult:
 def _refused(why: str) -> UsageError:
     return UsageError(
         f"the destination's url {why}",
-        next_step='Use `region`, or a url such as "https://track.customer.io".',
+        next_step='use `region`, or a url such as "https://track.customer.io"',
     )

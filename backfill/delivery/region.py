@@ -62,20 +62,20 @@ def check_region(wanted: str | None, found: Region, url: str) -> None:
     if found.region is None and not is_loopback(url):
         raise UsageError(
             "the destination does not say which region it serves; nothing was sent",
-            next_step="Check `url`: it does not seem to be Customer.io's Track API.",
+            next_step="check `url`: it does not seem to be Customer.io's Track API",
         )
     if wanted is not None and found.region not in (None, wanted):
         raise CredentialsError(
             f"the workspace is in {found.region!r}, the pipeline says {wanted!r}; nothing was sent",
-            next_step=f'Set region = "{found.region}" in [destination].',
+            next_step=f'set region = "{found.region}" in [destination]',
         )
 
 
 def not_accepted() -> CredentialsError:
     """What a look-up without a welcome means."""
     return CredentialsError(
-        "the API does not accept the credentials; no row was rejected for it",
-        next_step="Check the site id, the API key and `region`, then start the same command again.",
+        "the API does not accept the credentials; no row was rejected because of it",
+        next_step="check the site id, the API key and `region`, then run the same command again",
     )
 
 

@@ -147,5 +147,5 @@ class BatchRetryState:
         if self.count > 1:
             return Halve()
         if kind == "unknown" or now_s - self._since_s >= self._outage_max_s:
-            return unknown_outcome("no attempt was answered clearly while others were accepted")
+            return unknown_outcome("no attempt got a clear answer while others were accepted")
         return None

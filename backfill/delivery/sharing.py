@@ -100,7 +100,7 @@ def _opened(path: Path) -> Iterator[int]:
     path.parent.mkdir(PRIVATE_DIRECTORY, exist_ok=True)
     found = path.parent.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise PermissionError(f"{path.parent} is not this user's alone")
+        raise PermissionError(f"{path.parent} is accessible to other users")
     descriptor = os.open(path, _OPEN_OR_CREATE, PRIVATE_FILE)
     try:
         yield descriptor

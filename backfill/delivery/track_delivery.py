@@ -244,8 +244,8 @@ class TrackDelivery:
 def _unavailable(failing_s: float, wait_s: float) -> UnavailableError:
     return UnavailableError(
         f"the service did not accept a request for {failing_s:.0f} s",
-        next_step=f"Start the same command again in {max(ceil(wait_s / 60), 1)} min or later: "
-        "it goes on where it stopped.",
+        next_step=f"run the same command again in {max(ceil(wait_s / 60), 1)} min or later to"
+        " resume",
     )
 
 

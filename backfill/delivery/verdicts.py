@@ -123,7 +123,7 @@ def _silence(answer: NoAnswer) -> Verdict:
         return Abort(
             CredentialsError(
                 "the certificate of the destination is not trusted; nothing was sent to it",
-                next_step="Check `url`; for your own authority set SSL_CERT_FILE to its file.",
+                next_step="check `url`; for your own authority set SSL_CERT_FILE to its file",
             )
         )
     return Retry("network")
@@ -142,7 +142,7 @@ def _refused_as_a_whole(answer: Answer) -> Verdict:
         return Abort(
             UsageError(
                 f"the destination answers HTTP {status}: it does not take this request",
-                next_step="Check `url`, `api` and any proxy in between.",
+                next_step="check `url`, `api` and any proxy in between",
             )
         )
     return Retry("unknown")
@@ -152,7 +152,7 @@ def _redirected(answer: Answer) -> CredentialsError:
     elsewhere = " (to the EU)" if "track-eu." in answer.headers.get("location", "") else ""
     return CredentialsError(
         f"the destination redirects (HTTP {answer.status}){elsewhere}; redirects are not followed",
-        next_step='The workspace may be in the other region: check `region` ("us" or "eu").',
+        next_step='the workspace may be in the other region: check `region` ("us" or "eu")',
     )
 
 

@@ -234,7 +234,9 @@ def refusal_of(type_: pa.DataType) -> str | None:
     if pa.types.is_dictionary(type_):
         return refusal_of(type_.value_type)
     if pa.types.is_date(type_) or (pa.types.is_timestamp(type_) and type_.tz is None):
-        return 'it holds moments without a zone: declare { type = "timestamp", timezone = … }'
+        return (
+            'it holds timestamps without a time zone: declare { type = "timestamp", timezone = … }'
+        )
     if _is_bytes(type_):
         return 'it holds bytes: declare it "string" if they are text, or leave it out'
     if pa.types.is_duration(type_) or pa.types.is_interval(type_):

@@ -70,7 +70,7 @@ class Observer(Protocol):
         """So many more rows need nothing more; so many of them were rejected."""
 
     def stopping(self, why: BackfillError) -> None:
-        """No more rows are taken; what is under way is waited for."""
+        """No more rows are taken; waiting for requests in flight."""
 
     def ended(self) -> None:
         """Nothing more is told."""

@@ -34,7 +34,7 @@ def unwritten(folder: Path, failure: OSError) -> StateError:
     """What it means that a job's report cannot be written."""
     return StateError(
         f"{folder}: the report cannot be written: {failure.strerror}",
-        next_step="make room or mend the permissions, then start the same command again",
+        next_step="free disk space or fix the permissions, then run the same command again",
     )
 
 

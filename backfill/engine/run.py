@@ -209,7 +209,9 @@ class _Run:
             guards.refuse(found)
             self._stop.check()
             if not wanted:
-                raise InterruptedRunError("nothing was sent", next_step="start again when ready")
+                raise InterruptedRunError(
+                    "nothing was sent", next_step="run the command again when ready"
+                )
             await self._deliver(job, plan, delivery)
 
     async def _region(self, delivery: TrackDelivery, url: str) -> Region:
@@ -222,7 +224,7 @@ class _Run:
             raise UnavailableError(
                 f"the destination could not be reached for {START_PATIENCE_S:.0f} s; nothing was"
                 " sent",
-                next_step=f"{_reach(url)}, then start the same command again",
+                next_step=f"{_reach(url)}, then run the same command again",
             ) from None
         finally:
             late.cancel()
@@ -304,8 +306,8 @@ class _Run:
         if self._options.stop_after_s is None:
             return None
         why = UnavailableError(
-            "the time that was given is up",
-            next_step="start the same command again: it goes on where it stopped",
+            "the time limit is reached",
+            next_step="run the same command again to resume",
         )
         return loop.call_later(self._options.stop_after_s, self._stop, why)
 
@@ -313,5 +315,5 @@ class _Run:
 def _reach(url: str) -> str:
     """What to do where nobody answers."""
     if is_loopback(url):
-        return "start the sandbox with `backfill sandbox`, or mend `url`"
+        return "start the sandbox with `backfill sandbox`, or correct `url`"
     return "check the network and `url`"

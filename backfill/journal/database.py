@@ -128,13 +128,13 @@ class Database:
         pragma("cell_size_check", "ON")
         if pragma("application_id") != form.application_id:
             raise StateError(
-                f"{self.path}: this file is not a journal of backfill",
-                next_step="Move it away, or choose another directory with --state-dir.",
+                f"{self.path}: this file is not a backfill journal",
+                next_step="move it away, or choose another directory with --state-dir",
             )
         if (found := pragma("user_version")) != form.version:
             raise StateError(
-                f"{self.path}: the journal has form {found}, we know form {form.version}",
-                next_step="Use the version of backfill that began this job.",
+                f"{self.path}: the journal has format {found}, this version reads {form.version}",
+                next_step="use the version of backfill that began this job",
             )
         if pragma("journal_mode", storage.journal_mode) != storage.journal_mode:
             raise _failed(self.path, f"no {storage.journal_mode} journal can be used here")
@@ -249,7 +249,8 @@ def _explained(path: Path, error: Exception) -> BackfillError:
         case apsw.BusyError() | apsw.LockedError():
             return StateError(
                 f"{path}: the journal is in use by another process",
-                next_step="Wait until that process has finished, or stop it; then start again.",
+                next_step="wait until that process has finished, or stop it; then run this"
+                " command again",
             )
         case apsw.IOError() | apsw.FullError() | apsw.ReadOnlyError() | apsw.CantOpenError():
             return _failed(path, str(error))
@@ -264,8 +265,8 @@ def _failed(path: Path, detail: str) -> StateError:
         detail += f" ({shutil.disk_usage(path.parent).free / 1e6:,.1f} MB free)"
     return StateError(
         f"{path}: the journal cannot be written: {detail}",
-        next_step="Free some space or mend the disk, then start this command again: it goes on"
-        " from the last commit.",
+        next_step="free disk space or check the disk, then run this command again: it resumes"
+        " from the last commit",
     )
 
 

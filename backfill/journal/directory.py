@@ -31,18 +31,18 @@ def prepared(directory: Path, *, create: bool) -> Path:
         mode = resolved.stat().st_mode
     except FileNotFoundError as error:
         raise StateError(
-            f"{directory}: no job has left its state here",
-            next_step="Check --state-dir, or start the job with: backfill run PIPELINE.",
+            f"{directory}: no job has state here",
+            next_step="check --state-dir, or start the job with: backfill run PIPELINE",
         ) from error
     except OSError as error:
         raise StateError(
             f"{directory}: the state directory cannot be used: {error.strerror}",
-            next_step="Make it a writable directory, or choose another with --state-dir.",
+            next_step="make it a writable directory, or choose another with --state-dir",
         ) from error
     if mode & stat.S_IWOTH:
         raise StateError(
             f"{directory}: any user of this machine can write here",
-            next_step=f"Make it private with: chmod 700 {directory}",
+            next_step=f"make it private with: chmod 700 {directory}",
         )
     return resolved
 
@@ -59,7 +59,7 @@ def journal_file(directory: Path, *, create: bool) -> Path:
     if not create:
         raise StateError(
             f"{path}: there is no journal",
-            next_step="Check --state-dir, or start the job with: backfill run PIPELINE.",
+            next_step="check --state-dir, or start the job with: backfill run PIPELINE",
         )
     Database.create(path, schema.FORM)
     return path
@@ -100,8 +100,8 @@ def _state_file(directory: Path) -> Path | None:
     except OSError as error:
         raise StateError(f"{path}: the journal cannot be used: {error.strerror}") from error
     raise StateError(
-        f"{path}: the journal must be a file with one name, not a link to one",
-        next_step="Replace it by a copy of the file that it leads to.",
+        f"{path}: the journal must be a regular file, not a link",
+        next_step="replace it by a copy of the file that it leads to",
     )
 
 

@@ -89,7 +89,7 @@ def _try(path: Path) -> int | None:
     except OSError as error:
         raise StateError(
             f"{path}: the lock cannot be opened: {error.strerror}",
-            next_step="Make the directory writable, or choose another with --state-dir.",
+            next_step="make the directory writable, or choose another with --state-dir",
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,5 +114,5 @@ def _held(path: Path) -> StateError:
         who = "another process"  # it is just starting and has not written its name yet
     return StateError(
         f"{path.parent}: the job is being run by {who}",
-        next_step="Wait until it has finished, or stop it; then start this command again.",
+        next_step="wait until it has finished, or stop it; then run this command again",
     )

@@ -77,7 +77,7 @@ class Transform:
                 f"{where}: transform {self._spec!r} failed on rows {chunk.first_row} to"
                 f" {chunk.end.row - 1}: {type(error).__name__} in line {self._line(error)} of"
                 f" {self._file.name}",
-                next_step="mend the function; run it with --debug to see its traceback",
+                next_step="fix the function; --debug shows its traceback",
             ) from error
         try:
             places, batch = frames.read_back(made, chunk)
@@ -128,6 +128,6 @@ def _load(path: Path, spec: str) -> ModuleType:
     except Exception as error:
         raise UsageError(
             f"transform = {spec!r}: the file cannot be imported: {type(error).__name__}: {error}",
-            next_step="mend the file and start again",
+            next_step="fix the file, then run the command again",
         ) from error
     return module

@@ -119,5 +119,5 @@ def _read(path: Path) -> Call | None:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise StateError(
-            f"{path}: cannot be read", next_step="remove it; it only tells of a call that is over"
+            f"{path}: cannot be read", next_step="remove it; it only records a call that has ended"
         ) from error

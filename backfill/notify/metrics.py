@@ -53,7 +53,7 @@ def _families(call: Call) -> Iterator[tuple[str, str, _Samples]]:
     if call.succeeded_at:
         yield (
             "last_success_timestamp_seconds",
-            "When a call last did all it could (exit code 0 or 3).",
+            "When a call last succeeded (exit code 0 or 3).",
             [({}, unix_of(call.succeeded_at))],
         )
     if call.summary is not None:
@@ -63,16 +63,20 @@ def _families(call: Call) -> Iterator[tuple[str, str, _Samples]]:
 def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, _Samples]]:
     rows = [({"outcome": each}, summary[each]) for each in _OUTCOMES]
     if summary["rows_read"]:  # else the call failed before it knew them
-        yield "rows", "Rows of the job by what became of them; held rows are also pending.", rows
+        yield "rows", "Rows of the job by outcome; held rows are also pending.", rows
     this = summary["this_run"]
     yield (
         "last_run_rows",
-        "Rows that the last call settled, by what became of them.",
+        "Rows that the last call settled, by outcome.",
         [({"outcome": each}, this[each]) for each in _OF_THE_CALL],
     )
     yield "last_run_requests", "Requests of the last call.", [({}, this["requests"])]
-    yield "last_run_attempts", "Requests with their repetitions.", [({}, this["attempts"])]
-    yield "last_run_sent_bytes", "Bodies of all attempts.", [({}, this["bytes_sent"])]
+    yield "last_run_attempts", "Requests, retries included.", [({}, this["attempts"])]
+    yield (
+        "last_run_sent_bytes",
+        "Bytes of all request bodies, retries included.",
+        [({}, this["bytes_sent"])],
+    )
 
 
 def _family(name: str, about: str, samples: _Samples, job: str) -> str:

@@ -22,7 +22,7 @@ def objection(url: str) -> str:
     """Why nothing is sent to a url, never quoting it, since it may be a secret; empty: it can be.
 
     >>> objection("http://hooks.example.com/T0/B0")
-    'is not https, which only this machine may do without'
+    'is not https, which only this machine may omit'
     """
     if not url.isascii() or not url.isprintable() or " " in url:
         return "has a space, a control character or a character outside ASCII"
@@ -34,7 +34,7 @@ def objection(url: str) -> str:
     if split.scheme not in ("https", "http") or not split.hostname:
         return "is not of the form https://host"
     if split.scheme == "http" and not is_loopback_host(split.hostname):
-        return "is not https, which only this machine may do without"
+        return "is not https, which only this machine may omit"
     if "@" in split.netloc:
         return "carries a user name or password"
     return ""

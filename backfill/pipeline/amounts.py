@@ -79,7 +79,7 @@ def _seconds(value: object) -> object:
         return int(match[1]) * _UNIT_S[match[2]]
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    raise ValueError('give a length of time such as "15m", "90s" or "2h"')
+    raise ValueError('give a duration such as "15m", "90s" or "2h"')
 
 
 DurationSetting = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]

@@ -86,7 +86,7 @@ class Pipeline(StrictSettings):
             lines = "\n".join(f"  {each}" for each in mistakes(error, _TABLES))
             raise UsageError(
                 f"{path}: cannot be used:\n{lines}",
-                next_step="mend these keys of the pipeline file and start again",
+                next_step="fix these keys of the pipeline file, then run the command again",
             ) from None
 
     @property
@@ -157,7 +157,7 @@ def _code_digest(folder: Path, transform: str) -> str:
 def _instead_of(path: Path) -> str:
     """What to do with a file that is no pipeline file."""
     if path.suffix == ".toml":
-        return "mend that line of the pipeline file, and start again"
+        return "fix that line of the pipeline file, then run the command again"
     return f"name a pipeline file; `backfill init {path}` writes one for files of rows"
 
 

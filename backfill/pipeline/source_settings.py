@@ -36,7 +36,9 @@ class Sync(StrictSettings):
         if (self.mode == "cursor") != (self.column is not None):
             raise ValueError('mode = "cursor" and column = "…" need each other')
         if self.vanished == "delete" and self.mode not in ("diff", None):
-            raise ValueError('vanished = "delete" needs mode = "diff": no other sees every row')
+            raise ValueError(
+                'vanished = "delete" needs mode = "diff": no other mode sees every row'
+            )
         return self
 
 
@@ -136,7 +138,7 @@ class DeletionsSource(LastingSource):
     @classmethod
     def _by_files(cls, value: Sync) -> Sync:
         if value.mode not in ("files", None):
-            raise ValueError('deletions are told apart by their files: use mode = "files"')
+            raise ValueError('deletions are tracked by file: use mode = "files"')
         return value
 
 

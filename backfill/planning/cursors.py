@@ -26,7 +26,7 @@ def attribute_of(source: Source) -> str:
         if column in (name, declared.from_) and declared.type in ("timestamp", "date"):
             return name
     raise UsageError(
-        f"{source.kind}: column = {column!r} under [source.sync] is no declared moment",
+        f"{source.kind}: column = {column!r} under [source.sync] is not a declared timestamp",
         next_step=f'declare it under [source.columns], such as: {column} = {{ type = "timestamp",'
         ' timezone = "UTC" }',
     )

@@ -102,20 +102,20 @@ def _events(
     if seen.unknown_people and pipeline.unknown_people(source) == "refuse":
         yield Guard(
             "unknown_people",
-            f"{of_source} names people whom no customers source names, and who would become bare"
-            f" profiles: {seen.unknown_people:,}",
+            f"{of_source} names people whom no customers source names, and who would become"
+            f" empty profiles: {seen.unknown_people:,}",
             'set unknown_people = "reject" or "send"',
         )
     if seen.identical and source.identical_rows == "refuse":
         yield Guard(
             "identical_rows",
-            f"{of_source} has rows that are like an earlier one in every field: {seen.identical:,}",
+            f"{of_source} has rows identical to an earlier one: {seen.identical:,}",
             'set identical_rows = "keep" if each is an event, "collapse" if they are copies',
         )
     if seen.repeated_keys and source.repeated_keys == "refuse":
         yield Guard(
             "repeated_keys",
-            f"{of_source} has rows with the key of an earlier one, and other content:"
+            f"{of_source} has rows with an earlier row's key but different content:"
             f" {seen.repeated_keys:,}",
             'set repeated_keys = "first", or name more columns in key',
         )
@@ -140,14 +140,13 @@ def _deletions(
         yield Guard(
             "deletes_max",
             f"{of_source} would {source.action} {gone:,} people, more than deletes_max",
-            f"set deletes_max = {gone} in this source if that is meant",
+            f"set deletes_max = {gone} in this source if that is intended",
         )
     if plan.found.both:
         yield Guard(
             "deletes_customers",
             f"{plan.found.both:,} people are in customers and in {of_source}",
-            "take them out of the files of one of the two sources (nothing in the pipeline file"
-            " answers this guard)",
+            "take them out of the files of one of the two sources (no setting answers this guard)",
         )
 
 
@@ -155,7 +154,7 @@ def _reserved(source: Source, seen: SourcePlan, of_source: str) -> Iterator[Guar
     if seen.reserved and source.reserved == "refuse":
         yield Guard(
             "reserved",
-            f"{of_source} has columns whose names change what the service does:"
+            f"{of_source} has columns with names reserved by the service:"
             f" {', '.join(seen.reserved)}",
             'set reserved = "drop" or "send", or rename them with from',
         )

@@ -116,7 +116,7 @@ def load_plan(folder: Path, key: str) -> Plan | None:
     except ValueError as error:
         raise StateError(
             f"{path}: the plan is damaged",
-            next_step="Restore the state directory from a backup, or start over with --restart.",
+            next_step="restore the state directory from a backup, or start over with --restart",
         ) from error
 
 
@@ -146,7 +146,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
         known_people: Gives the people who were sent before: events about them are about nobody
             unknown.
         limit: Only so many rows of each source.
-        progress: KnownPeople of rows looked at.
+        progress: KnownPeople of rows checked.
 
     Raises:
         UsageError: A file, a column or a transform cannot be used.

@@ -74,14 +74,14 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
     if source.create and "created_at" not in seen.attributes:
         yield PlanWarning(
             "no_created_at",
-            f"{of_source} has no created_at: the service takes now for it, and campaigns that"
-            " welcome new people may start",
+            f"{of_source} has no created_at: the service uses the current time, and campaigns"
+            " that welcome new people may start",
         )
     if _is_text(seen) and "created_at" in seen.attributes and "created_at" not in source.columns:
         yield PlanWarning(
             "created_at_text",
             f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
-            " the file holds, which the service does not take for a moment",
+            " the file holds, which the service does not read as a timestamp",
         )
     yield from _near_limits(seen, of_source)
     for name in seen.attributes:
@@ -89,7 +89,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
         if meant in _MEANINGFUL and name != meant:
             yield PlanWarning(
                 "nearly_named",
-                f"{of_source}: {name!r} is not {meant!r}: the service treats it as any other"
+                f"{of_source}: {name!r} is not {meant!r}: the service treats it like any other"
                 f" attribute (columns: {meant} = {{ from = {name!r} }})",
             )
 
@@ -98,7 +98,7 @@ def _odd_moments(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
     if seen.odd_moments:
         yield PlanWarning(
             "odd_moments",
-            f"{of_source} has attributes with moments before 1970 or in the future:"
+            f"{of_source} has attributes with timestamps before 1970 or in the future:"
             f" {_some(seen.odd_moments)}",
         )
 
@@ -116,14 +116,14 @@ def _near_limits(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
     if seen.long:
         yield PlanWarning(
             "near_limit",
-            f"{of_source} has values that come near the {VALUE_BYTES_MAX} bytes which an attribute"
+            f"{of_source} has values near or beyond the {VALUE_BYTES_MAX} bytes which an attribute"
             f" may have, or beyond: {_some(seen.long)}",
         )
     if len(seen.attributes) >= NEAR_LIMIT * ATTRIBUTES_MAX:
         yield PlanWarning(
             "near_limit",
             f"{of_source} has {len(seen.attributes):,} attributes: a person may have"
-            f" {ATTRIBUTES_MAX}, those of earlier imports included",
+            f" {ATTRIBUTES_MAX}, including those of earlier imports",
         )
 
 
@@ -167,7 +167,7 @@ def _names(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
     if spaced:
         yield PlanWarning(
             "names_with_spaces",
-            f"{of_source} has event names with spaces, which campaigns must repeat exactly:"
+            f"{of_source} has event names with spaces, which campaigns must match exactly:"
             f" {_some(spaced)}",
         )
 

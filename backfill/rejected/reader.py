@@ -97,7 +97,7 @@ def read_mended(
     ready = settled = unmended = 0
     for line in file.lines():
         if (line.source, line.row) in seen:
-            raise file.bad(line.number, f"row {line.row} of {line.source} stands here twice")
+            raise file.bad(line.number, f"row {line.row} of {line.source} appears twice here")
         seen.add((line.source, line.row))
         rejected = find(line.source, line.row)
         if rejected is None:
@@ -180,7 +180,7 @@ class _MendedFile:
         """The file has a line that cannot be used."""
         return UsageError(
             f"{self.path} line {line}: {what}",
-            next_step="mend the line or leave it out; _source and _row must stay as they were",
+            next_step="fix the line or remove it; _source and _row must stay as they were",
         )
 
     def _spread(self, line: _FixedLine, raw: str) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class _MendedFile:
         if missing := [each for each in ("_source", "_row") if each not in names]:
             raise UsageError(
                 f"{self.path}: has no column {' and no '.join(missing)}",
-                next_step="mend the rejected.csv that backfill wrote, and keep its header",
+                next_step="edit the rejected.csv that backfill wrote, and keep its header",
             )
         if len(set(names)) < len(names):
             raise self.bad(1, "two columns have the same name")
@@ -244,7 +244,7 @@ class _MendedFile:
         cells = dict(zip(header, fields, strict=False))
         source, row = read_back(cells.get("_source", "")), cells.get("_row", "")
         if source not in self._columns or not (row.isascii() and row.isdigit()):
-            raise self.bad(number, "_source and _row name no row of this job")
+            raise self.bad(number, "_source and _row do not name a row of this job")
         own = {name: text for name, text in cells.items() if name not in OWN_COLUMNS}
         return _FixedLine(number, source, int(row), own)
 
@@ -257,7 +257,7 @@ def _encoding_of(path: Path) -> str:
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}",
-            next_step="name the rejected.csv that you mended",
+            next_step="name the rejected.csv that you edited",
         ) from error
     # We write a BOM. All ASCII without one may come from a code page that lost other letters.
     is_utf8 = 0 < evidence.lines == evidence.utf8
@@ -317,5 +317,5 @@ def _moved(path: Path, moved: Sequence[str]) -> GuardError:
     more = f" and {len(moved) - _ROWS_NAMED} more" if len(moved) > _ROWS_NAMED else ""
     return GuardError(
         f"{path}: the identifier of {len(moved)} rows is not what it was: {named}{more}",
-        next_step="put the identifiers back, or bring such rows in a source file of their own",
+        next_step="put the identifiers back, or move these rows to a source file of their own",
     )

@@ -111,13 +111,13 @@ def _widths(amounts: Sequence[int], width: float, least: float) -> list[float]:
 
 def speed(course: Course) -> Markup:
     """Rows and requests per second over the time of sending."""
-    label = "Rows settled per second over the time of sending"
+    label = "Rows settled per second while sending"
     return in_every_form(label, 240, lambda form: _speed(form, course))
 
 
 def latency(course: Course) -> Markup:
     """The mean latency over the time of sending."""
-    label = "Mean latency of the service's answers over the time of sending"
+    label = "Mean response time while sending"
     return in_every_form(label, 190, lambda form: _latency(form, course))
 
 
@@ -178,7 +178,7 @@ def _unbroken(found: Sequence[Bin]) -> list[list[Bin]]:
 def history(days: Days) -> Markup:
     """Events by name over the time when they happened."""
     names = ", ".join(days.by_name)
-    label = f"Events by the time when they happened, one colour a name: {names}"
+    label = f"Events by time, one colour per name: {names}"
     return in_every_form(label, 280, lambda form: _history(form, days))
 
 

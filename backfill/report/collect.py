@@ -31,7 +31,7 @@ EXAMPLES_AMONG = 5_000
 
 _CELL_CHARS = 120
 _FIGURES = ("delivered", "rejected", "requests")
-_OTHERS = "all other names"
+_OTHERS = "other names"
 _FROM_THE_API = ("refused", "unknown_outcome")
 
 
@@ -96,20 +96,20 @@ def _next(
     """What to do, and the command to do it with, after the command that was given last."""
     goes_on = command("sync" if was == "sync" else "run")
     if last is None:
-        return "Nothing was sent yet. To begin:", goes_on
+        return "Nothing was sent yet. To start:", goes_on
     if stopped := _stop(last):
-        return _sentence(shown.text(stopped[1]) or "Mend what stopped it, then:"), command(was)
+        return _sentence(shown.text(stopped[1]) or "Fix what stopped it, then:"), command(was)
     if summary.pending > summary.held:
-        return "Go on where it stopped:", goes_on
+        return "Resume where it stopped:", goes_on
     if summary.rejected:
-        return f"Mend the rows in {REJECTED_FILE}, then send them again:", command("retry")
+        return f"Fix the rows in {REJECTED_FILE}, then send them again:", command("retry")
     if summary.deletes_refused:
         return "The API refused to delete people who vanished. The next sync tries again:", goes_on
     if summary.held:
         return "When the held events are 72 hours old, send them:", goes_on
     if not summary.complete:
         return "Only a part of each source was read. Send the rest:", goes_on
-    return "Nothing: every row is where it belongs.", ""
+    return "Nothing: every row is accounted for.", ""
 
 
 def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:

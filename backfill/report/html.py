@@ -34,7 +34,7 @@ ACCOUNTS = {
     "delivered": "accepted by Customer.io",
     "merged": "sent with another row of the same person",
     "skipped": "left out on purpose",
-    "rejected": "not sent or refused, each with its reason",
+    "rejected": "not sent or refused, each with a reason",
     "pending": "still to be sent",
 }
 
@@ -122,7 +122,7 @@ def outcome_of(content: Content) -> Headline:
 def _verdict(content: Content) -> tuple[str, str]:
     summary = content.summary
     if not content.ended:
-        return "bad", "Cut off"
+        return "bad", "Killed"
     if summary.exit == ExitCode.GUARD and not summary.delivered:
         return "bad", "Not started"
     if summary.exit not in (ExitCode.DELIVERED, ExitCode.REJECTIONS):
@@ -132,7 +132,7 @@ def _verdict(content: Content) -> tuple[str, str]:
     if summary.pending:
         return "some", "Done so far"
     if not summary.complete:
-        return "some", "A part is done"
+        return "some", "Partly done"
     return ("some", "Done, with rejections") if summary.rejected else ("good", "Complete")
 
 

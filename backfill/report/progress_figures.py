@@ -127,9 +127,9 @@ def _pieces(figures: ProgressFigures, now_s: float, *, brief: bool) -> list[tupl
     shown, speed = short if brief else "{:,}".format, f"{figures.rows_per_second():,.0f} rows/s"
     pieces: list[tuple[int, str]] = []
     if figures.phase == "plan" and not figures.rows:
-        return [(0, "looking at how dates are written")]
+        return [(0, "detecting date formats")]
     if figures.phase == "plan":
-        pieces.append((0, f"{shown(figures.rows)} rows looked at"))
+        pieces.append((0, f"{shown(figures.rows)} rows checked"))
     else:
         pieces.append((3, f"{shown(figures.rows)}/{shown(figures.total or 0)} rows"))
     if figures.meter is not None:

@@ -194,15 +194,15 @@ class Summary:
         cost = f"{counted(run.requests, 'request')}, {size(run.bytes_sent)}"
         lines = [f"{cost}, {duration(run.seconds)}, {run.rows_per_second:,.0f} rows/s"]
         if (again := run.attempts - run.requests) > 0:
-            lines.append(f"{counted(again, 'attempt')} had to be made again")
+            lines.append(f"{counted(again, 'attempt')} repeated")
         if self.requests != run.requests:
             total = f"{counted(self.requests, 'request')}, {size(self.bytes_sent)}"
-            lines.append(f"the job so far: {total}")
+            lines.append(f"job total: {total}")
         if self.deletes:
             lines.append(f"{counted(self.deletes, 'person', 'people')} deleted or suppressed")
         if self.deletes_refused:
             people = counted(self.deletes_refused, "person", "people")
-            lines.append(f"{people} who vanished not deleted: the API refused")
+            lines.append(f"{people} no longer in the export not deleted: the API refused")
         if self.held:
             lines.append(f"{_rows(self.held)} held until they are 72 hours old")
         return lines

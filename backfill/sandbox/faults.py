@@ -121,7 +121,7 @@ def script_of(value: Any) -> Script:
         mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise UsageError(
             "no script of faults: " + "; ".join(mistakes),
-            next_step="See the top of the page, or the documentation of backfill.sandbox.faults.",
+            next_step="see the top of the page, or the documentation of backfill.sandbox.faults",
         ) from error
 
 

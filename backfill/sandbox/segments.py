@@ -254,4 +254,4 @@ def _pointer(keys: list[str]) -> str:
 
 
 def _mistake(what: str) -> UsageError:
-    return UsageError(f"segment: {what}", next_step="See backfill.sandbox.segments.")
+    return UsageError(f"segment: {what}", next_step="see backfill.sandbox.segments")

@@ -198,7 +198,7 @@ def _bound(settings: Settings) -> socket.socket:
         listening.close()
         raise UsageError(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror})",
-            next_step="Choose another port with --port; 0 takes a free one.",
+            next_step="choose another port with --port; 0 takes a free one",
         ) from error
     return listening
 

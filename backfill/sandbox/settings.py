@@ -52,7 +52,7 @@ def changed(behaviour: Behaviour, changes: Any) -> Behaviour:
     known = asdict(behaviour)
     if not isinstance(changes, dict) or (unknown := changes.keys() - known):
         names = ", ".join(sorted(unknown)) if isinstance(changes, dict) else "an object is needed"
-        raise UsageError(f"no such switch: {names}", next_step=f"There are {', '.join(known)}.")
+        raise UsageError(f"no such switch: {names}", next_step=f"there are {', '.join(known)}")
     try:
         return TypeAdapter(Behaviour).validate_python({**known, **changes})
     except ValidationError as error:

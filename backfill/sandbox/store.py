@@ -96,7 +96,7 @@ class Store:
             self.close()
             raise StateError(
                 f"{folder}: this data is another version's",
-                next_step="Name another folder with --data, or delete this one.",
+                next_step="name another folder with --data, or delete this one",
             )
         # DuckDB loads pandas for its first Arrow table: half a second that no client shall wait
         self._insert("arrivals", pa.schema(ARROW.items()).empty_table())
@@ -218,7 +218,7 @@ class Store:
                 self._db.rollback()
             raise StateError(
                 f"the sandbox's data cannot be written ({type(error).__name__})",
-                next_step="Look whether the disk is full.",
+                next_step="look whether the disk is full",
             ) from error
 
     def _upsert_people(self, people: list[Person]) -> None:
@@ -252,5 +252,5 @@ def _open(folder: Path | None) -> duckdb.DuckDBPyConnection:
     except (OSError, duckdb.Error) as error:
         raise StateError(
             f"{folder}: the sandbox's data cannot be opened ({type(error).__name__})",
-            next_step="Stop the sandbox that uses this folder, or name another with --data.",
+            next_step="stop the sandbox that uses this folder, or name another with --data",
         ) from error

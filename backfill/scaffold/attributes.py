@@ -38,7 +38,7 @@ def written(file: str, column: str, timestamps: TimestampColumn, ask: Ask) -> De
     if timestamps.rivals:
         question = f"{file}: {column}: {timestamps.evidence}; which one?"
         if answer := ask(Question(question, "", timestamps.rivals)):
-            return DeclaredAttribute({"format": answer}, "as you said")
+            return DeclaredAttribute({"format": answer}, "your answer")
         note = f"{timestamps.evidence}; until a format is set here, a run refuses to send"
         return DeclaredAttribute({}, note)
     if timestamps.format is None:
@@ -70,7 +70,7 @@ def typed(
     """
     name = attribute_name(column, look, kind)
     if column.holds_bytes:
-        return [Setting(name, "string", "bytes in the file, taken as text")]
+        return [Setting(name, "string", "bytes in the file, read as text")]
     renamed: dict[str, Value] = {} if name == column.name else {"from": column.name}
     type_, fits = _type_of(column, look)
     left = sum(count for text, count in column.like_null.items() if text not in nulls)
@@ -122,9 +122,9 @@ def maybe_key(look: FileProfile, used: Sequence[ColumnProfile]) -> tuple[str, st
         if each in used or not each.distinct.count:
             continue
         if each.is_unique and each.values == look.rows and each.bytes_max <= _KEY_BYTES_MAX:
-            return each.name, "if it is one: another one in every row"
+            return each.name, "if it is a key: different in every row"
         if names.says_key(each.name) and each.distinct.count >= _NEARLY_UNIQUE_MIN * each.values:
-            return each.name, f"if it is one; in several rows: {each.distinct.repeated:,} values"
+            return each.name, f"if it is a key; repeated: {each.distinct.repeated:,} values"
     return "", ""
 
 
@@ -134,5 +134,7 @@ def shared_emails(look: FileProfile, used: Sequence[ColumnProfile]) -> str:
         return ""
     for each in look.columns.values():
         if names.says_email(each.name) and each not in used and each.lowered.repeated:
-            return f"{counted(each.lowered.repeated, 'address', 'addresses')} of several people"
+            return (
+                f"{counted(each.lowered.repeated, 'address', 'addresses')} shared by several people"
+            )
     return ""

@@ -90,14 +90,14 @@ def _files(given: Sequence[Path], folder: Path) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
     for path in given:
         if not path.exists():
-            raise UsageError(f"{path}: no such file", next_step="name the files to look at")
+            raise UsageError(f"{path}: no such file", next_step="name existing files")
         if not path.is_dir():
             found.append((path, os.path.relpath(path, folder)))
             continue
         inside = sorted(each for each in path.rglob("*") if _format(each) in _FORMATS)
         if not inside:
             raise UsageError(
-                f"{path}: there is no file of a known format in it",
+                f"{path}: has no file of a known format",
                 next_step=f"name files that end in {', '.join(_FORMATS)}",
             )
         pattern = os.path.relpath(path, folder)

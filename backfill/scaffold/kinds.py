@@ -41,7 +41,9 @@ def kind_of(look: FileProfile) -> Kind:
     each_once = person is not None and look.rows < person.distinct.count * _REPEATED_MIN
     few = len(look.columns) <= _DELETIONS_COLUMNS_MAX
     if each_once and few and any(map(names.says_deletions, (*look.files, *look.columns))):
-        return Kind("deletions", f"the name says so, and there is a row a person{listed}", False)
+        return Kind(
+            "deletions", f"the name says so, and there is one row per person{listed}", False
+        )
     event = name_column_of(look)
     if event is not None:
         when = "" if occurrences_of(look) else "; none says when"
@@ -63,8 +65,8 @@ def _by_people(look: FileProfile, person: ColumnProfile, listed: str) -> Kind:
         return Kind("events", f"people repeat{listed}")
     own = next((each for each in keys_of(look) if each is not person), None)
     if own is not None and names.plain(person.name) != "id":
-        return Kind("events", f"each row has its own {own.name} beside {person.name}", False)
-    return Kind("customers", f"there is a row a person{listed}", False)
+        return Kind("events", f"each row has its own {own.name} besides {person.name}", False)
+    return Kind("customers", f"there is one row per person{listed}", False)
 
 
 def _apart(look: FileProfile) -> list[str]:

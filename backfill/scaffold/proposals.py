@@ -39,4 +39,4 @@ def _kind(look: FileProfile, ask: Ask) -> Kind:
         f"{look.files[0]}: customers, events or deletions? ({kind.why})", kind.kind, _ORDER
     )
     answer = ask(question)
-    return kind if answer in (None, kind.kind) else Kind(str(answer), "as you said")
+    return kind if answer in (None, kind.kind) else Kind(str(answer), "your answer")

@@ -28,7 +28,7 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
         used: The columns that say who, what and when.
     """
     if look.format == "csv" and _is_a_row(list(look.columns)):
-        yield "the first line looks like a row, and is taken for the header: put a header before it"
+        yield "the first line looks like data but is read as the header: add a header before it"
     if look.malformed:
         shapes = ", ".join(f"{code} {count:,}" for code, count in look.malformed.items())
         yield f"rows that cannot be split into cells are rejected: {shapes}"
@@ -38,7 +38,7 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
     columns = [each for each in look.columns.values() if each not in used]
     names = [each.name for each in columns if is_reserved(each.name, kind)]
     if names:
-        yield f"the service acts on {', '.join(names)}: `reserved` says what becomes of them"
+        yield f"the service acts on {', '.join(names)}: `reserved` decides what happens to them"
     for each in columns:
         if each.is_nested and look.format != "csv":
             yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"

@@ -12,26 +12,26 @@ from backfill.pipeline.file import Pipeline
 
 ABOUT: dict[str, str] = {
     "name": "the job's state is kept under this name",
-    "namespace": "goes into event ids; another one makes every event a new one",
+    "namespace": "part of every event id; another one makes every event new",
     "rejected_max": "more refusals by the API than this (and than 1000) stop the run",
     "destination": "where to, and how fast",
-    "source": "what is read: a table for each kind of file",
+    "source": "what is read: one table per kind of file",
     "api": "v2: batches · v1: a request per row",
     "region": "us | eu",
     "url": "another address than the region's: https, or this machine (a sandbox)",
     "credentials": "a TOML file with site_id and api_key, mode 0600; else the environment has them",
     "rate": "requests per second at most; the API's own limit is 1000",
     "concurrency": "requests at the same time; left out: it follows from rate and latency",
-    "outage_max": "the service may be away for so long before a run stops: 15m, 2h",
+    "outage_max": "how long the service may be unavailable before a run stops: 15m, 2h",
     "kind": "customers | events | deletions",
     "EventsSource.type": "event | page | screen",
     "EventsSource.name": "what the events are called: a constant, or { from = COLUMN }",
     "Column.type": "string | integer | number | boolean | timestamp | date | json",
     "files": "beside this file; globs",
-    "delimiter": "what parts the cells",
+    "delimiter": "the column separator",
     "encoding": "utf-8 | latin-1 | cp1252 | utf-16",
     "decimal": "the decimal mark of written numbers",
-    "null_values": "texts that mean nothing",
+    "null_values": "texts that mean null",
     "identifier": "who a row is about: exactly one of id, email, cio_id, and its column",
     "id": "the column with your own ids",
     "email": "the column with e-mail addresses",
@@ -47,12 +47,12 @@ ABOUT: dict[str, str] = {
     "shared_emails": "one e-mail under several ids rewrites people: refuse | first | send",
     "timestamp": "when it happened",
     "format": "strptime, iso8601, rfc2822, epoch_s|ms|us|ns, excel; left out: it is proved",
-    "timezone": "the IANA zone of clocks that carry none, or { from = COLUMN }",
+    "timezone": "the IANA time zone of timestamps without one, or { from = COLUMN }",
     "zones": 'what abbreviations of zones mean: { PST = "-08:00" }, or an IANA name',
     "pivot": "two-digit years from here on are 19xx, below 20xx; left out: they prove no format",
     "ambiguous": "times that the clock showed twice: reject | earlier | later",
     "nonexistent": "times that the clock skipped: reject | forward | backward",
-    "key": "the columns that make an event itself; else all of its content does",
+    "key": "the columns that identify an event; default: all of its content",
     "identical_rows": "rows alike in every field: refuse | keep | collapse",
     "repeated_keys": "the same key, other content: refuse | first",
     "recent_events": "younger than 72 h, can trigger campaigns: refuse | send | skip | hold",
@@ -63,17 +63,17 @@ ABOUT: dict[str, str] = {
     "deletes_max": 'more people than this, such as 100 or "1%", are refused',
     "sync": "how `backfill sync` finds what is new",
     "mode": "diff: rows that changed · files: new files · cursor: rows beyond the last timestamp",
-    "column": "the column of timestamps that a cursor goes by",
-    "lookback": "so far behind the last timestamp a cursor begins: 2d, 6h",
+    "column": "the timestamp column that a cursor reads",
+    "lookback": "how far before the last timestamp a cursor starts: 2d, 6h",
     "vanished": "people who are no longer in the files: keep | delete",
     "rows_change_max": "a sync stops where more of the rows have changed",
     "schema_change": "columns that came or went: refuse | accept",
     "files_change": "a file that was sent and was rewritten since: refuse | send",
-    "notify": "who is told how a run, retry or sync ended",
+    "notify": "whom to notify when a run, retry or sync has ended",
     "webhook": "JSON is posted here, with a text for Slack; https, or this machine",
     "webhook_env": "the environment variable that holds the webhook, instead",
     "on": "when: failure, rejections, recovery (the first success after a failure), success",
-    "keep_runs": "so many runs are remembered",
+    "keep_runs": "how many runs are kept on record",
 }
 """By key; where a key does something else in some table, that table stands before it."""
 
@@ -98,7 +98,7 @@ def pipeline_schema() -> dict[str, Any]:
             about = ABOUT.get(f"{name}.{key}") or ABOUT.get(key)
             if about:
                 setting["description"] = about
-    return {"$schema": _DIALECT, **made, "title": "A pipeline of backfill"}
+    return {"$schema": _DIALECT, **made, "title": "A backfill pipeline"}
 
 
 def schema_text() -> str:

@@ -112,13 +112,13 @@ class Writer:
         doubtful = [each for each in counts if each != SURELY_NULL]
         shown = ", ".join(f'"{each}" {counts[each]:,} times' for each in counts)
         if doubtful:
-            question = f"{self._look.files[0]}: {shown}: do they mean nothing?"
+            question = f"{self._look.files[0]}: {shown}: do they mean null?"
             if self._ask(Question(question, "yes", ("yes", "no"))) == "yes":
                 sure, doubtful = list(counts), []
         self._nulls = sure
         self._set("null_values", sure, shown if sure else "")
         if doubtful:
-            self._set("null_values", sure + doubtful, f"if these mean nothing: {shown}", on=False)
+            self._set("null_values", sure + doubtful, f"if these mean null: {shown}", on=False)
 
     def _identifier(self, type_: IdentifierType | None, person: ColumnProfile | None) -> None:
         if type_ is None or person is None:
@@ -127,7 +127,7 @@ class Writer:
         self._used.append(person)
         note = person.distinct.shown("person", "people")
         if type_ != next(iter(identifiers_of(self._look, self._kind.kind))):
-            note += f"; by {type_}, since the other files tell people by nothing else"
+            note += f"; by {type_}, since the other files have no other identifier"
         empty = self._look.rows - self._look.rows_malformed - person.values
         if empty > 0:
             note += f"; without one, and rejected: {counted(empty, 'row')}"
@@ -140,18 +140,18 @@ class Writer:
     def _unknown_person(self) -> None:
         columns = tuple(self._look.columns)
         answer = self._ask(
-            Question(f"{self._look.files[0]}: which column says who a row is about?", "", columns)
+            Question(f"{self._look.files[0]}: which column identifies the person?", "", columns)
         )
         if answer:
             person = self._look.columns[answer]
             self._used.append(person)
-            self._set("identifier", {"email" if person.emails else "id": answer}, "as you said")
+            self._set("identifier", {"email" if person.emails else "id": answer}, "your answer")
             return
         self._made.open.append("identifier")
         self._set(
             "identifier",
             {},
-            f'nothing says who a row is about; {{ id = "…" }} names one of {", ".join(columns)}',
+            f'no column identifies the person; {{ id = "…" }} names one of {", ".join(columns)}',
         )
 
     def _event(self) -> None:
@@ -171,8 +171,10 @@ class Writer:
             self._set("name", {"from": column.name}, note)
             return
         name = self._look.name
-        answer = self._ask(Question(f"{self._look.files[0]}: what are these events called?", name))
-        self._set("name", answer or name, "as you said" if answer else "the file's name; change it")
+        answer = self._ask(
+            Question(f"{self._look.files[0]}: what is the name of these events?", name)
+        )
+        self._set("name", answer or name, "your answer" if answer else "the file's name; change it")
 
     def _timestamp(self) -> None:
         columns = occurrences_of(self._look)
@@ -196,11 +198,11 @@ class Writer:
         if timestamps.has_zone or is_day:
             return written
         if self._timezone is None:
-            question = f"{file}: {column.name} has no zone: by which clocks? (an IANA name)"
+            question = f"{file}: {column.name} has no time zone: which one? (an IANA name)"
             self._timezone = self._ask(Question(question, "UTC", check=zone))
         written.value["timezone"] = self._timezone or TODO
         if self._timezone is None:
-            written.note += "; nothing proves the zone: name it, for example Europe/Berlin"
+            written.note += "; nothing proves the time zone: set it, for example Europe/Berlin"
             self._made.open.append(f"{key}.timezone")
         return written
 
@@ -208,7 +210,7 @@ class Writer:
         found = [each for each in keys_of(self._look) if each not in self._used]
         if found:
             self._key_name = found[0].name
-            self._set("key", [self._key_name], f"{self._key_name} is another one in every row")
+            self._set("key", [self._key_name], f"{self._key_name} is different in every row")
             return
         self._set("key", [])
         name, note = attributes.maybe_key(self._look, self._used)

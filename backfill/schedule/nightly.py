@@ -85,7 +85,7 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
     for path in (str(pipeline.path), str(home), *program):
         if not path.isprintable():
             raise UsageError(
-                f"{path!r}: no scheduler takes a path with control characters",
+                f"{path!r}: a path with control characters cannot be scheduled",
                 next_step="rename it, or use another folder",
             )
     return Nightly(
@@ -120,6 +120,6 @@ def _zone(name: str) -> ZoneInfo:
     except (LookupError, OSError, ValueError):
         pass
     raise UsageError(
-        f"--timezone {name!r}: there is no such zone",
+        f"--timezone {name!r}: no such time zone",
         next_step="name one such as Europe/Berlin, America/New_York or UTC",
     )

@@ -42,7 +42,7 @@ def files(nightly: Nightly, form: Form) -> dict[str, str]:
 
     Args:
         nightly: What is started, and when.
-        form: For which scheduler.
+        form: The scheduler.
 
     Raises:
         UsageError: A path is too long for a crontab.
@@ -72,7 +72,7 @@ def _check_lines(made: Mapping[str, str]) -> None:
     longest = max(len(line) for text in made.values() for line in text.splitlines())
     if longest > CRON_CHARACTERS_MAX:
         raise UsageError(
-            f"the crontab line would have {longest} characters, and cron takes"
+            f"the crontab line would have {longest} characters, and cron accepts"
             f" {CRON_CHARACTERS_MAX}",
             next_step="use shorter paths, or --format systemd",
         )

@@ -31,8 +31,7 @@ _DETAILS: Mapping[str, str] = MappingProxyType(
     {
         TOO_FEW_FIELDS: "the row has {found} cells, the header {expected}",
         TOO_MANY_FIELDS: "the row has {found} cells, the header {expected}",
-        UNCLOSED_QUOTE: "a quote opens in the row and is not closed; the next line was read as a "
-        "row of its own",
+        UNCLOSED_QUOTE: "a quote is opened and not closed; the next line was read as a new row",
         INVALID_UTF8: "byte {offset} of the row is not valid {encoding}",
         ROW_TOO_LONG: "the row is longer than 1 MiB; its first 64 kB are kept",
         INVALID_JSON: "not valid JSON at byte {offset} of the row: {problem}",

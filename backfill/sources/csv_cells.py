@@ -101,7 +101,7 @@ def read_header(text: TextFile, delimiter: str) -> tuple[tuple[str, ...], Positi
             return names, frame.position(1, position, width)
         position = frame.position(0, position, width)
     raise UsageError(
-        f"{text.version.path}: the file is empty", next_step="Export it again, with a header."
+        f"{text.version.path}: the file is empty", next_step="export it again, with a header"
     )
 
 
@@ -117,8 +117,8 @@ def _names(text: TextFile, frame: Frame, delimiter: str, line: int) -> tuple[str
         raise _bad_header(path, line, what) from error
     if header.startswith("sep="):
         raise UsageError(
-            f"{path}: line {line} is a spreadsheet's hint ({header.strip()}), not a header",
-            next_step="Remove that line.",
+            f"{path}: line {line} is a spreadsheet hint ({header.strip()}), not a header",
+            next_step="remove that line",
         )
     (names,) = csv.reader(io.StringIO(header, newline=""), delimiter=delimiter, strict=True)
     for number, name in enumerate(names, start=1):
@@ -132,5 +132,5 @@ def _names(text: TextFile, frame: Frame, delimiter: str, line: int) -> tuple[str
 def _bad_header(path: Path, line: int, what: str) -> UsageError:
     return UsageError(
         f"{path}: the header in line {line} cannot be used: {what}",
-        next_step="Give each column a name of its own in the first line.",
+        next_step="give each column a name of its own in the first line",
     )

@@ -53,7 +53,7 @@ class DelimitedSource:
         if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
             raise UsageError(
                 f"delimiter {delimiter!r}: is not a single ASCII character that can part fields",
-                next_step='Set `delimiter` to "," or ";" or "|" or "\\t".',
+                next_step='set `delimiter` to "," or ";" or "|" or "\\t"',
             )
         header, body = read_header(text, delimiter)
         return cls(text, delimiter.encode(), header, body, added(partitions, header))

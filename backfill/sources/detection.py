@@ -85,7 +85,7 @@ class Detected:
 def encoding_of(evidence: TextEvidence) -> Detected:
     """The encoding of a text file, decided by what all of it says.
 
-    A file is UTF-8 where most of its lines with letters beyond ASCII are; the others become
+    A file is UTF-8 where most of its lines with non-ASCII letters are; the others become
     rejected rows. Else it is cp1252, which Windows writes, unless bytes that cp1252 does not know
     leave only latin-1.
     """
@@ -93,7 +93,7 @@ def encoding_of(evidence: TextEvidence) -> Detected:
         return Detected("utf-16", "it begins with the byte-order mark of UTF-16")
     if not evidence.lines:
         return Detected("utf-8", "all of it is ASCII")
-    share = f"of {evidence.lines:,} lines with letters beyond ASCII"
+    share = f"of {evidence.lines:,} lines with non-ASCII letters"
     if 2 * evidence.utf8 >= evidence.lines:
         return Detected("utf-8", f"{evidence.utf8:,} {share} are valid UTF-8")
     others = f"{evidence.lines - evidence.utf8:,} {share} are no UTF-8"

@@ -95,7 +95,7 @@ def recognised(path: Path, declared: str, head: bytes, *, header: bool) -> Encod
         if head.startswith(signature):
             raise UsageError(
                 f"{path}: is {kind}, not text: see byte 0",
-                next_step="Export it as CSV, JSON Lines or Parquet, and name it so.",
+                next_step="export it as CSV, JSON Lines or Parquet, and name it so",
             )
     if head.startswith(_BOM_UTF32):
         raise _refusal(path, declared, 0, "utf-32, which is not supported")
@@ -120,14 +120,14 @@ def _codec(declared: str) -> str:
         codec = ""
     if codec not in _NAMES:
         known = ", ".join(_NAMES.values())
-        raise UsageError(f"encoding {declared!r}: not supported", next_step=f"Use one of {known}.")
+        raise UsageError(f"encoding {declared!r}: not supported", next_step=f"use one of {known}")
     return codec
 
 
 def _refusal(path: Path, declared: str, offset: int, likely: str) -> UsageError:
     return UsageError(
         f"{path}: is not {declared} at byte {offset}; it looks like {likely}",
-        next_step="Set the source's `encoding`, or convert the file.",
+        next_step="set the source's `encoding`, or convert the file",
     )
 
 

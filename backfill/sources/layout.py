@@ -120,7 +120,7 @@ def require_columns(source: Source, columns: Sequence[str], where: str) -> None:
         if name not in columns:
             near = get_close_matches(name, columns, 3, 0.5)
             has = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}"
-            step = f"mend {key} in the pipeline file, or the file's header"
+            step = f"correct {key} in the pipeline file, or the file's header"
             if len(columns) == 1 and name in re.split(r"\W", columns[0]):
                 step = "set the source's `delimiter`: the whole header was read as one column"
             raise UsageError(
@@ -214,7 +214,7 @@ def _refuse_types(
         is_moment = pa.types.is_temporal(type_) and not pa.types.is_time(type_)
         refusal = refusal_of(type_) if each.declared is None else None
         if each.declared and is_moment and each.declared.type not in ("timestamp", "date"):
-            refusal = f"it holds moments and is declared {each.declared.type!r}"
+            refusal = f"it holds timestamps and is declared {each.declared.type!r}"
         if refusal:
             raise UsageError(
                 f"{where}: column {each.column!r} cannot be sent as it is: {refusal}",

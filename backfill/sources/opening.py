@@ -52,5 +52,5 @@ def open_source(
         case _:
             raise UsageError(
                 f"{path}: the name does not tell the format",
-                next_step="Name it .csv, .tsv, .jsonl or .parquet; text may be .gz or .zst too.",
+                next_step="name it .csv, .tsv, .jsonl or .parquet; text may be .gz or .zst too",
             )

@@ -75,7 +75,7 @@ class Version:
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(
                 f"{path}: is {_kind_of(found.st_mode)}, not a file",
-                next_step="Name a regular file: it is read more than once, also after a crash.",
+                next_step="name a regular file: it is read more than once, also after a crash",
             )
         return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
 
@@ -92,8 +92,8 @@ class Version:
         if not unchanged:
             raise SourceChangedError(
                 f"{self.path}: changed while it was read",
-                next_step="Start again once nothing writes to it; --restart forgets what was read, "
-                "--append keeps it where only rows were added.",
+                next_step="start again once nothing writes to it; --restart forgets what was read, "
+                "--append keeps it where only rows were added",
             )
 
 
@@ -107,7 +107,7 @@ def unreadable(path: Path, error: OSError) -> UsageError:
     """The error of the operating system as one of ours."""
     return UsageError(
         f"{path}: cannot be read: {error.strerror or error}",
-        next_step="Check the name and the permissions of the file.",
+        next_step="check the name and the permissions of the file",
     )
 
 

@@ -42,7 +42,7 @@ class TextFile:
         compression = _COMPRESSIONS.get(path.suffix.lower())
         head = next(_contents(path, compression, 0, _HEAD_BYTES), b"")
         if not head:
-            raise UsageError(f"{path}: the file is empty", next_step="Export it again.")
+            raise UsageError(f"{path}: the file is empty", next_step="export it again")
         found = recognised(path, encoding, head, header=header)
         return cls(version, compression, found, block_bytes)
 
@@ -61,7 +61,7 @@ class TextFile:
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{path}: ends in the middle of a character",
-                next_step="It seems to be cut off; export it again.",
+                next_step="it seems to be cut off; export it again",
             ) from error
 
 
@@ -99,7 +99,7 @@ def _uncompressed(
         raise UsageError(
             f"{path}: the {compression} archive is broken after byte {done + len(rescued)} of its "
             "content",
-            next_step="Replace it with a whole one; the rows before stay as they are.",
+            next_step="replace it with a whole one; the rows before stay as they are",
         ) from error
 
 
@@ -127,5 +127,5 @@ def _check_signature(path: Path, compression: Compression) -> None:
     if head and not head.startswith(_SIGNATURES[compression]):
         raise UsageError(
             f"{path}: is not a {compression} archive: see byte 0",
-            next_step="Name it without the suffix if it is not compressed.",
+            next_step="name it without the suffix if it is not compressed",
         )

@@ -148,7 +148,7 @@ class Differences:
     def text(self) -> str:
         """The difference in a line, in people."""
         changed, refused = (self.statuses.get(each, 0) for each in ("changed", "refused"))
-        text = f"{self.new:,} new, {changed:,} changed, {self.as_before:,} as before"
+        text = f"{self.new:,} new, {changed:,} changed, {self.as_before:,} unchanged"
         again = f", {refused:,} refused before" if refused else ""
         deleted = f" ({self.deletes:,} to be deleted)" if self.deletes else ""
         return f"{text}{again}, {counted(self.vanished, 'person', 'people')} vanished{deleted}"

@@ -162,7 +162,9 @@ def _updated(each: Input, part: Part) -> Part:
 
 def _changed(names: Sequence[str]) -> SourceChangedError:
     return SourceChangedError(
-        f"not all rows of these files were sent before they changed or went: {', '.join(names)}",
-        next_step="put them back as they were and start again; or use --restart to forget what was"
+        "these files changed or disappeared before all of their rows were sent:"
+        f" {', '.join(names)}",
+        next_step="put them back as they were and run the sync again; or use --restart to forget"
+        " what was"
         " sent (events keep their ids, so what was sent counts once)",
     )

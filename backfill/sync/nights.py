@@ -95,8 +95,8 @@ def _allows_all(allowed: Allowance) -> bool:
 def _answer(value: str) -> str:
     shown = value if value.isdigit() else f'"{value}"'
     return (
-        f"if the export is whole, set rows_change_max = {shown} under [source.sync] for tonight;"
-        " else put the whole export in its place"
+        f"if the export is complete, set rows_change_max = {shown} under [source.sync] for tonight;"
+        " else put the complete export in its place"
     )
 
 
@@ -117,7 +117,7 @@ def _columns(job: Job) -> Iterator[Guard]:
                 "schema_change",
                 f"the columns of source {int(index) + 1} ({source.kind}) have changed:"
                 f" {', '.join(changes)}",
-                'set schema_change = "accept" under [source.sync] for tonight if that is meant',
+                'set schema_change = "accept" under [source.sync] for tonight if that is intended',
             )
 
 

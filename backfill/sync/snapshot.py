@@ -194,9 +194,10 @@ class Snapshot:
             yield
         except (duckdb.Error, OSError) as error:
             raise StateError(
-                f"{self.path}: the memory of the sync cannot be used: {_first_line(error)}",
-                next_step="make room or mend the disk, then start the same command again; if the"
-                " file is damaged, remove it: the next sync sends everybody once more",
+                f"{self.path}: the sync's record of people cannot be used: {_first_line(error)}",
+                next_step="free disk space or check the disk, then run the same command again;"
+                " if the"
+                " file is damaged, remove it: the next sync sends everyone once more",
             ) from error
 
 

@@ -274,7 +274,7 @@ def test_a_closed_journal_leaves_one_file(journal, tmp_path):
 
 def test_a_journal_that_must_exist_is_not_made(tmp_path, storage):
     """Asked only to look, it leaves no trace."""
-    with pytest.raises(StateError, match="no job has left its state here"):
+    with pytest.raises(StateError, match="no job has state here"):
         Journal.open(tmp_path / "job", create=False, storage=storage)
     (tmp_path / "job").mkdir()
     with pytest.raises(StateError, match="there is no journal"):

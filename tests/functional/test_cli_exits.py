@@ -133,13 +133,13 @@ def test_twice_stops_at_once_with_a_summary(fine, start_sending, sandbox, number
     command = start_sending(fine)
     until(lambda: sandbox.fired()[0])
     command.signal(number)
-    until(lambda: "once more stops at once" in command.stderr())
+    until(lambda: "press again to stop at once" in command.stderr())
     command.signal(number)
 
     ended = command.ended(timeout_s=10)
 
     assert ended.code == ended.summary["exit"] == code
-    assert "start the same command again" in ended.next_step
+    assert "run the same command again" in ended.next_step
 
 
 def test_quiet_leaves_errors_and_advice(tmp_path, backfill, sandbox):

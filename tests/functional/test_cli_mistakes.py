@@ -32,7 +32,11 @@ COMMANDS = {
     "another name": ("check pipline.toml", "no such pipeline file", "did you mean pipeline.toml?"),
     "a folder": ("check .", "is a directory", "name the pipeline file"),
     "files of rows": ("check customers.csv", "is not TOML", "backfill init customers.csv"),
-    "no such file": ("init custmers.csv -o x.toml", "custmers.csv: no such file", "name the files"),
+    "no such file": (
+        "init custmers.csv -o x.toml",
+        "custmers.csv: no such file",
+        "name existing files",
+    ),
     "an output that is there": ("init customers.csv", "is not overwritten", "-o FILE"),
     "a zone": ("init customers.csv -o x.toml --timezone Europe/Berln", "Europe/Berlin", "names"),
     "a rate": ("run pipeline.toml --rate fast", "--rate", "backfill run --help"),
@@ -41,7 +45,7 @@ COMMANDS = {
     "a scheme": ("run pipeline.toml --url ftp://x", "https://host", "region"),
     "a world without https": ("run pipeline.toml --url http://example.com", "not https", "region"),
     "no credentials": ("run pipeline.toml", "no credentials", "CUSTOMERIO_SITE_ID"),
-    "nothing to report": ("report pipeline.toml", "no job has left its state", "--state-dir"),
+    "nothing to report": ("report pipeline.toml", "no job has state here", "--state-dir"),
     "a state that is a file": (
         "check pipeline.toml --state-dir customers.csv",
         "state",
@@ -49,18 +53,18 @@ COMMANDS = {
     ),
 }
 SETTINGS = {
-    "a key": ("region =", "regoin =", "did you mean region?", "mend these keys"),
-    "a value": ('"us"', '"de"', "'us' or 'eu'", "mend these keys"),
-    "a kind": ('"customers"', '"customer"', '"customers", "events"', "mend these keys"),
-    "TOML": ('"us"', '"us', "is not TOML", "mend that line"),
+    "a key": ("region =", "regoin =", "did you mean region?", "fix these keys"),
+    "a value": ('"us"', '"de"', "'us' or 'eu'", "fix these keys"),
+    "a kind": ('"customers"', '"customer"', '"customers", "events"', "fix these keys"),
+    "TOML": ('"us"', '"us', "is not TOML", "fix that line"),
     "a column": ('"signed_up"', '"signd_up"', "did you mean signed_up?", "columns.created_at"),
     "an identifier": ('id = "id"', 'id = "ident"', "no column 'ident'", "identifier"),
     "a delimiter": ('","', '";"', "no column 'id'", "delimiter"),
     "an encoding": ('"utf-8"', '"utf-16"', "it looks like utf-8", "encoding"),
-    "an unknown encoding": ('"utf-8"', '"utf8x"', "'cp1252'", "mend these keys"),
+    "an unknown encoding": ('"utf-8"', '"utf8x"', "'cp1252'", "fix these keys"),
     "a glob": ('"customers.csv"', '"custs*.csv"', "no such file", "customers.csv"),
-    "a format": ('"%m/%d/%Y"', '"isoo8601"', "did you mean iso8601?", "mend these keys"),
-    "a time zone": ('"UTC"', '"Utc+1"', "close: ", "mend these keys"),
+    "a format": ('"%m/%d/%Y"', '"isoo8601"', "did you mean iso8601?", "fix these keys"),
+    "a time zone": ('"UTC"', '"Utc+1"', "close: ", "fix these keys"),
 }
 
 
@@ -116,7 +120,7 @@ def test_a_rejected_file_that_is_none_is_named(pipeline, backfill, sandbox):
     (pipeline.parent / "customers.csv").write_text(rows, "utf-8")
     run = ("run", "pipeline.toml", "--url", sandbox.url)
     assert_it_teaches(
-        backfill("retry", *run[1:]), "no rejected rows to send", "run the pipeline first"
+        backfill("retry", *run[1:]), "no rejected rows to retry", "run the pipeline first"
     )
     assert backfill(*run).code == 3
     (pipeline.parent / ".backfill/job/rejected.csv").write_text("hello\n", "utf-8")

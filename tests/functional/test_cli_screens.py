@@ -81,7 +81,7 @@ def test_every_screen_fits_a_narrow_terminal(pipeline, sandbox, clean_env, colum
             shown = in_terminal(
                 "-m", "backfill", *words, columns=columns, cwd=pipeline.parent, env=clean_env
             )
-        lines = [each for each in shown.frames if not each.startswith(("next: ", "To show "))]
+        lines = [each for each in shown.frames if not each.startswith(("next: ", "Report: "))]
         assert max(map(len, lines)) <= columns, command
 
 
@@ -91,8 +91,8 @@ def test_check_is_short(pipeline, backfill):
 
     assert ended.code == 3
     assert "identifier_missing" in ended.stdout
-    assert "A run would refuse to send" in ended.stdout
-    assert "As it would be sent" not in ended.stdout
+    assert "A run would be refused" in ended.stdout
+    assert "Sample requests" not in ended.stdout
     assert "backfill plan" in ended.next_step
 
 
@@ -183,7 +183,7 @@ def test_a_sandbox_ends_with_ctrl_c(start):
     ended = command.ended(timeout_s=20)
 
     assert ended.code == 130
-    assert ended.next_step == "start the same command again"
+    assert ended.next_step == "run the same command again"
 
 
 def _listens(port):

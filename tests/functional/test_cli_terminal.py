@@ -42,7 +42,7 @@ def test_a_bar_stays_in_its_line(pipeline, sandbox, clean_env, columns):
     assert max(map(len, bars)) <= columns
     assert bars[-1].startswith("send 100%")
     assert all("rejected" in bar for bar in bars)
-    assert "plan: 411 rows looked at, 1 rejected" in " ".join(shown.text.split())
+    assert "plan: 411 rows checked, 1 rejected" in " ".join(shown.text.split())
 
 
 def test_a_terminal_may_change_its_width_meanwhile(pipeline, sandbox, clean_env):
@@ -73,7 +73,7 @@ def test_a_look_that_takes_long_has_a_bar_with_an_end(tmp_path, clean_env):
 
     bars = [each for each in shown.drawn("plan") if "%" in each]
     assert bars, shown.text
-    assert all(re.match(r"plan +\d+% \|.*\| .*rows looked at .*1 rejected$", bar) for bar in bars)
+    assert all(re.match(r"plan +\d+% \|.*\| .*rows checked .*1 rejected$", bar) for bar in bars)
 
 
 def test_a_wide_terminal_shows_all_of_it(pipeline, sandbox, clean_env):
@@ -115,7 +115,7 @@ def test_a_log_gets_plain_lines(pipeline, sandbox, backfill):
     ended = backfill("run", pipeline, "--url", sandbox.url)
 
     lines = ended.stderr.splitlines()
-    assert "plan: 411 rows looked at, 1 rejected" in lines
+    assert "plan: 411 rows checked, 1 rejected" in lines
     assert any(line.startswith("send: 411/411 rows, ") for line in lines)
     assert "\r" not in ended.stderr
     assert "\x1b" not in ended.stderr

@@ -62,7 +62,7 @@ def test_the_history_outlives_a_restart_and_is_trimmed(tmp_path, backfill, sandb
 def test_a_job_that_never_began_has_no_history(tmp_path, backfill):
     """And that is no error."""
     done = backfill("status", job(tmp_path, {}, CUSTOMERS), "--history")
-    assert (done.code, done.stdout) == (0, "no job has begun here\n")
+    assert (done.code, done.stdout) == (0, "no jobs here yet\n")
 
 
 def test_figures_are_written_at_every_end(tmp_path, backfill, sandbox):
@@ -96,5 +96,5 @@ def test_figures_that_cannot_be_written_change_nothing(tmp_path, backfill, sandb
         "run", pipeline, "--url", sandbox.url, "--metrics-file", tmp_path / "none" / "b.prom"
     )
     assert done.code == 0
-    assert "the figures were not written" in done.stderr
+    assert "the metrics were not written" in done.stderr
     assert done.next_step.startswith("nothing to do")

@@ -77,9 +77,7 @@ def test_a_first_line_that_is_no_header_is_noticed(tmp_path, backfill, first):
     rows = "".join(f"{n},p{n}@example.com,2021-01-02\n" for n in range(20))
     (tmp_path / "data.csv").write_text(f"{first}\n{rows}", "utf-8")
 
-    assert "the first line looks like a row" in " ".join(
-        backfill("init", "data.csv").stdout.split()
-    )
+    assert "the first line looks like data" in " ".join(backfill("init", "data.csv").stdout.split())
 
 
 def test_a_hint_for_spreadsheets_is_no_header(tmp_path, backfill):
@@ -89,5 +87,5 @@ def test_a_hint_for_spreadsheets_is_no_header(tmp_path, backfill):
     ended = backfill("init", "excel.csv")
 
     assert ended.code == 2
-    assert "line 1 is a spreadsheet's hint (sep=;), not a header" in ended.stderr
-    assert ended.next_step == "Remove that line."
+    assert "line 1 is a spreadsheet hint (sep=;), not a header" in ended.stderr
+    assert ended.next_step == "remove that line"

@@ -154,16 +154,16 @@ def _looks_at_every_row(person):
     assert person.code == 3
     assert "130 rows in 2 files, nothing was sent" in screen
     assert "all rows 130 129 0 0 1 " in screen
-    assert "1 timestamp_unreadable the moment is not written in the column's format" in screen
+    assert "1 timestamp_unreadable the timestamp does not match the column's format" in screen
     assert "! source 2 (events) names people whom no customers source names" in screen
     assert 'next: set unknown_people = "reject" or "send"; then: backfill plan' in screen
 
     person.decides("unknown_people", "send")
     screen = person.types("backfill plan pipeline.toml")
     assert person.code == 3
-    assert "A run would refuse to send" not in screen
+    assert "A run would be refused" not in screen
     assert "under a second at 100 requests/s" in screen
-    assert "History, in days of UTC events 2022-04-15 to 2022-07-13" in screen
+    assert "Events by day (UTC) events 2022-04-15 to 2022-07-13" in screen
     assert "purchased 45 ███" in screen
     assert "%m/%d/%Y %H:%M in America/New_York: declared" in screen
     assert '"action": "identify"' in screen
@@ -180,11 +180,11 @@ def _rehearses(person):
     screen = person.types(run)
     assert person.code == 3
     assert "start now?" not in screen
-    assert "plan: 130 rows looked at, 1 rejected" in screen
+    assert "plan: 130 rows checked, 1 rejected" in screen
     last = person.screens[-1].drawn("send")[-1]
     assert re.match(r"send 100% \|█+\| 130/130 rows .*1 rejected$", last), last
     assert "all rows 130 129 0 0 1 0" in screen
-    assert "To show around: rehearsal/" in screen
+    assert "Report: rehearsal/" in screen
     assert "next: mend rehearsal/" in screen
     retry = f"backfill retry pipeline.toml --state-dir rehearsal --url {person.url}"
     assert screen.endswith(f"then: {retry}")

@@ -50,7 +50,7 @@ def test_progress_is_told_in_plain_lines(pipeline, capsys):
     assert "\r" not in said.out
     assert "\x1b" not in said.out
     lines = said.out.splitlines()
-    assert lines[0] == "plan: 5 rows looked at, 1 rejected"
+    assert lines[0] == "plan: 5 rows checked, 1 rejected"
     assert lines[-1].startswith("send: 5/5 rows, 2 requests, ")
     assert planned.plan.rows_read == summary.rows_read == 5
 

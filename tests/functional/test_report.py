@@ -117,7 +117,7 @@ def test_a_killed_run_is_reported_as_such(tmp_path, send, start_sending, sandbox
     command.kill()
     page = report(pipeline)
 
-    assert ">Cut off</span>" in page
+    assert ">Killed</span>" in page
     delivered = _delivered_by(1, page)
     assert delivered > 0
     assert "are still to be sent." in page

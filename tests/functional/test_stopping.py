@@ -38,7 +38,7 @@ def test_a_signal_lets_what_is_under_way_arrive(large, start_sending, send, sand
     assert stopped.summary["delivered"] == sandbox.stats()["events"]
     assert stopped.summary["pending"] > 0
     assert not stopped.summary["complete"]
-    assert "start the same command again" in stopped.next_step
+    assert "run the same command again" in stopped.next_step
     done = send(large)
     assert done.code == 0
     assert done.summary["delivered"] == ROWS
@@ -73,7 +73,7 @@ def test_a_second_signal_stops_at_once(large, start_sending, send, sandbox):
     command = start_sending(large)
     until(lambda: sandbox.fired()[0])
     command.signal(signal.SIGINT)
-    until(lambda: "once more stops at once" in command.stderr())
+    until(lambda: "press again to stop at once" in command.stderr())
     command.signal(signal.SIGINT)
     stopped = command.ended(timeout_s=10)
 
@@ -107,7 +107,7 @@ def test_the_time_that_is_given_is_kept(large, send, sandbox):
 
     assert stopped.code == 75
     assert 0 < stopped.summary["pending"] < ROWS
-    assert "start the same command again" in stopped.next_step
+    assert "run the same command again" in stopped.next_step
     sandbox.misbehave()
     done = send(large)
     assert done.code == 0

@@ -48,7 +48,7 @@ def test_a_file_that_others_can_read(tmp_path, mode):
 
     with pytest.raises(CredentialsError) as caught:
         find_credentials({}, file, REMOTE)
-    assert caught.value.next_step == f"Run: chmod 600 {file}"
+    assert caught.value.next_step == f"run: chmod 600 {file}"
 
 
 @pytest.mark.parametrize(

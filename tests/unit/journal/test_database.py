@@ -131,7 +131,7 @@ def test_a_database_of_another_program_is_refused(directory):
     other.execute("CREATE TABLE precious (x)")
     other.close()
     image = path.read_bytes()
-    with pytest.raises(StateError, match="not a journal of backfill"):
+    with pytest.raises(StateError, match="not a backfill journal"):
         Journal.open(directory)
     assert path.read_bytes() == image
 
@@ -141,7 +141,7 @@ def test_a_journal_of_a_newer_program_is_refused(directory):
     newer = apsw.Connection(str(directory / "state.db"))
     newer.pragma("user_version", 2)
     newer.close()
-    with pytest.raises(StateError, match="form 2, we know form 1") as caught:
+    with pytest.raises(StateError, match="format 2, this version reads 1") as caught:
         Journal.open(directory)
     assert "version of backfill" in caught.value.next_step
 

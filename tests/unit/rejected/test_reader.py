@@ -164,7 +164,7 @@ def test_a_row_that_stands_twice_is_refused(job):
     """Which of the two was meant?"""
     header, first, _ = job.table()
     job.save([header, first, first])
-    with pytest.raises(UsageError, match=r"line 3: row 3 of people\.csv stands here twice"):
+    with pytest.raises(UsageError, match=r"line 3: row 3 of people\.csv appears twice here"):
         job.read()
 
 

@@ -29,7 +29,7 @@ dangerous = st.builds(
 
 
 def _row(number=7, cells=None, raw=None, source="people.csv", reasons=None):
-    reasons = reasons or (Reason("name_missing", "event", "event: the event has no name"),)
+    reasons = reasons or (Reason("name_missing", "event", "event: the event name is missing"),)
     return RejectedRow(1, source, Rejection(number, number + 1, reasons, cells or {}, raw))
 
 
@@ -126,7 +126,11 @@ def test_the_twin_loses_nothing(tmp_path_factory, cells, raw):
         "row": 7,
         "line": 8,
         "reasons": [
-            {"code": "name_missing", "field": "event", "message": "event: the event has no name"}
+            {
+                "code": "name_missing",
+                "field": "event",
+                "message": "event: the event name is missing",
+            }
         ],
         "cells": cells,
         "raw": raw,

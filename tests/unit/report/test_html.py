@@ -253,7 +253,7 @@ def test_the_two_bars_of_the_law_have_the_same_length(rows):
         (
             {"delivered": 970, "merged": 30, "skipped": 0, "rejected": 0},
             {"ended": False},
-            "Cut off",
+            "Killed",
             (
                 "970 of 1,000 rows were delivered to Customer.io in 1:02 min; 30 went out merged"
                 " with another row of their person."

@@ -81,13 +81,13 @@ def test_how_much_is_left_of_a_plan_is_told_from_the_share_behind_it():
     """Nobody knows how many rows a text has; a quarter of its bytes holds about a quarter."""
     figures = ProgressFigures("plan")
     figures.seen(0.0)
-    assert line(figures, 0.0, 80) == ("plan", "looking at how dates are written")
+    assert line(figures, 0.0, 80) == ("plan", "detecting date formats")
     figures.looked(Progress(rows=250, rejected=3, share=0.25))
     figures.seen(10.0)
 
     assert figures.left_s(10.0) == 30.0
     assert line(figures, 10.0, 80)[0] == "plan  25%"
-    assert line(figures, 10.0, 80)[1] == "250 rows looked at  25/s  ETA 0:30  3 rejected"
+    assert line(figures, 10.0, 80)[1] == "250 rows checked  25/s  ETA 0:30  3 rejected"
 
 
 def test_at_first_there_is_no_guess():

@@ -116,7 +116,7 @@ def test_nothing_runs_off_a_narrow_terminal(width):
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
     assert "events rows read 14,012, delivered 14,000" in text or "events 14,012 14,000" in text
-    assert "the moment is not written in the column's format" in text
+    assert "the timestamp does not match the column's format" in text
 
 
 def test_sources_of_one_kind_are_told_apart():

@@ -247,7 +247,7 @@ def test_reasons_say_what_was_found_and_where(tmp_path):
 
     assert [each.reasons[0].message for chunk in chunks for each in chunk.rejections] == [
         "the row has 1 cells, the header 2",
-        "a quote opens in the row and is not closed; the next line was read as a row of its own",
+        "a quote is opened and not closed; the next line was read as a new row",
         "byte 7 of the row is not valid utf-8",
     ]
 
@@ -311,7 +311,7 @@ def test_no_pattern_makes_reading_slow(tmp_path, line):
         (b"a,,c\n", "header in line 1 cannot be used: column 2 has no name"),
         (b'a," "\n', "column 2 has no name"),
         (b"\na,b,a\n", "header in line 2 cannot be used: two columns are named a"),
-        (b'a,"b\n1,2\n', "a quote opens in the row and is not closed"),
+        (b'a,"b\n1,2\n', "a quote is opened and not closed"),
         (b'a,b"c\n1,2\n', "a quote stands inside a cell"),
         (b"a,\0b\n", "column 2 has no name"),
         (b"x" * (ROW_MAX + 1), "longer than"),

@@ -138,8 +138,8 @@ def test_two_columns_of_one_name_are_refused():
 
 
 REFUSED = [
-    (customers(), {"note": pa.timestamp("us")}, "moments without a zone"),
-    (customers(), {"note": pa.date32()}, "moments without a zone"),
+    (customers(), {"note": pa.timestamp("us")}, "timestamps without a time zone"),
+    (customers(), {"note": pa.date32()}, "timestamps without a time zone"),
     (customers(), {"note": pa.binary()}, "bytes"),
     (customers(), {"note": pa.duration("s")}, "durations"),
     (customers(columns={"note": "string"}), {"note": pa.timestamp("us", "UTC")}, "declared 'str"),

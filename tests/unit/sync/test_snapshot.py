@@ -90,7 +90,7 @@ def test_deleted_people_are_forgotten(tmp_path, update):
 def test_what_is_no_snapshot_is_refused(tmp_path):
     """A damaged file ends in an error that says what to do."""
     (tmp_path / SNAPSHOT_FILE).write_bytes(b"no database at all" * 1000)
-    with pytest.raises(StateError, match="the memory of the sync cannot be used") as caught:
+    with pytest.raises(StateError, match="the sync's record of people cannot be used") as caught:
         Snapshot(tmp_path)
     assert "remove it" in caught.value.next_step
 
