@@ -117,7 +117,7 @@ def _near_limits(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
         yield PlanWarning(
             "near_limit",
             f"{of_source} has values near or beyond the {VALUE_BYTES_MAX} bytes which an attribute"
-            f" may have, or beyond: {_some(seen.long)}",
+            f" may have: {_some(seen.long)}",
         )
     if len(seen.attributes) >= NEAR_LIMIT * ATTRIBUTES_MAX:
         yield PlanWarning(

@@ -128,7 +128,7 @@ def test_a_rejected_file_that_is_none_is_named(pipeline, backfill, sandbox):
     assert_it_teaches(backfill("retry", *run[1:]), "has no column _source", "keep its header")
     new = ".backfill/job/rejected.new.csv"
     retry = f"backfill retry pipeline.toml {new} --url {sandbox.url}"
-    assert backfill(*run).next_step == f"mend {new}, then: {retry}"
+    assert backfill(*run).next_step == f"fix the rows in {new}, then: {retry}"
 
 
 def assert_it_teaches(ended, what, step):

@@ -185,7 +185,7 @@ def _rehearses(person):
     assert re.match(r"send 100% \|█+\| 130/130 rows .*1 rejected$", last), last
     assert "all rows 130 129 0 0 1 0" in screen
     assert "Report: rehearsal/" in screen
-    assert "next: mend rehearsal/" in screen
+    assert "next: fix the rows in rehearsal/" in screen
     retry = f"backfill retry pipeline.toml --state-dir rehearsal --url {person.url}"
     assert screen.endswith(f"then: {retry}")
 

@@ -69,7 +69,7 @@ def test_long_values_are_warned_of_before_they_are_too_long(show):
     """An attribute may have 1000 bytes."""
     near = f"id,email,note,short\na,a@x.y,{'x' * 950},{'x' * 800}\n"
     text = " ".join(show(HISTORY, customers=near).split())
-    assert "come near the 1000 bytes which an attribute may have, or beyond: note " in text
+    assert "near or beyond the 1000 bytes which an attribute may have: note " in text
 
 
 def test_recent_events_are_named_and_dated(show):

@@ -162,7 +162,7 @@ def test_what_stopped_a_run_is_told_without_values(tmp_path, send):
 def test_the_next_command_is_the_one_that_goes_on(pipeline, send, sandbox, backfill, report):
     """A retry that a guard refused is a retry again; a job that only has a plan begins."""
     backfill("plan", pipeline, cwd=pipeline.parent)
-    assert f"To begin:</p>\n    <pre>backfill run {pipeline}</pre>" in report(pipeline)
+    assert f"To start:</p>\n    <pre>backfill run {pipeline}</pre>" in report(pipeline)
     send(pipeline)
     mended = pipeline.parent / ".backfill/job/rejected.csv"
     mended.write_text(mended.read_text("utf-8-sig").replace(PERSONAL, ago(hours=1)), "utf-8-sig")

@@ -123,7 +123,7 @@ def test_a_row_without_identifier_stops_deletions_only(customers, sync, sandbox)
     sync(customers("id,plan\np1,a\np2,a\np3,a\n", settings))
     done = sync(customers("id,plan\np1,b\n,a\np3,a\n", settings))
     assert (done.code, done.summary["delivered"], done.summary["deletes"]) == (7, 1, 0)
-    assert "mend" in done.next_step
+    assert "fix" in done.next_step
     assert sandbox.people()["p1"]["attributes"] == {"plan": "b"}
     assert sync(customers("id,plan\np1,b\np3,a\n", settings)).summary["deletes"] == 1
     assert set(sandbox.people()) == {"p1", "p3"}
