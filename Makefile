@@ -8,7 +8,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check format bench storm mutants soak clean
+.PHONY: help demo test flakes check format bench storm mutants soak clean
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -16,6 +16,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 BIN := .venv/bin
 # Tests wait for processes more than they work.
 WORKERS ?= 3
+N ?= 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 help: ## print this list
@@ -26,6 +27,12 @@ demo: .venv/.installed ## run the sample pipeline into a sandbox on this machine
 
 test: .venv/.installed-test ## run every test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+flakes: .venv/.installed-test ## run every test again and again, until one fails (N=10)
+	@for each in $$(seq $(N)); do \
+		jobs=$$(mktemp -d) && echo "$$each of $(N)" && \
+		$(BIN)/python -m pytest -q -n 4 --dist loadfile --basetemp="$$jobs/jobs" $(ARGS) && \
+		rm -rf "$$jobs" || exit 1; done
 
 check: .venv/.installed-tools ## look at style, types, imports and the README without running anything
 	@$(BIN)/ruff format --check --quiet .

@@ -14,6 +14,7 @@ import pytest
 
 from backfill.errors import BackfillError
 from backfill.journal import LOCAL, NETWORK, Journal, Storage
+from tests.support.checker import must
 from tests.support.journals import committed, work
 from tests.support.power import Disk, Images, Platter
 
@@ -49,14 +50,14 @@ def test_a_power_cut_loses_no_commit(tmp_path, record_property):
     tally = cut_the_power(tmp_path / "job", WAL, CUTS, seed=1)
     record_property("power cuts", tally.cuts)
     assert tally.checkpoints > 0
-    assert (tally.lost, tally.corrupt, tally.different) == (0, 0, 0)
+    check_nothing_is_lost(tally)
 
 
 def test_a_power_cut_loses_no_commit_on_a_network_disk(tmp_path, record_property):
     """The same holds for the settings that are used on file systems of the network."""
     tally = cut_the_power(tmp_path / "job", NETWORK, CUTS // 5, seed=2)
     record_property("power cuts", tally.cuts)
-    assert (tally.lost, tally.corrupt, tally.different) == (0, 0, 0)
+    check_nothing_is_lost(tally)
 
 
 @pytest.mark.parametrize("seed", [3, 4])
@@ -66,6 +67,11 @@ def test_the_simulated_disk_is_cruel_enough(tmp_path, seed):
     tally = cut_the_power(tmp_path / "job", weak, 100, seed=seed)
     assert tally.lost > 10
     assert (tally.corrupt, tally.different) == (0, 0)
+
+
+def check_nothing_is_lost(tally: Tally) -> None:
+    """Each commit is there, whole and as it was."""
+    must(tally.lost == tally.corrupt == tally.different == 0, tally)
 
 
 def cut_the_power(directory: Path, storage: Storage, cuts: int, seed: int) -> Tally:
