@@ -229,11 +229,11 @@ def _reals(column: pa.StringArray) -> Encoded:
 def refusal_of(type_: pa.DataType) -> str | None:
     """Why a typed column cannot be sent without a declaration; None where it can.
 
-    A moment without a zone is no instant, and bytes and durations have no JSON of their own.
+    A timestamp without a zone is no instant, and bytes and durations have no JSON of their own.
     """
     if pa.types.is_dictionary(type_):
         return refusal_of(type_.value_type)
-    if pa.types.is_date(type_) or (pa.types.is_timestamp(type_) and type_.tz is None):
+    if _is_naive(type_):
         return (
             'it holds timestamps without a time zone: declare { type = "timestamp", timezone = … }'
         )
@@ -242,9 +242,19 @@ def refusal_of(type_: pa.DataType) -> str | None:
     if pa.types.is_duration(type_) or pa.types.is_interval(type_):
         return "it holds durations, which have no JSON: turn them into numbers in a transform"
     if pa.types.is_nested(type_):
-        inner = (refusal_of(type_.field(place).type) for place in range(type_.num_fields))
-        return next((each for each in inner if each), None)
+        inner = [type_.field(place).type for place in range(type_.num_fields)]
+        if any(map(_is_naive, inner)):
+            return (
+                'it holds timestamps without a zone inside: declared "json" they are sent as text,'
+                " as in 2024-01-31T10:00:00; a transform can make instants of them"
+            )
+        return next((said for each in inner if (said := refusal_of(each))), None)
     return None
+
+
+def _is_naive(type_: pa.DataType) -> bool:
+    """Whether a type is of days or clocks that no zone makes instants."""
+    return bool(pa.types.is_date(type_) or (pa.types.is_timestamp(type_) and type_.tz is None))
 
 
 def _is_bytes(type_: pa.DataType) -> bool:
@@ -311,7 +321,7 @@ def _nested(column: pa.Array) -> Encoded:
 
 
 def _plain_value(value: Any, type_: pa.DataType) -> Any:
-    """One nested value as JSON can say it; maps become objects, moments unix seconds."""
+    """One nested value as JSON can say it; maps become objects, instants unix seconds."""
     if value is None:
         return None
     if pa.types.is_map(type_):
@@ -322,7 +332,9 @@ def _plain_value(value: Any, type_: pa.DataType) -> Any:
     if pa.types.is_nested(type_):
         return [_plain_value(each, type_.value_type) for each in value]
     if isinstance(value, datetime):
-        return timegm(value.utctimetuple())  # in whole numbers: a float of it may be rounded up
+        # Without a zone nobody has said where its clock stands: text claims no instant. With one,
+        # in whole numbers: a float of it may be rounded up.
+        return value.isoformat() if value.tzinfo is None else timegm(value.utctimetuple())
     if isinstance(value, Decimal):
         return orjson.Fragment(kernels.decimal_json(value))
     if isinstance(value, date | time | UUID):

@@ -89,7 +89,7 @@ def outside(micros: Ints) -> Bools:
     return (micros < EARLIEST_US) | (micros > LATEST_US)
 
 
-def implausible(micros: Ints) -> Bools:
+def implausible(micros: "Ints | npt.NDArray[np.float64]") -> Bools:
     """Which of n instants, in microseconds since 1970, no number is taken for.
 
     Milliseconds read as seconds lie beyond the year 20,000, seconds read as milliseconds in 1970.

@@ -59,6 +59,11 @@ class Reading:
     zones: tuple[tuple[str, str], ...] = ()
     pivot: int | None = None
 
+    @property
+    def is_number(self) -> bool:
+        """Whether the format is a count of something, whose unit may be mistaken."""
+        return self.format == "excel" or self.format.startswith("epoch_")
+
 
 @dataclass(frozen=True, slots=True)
 class Instants:

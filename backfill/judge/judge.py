@@ -3,7 +3,7 @@
 A whole chunk is judged with kernels; a rejection carries every reason that its row has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from backfill.encoding.json_text import (
     strings,
 )
 from backfill.encoding.members import Member, Members
-from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues
+from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues, implausible
 from backfill.judge.row_faults import RowFaults, any_of
 from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Accepted, Api, sizes
 from backfill.pipeline.source_settings import (
@@ -172,7 +172,7 @@ class Judge:
         members: dict[str, Member] = {}
         email = None
         long: set[str] = set()
-        odd: set[str] = set()
+        noted: dict[str, set[str]] = {"odd_moments": set(), "implausible": set(), "texts": set()}
         self._require_absent(chunk, layout, findings)
         for each in layout.attributes:
             if each.column not in chunk.batch.schema.names:
@@ -194,11 +194,12 @@ class Judge:
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
                 findings.add("attribute_name_too_long", each.column, says)
-            if self._is_odd_moment(each, encoded):
-                odd.add(each.name)
+            for seen in self._seen_of_timestamps(each, encoded):
+                noted[seen].add(each.name)
             members[each.name] = self._member(chunk, each, encoded)
         every = frozenset(each.name for each in layout.attributes)
-        names = AttributeNames(every, frozenset(layout.reserved), frozenset(long), frozenset(odd))
+        found = {seen: frozenset(some) for seen, some in noted.items()}
+        names = AttributeNames(every, frozenset(layout.reserved), frozenset(long), **found)
         return self._members(members, len(chunk.rows), findings), email, names
 
     def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
@@ -248,13 +249,29 @@ class Judge:
             findings.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
         return bool(longest >= NEAR_LIMIT * VALUE_BYTES_MAX)
 
-    def _is_odd_moment(self, each: Attribute, encoded: Encoded) -> bool:
-        """Whether an attribute holds timestamps before 1970 or in the future."""
-        if each.name not in self._readings:
-            return False
-        ends = pc.min_max(pc.cast(encoded.text, pa.int64()))
+    def _seen_of_timestamps(self, each: Attribute, encoded: Encoded) -> Iterator[str]:
+        """What is odd about an attribute's timestamps: the fields of `AttributeNames`."""
+        reading = self._readings.get(each.name)
+        is_person = isinstance(self._source, CustomersSource)
+        if reading is None and not (is_person and each.name == "created_at"):
+            return
+        # The service takes unix seconds for a created_at, and nothing else (Track docs).
+        is_number = pc.match_substring_regex(encoded.text, r"^-?[0-9]+([.][0-9]+)?$")
+        if encoded.quoted:
+            is_number = pc.is_null(encoded.text)
+        if not pc.all(is_number).as_py():
+            yield "texts"
+            return
+        ends = pc.min_max(pc.cast(encoded.text, pa.float64()))
         first_s, last_s = ends["min"].as_py(), ends["max"].as_py()
-        return first_s is not None and (first_s < 0 or last_s > self._now_s)
+        if first_s is None:
+            return
+        if reading is not None and (first_s < 0 or last_s > self._now_s):
+            yield "odd_moments"
+        # A date of birth may lie anywhere; a number far off is rather one of another unit.
+        is_count = reading is None or reading.is_number
+        if is_count and implausible(np.array([first_s, last_s]) * 1e6).any():
+            yield "implausible"
 
     def _same_person(
         self, person: pa.StringArray, each: Attribute, encoded: Encoded, findings: RowFaults

@@ -192,6 +192,8 @@ class Pass:
             source.attributes = sorted(names.all)
             source.long = sorted(names.long)
             source.odd_moments = sorted(names.odd_moments)
+            source.implausible = sorted(names.implausible)
+            source.created_at_text = bool(names.texts)
         return PlanResult(
             self._rows,
             self._sources,

@@ -61,6 +61,8 @@ class SourcePlan:
         attributes: The attributes.
         long: Those of them whose values come near their limit, or beyond it.
         odd_moments: Those of them that hold moments before 1970 or in the future.
+        implausible: Those that hold numbers which can hardly be unix seconds.
+        created_at_text: Whether a created_at is sent as text.
     """
 
     kind: str
@@ -92,6 +94,8 @@ class SourcePlan:
     attributes: list[str] = field(default_factory=list)
     long: list[str] = field(default_factory=list)
     odd_moments: list[str] = field(default_factory=list)
+    implausible: list[str] = field(default_factory=list)
+    created_at_text: bool = False
 
     @property
     def last_s(self) -> int | None:

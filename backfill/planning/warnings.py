@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from backfill.judge.judge import (
     ATTRIBUTES_MAX,
@@ -50,7 +49,7 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
             found += _events(pipeline, source, seen, plan, of_source)
         else:
             found += _deletions(source, seen, of_source)
-        found += _odd_moments(seen, of_source)
+        found += _timestamps(seen, of_source)
         found += _cursor_in_future(source, seen, of_source)
     return sorted(found, key=lambda each: _HARM.index(each.code))
 
@@ -60,6 +59,7 @@ _HARM = (
     "suppressed",
     "no_created_at",
     "created_at_text",
+    "implausible_timestamps",
     "nearly_named",
     "unknown_people",
     "odd_moments",
@@ -77,7 +77,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             f"{of_source} has no created_at: the service uses the current time, and campaigns"
             " that welcome new people may start",
         )
-    if _is_text(seen) and "created_at" in seen.attributes and "created_at" not in source.columns:
+    if seen.created_at_text:
         yield PlanWarning(
             "created_at_text",
             f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
@@ -94,7 +94,14 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             )
 
 
-def _odd_moments(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+def _timestamps(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.implausible:
+        yield PlanWarning(
+            "implausible_timestamps",
+            f"{of_source} has numbers that can hardly be timestamps, since as unix seconds they lie"
+            f" outside 1990 to 2100: {_some(seen.implausible)}; milliseconds, perhaps: declare the"
+            ' type "timestamp" and the format that fits (columns)',
+        )
     if seen.odd_moments:
         yield PlanWarning(
             "odd_moments",
@@ -183,10 +190,6 @@ def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Ite
             f"{seen.operations:,} people of {of_source} will be suppressed: the service takes"
             " nothing about them any more",
         )
-
-
-def _is_text(seen: SourcePlan) -> bool:
-    return any(".parquet" not in PurePath(each).suffixes for each in seen.files)
 
 
 def _some(names: list[str]) -> str:

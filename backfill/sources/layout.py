@@ -52,12 +52,16 @@ class AttributeNames:
         reserved: Those whose names change what the service does.
         long: Those whose values come near their limit, or beyond it.
         odd_moments: Those that hold timestamps before 1970 or in the future.
+        implausible: Those that hold numbers which can hardly be unix seconds.
+        texts: Those that the service reads as timestamps, and that hold text.
     """
 
     all: frozenset[str] = frozenset()
     reserved: frozenset[str] = frozenset()
     long: frozenset[str] = frozenset()
     odd_moments: frozenset[str] = frozenset()
+    implausible: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
 
     def __or__(self, other: "AttributeNames") -> "AttributeNames":
         return AttributeNames(
@@ -65,6 +69,8 @@ class AttributeNames:
             self.reserved | other.reserved,
             self.long | other.long,
             self.odd_moments | other.odd_moments,
+            self.implausible | other.implausible,
+            self.texts | other.texts,
         )
 
 
@@ -201,6 +207,18 @@ def _refuse_twins(attributes: Sequence[Attribute], where: str) -> None:
             )
 
 
+def _refusal(type_: pa.DataType, declared: Column | None) -> str | None:
+    """Why a typed column cannot be sent as it is declared; None where it can."""
+    if declared is None:
+        return refusal_of(type_)
+    is_dated = declared.type in ("timestamp", "date")
+    if pa.types.is_temporal(type_) and not pa.types.is_time(type_) and not is_dated:
+        return f"it holds timestamps and is declared {declared.type!r}"
+    if pa.types.is_nested(type_) and is_dated:
+        return f'it holds objects or lists and is declared {declared.type!r}; declare it "json"'
+    return None
+
+
 def _refuse_types(
     source: Source,
     attributes: Sequence[Attribute],
@@ -211,11 +229,7 @@ def _refuse_types(
         type_ = types.get(each.column)
         if type_ is None:
             continue
-        is_moment = pa.types.is_temporal(type_) and not pa.types.is_time(type_)
-        refusal = refusal_of(type_) if each.declared is None else None
-        if each.declared and is_moment and each.declared.type not in ("timestamp", "date"):
-            refusal = f"it holds timestamps and is declared {each.declared.type!r}"
-        if refusal:
+        if refusal := _refusal(type_, each.declared):
             raise UsageError(
                 f"{where}: column {each.column!r} cannot be sent as it is: {refusal}",
                 next_step=f"declare {each.name!r} under [source.columns] of the pipeline file",

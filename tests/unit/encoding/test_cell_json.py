@@ -368,3 +368,19 @@ def test_a_key_that_a_json_line_does_not_have_is_not_written_down():
     """An absent key is never a null."""
     columns = {"a": pa.array([None], pa.string()), "b": pa.array(["null"])}
     assert cell_json.row_cells(chunk(columns, "json"), 0) == {"b": None}
+
+
+def test_a_timestamp_without_a_zone_inside_is_text_and_no_instant():
+    """Nobody said where its clock stands, at whatever depth; one with a zone is an instant."""
+    at = dt.datetime(2024, 1, 31, 10)  # noqa: DTZ001  # as the file holds it
+    inner = pa.struct([("placed", pa.timestamp("us")), ("paid", pa.timestamp("ms", "UTC"))])
+    type_ = pa.struct([("order", inner), ("seen", pa.list_(pa.timestamp("ns")))])
+    column = pa.array([{"order": {"placed": at, "paid": at}, "seen": [at, None]}], type_)
+
+    encoded = cell_json.encode(column, "typed", Column(type="json"), None, ".")
+
+    assert "without a zone" in cell_json.refusal_of(type_)
+    assert json.loads(encoded.text[0].as_py()) == {
+        "order": {"paid": 1706695200, "placed": "2024-01-31T10:00:00"},
+        "seen": ["2024-01-31T10:00:00", None],
+    }

@@ -393,7 +393,7 @@ def test_each_row_is_read_in_the_zone_that_a_column_names():
         3: [(no_zone, "seen"), (no_zone, "when")],
         4: [(unknown, "seen"), (unknown, "when")],
     }
-    assert result.subjects.micros.to_pylist() == [1_580_461_200 * 10**6]
+    assert result.accepted.micros.to_pylist() == [1_580_461_200 * 10**6]
 
 
 def test_bytes_that_are_no_text_fail_their_row_in_every_role():
@@ -642,3 +642,41 @@ def test_emails_as_identifiers_compare_in_lower_case():
     assert len(set(ids(source, chunk(columns)))) == 1
     by_id = {**columns, "person": ["Ann", "ann"]}
     assert len(set(ids(events(), chunk(by_id)))) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "declared", "text", "odd"),
+    [
+        (["1706713445678"], "integer", False, True),
+        (["1706713445"], "integer", False, False),
+        (["1706713445.5"], "number", False, False),
+        (["1706713445"], "string", True, False),
+        (["2024-01-31T10:00:00Z"], None, True, False),
+        ([None], None, False, False),
+    ],
+)
+def test_what_stands_in_created_at_is_looked_at(values, declared, text, odd):
+    """The service takes unix seconds there, and nothing else: text and milliseconds are told."""
+    source = customers(columns={"created_at": declared} if declared else {})
+    judge = Judge(source, "v2", {}, NOW_S)
+    names = judge.judge(chunk({"person": ["p"], "created_at": values})).names
+    assert ("created_at" in names.texts, "created_at" in names.implausible) == (text, odd)
+
+
+def test_typed_numbers_in_created_at_are_looked_at_too():
+    """Parquet and JSON Lines bring numbers of any unit without a declaration."""
+    for values, kind in ((pa.array([1706713445678]), "typed"), (["1706713445678"], "json")):
+        judge = Judge(customers(), "v2", {}, NOW_S)
+        judged_ = judge.judge(chunk({"person": pa.array(["p"]), "created_at": values}, kind))
+        assert judged_.names.implausible == {"created_at"}
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "odd"), [("epoch_ms", "1706713445", True), ("epoch_s", "1706713445", False)]
+)
+def test_seconds_that_are_declared_as_milliseconds_are_told(form, value, odd):
+    """They would be days in January 1970."""
+    source = customers(columns={"seen": {"type": "timestamp", "format": form}})
+    judge = Judge(source, "v2", {"seen": Reading(form)}, NOW_S)
+    names = judge.judge(chunk({"person": ["p"], "seen": [value]})).names
+    assert names.implausible == ({"seen"} if odd else set())

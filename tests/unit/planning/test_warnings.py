@@ -39,14 +39,12 @@ def _warned(*sources):
     [
         ({}, ("email",), ["no_created_at"]),
         ({"create": False}, ("email",), []),
-        ({}, WHOLE, ["created_at_text"]),
-        ({"columns": {"created_at": {"type": "timestamp", "timezone": "UTC"}}}, WHOLE, []),
-        ({"files": ["c.parquet"]}, WHOLE, []),
-        ({"files": ["c.parquet"]}, (*WHOLE, "Email", "UNSUBSCRIBED"), ["nearly_named"] * 2),
+        ({}, WHOLE, []),
+        ({}, (*WHOLE, "Email", "UNSUBSCRIBED"), ["nearly_named"] * 2),
     ],
 )
 def test_attributes_that_the_service_acts_on(settings, attributes, codes):
-    """Who has no created_at, has it as text, or has a name that is nearly one of the three."""
+    """Who has no created_at, or a name that is nearly one of the three."""
     assert _warned(({**CUSTOMERS, **settings}, {"attributes": list(attributes)})) == codes
 
 
@@ -114,3 +112,9 @@ def test_what_comes_near_a_limit_is_told():
 def test_moments_of_attributes_that_may_be_slips_are_told(settings):
     """No gate stands before attributes: one before 1970 or in the future is sent, and said."""
     assert _warned((settings, {"odd_moments": ["born_on"]})) == ["odd_moments"]
+
+
+def test_a_created_at_that_the_service_takes_for_no_timestamp_is_told():
+    """As text, or as a number of another unit."""
+    found = {"attributes": WHOLE, "created_at_text": True, "implausible": ["created_at"]}
+    assert _warned((CUSTOMERS, found)) == ["created_at_text", "implausible_timestamps"]

@@ -163,3 +163,18 @@ def test_what_is_declared_or_left_out_may_have_any_type():
     assert set(names(source, ["id", "note", "raw"], types)) == {"note", "raw"}
     dropping = customers(columns={"id": "integer"}, other_columns="drop")
     assert names(dropping, ["id", "note", "raw"], types) == {}
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [(None, "without a zone inside"), ("timestamp", 'declare it "json"'), ("json", None)],
+)
+def test_timestamps_without_a_zone_inside_a_column_are_refused_or_declared(declared, said):
+    """The message names a declaration that works."""
+    types = {"note": pa.struct([("placed", pa.timestamp("us"))])}
+    source = events(columns={"note": declared} if declared else {})
+    if said is None:
+        assert "note" in names(source, types=types)
+        return
+    with pytest.raises(UsageError, match=said):
+        names(source, types=types)
