@@ -3,8 +3,10 @@
 It is private, and no place for tricks with links.
 """
 
+import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from backfill.errors import StateError
@@ -20,7 +22,8 @@ def prepared(directory: Path, *, create: bool) -> Path:
     """Make the directory if need be, and give its path without symbolic links.
 
     Raises:
-        StateError: It is missing and shall not be made, cannot be made, or anyone may write to it.
+        StateError: It is missing and shall not be made, cannot be made, is another user's, or
+            others may write to it.
     """
     try:
         if create:
@@ -28,7 +31,7 @@ def prepared(directory: Path, *, create: bool) -> Path:
         resolved = directory.resolve(strict=True)
         if not resolved.is_dir():
             raise NotADirectoryError(0, "not a directory")
-        mode = resolved.stat().st_mode
+        found = resolved.stat()
     except FileNotFoundError as error:
         raise StateError(
             f"{directory}: no job has state here",
@@ -39,12 +42,40 @@ def prepared(directory: Path, *, create: bool) -> Path:
             f"{directory}: the state directory cannot be used: {error.strerror}",
             next_step="make it a writable directory, or choose another with --state-dir",
         ) from error
-    if mode & stat.S_IWOTH:
+    # Whoever can write here can put a journal in place, or a link that leads us elsewhere.
+    if found.st_uid != os.geteuid():
         raise StateError(
-            f"{directory}: any user of this machine can write here",
+            f"{directory}: belongs to another user (uid {found.st_uid})",
+            next_step="run the command as that user, or choose another directory with --state-dir.",
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StateError(
+            f"{directory}: others can write here (mode {stat.S_IMODE(found.st_mode):04o})",
             next_step=f"make it private with: chmod 700 {directory}",
         )
     return resolved
+
+
+def own_folder(path: Path) -> Path:
+    """A folder in a job's directory, made where there is none.
+
+    What is removed or written below it is ours: a link in its place is never followed.
+
+    Raises:
+        StateError: It is a link or a file, or cannot be made.
+    """
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(PRIVATE_DIRECTORY)
+        found = path.lstat()
+    except OSError as error:
+        raise StateError(f"{path}: cannot be made: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise StateError(
+            f"{path}: is a link or a file in the place of a folder",
+            next_step="move it away, then start the same command again.",
+        )
+    return path
 
 
 def journal_file(directory: Path, *, create: bool) -> Path:

@@ -22,7 +22,7 @@ from backfill.files import PRIVATE_FILE
 
 _OPEN_OR_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _PAUSE_S = 0.2
-_RECORD_BYTES_MAX = 4096
+_RECORD_BYTES = 512
 
 
 class JobLock:
@@ -36,7 +36,7 @@ class JobLock:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
-        self.noted = _noted(os.pread(descriptor, _RECORD_BYTES_MAX, 0))
+        self.noted = _noted(os.pread(descriptor, _RECORD_BYTES, 0))
         self._holder: dict[str, str | int] = {"pid": os.getpid(), "host": socket.gethostname()}
         self.note(self.noted)
         # The file system's own idea of now.
@@ -72,8 +72,8 @@ class JobLock:
             self.noted = number
             record = json.dumps({**self._holder, "commits": number}).encode()
             with suppress(OSError):  # on a full disk the lock holds as well without it
-                os.pwrite(self._descriptor, record, 0)
-                os.truncate(self._descriptor, len(record))
+                # Always as long, in one write: a kill leaves the old note or the new one.
+                os.pwrite(self._descriptor, record.ljust(_RECORD_BYTES), 0)
 
     def release(self) -> None:
         """Let the next process in; harmless when repeated."""

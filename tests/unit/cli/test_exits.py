@@ -26,6 +26,9 @@ def test_an_unforeseen_error_is_a_bug_of_ours_and_says_nothing_of_the_data(tmp_p
     ("error", "code"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/state/plan"), 6),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/state/plan"), 6),
+        (OSError(errno.EROFS, "Read-only file system", "/state/plan"), 6),
+        (OSError(errno.EIO, "Input/output error", "/state/plan"), 6),
         (OSError(errno.EACCES, "Permission denied", "/data/x.csv"), 2),
         (OSError("without a name"), 1),
         (GuardError("no", next_step="yes"), 7),

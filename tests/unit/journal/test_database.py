@@ -20,6 +20,7 @@ import pytest
 
 from backfill.errors import BackfillError, StateError
 from backfill.journal import LOCAL, NETWORK, Journal, Settlement, database, forget
+from backfill.journal.directory import own_folder
 from backfill.rows import Reason, Rejection
 from tests.support.journals import committed, work
 from tests.support.power import Disk
@@ -163,12 +164,36 @@ def test_a_link_in_place_of_a_file_is_refused(directory, tmp_path, name, link):
         Journal.open(directory)
 
 
-def test_a_directory_that_anyone_may_write_to_is_refused(directory):
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702])
+def test_a_directory_that_others_may_write_to_is_refused(directory, mode):
     """Another user could put a journal of his own there."""
-    directory.chmod(0o777)
-    with pytest.raises(StateError, match="any user of this machine") as caught:
+    directory.chmod(mode)
+    with pytest.raises(StateError, match=f"others can write here .mode 0{mode:o}") as caught:
         Journal.open(directory)
     assert f"chmod 700 {directory}" in caught.value.next_step
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_another_user_is_refused(directory):
+    """Its owner could put a journal of his own there, whatever its mode."""
+    os.chown(directory, 65534, -1)
+    with pytest.raises(StateError, match="belongs to another user") as caught:
+        Journal.open(directory)
+    assert "--state-dir" in caught.value.next_step
+
+
+@pytest.mark.parametrize("leads_to", ["a folder", "nothing", "a file"])
+def test_a_folder_of_the_job_is_never_one_that_a_link_leads_to(directory, tmp_path, leads_to):
+    """Whatever stands in its place, it is neither filled nor emptied."""
+    elsewhere = tmp_path / "elsewhere"
+    if leads_to == "a folder":
+        elsewhere.mkdir()
+    elif leads_to == "a file":
+        elsewhere.write_text("precious")
+    (directory / "plan").symlink_to(elsewhere)
+    with pytest.raises(StateError, match="plan: is a link or a file") as caught:
+        own_folder(directory / "plan")
+    assert "move it away" in caught.value.next_step
 
 
 def test_a_journal_that_others_could_read_is_made_private(directory):

@@ -1,5 +1,7 @@
 """One process at a time runs a job, and the others learn which."""
 
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -95,6 +97,29 @@ def test_a_killed_process_lets_go(tmp_path, holder):
     assert lock.noted == 7
     lock.release()
     lock.release()
+
+
+def test_a_shorter_note_leaves_nothing_of_the_one_before(tmp_path):
+    """What is noted is read back whole, whatever was noted before."""
+    lock = JobLock.take(tmp_path)
+    for number in (10**18, 3):
+        lock.note(number)
+        assert json.loads((tmp_path / "lock").read_bytes())["commits"] == number
+    lock.release()
+    assert JobLock.take(tmp_path).noted == 3
+
+
+def test_a_note_is_one_write(tmp_path, monkeypatch):
+    """A process that is killed between two of them would leave half a note."""
+    lock = JobLock.take(tmp_path)
+    writes = []
+    monkeypatch.setattr(os, "pwrite", lambda *call: writes.append(call))
+    monkeypatch.setattr(os, "truncate", lambda *call: writes.append(call))
+    lock.note(10**18)
+    lock.note(3)
+    lock.release()
+    assert len(writes) == 2
+    assert len({len(record) for _, record, _ in writes}) == 1
 
 
 def test_a_process_can_wait_its_turn(tmp_path, holder):

@@ -9,8 +9,9 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.errors import UsageError
+from backfill.errors import SourceChangedError, UsageError
 from backfill.sources import Fingerprint, expand, fingerprint, open_source, partitions_of
+from backfill.sources.source_files import Version
 
 
 @pytest.fixture
@@ -53,6 +54,18 @@ def test_a_link_to_a_file_is_that_file(folder):
     (folder / "latest.csv").symlink_to("b.csv")
 
     assert names(expand(["b.csv", "latest.csv"], folder), folder) == ["b.csv"]
+
+
+def test_a_file_that_was_replaced_has_changed_though_it_looks_the_same(folder):
+    """Another file of the same size and time in its place is found out."""
+    path, other = folder / "a.csv", folder / "other"
+    version = Version.of(path)
+    other.write_text("A.csv")
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    version.check()
+    other.replace(path)
+    with pytest.raises(SourceChangedError, match="changed while it was read"):
+        version.check()
 
 
 def test_a_name_that_looks_like_a_glob_is_a_name(folder):
