@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backfill.errors import GuardError, SourceChangedError, StateError
 from backfill.journal import Counts, Journal, Part, Ranges
+from backfill.journal.directory import own_folder
 from backfill.pipeline.file import Pipeline
 from backfill.planning.chunk_stats import KnownPeople
 from backfill.planning.folder import PlanFolder
@@ -187,7 +188,7 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     Raises:
         StateError: The plan that rows went by is damaged.
     """
-    folder, meta = job.folder / PLANS_FOLDER, job.journal.meta
+    folder, meta = own_folder(job.folder / PLANS_FOLDER), job.journal.meta
     former = str(meta.get("plan", ""))
     if meta.get("plan_for") == inputs_key(job.pipeline, job.inputs, job.limit):
         plan = load_plan(folder, former)

@@ -11,7 +11,7 @@ from backfill.engine.clock import Clock
 from backfill.engine.options import Options
 from backfill.errors import StateError
 from backfill.job import folder_of
-from backfill.journal.directory import prepared
+from backfill.journal.directory import own_folder, prepared
 from backfill.notify.call_history import (
     HISTORY_FOLDER,
     Call,
@@ -113,7 +113,8 @@ class _Aftermath:
             succeeded_at = self._call.finished_at
         self._call = replace(self._call, succeeded_at=succeeded_at)
         try:
-            prepared(self._folder, create=True)
+            prepared(self._folder.parent, create=True)
+            own_folder(self._folder)
             write_call(self._folder, self._call, keep=self._pipeline.keep_runs)
         except StateError:
             return  # the call itself says so

@@ -8,7 +8,8 @@ people must know stands in the `Plan`.
 import errno
 import hashlib
 import json
-import os
+import re
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from backfill.errors import StateError
 from backfill.files import make_lasting, sync_directory, write_atomically
 from backfill.journal import Ranges
+from backfill.journal.directory import own_folder
 from backfill.pipeline.file import Pipeline
 from backfill.planning.chunk_stats import Before, KnownPeople
 from backfill.planning.first_pass import PlanResult, Task, find
@@ -36,6 +38,8 @@ FORM = 5
 
 LAST_FIGURES_FILE = "last_plan.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PLAN_NAME = re.compile(r"[0-9a-f]{24}(\.[0-9a-f]+)?")
+"""A plan's key, or the name under which it was being made."""
 
 
 @dataclass(slots=True)
@@ -111,13 +115,19 @@ def load_plan(folder: Path, key: str) -> Plan | None:
         StateError: It is damaged.
     """
     path = PlanFolder(folder / key).plan
+    if path.parent.is_symlink():  # what it leads to was not planned by us
+        raise _damaged(path)
     try:
         return _PLAN.validate_json(path.read_bytes()) if path.exists() else None
     except ValueError as error:
-        raise StateError(
-            f"{path}: the plan is damaged",
-            next_step="restore the state directory from a backup, or start over with --restart",
-        ) from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(
+        f"{path}: the plan is damaged",
+        next_step="restore the state directory from a backup, or start over with --restart",
+    )
 
 
 def make_plan(  # noqa: PLR0913 - all but three are keywords
@@ -155,8 +165,8 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     settled = settled or {}
     key = plan_key(pipeline, inputs, settled, limit, former)
     before = Before(settled, _former(folder, former), known_people)
-    made_in = folder / f"{key}.{os.getpid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A name of its own: what a killed process left behind is in nobody's way.
+    made_in = own_folder(folder) / f"{key}.{secrets.token_hex(4)}"
     made_in.mkdir(mode=0o700)
     try:
         found = find(Task(pipeline, inputs, made_in, before, limit, now_s, progress))
@@ -185,10 +195,14 @@ def _former(folder: Path, key: str) -> EarlierDecisions | None:
 
 
 def keep_only(folder: Path, *keys: str) -> None:
-    """Remove every other plan."""
-    for path in folder.iterdir() if folder.exists() else ():
-        if path.name not in keys:
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove every other plan; what has not the name of one is left alone.
+
+    Raises:
+        StateError: The folder is a link: what it leads to is not ours.
+    """
+    for path in own_folder(folder).iterdir():
+        if path.name not in keys and _PLAN_NAME.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)  # which never follows a link
 
 
 @dataclass(frozen=True, slots=True)

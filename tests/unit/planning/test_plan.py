@@ -1,6 +1,7 @@
 """A plan counts what is there, the same every time, and holds for what it was made for."""
 
 import json
+import os
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -105,9 +106,16 @@ def test_a_plan_is_the_same_every_time_and_found_again(tmp_path):
     assert load_plan(tmp_path / "one", "another") is None
     again = planned(path, tmp_path / "one")
     assert [each.name for each in (tmp_path / "one").iterdir()] == [again.key]
-    (tmp_path / "one" / "older").mkdir()
+    (tmp_path / "one" / ("0" * 24)).mkdir()
     keep_only(tmp_path / "one", again.key)
     assert [each.name for each in (tmp_path / "one").iterdir()] == [again.key]
+
+
+def test_what_a_killed_process_of_our_number_left_is_in_nobodys_way(tmp_path):
+    """In a container every call may be process 1."""
+    path = job(tmp_path, FILES, *TABLES)
+    (tmp_path / "plans" / f"{key(path)}.{os.getpid()}").mkdir(parents=True)
+    assert planned(path, tmp_path / "plans").key == key(path)
 
 
 def test_the_key_changes_with_what_a_plan_depends_on(tmp_path):
