@@ -34,12 +34,13 @@ flakes: .venv/.installed-test ## run every test again and again, until one fails
 		$(BIN)/python -m pytest -q -n 4 --dist loadfile --basetemp="$$jobs/jobs" $(ARGS) && \
 		rm -rf "$$jobs" || exit 1; done
 
-check: .venv/.installed-tools ## look at style, types, imports and the README without running anything
+check: .venv/.installed-tools ## look at style, types, imports, sizes and the README
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tests/tools/sizes.py
+	@$(BIN)/python tests/tools/row_path.py
 	@if grep -q '\[\[\[cog' README.md; then $(BIN)/cog --check README.md; fi
 
 format: .venv/.installed-tools ## write the code in the one style
