@@ -33,7 +33,7 @@ class Job:
         inputs: The files, numbered as the journal knows them.
         journal: What is settled.
         folder: Where the job's state is kept.
-        limit: Only so many rows of each source.
+        limit: Only the first so many rows of each source are sent.
         known_people: In a sync: gives the people who were sent before.
     """
 
@@ -50,6 +50,27 @@ class Job:
         return {
             part: Ranges(each.low_watermark, list(each.above())) for part, each in ranges.items()
         }
+
+    def rows_to_send(self, plan: Plan) -> dict[int, int]:
+        """How many rows of each part are sent: all that the plan has, or the first ones."""
+        if self.limit is None:
+            return dict(plan.found.rows)
+        # The plan names them in the order of reading. A sync that is refused takes its parts back.
+        source_of = {part.id: part.source for part in self.journal.parts()}
+        left = dict.fromkeys(source_of.values(), self.limit)
+        found: dict[int, int] = {}
+        for part in (part for part in plan.found.rows if part in source_of):
+            source = source_of[part]
+            found[part] = min(plan.found.rows[part], left[source])
+            left[source] -= found[part]
+        return found
+
+    def closed(self, plan: Plan) -> dict[int, Ranges]:
+        """The rows that are not sent by now, by part: settled ones, and those beyond the limit."""
+        closed = self.settled()
+        for part, rows in (self.rows_to_send(plan) if self.limit is not None else {}).items():
+            closed[part].settle(rows + 1, plan.found.rows.get(part, 0) + 1)
+        return closed
 
     def plan_folder(self, key: str) -> PlanFolder:
         """Where the plan of a key is kept."""
@@ -182,7 +203,7 @@ def bind_settings(job: Job, *, accept_changes: bool) -> None:
 def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     """The plan that this job was begun with, or a new one; the journal stays as it is.
 
-    A new one is made when the files, the settings or the limit have changed since; rows that were
+    A new one is made when the files or the settings have changed since; rows that were
     settled before keep what became of them.
 
     Raises:
@@ -190,13 +211,13 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     """
     folder, meta = own_folder(job.folder / PLANS_FOLDER), job.journal.meta
     former = str(meta.get("plan", ""))
-    if meta.get("plan_for") == inputs_key(job.pipeline, job.inputs, job.limit):
+    if meta.get("plan_for") == inputs_key(job.pipeline, job.inputs):
         plan = load_plan(folder, former)
         if plan is not None:
             return plan
     settled = job.settled()
     with suppress(StateError):  # no row went by it: a damaged one is made again
-        plan = load_plan(folder, plan_key(job.pipeline, job.inputs, settled, job.limit, former))
+        plan = load_plan(folder, plan_key(job.pipeline, job.inputs, settled, former))
         if plan is not None:
             return plan
     return make_plan(
@@ -207,7 +228,6 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
         settled=settled,
         former=former,
         known_people=job.known_people,
-        limit=job.limit,
         progress=progress,
     )
 
@@ -217,8 +237,8 @@ def adopt_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     plan = find_plan(job, now_s=now_s, progress=progress)
     meta = job.journal.meta
     keep_only(job.folder / PLANS_FOLDER, str(meta.get("plan", "")), plan.key)
-    meta["plan_for"] = inputs_key(job.pipeline, job.inputs, job.limit)
-    meta["plan"] = plan.key
+    meta["plan_for"] = inputs_key(job.pipeline, job.inputs)
+    meta["plan"], meta["limit"] = plan.key, job.limit
     return plan
 
 
@@ -243,8 +263,8 @@ def named_state_dir(job: Job) -> str:
 
 
 def rows_read(job: Job, plan: Plan | None) -> Mapping[int, int]:
-    """How many rows of each part belong to the accounts: those planned, or settled before."""
-    planned = plan.found.rows if plan else {}
+    """How many rows of each part belong to the accounts: those to be sent, or settled before."""
+    planned = job.rows_to_send(plan) if plan else {}
     return {
         part.id: max(planned.get(part.id, 0), _last(job.journal.settled(part.id)))
         for part in source_parts(job)

@@ -115,20 +115,6 @@ class Chunk:
         batch = self.batch.take(pa.array(places))
         return replace(self, batch=batch, rows=self.rows[places], lines=lines)
 
-    def until(self, row: int) -> "Chunk":
-        """The rows before `row`. Reading cannot go on from the end of what is given."""
-        if row >= self.end.row:
-            return self
-        kept = int(np.searchsorted(self.rows, row))
-        return replace(
-            self,
-            batch=self.batch.slice(0, kept),
-            rows=self.rows[:kept],
-            lines=None if self.lines is None else self.lines[:kept],
-            rejections=tuple(each for each in self.rejections if each.row < row),
-            end=replace(self.end, row=row),
-        )
-
 
 # The closed list of reasons. The codes stand in `_reason` of the rejected rows and in the summary;
 # the README's table is made from here. A sentence never repeats a value of the row.

@@ -68,7 +68,7 @@ def plan_json(pipeline: Pipeline, planned: Planned, options: Options) -> bytes:
         {
             "job": pipeline.name,
             "exit": planned.exit,
-            "limit": plan.limit,
+            "limit": planned.limit,
             "rows_read": plan.rows_read,
             "rejected": sum(each.rejected for each in plan.sources),
             "merged": sum(each.merged for each in plan.sources),
@@ -126,8 +126,8 @@ def headline(pipeline: Pipeline, planned: Planned) -> list[str]:
     """What was looked at."""
     plan = planned.plan
     files = sum(len(each.files) for each in plan.sources)
-    limit = f" (the first {plan.limit:,} of each source)" if plan.limit else ""
-    read = f"{counted(plan.rows_read, 'row')} in {counted(files, 'file')}{limit}"
+    sent = f" (of each source the first {planned.limit:,} are sent)" if planned.limit else ""
+    read = f"{counted(plan.rows_read, 'row')} in {counted(files, 'file')}{sent}"
     return wrapped("", f"{pipeline.name}: {read}, nothing was sent")
 
 

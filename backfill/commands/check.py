@@ -36,6 +36,7 @@ class Planned:
         rejected_file: Where the rejected rows are; None if there are none.
         examples: Some rejected rows for each reason, as file and row.
         former: The figures of the plan before this one.
+        limit: Of each source only the first so many rows would be sent.
     """
 
     plan: Plan
@@ -43,6 +44,7 @@ class Planned:
     rejected_file: Path | None
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     former: PlanFigures | None = None
+    limit: int | None = None
 
     @property
     def exit(self) -> ExitCode:
@@ -107,7 +109,7 @@ def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Plan
         except OSError as failure:
             raise unwritten(folder, failure) from failure
         former = compare_with_last(folder, made)
-    return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former)
+    return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former, options.limit)
 
 
 def _numbered(inputs: list[Input], journal: Journal) -> list[Input]:

@@ -29,4 +29,5 @@ def report(
     """
     folder = folder_of(pipeline, state_dir)
     with Journal.open(folder, create=False) as journal:
-        return Account(pipeline, folder, Clock()).tell(Job(pipeline, (), journal, folder), redact)
+        job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
+        return Account(pipeline, folder, Clock()).tell(job, redact)

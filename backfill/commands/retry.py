@@ -224,7 +224,7 @@ class MendedRows:
 
     def _customers(self) -> Iterator[JudgedChunk]:
         """The customers as their sources have them."""
-        return map(self._judge, chunks_of(self._of_kind("customers"), self._job.limit))
+        return map(self._judge, chunks_of(self._of_kind("customers")))
 
     # Events
 

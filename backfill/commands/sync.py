@@ -141,7 +141,8 @@ def _check_settings(pipeline: Pipeline, options: Options) -> None:
             )
     if options.limit is not None and _deletes(pipeline):
         raise UsageError(
-            'vanished = "delete" cannot be used with --limit: it needs every row',
+            'vanished = "delete" cannot be used with --limit: people are deleted only once all'
+            " others were sent",
             next_step="drop --limit",
         )
     for index, source in enumerate(pipeline.sources):

@@ -274,7 +274,7 @@ class Account:
 
     def _check_nothing_left(self, summary: Summary) -> None:
         """At the end of a run over all rows, none but those held back may be pending."""
-        is_whole = self._plan is not None and self._plan.limit is None
+        is_whole = self._job is not None and self._job.limit is None and self._plan is not None
         if is_whole and summary.pending != summary.held:
             raise BackfillError(
                 f"the run has ended, and {summary.pending - summary.held} rows are not settled"
@@ -321,7 +321,7 @@ class Account:
 
     def _is_complete(self, pending: int) -> bool:
         """Whether every row of every source, as it is now, was read and is settled."""
-        is_whole = self._plan is not None and self._plan.limit is None
+        is_whole = self._job is not None and self._job.limit is None and self._plan is not None
         return is_whole and not self._turned_back and not pending
 
     def _source(

@@ -26,7 +26,7 @@ class Options:
         url: Where requests go instead of the pipeline's destination.
         rate: Requests per second at most, instead of the pipeline's; 0: no limit, loopback only.
         concurrency: Requests at the same time; None: the pipeline's, or by rate and latency.
-        limit: Only the first so many rows of each source.
+        limit: Of each source only the first so many rows are sent; guards see all.
         stop_after_s: Drain and stop after so many seconds; None: never.
         restart: Forget what was sent.
         append: Rows and files may have been added.

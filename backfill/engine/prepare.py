@@ -101,13 +101,14 @@ class SourceRows:
         self._job = job
         self._plan = plan
         self._changes = changes
-        self._settled = job.settled()
+        self._closed = job.closed(plan)
+        self._rows = job.rows_to_send(plan)
         folder = job.plan_folder(plan.key)
         self._marks = RowDecisions(folder.decisions)
         transforms = transforms_of(job.pipeline)
         self._judge = ChunkJudge(job.pipeline, transforms, plan.found.readings, plan.now_s)
         said_of = MergedPeople(folder.merged).rows
-        self._prepare = ChunkPreparer(job.pipeline, self._settled, now_s, said_of, changes)
+        self._prepare = ChunkPreparer(job.pipeline, self._closed, now_s, said_of, changes)
         self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}
         self._rejected = {
             (part, each.row): each.reasons
@@ -124,7 +125,7 @@ class SourceRows:
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         starts = {each.part: self.journal.position(each.part) or START for each in inputs}
         with ThreadPoolExecutor(THREADS) as pool:
-            chunks = chunks_of(inputs, self._job.limit, starts)
+            chunks = chunks_of(inputs, starts, self._rows if self._job.limit is not None else None)
             yield from in_order(self._prepared, chunks, pool, THREADS)
 
     def _prepared(self, given: tuple[Input, Chunk]) -> PreparedChunk:
@@ -144,7 +145,7 @@ class SourceRows:
         if changes is None or not changes.concern(place.part) or source.transform:
             return chunk, LeftOut()
         decided = self._marks.of(place.part, chunk.rows)
-        return not_noted(chunk, place, changes, self._settled[place.part], decided)
+        return not_noted(chunk, place, changes, self._closed[place.part], decided)
 
     def _check_agreement(self, judged: JudgedChunk) -> None:
         planned = self._plan.found.chunks.get(judged.key)
@@ -164,9 +165,9 @@ class SourceRows:
 
     def sent(self, prepared: PreparedChunk) -> None:
         """Reading can go on behind this chunk, once all of it is settled."""
-        # Under a limit the last chunk is cut, and reading cannot go on from its end.
-        if self._job.limit is None:
-            self.journal.remember_position(prepared.place.part, prepared.chunk.end)
+        part, end = prepared.place.part, prepared.chunk.end
+        if self._job.limit is None or end.row - 1 <= self._rows[part]:
+            self.journal.remember_position(part, end)
 
     def is_answered(self, carrier: RowPlace) -> bool:
         """Whether it is settled what became of a row that carries its person."""

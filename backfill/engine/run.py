@@ -106,7 +106,7 @@ class FullRun:
     def completed(self, job: Job, plan: Plan) -> None:
         """Remember what people were told."""
         del plan
-        catch_up.catch_up(job.journal, job.pipeline, job.folder, done=True)
+        catch_up.catch_up(job.journal, job.pipeline, job.folder, done=job.limit is None)
 
 
 def execute(

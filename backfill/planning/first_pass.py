@@ -76,16 +76,14 @@ class Task:
         inputs: The opened files.
         folder: The plan's directory, for what the send pass needs.
         before: What became of rows before.
-        limit: Only so many rows of each source.
         now_s: The time now, as unix seconds.
-        progress: KnownPeople of what was looked at.
+        progress: Is told what was looked at.
     """
 
     pipeline: Pipeline
     inputs: Sequence[Input]
     folder: Path
     before: Before
-    limit: int | None
     now_s: float
     progress: OnProgress
 
@@ -99,7 +97,7 @@ def find(task: Task) -> PlanResult:
         UsageError: A file, a column or a transform cannot be used.
     """
     transforms = transforms_of(task.pipeline)
-    proof = Proof(task.pipeline, task.inputs, transforms, task.limit, task.progress)
+    proof = Proof(task.pipeline, task.inputs, transforms, task.progress)
     readings = proof.begin()
     while True:
         judge = ChunkJudge(task.pipeline, transforms, readings, task.now_s)
@@ -131,10 +129,9 @@ class Pass:
         self._inputs = inputs
         self._folder = folder
         self._known_people = task.before.known_people
-        self._limit = task.limit
         self._now_s = task.now_s
         self._progress = task.progress
-        self._way = Way(inputs if task.limit is None else ())
+        self._way = Way(inputs)
         self._judge = judge
         self._looker = looker
         self._people = people_files
@@ -163,7 +160,7 @@ class Pass:
             judged = self._judge(given)
             return self._looker(judged), proof.gather(judged)
 
-        chunks = chunks_of(self._inputs, self._limit)
+        chunks = chunks_of(self._inputs)
         with ThreadPoolExecutor(THREADS) as pool, self._rejections[0].open("wb") as rejections:
             for seen, evidence in in_order(look, chunks, pool, _AHEAD):
                 proof.add(seen.judged.place.source, evidence)
@@ -205,7 +202,7 @@ class Pass:
         )
 
     def forget(self) -> None:
-        """Undo what was written and known_people: everything is looked at anew."""
+        """Undo what was written and told: everything is looked at anew."""
         shutil.rmtree(self._folder)
         self._folder.mkdir(mode=0o700)
         rejected = sum(each.rejected for each in self._sources)
@@ -294,7 +291,7 @@ class Pass:
 
     def _chunks_of(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
         """The rows of these parts once more."""
-        for given in chunks_of([each for each in self._inputs if each.part in parts], self._limit):
+        for given in chunks_of([each for each in self._inputs if each.part in parts]):
             self._progress(Progress(rows=0))
             yield given
 

@@ -33,7 +33,7 @@ from backfill.planning.row_decisions import EarlierDecisions, RowDecisions
 from backfill.planning.source_stats import SourcePlan
 from backfill.sources.inputs import Input
 
-FORM = 5
+FORM = 6
 """The form of what is stored; another one is planned anew."""
 
 LAST_FIGURES_FILE = "last_plan.json"
@@ -47,15 +47,13 @@ class Plan:
     """What a run would do.
 
     Args:
-        key: What it holds for: these files, settings, limit, and rows settled before.
+        key: What it holds for: these files, settings, and rows settled before.
         now_s: When it was made; `latest = "now+1d"` counts from here.
-        limit: Only so many rows of each source were read.
         found: What the pass found.
     """
 
     key: str
     now_s: float
-    limit: int | None
     found: PlanResult
 
     @property
@@ -81,9 +79,9 @@ class Plan:
 _PLAN = TypeAdapter(Plan)
 
 
-def inputs_key(pipeline: Pipeline, inputs: Sequence[Input], limit: int | None) -> str:
-    """What a plan is for, as a short text: these files, settings and limit."""
-    said: list[Any] = [FORM, pipeline.digest(), pipeline.policies(), limit]
+def inputs_key(pipeline: Pipeline, inputs: Sequence[Input]) -> str:
+    """What a plan is for, as a short text: these files and settings."""
+    said: list[Any] = [FORM, pipeline.digest(), pipeline.policies()]
     said += [[each.part, each.source, each.fingerprint.digest] for each in inputs]
     return _short(said)
 
@@ -92,7 +90,6 @@ def plan_key(
     pipeline: Pipeline,
     inputs: Sequence[Input],
     settled: Mapping[int, Ranges],
-    limit: int | None,
     former: str = "",
 ) -> str:
     """What a plan holds for: what it is for, the rows settled before, and the plan they went by."""
@@ -101,7 +98,7 @@ def plan_key(
         for part, ranges in sorted(settled.items())
         if ranges.settled_count()
     ]
-    return _short([inputs_key(pipeline, inputs, limit), before, former if before else ""])
+    return _short([inputs_key(pipeline, inputs), before, former if before else ""])
 
 
 def _short(said: list[Any]) -> str:
@@ -139,7 +136,6 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     settled: Mapping[int, Ranges] | None = None,
     former: str = "",
     known_people: KnownPeople = tuple,
-    limit: int | None = None,
     progress: OnProgress = nobody,
 ) -> Plan:
     """Look at every row.
@@ -155,22 +151,21 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
             keep their occurrence numbers, and what was left out takes nothing's place.
         known_people: Gives the people who were sent before: events about them are about nobody
             unknown.
-        limit: Only so many rows of each source.
-        progress: KnownPeople of rows checked.
+        progress: Is told of rows checked.
 
     Raises:
         UsageError: A file, a column or a transform cannot be used.
         SourceChangedError: A file changed meanwhile.
     """
     settled = settled or {}
-    key = plan_key(pipeline, inputs, settled, limit, former)
+    key = plan_key(pipeline, inputs, settled, former)
     before = Before(settled, _former(folder, former), known_people)
     # A name of its own: what a killed process left behind is in nobody's way.
     made_in = own_folder(folder) / f"{key}.{secrets.token_hex(4)}"
     made_in.mkdir(mode=0o700)
     try:
-        found = find(Task(pipeline, inputs, made_in, before, limit, now_s, progress))
-        plan = Plan(key, now_s, limit, found)
+        found = find(Task(pipeline, inputs, made_in, before, now_s, progress))
+        plan = Plan(key, now_s, found)
         PlanFolder(made_in).plan.write_bytes(plan.to_json())
         make_lasting(made_in)
         shutil.rmtree(folder / key, ignore_errors=True)

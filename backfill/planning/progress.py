@@ -37,7 +37,7 @@ class Way:
     """The files in the order of reading: how much of them is behind a position.
 
     Args:
-        inputs: The files; none where only a part of them is read.
+        inputs: The files.
     """
 
     def __init__(self, inputs: Sequence[Input]) -> None:
@@ -50,8 +50,6 @@ class Way:
 
     def share(self, part: int, end: Position) -> float:
         """How much is behind the end of a chunk; 0 where that cannot be told."""
-        if part not in self._inputs:
-            return 0.0
         here = self._inputs[part]
         done = _share(here, end) * here.fingerprint.size
         return (self._behind[part] + done) / max(self._bytes, 1)

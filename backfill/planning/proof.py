@@ -93,7 +93,6 @@ class Proof:
         pipeline: The settings.
         inputs: The opened files.
         transforms: The users' functions, by source.
-        limit: Only so many rows of each source.
         progress: Told of a look that goes beyond the first rows.
     """
 
@@ -102,13 +101,11 @@ class Proof:
         pipeline: Pipeline,
         inputs: Sequence[Input],
         transforms: Mapping[int, Transform],
-        limit: int | None,
         progress: OnProgress = nobody,
     ) -> None:
         self._sources = pipeline.sources
         self._inputs = inputs
         self._transforms = transforms
-        self._limit = limit
         self._progress = progress
         self._open: set[int] = set()
         self._questions = {
@@ -186,18 +183,13 @@ class Proof:
         """Look at the columns in question, and at nothing else of the source."""
         questions, transform = self._questions[index], self._transforms.get(index)
         wanted = None if transform else {each.column for each in questions}
-        left = self._limit
         for each in (each for each in self._inputs if each.source == index):
             for chunk in read_ahead(each.file.chunks(columns=wanted)):
                 self._progress(Progress(rows=0))
-                taken = first_rows(chunk, left)
-                if transform:
-                    taken = transform.apply(taken, each.name).chunk
+                seen = transform.apply(chunk, each.name).chunk if transform else chunk
                 for question in questions:
-                    question.add(self._sources[index], taken)
-                if left is not None:
-                    left -= chunk.end.row - chunk.first_row
-                if first_only or (left is not None and left <= 0):
+                    question.add(self._sources[index], seen)
+                if first_only:
                     return
 
 
@@ -281,10 +273,3 @@ def no_format(found: NoFormat) -> str:
     if found.short_year:
         said += f"; with two-digit years {found.short_year} fits: set pivot, such as 69 for 1969"
     return said
-
-
-def first_rows(chunk: Chunk, count: int | None) -> Chunk:
-    """The chunk's first `count` rows; all of them where there is no limit."""
-    if count is None or chunk.end.row - chunk.first_row <= count:
-        return chunk
-    return chunk.until(chunk.first_row + count)

@@ -80,29 +80,25 @@ def of_kind(inputs: Sequence[Input], pipeline: Pipeline, kind: str) -> Iterator[
 
 def chunks_of(
     inputs: Sequence[Input],
-    limit: int | None,
     starts: Mapping[int, Position] | None = None,
+    rows: Mapping[int, int] | None = None,
 ) -> Iterator[tuple[Input, Chunk]]:
     """The chunks of these files, one after the other.
 
     Args:
-        inputs: The files, those of one source next to each other.
-        limit: Only so many rows of each source.
+        inputs: The files.
         starts: Where reading goes on, by part; where it is left out, at the first row.
+        rows: How many rows of each part are wanted; None: all. Chunks are whole: the last one
+            may go beyond.
     """
-    read: dict[int, int] = {}
     for each in inputs:
         start = (starts or {}).get(each.part, Position())
-        before = read.get(each.source, 0)
-        last = start.row
+        if rows is None:
+            yield from ((each, chunk) for chunk in each.file.chunks(start))
+            continue
+        if start.row > rows.get(each.part, 0):
+            continue
         for chunk in each.file.chunks(start):
-            if limit is None:
-                yield each, chunk
-                continue
-            kept = chunk.until(limit - before + 1)
-            last = kept.end.row
-            if kept.end.row > kept.first_row:
-                yield each, kept
-            if before + last - 1 >= limit:
+            yield each, chunk
+            if chunk.end.row > rows.get(each.part, 0):
                 break
-        read[each.source] = before + last - 1

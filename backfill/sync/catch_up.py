@@ -95,7 +95,7 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
 
 def before_another_plan(job: Job) -> None:
     """Catch up with an unfinished plan while its files are there, if it will be replaced."""
-    if job.journal.meta.get("plan_for") != inputs_key(job.pipeline, job.inputs, job.limit):
+    if job.journal.meta.get("plan_for") != inputs_key(job.pipeline, job.inputs):
         catch_up(job.journal, job.pipeline, job.folder)
 
 

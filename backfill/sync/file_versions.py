@@ -68,7 +68,7 @@ def _as_before(job: Job) -> list[Input] | None:
             return None
         if not (_is_lasting(job, each.source) and is_done(job.journal, part)):
             found.append(replace(each, part=part.id))
-    same = job.journal.meta.get("plan_for") == inputs_key(job.pipeline, found, job.limit)
+    same = job.journal.meta.get("plan_for") == inputs_key(job.pipeline, found)
     return found if same else None
 
 

@@ -16,8 +16,6 @@ _ROWS, _COLUMNS, _HIGHS = "rows_of_nights", "columns", "cursors"
 
 def refusals(job: Job, plan: Plan) -> list[Guard]:
     """What is too different from the nights before to be true."""
-    if job.limit is not None:
-        return list(_columns(job))
     return [*_rows(job, plan), *_columns(job)]
 
 

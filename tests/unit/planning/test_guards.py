@@ -37,7 +37,7 @@ def plan(customers=None, events=None, deletions=None, decisions=(), both=0):
         SourcePlan("events", **(events or {})),
         SourcePlan("deletions", **(deletions or {})),
     ]
-    return Plan("key", NOW_S, None, PlanResult({}, sources, list(decisions), {}, both, {}, []))
+    return Plan("key", NOW_S, PlanResult({}, sources, list(decisions), {}, both, {}, []))
 
 
 DOUBT = Decision(1, "timestamp", "at", "%d/%m/%Y", None, declared=False, doubt="two formats fit",

@@ -20,11 +20,11 @@ timestamp = { from = "at"%s }
 """
 
 
-def planned(folder, files, more="", limit=None, table="", progress=nobody):
+def planned(folder, files, more="", table="", progress=nobody):
     """What the plan of an events source has found."""
     pipeline = Pipeline.load(job(folder, files, EVENTS % more + table))
     inputs = open_inputs(pipeline)
-    plan = make_plan(pipeline, inputs, folder / "plan", now_s=1.8e9, limit=limit, progress=progress)
+    plan = make_plan(pipeline, inputs, folder / "plan", now_s=1.8e9, progress=progress)
     return plan.found
 
 
@@ -62,13 +62,6 @@ def test_two_readings_that_stand_are_a_doubt_that_shows_both(tmp_path):
     assert "two formats fit" in decision.doubt
     assert len(decision.readings) == 2
     assert readings[0][EVENT_TIMESTAMP].format in decision.doubt
-
-
-def test_a_limit_looks_no_further(tmp_path):
-    """The rest of the source is no part of the job."""
-    files = {"events-1.csv": rows("01/02/2024"), "events-2.csv": rows("13/01/2024")}
-    _, (decision,) = proved(tmp_path, files, ', timezone = "UTC"', limit=1)
-    assert (decision.values, bool(decision.doubt)) == (1, True)
 
 
 def test_texts_for_null_and_empty_cells_prove_nothing(tmp_path):

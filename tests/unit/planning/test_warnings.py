@@ -30,7 +30,7 @@ def _warned(*sources):
         {"name": "job", "path": Path("job.toml"), "source": [settings for settings, _ in sources]}
     )
     seen = [SourcePlan(settings["kind"], settings["files"], **found) for settings, found in sources]
-    plan = Plan("key", NOW_S, None, PlanResult({}, seen, [], {}, 0, {}, []))
+    plan = Plan("key", NOW_S, PlanResult({}, seen, [], {}, 0, {}, []))
     return [each.code for each in warnings_of(pipeline, plan)]
 
 
