@@ -95,13 +95,13 @@ def test_what_differs_is_said_before_it_is_sent(customers, sync):
     whole = "id,plan,age\np1,a,1\np2,a,2\np3,a,3\n"
     settings = '[source.columns]\nage = "integer"'
     first = sync(customers(whole, settings))
-    assert "sync: 3 new, 0 changed, 0 as before, 0 people vanished" in first.stderr
+    assert "sync: 3 new, 0 changed, 0 unchanged, 0 people vanished" in first.stderr
     assert "no created_at" in first.stderr
     tonight = whole.replace("p1,a", "p1,b").replace("p3", "p4")
     done = sync(customers(tonight.replace("p2,a,2", "p2,a,old"), settings))
-    assert "sync: 1 new, 1 changed, 0 as before, 1 person vanished" in done.stderr
+    assert "sync: 1 new, 1 changed, 0 unchanged, 1 person vanished" in done.stderr
     done = sync(customers(tonight, settings))
-    assert "sync: 0 new, 0 changed, 3 as before, 1 person vanished" in done.stderr
+    assert "sync: 0 new, 0 changed, 3 unchanged, 1 person vanished" in done.stderr
     assert "no created_at" not in done.stderr
 
 
