@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backfill.errors import GuardError, SourceChangedError, StateError
+from backfill.files import sync_directory
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.journal.directory import own_folder
 from backfill.pipeline.file import Pipeline
@@ -22,6 +23,8 @@ from backfill.sources.inputs import Input
 
 STATE_FOLDER = ".backfill"
 PLANS_FOLDER = "plan"
+_SEAL = "plan_seal"
+"""In the journal's meta: the plan that rows go by, and the digest of its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +212,17 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     Raises:
         StateError: The plan that rows went by is damaged.
     """
-    folder, meta = own_folder(job.folder / PLANS_FOLDER), job.journal.meta
+    folder, meta = job.folder / PLANS_FOLDER, job.journal.meta
     former = str(meta.get("plan", ""))
     if meta.get("plan_for") == inputs_key(job.pipeline, job.inputs):
         plan = load_plan(folder, former)
         if plan is not None:
             return plan
     settled = job.settled()
+    key = plan_key(job.pipeline, job.inputs, settled, former)
     with suppress(StateError):  # no row went by it: a damaged one is made again
-        plan = load_plan(folder, plan_key(job.pipeline, job.inputs, settled, former))
-        if plan is not None:
+        plan = load_plan(folder, key)
+        if plan is not None and not PlanFolder(folder / key).damage():
             return plan
     return make_plan(
         job.pipeline,
@@ -232,6 +236,38 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     )
 
 
+def check_plan(job: Job) -> None:
+    """Hold the files of the plan that the job goes by against what the journal knows of them.
+
+    One by which nothing was sent is forgotten where it is damaged, and then made again.
+
+    Raises:
+        StateError: It is damaged, and rows went by it: nobody can tell any more which rows are
+            repeats, or belong to one person.
+    """
+    meta = job.journal.meta
+    folder, sealed = own_folder(job.folder / PLANS_FOLDER), meta.get(_SEAL)
+    if not sealed or sealed["plan"] != meta.get("plan"):
+        return
+    plan = PlanFolder(folder / sealed["plan"])
+    name = plan.damage(sealed["seal"])
+    if not name:
+        return
+    if _settled_count(job.journal) != sealed["settled"] or job.journal.in_doubt():
+        raise StateError(
+            f"{plan.path / name}: the plan that rows were sent by is damaged",
+            next_step="restore the state directory from a backup, or start over with --restart:"
+            " events keep their ids, so what was sent before counts once",
+        )
+    keep_only(folder)
+    del meta["plan"], meta[_SEAL]
+    meta.pop("plan_for", None)
+
+
+def _settled_count(journal: Journal) -> int:
+    return sum(journal.settled(part.id).settled_count() for part in journal.parts())
+
+
 def adopt_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
     """The plan that this job is to go by, as `find_plan` finds it, for `commit_plan` to keep."""
     plan = find_plan(job, now_s=now_s, progress=progress)
@@ -243,7 +279,17 @@ def adopt_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
 
 
 def commit_plan(job: Job, plan: Plan) -> None:
-    """Make durable what the journal knows of these files and this plan; remove other plans."""
+    """Make durable what the journal knows of these files and this plan; remove other plans.
+
+    The plan's files come first: rows that are sent rely on them from the journal's commit on.
+    """
+    meta = job.journal.meta
+    known = meta.get(_SEAL, {})
+    # How much was settled when the first row went by this plan, also after a resume.
+    settled = known["settled"] if known.get("plan") == plan.key else _settled_count(job.journal)
+    seal = job.plan_folder(plan.key).seal()
+    sync_directory(job.folder)
+    meta[_SEAL] = {"plan": plan.key, "settled": settled, "seal": seal}
     job.journal.commit()
     keep_only(job.folder / PLANS_FOLDER, plan.key)
 

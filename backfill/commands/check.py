@@ -11,7 +11,7 @@ from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.engine.rejected_rows import unwritten
 from backfill.errors import ExitCode, SourceChangedError
-from backfill.job import PLANS_FOLDER, Job, bind_files, find_plan, folder_of
+from backfill.job import PLANS_FOLDER, Job, bind_files, check_plan, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.planning.folder import PlanFolder
@@ -95,6 +95,7 @@ def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Plan
     with Journal.open(folder) as journal:
         inputs = _numbered(inputs, journal)
         job = Job(pipeline, inputs, journal, folder, options.limit)
+        check_plan(job)
         made = find_plan(job, now_s=now_s, progress=progress)
         made_in = PlanFolder(folder / PLANS_FOLDER / made.key)
         columns = columns_of(inputs)

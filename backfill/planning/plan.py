@@ -21,7 +21,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from backfill.errors import StateError
-from backfill.files import make_lasting, sync_directory, write_atomically
+from backfill.files import sync_directory, write_atomically
 from backfill.journal import Ranges
 from backfill.journal.directory import own_folder
 from backfill.pipeline.file import Pipeline
@@ -167,7 +167,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
         found = find(Task(pipeline, inputs, made_in, before, now_s, progress))
         plan = Plan(key, now_s, found)
         PlanFolder(made_in).plan.write_bytes(plan.to_json())
-        make_lasting(made_in)
+        PlanFolder(made_in).seal()
         shutil.rmtree(folder / key, ignore_errors=True)
         made_in.rename(folder / key)
         sync_directory(folder)

@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backfill.encoding.json_text import Mask, as_mask
-from backfill.files import make_lasting, sync_directory
-from backfill.job import PLANS_FOLDER, Job
+from backfill.job import PLANS_FOLDER, Job, check_plan
 from backfill.journal import Journal, Ranges
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
@@ -38,7 +37,7 @@ if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered 
 CHANGED_FILE = "changed.parquet"
 
 _DISPATCHING, _REMEMBERED, _STEP = "dispatching", "remembered", "snapshot"
-_OUTCOMES_FILE = "outcomes.parquet"
+_OUTCOMES_FILE = ".outcomes.parquet"
 
 
 _TYPES = "SELECT DISTINCT type FROM person WHERE type <> 'event'"
@@ -83,9 +82,6 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
     if (begun.get("plan"), begun.get("diff")) == (plan.key, diff):
         return
     catch_up(job.journal, job.pipeline, job.folder)
-    # The plan is read again after a crash, to tell whose people may have been told something.
-    make_lasting(job.plan_folder(plan.key).path)
-    sync_directory(job.folder / PLANS_FOLDER)
     before = {
         part: [each.low_watermark, list(each.above())] for part, each in job.settled().items()
     }
@@ -94,7 +90,12 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
 
 
 def before_another_plan(job: Job) -> None:
-    """Catch up with an unfinished plan while its files are there, if it will be replaced."""
+    """Catch up with an unfinished plan while its files are there, if it will be replaced.
+
+    Raises:
+        StateError: Its files are damaged.
+    """
+    check_plan(job)
     if job.journal.meta.get("plan_for") != inputs_key(job.pipeline, job.inputs):
         catch_up(job.journal, job.pipeline, job.folder)
 

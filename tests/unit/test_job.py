@@ -1,9 +1,11 @@
 """A job's files are known again by what is in them, and a change to them is named."""
 
+import os
+
 import pytest
 
 from backfill.errors import SourceChangedError
-from backfill.job import bind_files
+from backfill.job import Job, adopt_plan, bind_files, commit_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.sources.inputs import open_inputs
@@ -101,3 +103,27 @@ def test_a_first_row_without_its_end_may_have_been_read_by_halves(tmp_path, jour
         bind_files(opened(tmp_path, {"events.csv": numbered(2)[:-1] + "7\n"}, EVENTS), journal,
              append=True)  # fmt: skip
     assert bind_files(opened(tmp_path, {"events.csv": numbered(3)}, EVENTS), journal, append=True)
+
+
+def test_a_plan_is_on_the_disk_before_the_journal_relies_on_it(tmp_path, monkeypatch):
+    """After a power cut the journal speaks of no file whose content or name is lost."""
+    path = job(tmp_path, {"customers.csv": "id,a\n1,x\n1,y\n2,z\n"}, CUSTOMERS)
+    pipeline = Pipeline.load(path)
+    folder = folder_of(pipeline, None)
+    synced, in_time, fsync = set(), set(), os.fsync
+
+    def sync(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    with Journal.open(folder) as journal:
+        inputs = bind_files(open_inputs(pipeline), journal, append=False)
+        work = Job(pipeline, inputs, journal, folder)
+        plan = adopt_plan(work, now_s=2e9, progress=lambda _: None)
+        monkeypatch.setattr(os, "fsync", sync)
+        journal.commit = lambda: in_time.update(synced)
+        commit_plan(work, plan)
+        made = work.plan_folder(plan.key).path
+        every = [made, made.parent, folder, *made.rglob("*")]
+        assert len(every) > 5
+        assert {each.stat().st_ino for each in every} <= in_time
