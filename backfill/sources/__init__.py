@@ -1,7 +1,9 @@
 """Sources: files that can be read again from any position, as chunks. One file a format."""
 
+from backfill.sources.globs import expand
 from backfill.sources.interface import SourceFile
 from backfill.sources.opening import open_source
-from backfill.sources.source_files import Fingerprint, expand, fingerprint, partitions_of
+from backfill.sources.partitions import partitions_of
+from backfill.sources.versions import Fingerprint, fingerprint
 
 __all__ = ["Fingerprint", "SourceFile", "expand", "fingerprint", "open_source", "partitions_of"]

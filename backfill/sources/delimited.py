@@ -24,7 +24,7 @@ from backfill.sources.bad_rows import (
 from backfill.sources.csv_cells import parted, read_header
 from backfill.sources.framing import Frame, frames
 from backfill.sources.interface import CHUNK_ROWS_MAX, Kind
-from backfill.sources.partitions import added, extended
+from backfill.sources.partitions import PartitionColumns
 from backfill.sources.text_file import TextFile
 
 
@@ -36,7 +36,7 @@ class DelimitedSource:
     delimiter: bytes
     header: tuple[str, ...]
     body: Position
-    constants: Mapping[str, str | None]
+    folders: PartitionColumns
     kind: Kind = "csv"
     values: Values = "text"
 
@@ -56,7 +56,7 @@ class DelimitedSource:
                 next_step='set `delimiter` to "," or ";" or "|" or "\\t"',
             )
         header, body = read_header(text, delimiter)
-        return cls(text, delimiter.encode(), header, body, added(partitions, header))
+        return cls(text, delimiter.encode(), header, body, PartitionColumns.of(partitions, header))
 
     @property
     def path(self) -> Path:
@@ -70,7 +70,7 @@ class DelimitedSource:
 
     def columns(self) -> tuple[str, ...]:
         """The names of the header, then those of the folders."""
-        return (*self.header, *self.constants)
+        return (*self.header, *self.folders.values)
 
     def schema(self) -> None:
         """Text declares no types."""
@@ -147,13 +147,8 @@ class DelimitedSource:
 
     def _batch(self, frame: Frame, kept: Rows, columns: Collection[str] | None) -> pa.RecordBatch:
         names = [name for name in self.header if columns is None or name in columns]
-        constants = {
-            name: value
-            for name, value in self.constants.items()
-            if columns is None or name in columns
-        }
         batch = parted(frame, kept, self.delimiter, self.header, names, self.text.encoding.framed)
-        return extended(batch, len(kept), constants)
+        return self.folders.added_to(batch, len(kept), columns)
 
 
 def _nul_rows(frame: Frame) -> list[int]:

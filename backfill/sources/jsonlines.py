@@ -15,7 +15,7 @@ from backfill.rows import START, Chunk, Position, Reason, Rejection, Values
 from backfill.sources.bad_rows import ROW_BYTES_MAX, ROW_TOO_LONG, reason, rejection
 from backfill.sources.interface import CHUNK_ROWS_MAX, Kind
 from backfill.sources.json_objects import fragments
-from backfill.sources.partitions import added
+from backfill.sources.partitions import PartitionColumns
 from backfill.sources.text_file import TextFile
 
 _CELLS_MAX = 2_000_000
@@ -37,7 +37,7 @@ class JsonLinesSource:
         """Take over the file; there is no header to read."""
         constants = {
             name: orjson.dumps(value).decode()
-            for name, value in added(partitions, ()).items()
+            for name, value in PartitionColumns.of(partitions, ()).values.items()
             if value is not None
         }
         return cls(text, constants)

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Values
 from backfill.sources.interface import CHUNK_BYTES_MAX, CHUNK_ROWS_MAX, Kind
-from backfill.sources.partitions import added, extended
-from backfill.sources.source_files import Version
+from backfill.sources.partitions import PartitionColumns
+from backfill.sources.versions import Version
 
 _MAGIC = b"PAR1"
 _MAGIC_ENCRYPTED = b"PARE"
@@ -36,7 +36,7 @@ class ParquetSource:
     version: Version
     types: pa.Schema
     group_rows: tuple[int, ...]
-    constants: Mapping[str, str | None]
+    folders: PartitionColumns
     kind: Kind = "parquet"
     values: Values = "typed"
     appendable: bool = False
@@ -58,7 +58,7 @@ class ParquetSource:
         except (OSError, pa.ArrowException) as error:
             raise _broken(path, error) from error
         _check_names(path, types.names)
-        return cls(version, types, rows, added(partitions, types.names))
+        return cls(version, types, rows, PartitionColumns.of(partitions, types.names))
 
     @property
     def path(self) -> Path:
@@ -67,11 +67,11 @@ class ParquetSource:
 
     def columns(self) -> tuple[str, ...]:
         """The columns of the file, then those of its folders."""
-        return (*self.types.names, *self.constants)
+        return (*self.types.names, *self.folders.values)
 
     def schema(self) -> pa.Schema:
         """The types that the file declares; the columns of its folders are strings."""
-        extra = [pa.field(name, pa.string()) for name in self.constants]
+        extra = [pa.field(name, pa.string()) for name in self.folders.values]
         return pa.schema([*self.types, *extra])
 
     def row_count(self) -> int:
@@ -84,16 +84,11 @@ class ParquetSource:
         """Read on from `start`; see `SourceFile.chunks`."""
         self.version.check()
         names = [name for name in self.types.names if columns is None or name in columns]
-        constants = {
-            name: value
-            for name, value in self.constants.items()
-            if columns is None or name in columns
-        }
         row = start.row
         try:
             for batch in self._batches(start.row - 1, names):
                 self.version.check()
-                yield _chunk(extended(batch, batch.num_rows, constants), row)
+                yield _chunk(self.folders.added_to(batch, batch.num_rows, columns), row)
                 row += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise _broken(self.path, error, row) from error

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from backfill.errors import UsageError
 from backfill.sources.encodings import Encoding, recognised
-from backfill.sources.source_files import Version, unreadable
+from backfill.sources.versions import Version, unreadable
 
 Compression = Literal["gzip", "zstd"]
 

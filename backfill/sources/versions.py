@@ -1,13 +1,8 @@
-"""Files by name and by content: globs, partition folders, fingerprints, and what has changed."""
+"""Which content a file has: its fingerprint, and whether it changed while it was read."""
 
-import difflib
-import glob
-import os
 import stat
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import xxhash
 
@@ -109,61 +104,3 @@ def unreadable(path: Path, error: OSError) -> UsageError:
         f"{path}: cannot be read: {error.strerror or error}",
         next_step="check the name and the permissions of the file",
     )
-
-
-def expand(patterns: Sequence[str], base: Path) -> list[Path]:
-    """The files that the patterns name: pattern by pattern, each sorted, each file once.
-
-    Args:
-        patterns: Names or globs, relative to `base` or absolute; `**` stands for any folders.
-        base: The folder of the pipeline file.
-
-    Raises:
-        UsageError: A pattern names no file.
-    """
-    files: dict[Path, Path] = {}
-    for pattern in patterns:
-        found = _matches(pattern, base)
-        if not found:
-            raise UsageError(f"{pattern}: no such file in {base}", next_step=_near(pattern, base))
-        for path in found:
-            files.setdefault(path.resolve(), path)
-    return list(files.values())
-
-
-def _matches(pattern: str, base: Path) -> list[Path]:
-    literal = base / pattern
-    if literal.exists():  # a name may hold the characters of a glob
-        return [literal]
-    # Path.glob takes no absolute pattern.
-    found = glob.glob(pattern, root_dir=base, recursive=True)  # noqa: PTH207
-    return sorted(path for name in found if not (path := base / name).is_dir())
-
-
-def _near(pattern: str, base: Path) -> str:
-    folder = (base / pattern).parent
-    if glob.has_magic(str(folder)) or not folder.is_dir():
-        return f"Check the folder: {folder}."
-    names = sorted(path.name for path in folder.iterdir())
-    near = difflib.get_close_matches(Path(pattern).name, names, n=3, cutoff=0.5)
-    if not near:
-        return f"Check the name; the folder has {len(names)} others."
-    return f"Did you mean {' or '.join(near)}?"
-
-
-def partitions_of(path: Path, base: Path) -> dict[str, str]:
-    """The columns that the names of the folders declare: `day=2024-01-31/x.parquet`.
-
-    As Hive writes them: percent-encoded, always text. Only folders below `base` count.
-
-    >>> partitions_of(Path("in/day=2024-01-31/shop=A%2FB/x.parquet"), Path("in"))
-    {'day': '2024-01-31', 'shop': 'A/B'}
-    """
-    return dict(_partitions(Path(os.path.relpath(path, base)).parent.parts))
-
-
-def _partitions(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for folder in folders:
-        name, equals, value = folder.partition("=")
-        if name and equals:
-            yield unquote(name), unquote(value)
