@@ -1,9 +1,10 @@
 """The `[[source]]` tables: what is read, what its rows are, and what would stop a run."""
 
+import codecs
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, field_validator, model_validator
+from pydantic import Discriminator, Field, ValidationInfo, field_validator, model_validator
 
 from backfill.pipeline.amounts import (
     Allowance,
@@ -42,14 +43,67 @@ class Sync(StrictSettings):
         return self
 
 
-class SourceSettings(StrictSettings):
-    """What every kind of source has."""
+class FileSettings(StrictSettings):
+    """Which files a source reads, and how they are written where their names do not tell."""
 
     files: tuple[str, ...] = Field(min_length=1)
+    format: Literal["csv", "tsv", "parquet", "jsonl", "json"] | None = None
+    encoding: str = "utf-8"
+    quote: str = Field(default='"', max_length=1)
+    escape: str = Field(default="", max_length=1)
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    encoding: Literal["utf-8", "latin-1", "cp1252", "utf-16"] = "utf-8"
+    skip_lines: int = Field(default=0, ge=0)
+    header: tuple[str, ...] | None = None
+    trim: bool = False
     decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " "] = ""
     null_values: tuple[str, ...] = ()
+    missing_columns: Literal["refuse", "null"] = "refuse"
+    last_line: Literal["send", "wait"] | None = None
+
+    @field_validator("quote", "escape", "delimiter")
+    @classmethod
+    def _has_one_meaning(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and (value in "\r\n\0" or not value.isascii()):
+            raise ValueError("give one ASCII character, and no line end")
+        # Those that were declared before this one.
+        if value and value in (info.data.get(key) for key in ("quote", "escape")):
+            raise ValueError("delimiter, quote and escape must be different characters")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value == "TODO":
+            raise ValueError(
+                'encoding = "TODO": nothing in the data proves it; name the encoding that the'
+                ' program writes, for example "cp1252", "cp1251" or "cp932"'
+            )
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(
+                'there is no such encoding; name one of Python\'s, such as "utf-8", "cp1252" or "cp932"'
+            ) from None
+        return value
+
+    @field_validator("header")
+    @classmethod
+    def _names_columns(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (not any(value) or len(set(value)) < len(value)):
+            raise ValueError("name each column once, in the order of the file")
+        return value
+
+    @model_validator(mode="after")
+    def _two_marks(self) -> Self:
+        if self.thousands and self.thousands == self.decimal:
+            raise ValueError("thousands and decimal must be different characters")
+        return self
+
+
+class SourceSettings(FileSettings):
+    """What every kind of source has."""
+
     identifier: Identifier
     transform: str | None = None
     required: tuple[str, ...] = ()
@@ -57,13 +111,6 @@ class SourceSettings(StrictSettings):
     columns: Mapping[str, ColumnSetting] = Field(default_factory=dict)
     reserved: Literal["refuse", "drop", "send"] = "refuse"
     sync: Sync = Sync()
-
-    @field_validator("delimiter")
-    @classmethod
-    def _no_quote(cls, value: str | None) -> str | None:
-        if value is not None and value in '"\r\n':
-            raise ValueError("a quote or a line end cannot be the delimiter")
-        return value
 
     def declared(self) -> dict[str, Column]:
         """The declared attributes, each with the column it comes from."""

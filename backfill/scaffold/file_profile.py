@@ -12,7 +12,7 @@ from backfill.errors import UsageError
 from backfill.planning.progress import OnProgress, Progress
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
-from backfill.sources import SourceFile, open_source, partitions_of
+from backfill.sources import FileFormat, SourceFile, open_source, partitions_of
 from backfill.sources.detection import Detected, delimiter_of, encoding_of, text_evidence
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -67,8 +67,10 @@ def look_at(given: Sequence[Path], folder: Path, progress: OnProgress) -> list[F
         encoding, delimiter = _written(path)
         source = open_source(
             path,
-            delimiter=delimiter.value if delimiter else None,
-            encoding=encoding.value if encoding else "utf-8",
+            FileFormat(
+                delimiter=delimiter.value if delimiter else None,
+                encoding=encoding.value if encoding else "utf-8",
+            ),
             partitions=partitions_of(path, folder),
         )
         shape = (

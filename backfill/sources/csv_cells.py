@@ -1,59 +1,114 @@
-"""Rows of good shape, parted into cells; the header among them.
+"""The cells of framed rows, as columns of text; and the header, which is such a row.
 
 Facts about the reader: https://arrow.apache.org/docs/python/csv.html
 """
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pc
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 
-from backfill.errors import BackfillError, UsageError
-from backfill.rows import Position, Rows
-from backfill.sources.bad_rows import reason
-from backfill.sources.framing import Frame, frames
-from backfill.sources.text_file import TextFile
+from backfill.errors import BackfillError
+from backfill.rows import Rows
+from backfill.sources.frame import BOM, Dialect, Frame, escapes
 
-_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}".encode()
-_HEADER_BLOCK_BYTES = 1 << 14
+_SPACES = " \t\N{NO-BREAK SPACE}"
+_SPECIAL = {ord("t"): 9, ord("n"): 10, ord("r"): 13, ord("b"): 8, ord("f"): 12, ord("v"): 11}
+"""What letters stand for behind an escape, as PostgreSQL, MySQL and Hive write them."""
 
 
-def parted(
-    frame: Frame,
-    kept: Rows,
-    delimiter: bytes,
-    header: Sequence[str],
-    names: list[str],
-    codec: str,
-) -> pa.RecordBatch:
-    """The cells of the kept rows of a frame, in the columns `names` of `header`.
+@dataclass(frozen=True, slots=True)
+class CellReader:
+    """How the cells of one file are read.
 
-    The rows must be of good shape: as many fields as the header, valid in `codec`, no NUL.
+    Args:
+        dialect: The characters with a meaning.
+        codec: The encoding of the framed bytes.
+        trim: Whether spaces around cells are dropped.
     """
-    wanted = names or list(header[:1])  # none at all would mean every one to the reader
-    if not len(kept):
-        return pa.RecordBatch.from_pylist([], pa.schema([(name, pa.string()) for name in names]))
-    data = _joined(frame, kept)
-    if codec != "utf-8":
-        data = pa.py_buffer(data.to_pybytes().decode(codec).encode())
-    if data[: len(_BOM)].to_pybytes() == _BOM:
-        data = pa.py_buffer(_BOM + data.to_pybytes())  # the reader drops one, also from a cell
-    table = _parse(data, delimiter, header, wanted, quoted=b'"' in frame.data)
-    if table.num_rows != len(kept):
-        raise BackfillError(f"{len(kept)} rows of text were parted into {table.num_rows}")
-    (batch,) = table.combine_chunks().to_batches()
-    return batch.select(names)
+
+    dialect: Dialect
+    codec: str
+    trim: bool = False
+
+    def read(
+        self, frame: Frame, kept: Rows, header: Sequence[str], names: Sequence[str]
+    ) -> pa.RecordBatch:
+        """The cells of some rows of a frame.
+
+        An unquoted empty cell is null, a quoted one the empty string.
+
+        Args:
+            frame: The text.
+            kept: The wanted rows, k of them, counted from 0, ascending. They must be of good
+                shape: as many fields as the header, valid in the codec, no NUL.
+            header: A name for each field of a row, no two alike.
+            names: Which of them are wanted.
+
+        Returns:
+            A string column of length k for each of `names`.
+        """
+        if not len(kept):
+            return pa.RecordBatch.from_pylist(
+                [], pa.schema([(name, pa.string()) for name in names])
+            )
+        data = _joined(frame, kept)
+        if self.codec != "utf-8":
+            data = pa.py_buffer(data.to_pybytes().decode(self.codec).encode())
+        if self.dialect.escape and self.dialect.escape in frame.data:
+            data = pa.py_buffer(_unescaped(data, self.dialect.escape))
+        if data[: len(BOM)].to_pybytes() == BOM:
+            data = pa.py_buffer(BOM + data.to_pybytes())  # the reader drops one, also from a cell
+        wanted = list(names) or list(header[:1])  # none at all would mean every one to the reader
+        quote = self.dialect.quote
+        table = self._parse(data, header, wanted, quoted=bool(quote) and quote in frame.data)
+        if table.num_rows != len(kept):
+            raise BackfillError(f"{len(kept)} rows of text gave {table.num_rows} rows of cells")
+        (batch,) = table.combine_chunks().to_batches()
+        return _trimmed(batch.select(list(names))) if self.trim else batch.select(list(names))
+
+    def _parse(
+        self, data: pa.Buffer, header: Sequence[str], wanted: list[str], *, quoted: bool
+    ) -> pa.Table:
+        escape = self.dialect.escape.decode() or False
+        return pa_csv.read_csv(
+            cast("IO[bytes]", pa.BufferReader(data)),
+            # The block is larger than the data: the reader never has to look for a place to cut.
+            pa_csv.ReadOptions(
+                use_threads=False, block_size=len(data) + 1, column_names=list(header)
+            ),
+            # Where there are no quotes the reader need not look for them: a third less to do.
+            pa_csv.ParseOptions(
+                delimiter=self.dialect.delimiter.decode(),
+                quote_char=self.dialect.quote.decode() if quoted else False,
+                escape_char=escape,
+                newlines_in_values=quoted or bool(escape),
+            ),
+            pa_csv.ConvertOptions(
+                check_utf8=False,  # it has been
+                column_types=dict.fromkeys(header, pa.string()),
+                include_columns=wanted,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def names(self, frame: Frame) -> list[str]:
+        """The cells of a frame's first row, which is of good shape; nothing is the empty text."""
+        places = [str(place) for place in range(int(frame.fields[0]))]
+        batch = self.read(frame, np.zeros(1, np.int64), places, places)
+        return [column[0].as_py() or "" for column in batch.columns]
 
 
 def _joined(frame: Frame, kept: Rows) -> pa.Buffer:
-    """The text of the kept rows."""
-    breaks = np.flatnonzero(np.diff(kept) > 1)
+    """The text of the kept rows, as few pieces as possible: mostly one, which is not copied."""
+    apart = (np.diff(kept) > 1) | (frame.starts[kept[1:]] != frame.nexts[kept[:-1]])
+    breaks = np.flatnonzero(apart)
     firsts = frame.starts[kept[np.concatenate(([0], breaks + 1))]].tolist()
     lasts = frame.nexts[kept[np.append(breaks, len(kept) - 1)]].tolist()
     if len(firsts) == 1:
@@ -62,75 +117,27 @@ def _joined(frame: Frame, kept: Rows) -> pa.Buffer:
     return pa.py_buffer(b"".join(frame.data[first:last] for first, last in pieces))
 
 
-def _parse(
-    data: pa.Buffer, delimiter: bytes, header: Sequence[str], wanted: list[str], *, quoted: bool
-) -> pa.Table:
-    return pc.read_csv(
-        cast("IO[bytes]", pa.BufferReader(data)),
-        # The block is larger than the data: the reader never has to look for a place to cut.
-        pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=list(header)),
-        # Where there are no quotes the reader need not look for them: a third less to do.
-        pc.ParseOptions(
-            delimiter=delimiter.decode(),
-            quote_char='"' if quoted else False,
-            newlines_in_values=quoted,
-        ),
-        pc.ConvertOptions(
-            check_utf8=False,  # it has been
-            column_types=dict.fromkeys(header, pa.string()),
-            include_columns=wanted,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
+def _unescaped(data: pa.Buffer, escape: bytes) -> bytes:
+    r"""The text with escaped letters in place of what they stand for, still escaped.
 
-
-def read_header(text: TextFile, delimiter: str) -> tuple[tuple[str, ...], Position]:
-    """The names in the first line that is not blank, and where the first row may begin.
-
-    Raises:
-        UsageError: There is none, it cannot be read, or a name is missing or stands twice.
+    The reader takes any escaped byte for itself, but `\t` is a tab; and `\N`, which means
+    null in dumps, has to stay as it is written: the setting `null_values` is about its text.
     """
-    width = text.encoding.width
-    position = Position(row=0, offset=text.encoding.bom_bytes)
-    blocks = replace(text, block_bytes=_HEADER_BLOCK_BYTES).blocks(position.offset)
-    for frame in frames(blocks, delimiter.encode(), width):
-        if len(frame.starts):
-            names = _names(text, frame, delimiter, position.line + int(frame.lines[0]))
-            return names, frame.position(1, position, width)
-        position = frame.position(0, position, width)
-    raise UsageError(
-        f"{text.version.path}: the file is empty", next_step="export it again, with a header"
-    )
+    text = np.frombuffer(data, np.uint8).copy()
+    escaped = escapes(text, escape[0]) + 1
+    escaped = escaped[escaped < len(text)]
+    table = np.arange(256, dtype=np.uint8)
+    table[list(_SPECIAL)] = list(_SPECIAL.values())
+    text[escaped] = table[text[escaped]]
+    nulls = escaped[text[escaped] == ord("N")]
+    return np.insert(text, nulls, escape[0]).tobytes()
 
 
-def _names(text: TextFile, frame: Frame, delimiter: str, line: int) -> tuple[str, ...]:
-    path = text.version.path
-    if 0 in frame.spoiled:
-        raise _bad_header(path, line, reason(frame.spoiled[0]).message)
-    raw = frame.data[frame.starts[0] : frame.stops[0]]
-    try:
-        header = raw.decode(text.encoding.framed)
-    except UnicodeDecodeError as error:
-        what = f"byte {error.start} of the row is not valid {text.encoding.name}"
-        raise _bad_header(path, line, what) from error
-    if header.startswith("sep="):
-        raise UsageError(
-            f"{path}: line {line} is a spreadsheet hint ({header.strip()}), not a header",
-            next_step="remove that line",
-        )
-    (names,) = csv.reader(io.StringIO(header, newline=""), delimiter=delimiter, strict=True)
-    for number, name in enumerate(names, start=1):
-        if not name.strip() or "\0" in name:
-            raise _bad_header(path, line, f"column {number} has no name")
-        if name in names[: number - 1]:
-            raise _bad_header(path, line, f"two columns are named {name}")
-    return tuple(names)
-
-
-def _bad_header(path: Path, line: int, what: str) -> UsageError:
-    return UsageError(
-        f"{path}: the header in line {line} cannot be used: {what}",
-        next_step="give each column a name of its own in the first line",
-    )
+def _trimmed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The cells without the spaces around them; one that held nothing else is null."""
+    columns = []
+    for column in batch.columns:
+        trimmed = pc.utf8_trim(column, _SPACES)
+        emptied = pc.and_(pc.equal(trimmed, ""), pc.not_equal(column, ""))
+        columns.append(pc.if_else(emptied, pa.scalar(None, pa.string()), trimmed))
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

@@ -1,76 +1,106 @@
-"""CSV and TSV: text cells by the grammar of `framing`; good rows are parted by pyarrow's reader.
+"""CSV and TSV: text cells by the grammar of `framing`; good rows are read by pyarrow's reader.
 
 No type is inferred: an unquoted empty cell is null, `""` is the empty string, all else is text as
 written.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backfill.errors import UsageError
-from backfill.rows import START, Chunk, Position, Reason, Rejection, Rows, Values
-from backfill.sources.bad_rows import (
-    INVALID_UTF8,
-    NUL_BYTE,
-    TOO_FEW_FIELDS,
-    TOO_MANY_FIELDS,
-    reason,
-    rejection,
-)
-from backfill.sources.csv_cells import parted, read_header
-from backfill.sources.framing import Frame, frames
-from backfill.sources.interface import CHUNK_ROWS_MAX, Kind
+from backfill.rows import START, Chunk, Position, Reason, Rejection, Rows, Values, reason
+from backfill.sources.csv_cells import CellReader
+from backfill.sources.csv_header import begin_of, dialect_of, fitted, read_header
+from backfill.sources.frame import Frame
+from backfill.sources.framing import frames
+from backfill.sources.interface import CHUNK_ROWS_MAX, FileFormat, Kind
 from backfill.sources.partitions import PartitionColumns
 from backfill.sources.text_file import TextFile
 
 
 @dataclass(frozen=True, slots=True)
 class DelimitedSource:
-    """A CSV or TSV file; see `SourceFile` for what it promises."""
+    """A CSV or TSV file; see `SourceFile` for what it promises.
+
+    Args:
+        text: Its bytes.
+        cells: How they become cells.
+        header: A name for each field of a row; empty for one that has none.
+        body: Where the first row begins.
+        repeats: The texts that would be the header again.
+        folders: The columns of its folders.
+    """
 
     text: TextFile
-    delimiter: bytes
+    cells: CellReader
     header: tuple[str, ...]
     body: Position
+    repeats: tuple[bytes, ...]
     folders: PartitionColumns
     kind: Kind = "csv"
     values: Values = "text"
 
     @classmethod
     def open(
-        cls, text: TextFile, delimiter: str, partitions: Mapping[str, str]
+        cls, text: TextFile, how: FileFormat, partitions: Mapping[str, str]
     ) -> "DelimitedSource":
-        """Read the header.
+        """Find the header and where the rows begin.
+
+        Args:
+            text: The file.
+            how: How it is written; with a delimiter.
+            partitions: The columns of its folders.
 
         Raises:
-            UsageError: The delimiter cannot be one, or the header is missing, cannot be read, or
-                has a name twice or not at all.
+            UsageError: A character cannot have the meaning that it is given, or the header is
+                missing, cannot be read, or has a name twice.
         """
-        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
-            raise UsageError(
-                f"delimiter {delimiter!r}: is not a single ASCII character that can part fields",
-                next_step='set `delimiter` to "," or ";" or "|" or "\\t"',
-            )
-        header, body = read_header(text, delimiter)
-        return cls(text, delimiter.encode(), header, body, PartitionColumns.of(partitions, header))
+        dialect = dialect_of(how)
+        cells = CellReader(dialect, text.encoding.framed, how.trim)
+        begin = begin_of(text, how.skip_lines)
+        if how.header is None:
+            header, repeats, body = read_header(text, cells, begin)
+        else:
+            header, body = how.header, replace(begin, row=1)
+            repeats = (dialect.delimiter.decode().join(header).encode(text.encoding.framed),)
+        header = fitted(text, cells, header, body)
+        return cls(text, cells, header, body, repeats, PartitionColumns.of(partitions, header))
 
     @property
     def path(self) -> Path:
         """The file."""
-        return self.text.version.path
+        return self.text.path
 
     @property
     def appendable(self) -> bool:
         """Whether rows can be added at its end without a change to the bytes before."""
         return self.text.compression is None
 
+    @property
+    def size_limit(self) -> int | None:
+        """Where the last whole line ends, if a line that is being written is left for later."""
+        return self.text.end
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which columns have no name."""
+        return (
+            tuple(f"column {place + 1} has no name and is left out" for place in self._nameless)
+            + self.text.notes
+        )
+
+    @property
+    def _nameless(self) -> list[int]:
+        return [place for place, name in enumerate(self.header) if not name]
+
     def columns(self) -> tuple[str, ...]:
         """The names of the header, then those of the folders."""
-        return (*self.header, *self.folders.values)
+        return (*filter(None, self.header), *self.folders.values)
 
     def schema(self) -> None:
         """Text declares no types."""
@@ -82,15 +112,15 @@ class DelimitedSource:
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
         """Read on from `start`; see `SourceFile.chunks`."""
-        version = self.text.version
+        version, width = self.text.version, self.text.encoding.width
         version.check()
         position = self.body if start == START else start
         blocks = self.text.blocks(position.offset)
-        for frame in frames(blocks, self.delimiter, self.text.encoding.width):
+        for frame in frames(blocks, self.cells.dialect, width, waits=self.text.end is not None):
             for chunk in self._chunks(frame, position, columns):
                 version.check()
                 yield chunk
-            position = frame.position(len(frame.starts), position, self.text.encoding.width)
+            position = frame.position(len(frame.starts), position, width)
         version.check()
 
     def _chunks(
@@ -105,7 +135,7 @@ class DelimitedSource:
             kept = first + np.flatnonzero(good)
             yield Chunk(
                 first_row=position.row + first,
-                batch=self._batch(frame, kept, columns),
+                batch=self._batch(frame, kept, position.row, columns),
                 rows=position.row + kept,
                 lines=position.line + frame.lines[kept],
                 rejections=tuple(
@@ -120,13 +150,9 @@ class DelimitedSource:
     def _rejection(
         self, frame: Frame, row: int, position: Position, reasons: list[Reason]
     ) -> Rejection:
-        return rejection(
-            position.row + row,
-            position.line + int(frame.lines[row]),
-            reasons,
-            frame.data[frame.starts[row] : frame.stops[row]],
-            self.text.encoding.framed,
-        )
+        line = position.line + int(frame.lines[row])
+        raw = frame.data[frame.starts[row] : frame.stops[row]]
+        return self.text.rejection(position.row + row, line, reasons, raw)
 
     def _faults(self, frame: Frame) -> dict[int, list[Reason]]:
         """All reasons against rows of the frame, by row counted from 0; one if it is spoiled."""
@@ -135,23 +161,66 @@ class DelimitedSource:
         for row in np.flatnonzero(frame.fields != expected).tolist():
             if row not in frame.spoiled:
                 found = int(frame.fields[row])
-                code = TOO_FEW_FIELDS if found < expected else TOO_MANY_FIELDS
-                faults[row] = [reason(code, found=found, expected=expected)]
+                code = "too_few_fields" if found < expected else "too_many_fields"
+                message = f"the row has {found} cells, the header {expected}"
+                faults[row] = [reason(code, message=message)]
         for row in _nul_rows(frame):
-            faults.setdefault(row, []).append(reason(NUL_BYTE))
+            faults.setdefault(row, []).append(reason("nul_byte"))
         encoding = self.text.encoding
         for row, offset in _undecodable_rows(frame, encoding.framed):
-            why = reason(INVALID_UTF8, offset=offset, encoding=encoding.name)
-            faults.setdefault(row, []).append(why)
+            message = f"byte {offset} of the row is not valid {encoding.name}"
+            faults.setdefault(row, []).append(reason("invalid_utf8", message=message))
+        for row in self._headers(frame):
+            faults.setdefault(row, []).append(reason("header_again"))
         return faults
 
-    def _batch(self, frame: Frame, kept: Rows, columns: Collection[str] | None) -> pa.RecordBatch:
-        names = [name for name in self.header if columns is None or name in columns]
-        batch = parted(frame, kept, self.delimiter, self.header, names, self.text.encoding.framed)
+    def _headers(self, frame: Frame) -> Iterator[int]:
+        """The rows that repeat the header, as files do that were put together from several."""
+        for text in self.repeats:
+            # Looking for the whole text first costs next to nothing; it is hardly ever there.
+            if text in frame.data:
+                for row in np.flatnonzero(frame.stops - frame.starts == len(text)).tolist():
+                    if frame.data.startswith(text, frame.starts[row]):
+                        yield row
+
+    def _batch(
+        self, frame: Frame, kept: Rows, first_row: int, columns: Collection[str] | None
+    ) -> pa.RecordBatch:
+        """The cells of the kept rows of a frame whose first row has the number `first_row`."""
+        names = [name for name in self.header if name and (columns is None or name in columns)]
+        nameless = self._nameless
+        if not nameless:
+            batch = self.cells.read(frame, kept, self.header, names)
+        else:
+            # No name can hold a NUL: these collide with none.
+            header = [name or f"\0{place}" for place, name in enumerate(self.header)]
+            wanted = [*names, *(header[place] for place in nameless)]
+            batch = self.cells.read(frame, kept, header, wanted)
+            for place in nameless:
+                self._refuse_values(batch.column(header[place]), place, first_row + kept)
+            batch = batch.select(names)
         return self.folders.added_to(batch, len(kept), columns)
+
+    def _refuse_values(self, column: pa.StringArray, place: int, rows: Rows) -> None:
+        """Make sure that a column without a name holds nothing.
+
+        A first column that counts the rows from 0 says nothing either: pandas writes its index so.
+        """
+        empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
+        if place == 0:
+            empty = pc.or_(empty, pc.equal(column, pc.cast(pa.array(rows - 1), pa.string())))
+        filled = np.flatnonzero(~empty.to_numpy(zero_copy_only=False))
+        if len(filled):
+            raise UsageError(
+                f"{self.path}: column {place + 1} has no name, and row {rows[filled[0]]} has a"
+                " value in it",
+                next_step="name it in the file, or give all names in the pipeline file:"
+                f" skip_lines = {self.body.line - 1} and header = […].",
+            )
 
 
 def _nul_rows(frame: Frame) -> list[int]:
+    """The rows with a NUL, counted from 0, but for spoiled ones."""
     if b"\0" not in frame.data:
         return []
     nuls = np.flatnonzero(np.frombuffer(frame.data, np.uint8) == 0)

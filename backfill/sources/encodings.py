@@ -1,7 +1,8 @@
 """Which encoding a text file is in, and the refusal of one that is not in the declared encoding.
 
-Files in single-byte encodings and in UTF-8 are framed as they are: line ends, quotes and
-delimiters are the same bytes in all of them. UTF-16 is framed as UTF-8.
+Rows are framed in bytes. Files in UTF-8 and in single-byte encodings that hold ASCII are framed as
+they are: line ends, quotes and delimiters are the same bytes in all of them. In any other encoding
+those bytes may be half of another character, so that such a file is framed as UTF-8.
 """
 
 import codecs
@@ -9,24 +10,41 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from backfill.errors import UsageError
 
-Framed = Literal["utf-8", "iso8859-1", "cp1252"]
-
-_NAMES = {"utf-8": "utf-8", "iso8859-1": "latin-1", "cp1252": "cp1252", "utf-16": "utf-16"}
 _SIGNATURES = {
-    b"PK\x03\x04": "a zip archive (a spreadsheet?)",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"PAR1": "a Parquet file",
-    b"\x1f\x8b": "a gzip archive (name it .gz)",
-    b"\x28\xb5\x2f\xfd": "a zstd archive (name it .zst)",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\0": "an xz archive",
+    b"\x04\x22\x4d\x18": "an lz4 archive",
     b"SQLite format 3\0": "a SQLite database",
     b"%PDF": "a PDF",
+    b"Obj\x01": "an Avro file",
+    b"ORC": "an ORC file",
 }
-_BOM_UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
-_BOM_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_INSTEAD = {
+    b"PK\x03\x04": "Unpack it, or export the sheet as CSV.",
+    b"PAR1": 'Name it .parquet, or set format = "parquet".',
+    b"BZh": "Unpack it, or compress it as .gz or .zst.",
+    b"\xfd7zXZ\0": "Unpack it, or compress it as .gz or .zst.",
+    b"\x04\x22\x4d\x18": "Unpack it, or compress it as .gz or .zst.",
+}
+_UNICODE = re.compile(r"utf-(16|32)(-le|-be)?")
+_BOMS = {
+    # UTF-32 first: its mark begins with that of UTF-16.
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_STATEFUL = re.compile(r"iso2022|hz|utf-7|punycode|idna|escape|undefined|mbcs|oem")
+"""Codecs in which a byte's meaning depends on all before it, or that are for no files."""
+
+_COMMON = ("cp1252", "cp1250", "cp1251", "cp932", "gbk", "big5", "euc-kr")
+"""Encodings that exports are often in where they are not in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,48 +52,59 @@ class Encoding:
     """How a file's bytes become text.
 
     Args:
+        name: The encoding as it was declared.
         framed: The codec of the bytes that rows are looked for in.
         bom_bytes: The length of the byte-order mark, which is no part of the text.
-        utf16: The codec of the file, where that is UTF-16.
+        transcoded: The codec of the file, where that is not `framed`.
     """
 
-    framed: Framed
+    name: str
+    framed: str = "utf-8"
     bom_bytes: int = 0
-    utf16: str | None = None
+    transcoded: str | None = None
 
     @property
-    def name(self) -> str:
-        """The encoding's name in the pipeline file."""
-        return "utf-16" if self.utf16 else _NAMES[self.framed]
+    def errors(self) -> str:
+        """How bytes that are no text pass through the codec of the file.
+
+        As lone surrogates, which are invalid in UTF-8: so their row is rejected, and encoding
+        gives the bytes back.
+        """
+        return "surrogatepass" if _UNICODE.match(self.transcoded or "") else "surrogateescape"
 
     def frame(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """The file's bytes, in `framed`.
+        """The file's bytes, in `framed`; every block holds whole characters.
 
         Raises:
-            UnicodeDecodeError: The file ends in the middle of a character.
+            UnicodeError: The file ends in the middle of a character, or its characters have
+                several forms, so that places in it could not be found again.
         """
-        if self.utf16 is None:
+        if self.transcoded is None:
             yield from blocks
             return
-        # A lone half of a pair passes as such; as UTF-8 it is invalid, so its row is rejected.
-        decoder = codecs.getincrementaldecoder(self.utf16)("surrogatepass")
+        decoder = codecs.getincrementaldecoder(self.transcoded)(self.errors)
+        waiting = 0
         for block in blocks:
-            if text := decoder.decode(block):
+            text = decoder.decode(block)
+            left = len(decoder.getstate()[0])
+            if len(text.encode(self.transcoded, self.errors)) != waiting + len(block) - left:
+                raise UnicodeError("some of its characters can be written in several ways")
+            waiting = left
+            if text:
                 yield text.encode("utf-8", "surrogatepass")
-        decoder.decode(b"", final=True)
+        if rest := decoder.decode(b"", final=True):
+            yield rest.encode("utf-8", "surrogatepass")
 
     def width(self, framed: bytes) -> int:
-        """How many bytes of the file these framed bytes stand for."""
-        if self.utf16 is None:
+        """How many bytes of the file these framed bytes, whole characters, stand for."""
+        if self.transcoded is None:
             return len(framed)
-        continued = len(framed.translate(None, _NOT_CONTINUED))
-        long = len(framed.translate(None, _NOT_LEAD_OF_FOUR))
-        return 2 * (len(framed) - continued + long)
+        return len(framed.decode("utf-8", "surrogatepass").encode(self.transcoded, self.errors))
 
-
-# UTF-8: what goes on with a character, and what begins one of four bytes, a pair in UTF-16.
-_NOT_CONTINUED = bytes({*range(0x80), *range(0xC0, 0x100)})
-_NOT_LEAD_OF_FOUR = bytes(range(0xF0))
+    @property
+    def line_end(self) -> bytes:
+        """A line end as the file writes it."""
+        return "\n".encode(self.transcoded or self.framed)
 
 
 def recognised(path: Path, declared: str, head: bytes, *, header: bool) -> Encoding:
@@ -83,7 +112,7 @@ def recognised(path: Path, declared: str, head: bytes, *, header: bool) -> Encod
 
     Args:
         path: The file, for the message.
-        declared: `utf-8`, `latin-1`, `cp1252` or `utf-16`.
+        declared: The name of a codec of Python's.
         head: The first bytes of its text, uncompressed; at least one.
         header: Whether the first line is a header, which cannot be rejected by itself.
 
@@ -95,63 +124,84 @@ def recognised(path: Path, declared: str, head: bytes, *, header: bool) -> Encod
         if head.startswith(signature):
             raise UsageError(
                 f"{path}: is {kind}, not text: see byte 0",
-                next_step="export it as CSV, JSON Lines or Parquet, and name it so",
+                next_step=_INSTEAD.get(signature, "Export it as CSV, JSON Lines or Parquet."),
             )
-    if head.startswith(_BOM_UTF32):
-        raise _refusal(path, declared, 0, "utf-32, which is not supported")
-    if codec == "utf-16":
-        return _utf16(path, head)
-    if head[:2] in _BOM_UTF16:
-        raise _refusal(path, declared, 0, "utf-16")
-    _check_nuls(path, declared, head)
+    if _UNICODE.fullmatch(codec):
+        return _unicode(path, declared, codec, head)
+    if marked := _marked(head):
+        raise _refusal(path, declared, 0, marked[:6])
+    if likely := _by_nuls(head):
+        raise _refusal(path, declared, head.index(0), f"{likely[:6]}, or no text at all")
     if codec == "utf-8":
         bom_bytes = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
-        _check_lines(path, codec, head, header=header)
-        return Encoding("utf-8", bom_bytes)
-    _check_single_byte(path, declared, head)
-    _check_lines(path, codec, head, header=header)
-    return Encoding("cp1252" if codec == "cp1252" else "iso8859-1")
+        _check_lines(path, declared, codec, head, header=header)
+        return Encoding(declared, "utf-8", bom_bytes)
+    _refuse_utf8(path, declared, head)
+    _check_lines(path, declared, codec, head, header=header)
+    if _holds_ascii(codec):
+        return Encoding(declared, codec)
+    return Encoding(declared, transcoded=codec)
 
 
 def _codec(declared: str) -> str:
     try:
-        codec = codecs.lookup(declared).name
+        found = codecs.lookup(declared)
+        codec = found.name.removesuffix("-sig").replace("_", "-")
+        "".encode(declared)  # not all codecs are of text
     except LookupError:
         codec = ""
-    if codec not in _NAMES:
-        known = ", ".join(_NAMES.values())
-        raise UsageError(f"encoding {declared!r}: not supported", next_step=f"use one of {known}")
+    if not codec or _STATEFUL.search(codec):
+        raise UsageError(
+            f"encoding {declared!r}: not supported",
+            next_step="name one of Python's encodings, such as utf-8, cp1252, latin-1, cp932 or"
+            " utf-16.",
+        )
     return codec
+
+
+def _holds_ascii(codec: str) -> bool:
+    """Whether each byte is a character, and those of ASCII are the same."""
+    every = bytes(range(256))
+    return len(every.decode(codec, "replace")) == len(every) and (
+        every[:128].decode(codec, "replace") == every[:128].decode("ascii")
+    )
 
 
 def _refusal(path: Path, declared: str, offset: int, likely: str) -> UsageError:
     return UsageError(
         f"{path}: is not {declared} at byte {offset}; it looks like {likely}",
-        next_step="set the source's `encoding`, or convert the file",
+        next_step="set the source's `encoding`, or convert the file.",
     )
 
 
-def _utf16(path: Path, head: bytes) -> Encoding:
-    codec = _BOM_UTF16.get(head[:2])
-    if codec is None:
-        likely = "utf-16 without a byte-order mark" if _nul_every_other(head) else "utf-8"
-        raise _refusal(path, "utf-16 (no byte-order mark)", 0, likely)
-    return Encoding("utf-8", 2, codec)
+def _marked(head: bytes) -> str:
+    """The codec that a byte-order mark of two or four bytes names; empty: there is none."""
+    return next((codec for bom, codec in _BOMS.items() if head.startswith(bom)), "")
 
 
-def _nul_every_other(head: bytes) -> bool:
-    """Whether most of the even or most of the odd bytes are zero, as in UTF-16 without a mark."""
-    return any(2 * head[side::2].count(0) > len(head[side::2]) for side in (0, 1))
+def _unicode(path: Path, declared: str, codec: str, head: bytes) -> Encoding:
+    """UTF-16 or UTF-32: the order of its bytes is told by the mark, the name or the zeros."""
+    marked, zeros = _marked(head), _by_nuls(head)
+    ordered = codec if codec.endswith("e") else ""
+    found = marked or zeros or ordered
+    if not found.startswith(codec):
+        likely = found if found[:6] == codec[:6] else (marked or zeros)[:6] or "utf-8"
+        raise _refusal(path, declared, 0, likely)
+    bom = len("\N{ZERO WIDTH NO-BREAK SPACE}".encode(found)) if marked else 0
+    return Encoding(declared, bom_bytes=bom, transcoded=found)
 
 
-def _check_nuls(path: Path, declared: str, head: bytes) -> None:
-    if _nul_every_other(head):
-        likely = "utf-16 without a byte-order mark, or no text at all"
-        raise _refusal(path, declared, head.index(0), likely)
+def _by_nuls(head: bytes) -> str:
+    """The codec in which most of the zeros of `head` are halves of ASCII; empty: there is none."""
+    quarters = [2 * head[side::4].count(0) > len(head[side::4]) for side in range(4)]
+    if quarters[1:] == [True] * 3 or quarters[:3] == [True] * 3:
+        return "utf-32-le" if quarters[3] else "utf-32-be"
+    halves = [2 * head[side::2].count(0) > len(head[side::2]) for side in (0, 1)]
+    return "utf-16-be" if halves[0] else "utf-16-le" if halves[1] else ""
 
 
-def _check_single_byte(path: Path, declared: str, head: bytes) -> None:
-    """Refuse UTF-8: read as a single-byte encoding each accent would become two letters."""
+def _refuse_utf8(path: Path, declared: str, head: bytes) -> None:
+    """Refuse UTF-8 under another name: each accent would become two letters."""
     if head.isascii():
         return
     try:
@@ -164,7 +214,7 @@ def _check_single_byte(path: Path, declared: str, head: bytes) -> None:
     raise _refusal(path, declared, first.start() if first else 0, "utf-8")
 
 
-def _check_lines(path: Path, codec: str, head: bytes, *, header: bool) -> None:
+def _check_lines(path: Path, declared: str, codec: str, head: bytes, *, header: bool) -> None:
     """Refuse a file whose header, or most of whose first lines, cannot be read in the encoding.
 
     A few such lines in a file that is otherwise well are rejected one by one.
@@ -177,8 +227,20 @@ def _check_lines(path: Path, codec: str, head: bytes, *, header: bool) -> None:
         return
     in_header = header and faults[0] < lines[0][0] + len(lines[0][1])
     if in_header or (len(faults) > 1 and 2 * len(faults) > len(lines) - header):
-        likely = "cp1252" if codec == "utf-8" and not _undefined(head) else "another encoding"
-        raise _refusal(path, _NAMES[codec], faults[0], likely)
+        able = [
+            each
+            for each in _COMMON
+            if all(_fault(start, line, each) is None for start, line in lines)
+        ]
+        if codec != "utf-8" or not able:
+            raise _refusal(path, declared, faults[0], "another encoding")
+        # Any of them makes text of these bytes; only a reader can tell which text is meant.
+        raise UsageError(
+            f"{path}: is not {declared} at byte {faults[0]}; nothing in it proves which encoding"
+            f" it is in, and these can read it: {', '.join(able)}",
+            next_step="set the source's `encoding` to the one that its program writes, and look at"
+            " the text that `backfill plan` shows.",
+        )
 
 
 def _fault(start: int, line: bytes, codec: str) -> int | None:
@@ -188,7 +250,3 @@ def _fault(start: int, line: bytes, codec: str) -> int | None:
     except UnicodeDecodeError as error:
         return start + error.start
     return None
-
-
-def _undefined(head: bytes) -> bool:
-    return _fault(0, head, "cp1252") is not None

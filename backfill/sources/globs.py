@@ -2,30 +2,61 @@
 
 import difflib
 import glob
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backfill.errors import UsageError
 
+_NO_DATA = re.compile(r"_SUCCESS|_(committed|started)_.*|_(common_)?metadata|.*\.crc")
+"""Files that Spark, Hadoop and Databricks leave beside the data."""
+
+_TABLES = {
+    "_delta_log": "a Delta table",
+    "metadata/*.metadata.json": "an Iceberg table",
+    ".hoodie": "a Hudi table",
+}
+"""What a folder holds whose files are not all of its rows, and not only its rows."""
+
 
 def expand(patterns: Sequence[str], base: Path) -> list[Path]:
-    """The files that the patterns name: pattern by pattern, each sorted, each file once.
+    """The files that the patterns name: pattern by pattern, each in natural order, each once.
 
     Args:
         patterns: Names or globs, relative to `base` or absolute; `**` stands for any folders.
         base: The folder of the pipeline file.
 
     Raises:
-        UsageError: A pattern names no file.
+        UsageError: A pattern names no file, or the files of a table with a log of its own.
     """
     files: dict[Path, Path] = {}
     for pattern in patterns:
         found = _matches(pattern, base)
         if not found:
             raise UsageError(f"{pattern}: no such file in {base}", next_step=_near(pattern, base))
+        _refuse_tables(pattern, base, found)
         for path in found:
             files.setdefault(path.resolve(), path)
     return list(files.values())
+
+
+def is_pattern(name: str, base: Path) -> bool:
+    """Whether a name of the pipeline file stands for files that nobody named one by one."""
+    return glob.has_magic(name) and not (base / name).exists()
+
+
+def holds_no_data(path: Path) -> bool:
+    """Whether the name says that a program left this file beside its data."""
+    return bool(_NO_DATA.fullmatch(path.name))
+
+
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """What files are sorted by: numbers in their names count as numbers, `_2` before `_10`.
+
+    Where people repeat, the later file wins: so the order must be the one that people expect.
+    """
+    pieces = re.split(r"([0-9]+)", str(path))
+    return [(int(piece), piece) if place % 2 else (0, piece) for place, piece in enumerate(pieces)]
 
 
 def _matches(pattern: str, base: Path) -> list[Path]:
@@ -34,7 +65,30 @@ def _matches(pattern: str, base: Path) -> list[Path]:
         return [literal]
     # Path.glob takes no absolute pattern.
     found = glob.glob(pattern, root_dir=base, recursive=True)  # noqa: PTH207
-    return sorted(path for name in found if not (path := base / name).is_dir())
+    return sorted((path for name in found if not (path := base / name).is_dir()), key=natural_key)
+
+
+def _refuse_tables(pattern: str, base: Path, found: Iterable[Path]) -> None:
+    """Refuse files below a folder that is a table: deleted rows are in them, too.
+
+    Raises:
+        UsageError: With the folder, and what it is.
+    """
+    # The table's own folder may be the one above: Iceberg keeps its rows in data/.
+    highest = (base / pattern.partition("*")[0]).parent.parent
+    folders = {
+        folder
+        for path in found
+        for folder in path.parents
+        if folder == highest or highest in folder.parents
+    }
+    for folder in sorted(folders):
+        for mark, what in _TABLES.items():
+            if next(folder.glob(mark), None):
+                raise UsageError(
+                    f"{folder}: is {what}: its files hold rows that it has deleted or replaced",
+                    next_step="export the table to Parquet or CSV, and name that.",
+                )
 
 
 def _near(pattern: str, base: Path) -> str:
@@ -42,7 +96,7 @@ def _near(pattern: str, base: Path) -> str:
     if glob.has_magic(str(folder)) or not folder.is_dir():
         return f"Check the folder: {folder}."
     names = sorted(path.name for path in folder.iterdir())
-    near = difflib.get_close_matches(Path(pattern).name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(Path(pattern).name, names, n=3, cutoff=0.6)
     if not near:
         return f"Check the name; the folder has {len(names)} others."
     return f"Did you mean {' or '.join(near)}?"

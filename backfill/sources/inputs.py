@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import relpath
+from pathlib import Path
 
+from backfill.errors import UsageError
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Position
-from backfill.sources import (
-    Fingerprint,
-    SourceFile,
-    expand,
-    fingerprint,
-    open_source,
-    partitions_of,
-)
+from backfill.sources.globs import expand, holds_no_data, is_pattern
+from backfill.sources.interface import FileFormat, SourceFile
 from backfill.sources.layout import require_columns
+from backfill.sources.opening import open_source
+from backfill.sources.partitions import partitions_of
+from backfill.sources.text_file import EmptyFileError
+from backfill.sources.versions import Fingerprint, fingerprint
 
 KINDS = ("customers", "events", "deletions")
 """The order in which kinds are sent, with a barrier between them."""
@@ -30,6 +31,7 @@ class Input:
         name: The file relative to the pipeline file.
         file: The opened file.
         fingerprint: What its content is.
+        notes: What people should know about how it is read, or about files beside it.
     """
 
     part: int
@@ -37,12 +39,18 @@ class Input:
     name: str
     file: SourceFile
     fingerprint: Fingerprint
+    notes: tuple[str, ...] = ()
 
 
-def open_inputs(pipeline: Pipeline) -> list[Input]:
+def open_inputs(pipeline: Pipeline, *, growing: bool = False) -> list[Input]:
     """Open every file of a pipeline, in the order of sending: kinds, sources, files.
 
     Parts are numbered from 1 in this order; a journal may know them by other numbers.
+
+    Args:
+        pipeline: The settings.
+        growing: Whether files may still be written to, so that a last line without a line end
+            waits where the settings do not say otherwise.
 
     Raises:
         UsageError: A pattern names no file, or a file cannot be used: not what it claims to be,
@@ -51,21 +59,87 @@ def open_inputs(pipeline: Pipeline) -> list[Input]:
     inputs: list[Input] = []
     for kind in KINDS:
         for index, settings in enumerate(pipeline.sources):
-            if settings.kind != kind:
-                continue
-            for path in expand(settings.files, pipeline.folder):
-                name = relpath(path, pipeline.folder)
-                file = open_source(
-                    path,
-                    delimiter=settings.delimiter,
-                    encoding=settings.encoding,
-                    partitions=partitions_of(path, pipeline.folder),
-                )
-                columns = file.columns()
-                if columns is not None and settings.transform is None:
-                    require_columns(settings, columns, name)
-                inputs.append(Input(len(inputs) + 1, index, name, file, fingerprint(path)))
+            if settings.kind == kind:
+                for each in _open_files(settings, pipeline.folder, growing=growing):
+                    name, file, notes = each
+                    mark = fingerprint(file.path, file.size_limit)
+                    inputs.append(Input(len(inputs) + 1, index, name, file, mark, notes))
     return inputs
+
+
+def _open_files(
+    settings: Source, folder: Path, *, growing: bool
+) -> Iterator[tuple[str, SourceFile, tuple[str, ...]]]:
+    """The files of one source, each with its name and notes.
+
+    Parts of an export that had no rows, and what its program left beside them, are passed over
+    where a pattern named them: nobody means them.
+    """
+    how = format_of_settings(settings, growing=growing)
+    paths = expand(settings.files, folder)
+    patterns = any(is_pattern(each, folder) for each in settings.files)
+    skipped: list[str] = []
+    opened: list[tuple[str, SourceFile]] = []
+    for path in paths:
+        name = relpath(path, folder)
+        if patterns and len(paths) > 1 and holds_no_data(path):
+            skipped.append(f"{name} is no file of rows and is left out")
+            continue
+        try:
+            file = open_source(path, how, partitions=partitions_of(path, folder))
+        except EmptyFileError:
+            if not patterns or len(paths) == 1:
+                raise
+            skipped.append(f"{name} is empty and is left out")
+            continue
+        opened.append((name, file))
+    if not opened:
+        raise UsageError(
+            f"{', '.join(settings.files)}: there are no rows in {folder}",
+            next_step="export the files again.",
+        )
+    _require_columns(settings, opened)
+    for place, (name, file) in enumerate(opened):
+        own = tuple(f"{name}: {note}" for note in file.notes)
+        yield name, file, own if place else (*skipped, *own)
+
+
+def format_of_settings(settings: Source, *, growing: bool = False) -> FileFormat:
+    """How the files of a source are written, by what its settings say.
+
+    Args:
+        settings: The source.
+        growing: What `last_line` is where it is left out.
+    """
+    return FileFormat(
+        name=settings.format,
+        encoding=settings.encoding,
+        delimiter=settings.delimiter,
+        quote=settings.quote,
+        escape=settings.escape,
+        skip_lines=settings.skip_lines,
+        header=settings.header,
+        trim=settings.trim,
+        last_line=settings.last_line or ("wait" if growing else "send"),
+    )
+
+
+def _require_columns(settings: Source, opened: Sequence[tuple[str, SourceFile]]) -> None:
+    """Hold every header against the settings; a transform may make the columns later.
+
+    Raises:
+        UsageError: A column that the settings name is missing from a file; or from all files,
+            where `missing_columns` lets older ones lack it.
+    """
+    if settings.transform is not None:
+        return
+    named = [(name, columns) for name, file in opened if (columns := file.columns()) is not None]
+    for name, columns in named:
+        require_columns(settings, columns, name)
+    if settings.missing_columns == "null" and len(named) == len(opened):
+        everywhere = {column for _, columns in named for column in columns}
+        files = ", ".join(settings.files)
+        require_columns(settings, sorted(everywhere), files, all_files=True)
 
 
 def columns_of(inputs: Iterable[Input]) -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """What a file promises: rows that can be read again from any position, as chunks."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -8,11 +9,51 @@ import pyarrow as pa
 
 from backfill.rows import START, Chunk, Position, Values
 
-Kind = Literal["csv", "jsonl", "parquet"]
+Kind = Literal["csv", "jsonl", "json", "parquet"]
+FormatName = Literal["csv", "tsv", "jsonl", "json", "parquet"]
 
 CHUNK_ROWS_MAX = 32_768
 CHUNK_BYTES_MAX = 8_000_000
 """The larger a chunk, the less its threads wait for one another, and the more memory it takes."""
+
+BLOCK_BYTES = 3 << 19
+"""How much of a text file is read at once: some 20,000 rows of ordinary width."""
+
+ROW_BYTES_MAX = 1 << 20
+"""A row longer than this is rejected."""
+
+OPEN_BYTES_MAX = 16 << 20
+"""How far the end of a quoted cell or of a JSON value is looked for: beyond, it has none."""
+
+RAW_BYTES_MAX = 1 << 16
+"""How much is kept of the text of a rejected row."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """How a file is written, as far as its name and its first bytes do not tell.
+
+    Args:
+        name: The format; None: the suffix tells it.
+        encoding: The codec of a text file.
+        delimiter: What separates the cells; None: a comma, in a TSV a tab.
+        quote: What may enclose a cell; empty: nothing does.
+        escape: What makes the next character an ordinary one; empty: nothing does.
+        skip_lines: How many lines come before the header.
+        header: The names of the columns of a file that has no header; None: it has one.
+        trim: Whether spaces around cells and names are dropped.
+        last_line: Whether a last line without a line end is a row, or still being written.
+    """
+
+    name: FormatName | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    quote: str = '"'
+    escape: str = ""
+    skip_lines: int = 0
+    header: tuple[str, ...] | None = None
+    trim: bool = False
+    last_line: Literal["send", "wait"] = "send"
 
 
 class SourceFile(Protocol):
@@ -25,7 +66,8 @@ class SourceFile(Protocol):
     - account for every row of a chunk: it is in `batch` or among the rejections, never both;
     - give the same rows, numbers, lines and rejections whatever `start` is, as long as `start` is
       `START` or the `end` of a chunk, also one of another process;
-    - keep text as written: nothing is trimmed, and no type is inferred;
+    - keep text as written: nothing is trimmed unless `FileFormat.trim` says so, and no type is
+      inferred;
     - give the same columns in every chunk, in the order of `columns()`, where that is not None;
     - hold one chunk and a few blocks in memory at most, whatever the size of the file;
     - raise `SourceChangedError` rather than give rows of two versions of the file;
@@ -48,8 +90,16 @@ class SourceFile(Protocol):
     def appendable(self) -> bool:
         """Whether rows can be added at its end without a change to the bytes before."""
 
+    @property
+    def size_limit(self) -> int | None:
+        """How many bytes of it are read; None: all of them."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know about how it is read, a sentence each."""
+
     def columns(self) -> tuple[str, ...] | None:
-        """The names of the columns; None where each row has its own (JSON Lines)."""
+        """The names of the columns; None where each row has its own (JSON)."""
 
     def schema(self) -> pa.Schema | None:
         """The types that the file itself declares; None for text."""

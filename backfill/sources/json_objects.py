@@ -13,15 +13,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from backfill.rows import Reason
-from backfill.sources.bad_rows import (
-    DUPLICATE_KEY,
-    INVALID_JSON,
-    INVALID_UTF8,
-    NOT_AN_OBJECT,
-    NUL_BYTE,
-    reason,
-)
+from backfill.rows import Reason, reason
 
 DEPTH_MAX = 64
 _DIGITS_MAX = 400
@@ -47,7 +39,8 @@ def fragments(
     try:
         text = line.decode(encoding)
     except UnicodeDecodeError as error:
-        return reason(INVALID_UTF8, offset=error.start, encoding=encoding)
+        what = f"byte {error.start} of the row is not valid {encoding}"
+        return reason("invalid_utf8", message=what)
     found = _object(text)
     if isinstance(found, Reason):
         return found
@@ -60,7 +53,7 @@ def fragments(
 
 def _object(text: str) -> dict[str, Any] | Reason:
     if "\0" in text or ("\\u0000" in text and _ESCAPED_NUL.search(text)):
-        return reason(NUL_BYTE)
+        return reason("nul_byte")
     if text.count("{") + text.count("[") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
         return _invalid(text, 0, f"nested deeper than {DEPTH_MAX} levels")
     try:
@@ -68,12 +61,12 @@ def _object(text: str) -> dict[str, Any] | Reason:
     except json.JSONDecodeError as error:
         return _invalid(text, error.pos, error.msg)
     except _DuplicateKeyError:
-        return reason(DUPLICATE_KEY)
+        return reason("duplicate_key")
     except _NoNumberError as error:
         outside = (found for found in _STRING_OR_CONSTANT.finditer(text) if found[0][0] != '"')
         return _invalid(text, next(outside).start(), f"{error} is no number in JSON")
     if not isinstance(found, dict):
-        return reason(NOT_AN_OBJECT)
+        return reason("not_an_object")
     half = _ESCAPED_SURROGATE.search(text) if "\\u" in text else None
     if half and not _writable(found):
         return _invalid(text, half.start(), "half of a surrogate pair")
@@ -81,7 +74,8 @@ def _object(text: str) -> dict[str, Any] | Reason:
 
 
 def _invalid(text: str, at: int, problem: str) -> Reason:
-    return reason(INVALID_JSON, offset=len(text[:at].encode()), problem=problem)
+    offset = len(text[:at].encode())
+    return reason("invalid_json", message=f"not valid JSON at byte {offset} of the row: {problem}")
 
 
 def _depth(text: str) -> int:

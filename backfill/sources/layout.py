@@ -116,22 +116,33 @@ def layout_of(
     )
 
 
-def require_columns(source: Source, columns: Sequence[str], where: str) -> None:
+def require_columns(
+    source: Source, columns: Sequence[str], where: str, *, all_files: bool = False
+) -> None:
     """Refuse a header that lacks a column which the settings name.
+
+    Args:
+        source: The settings.
+        columns: The columns that the file has.
+        where: The file, for the message.
+        all_files: `columns` are those of all files of the source: what `missing_columns` lets
+            single files lack must be in one of them.
 
     Raises:
         UsageError: With the nearest names that the file has.
     """
+    lenient = source.missing_columns == "null" and not all_files
     for key, name in _named(source):
-        if name not in columns:
-            near = get_close_matches(name, columns, 3, 0.5)
-            has = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}"
-            step = f"correct {key} in the pipeline file, or the file's header"
-            if len(columns) == 1 and name in re.split(r"\W", columns[0]):
-                step = "set the source's `delimiter`: the whole header was read as one column"
-            raise UsageError(
-                f"{where}: there is no column {name!r}, which {key} names; {has}", next_step=step
-            )
+        if name in columns or (lenient and key.startswith(("columns.", "required"))):
+            continue
+        near = get_close_matches(name, columns, 3, 0.5)
+        has = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}"
+        step = f"correct {key} in the pipeline file, or the file's header"
+        if len(columns) == 1 and name in re.split(r"\W", columns[0]):
+            step = "set the source's `delimiter`: the whole header was read as one column"
+        raise UsageError(
+            f"{where}: there is no column {name!r}, which {key} names; {has}", next_step=step
+        )
 
 
 def _named(source: Source) -> list[tuple[str, str]]:

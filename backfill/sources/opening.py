@@ -1,56 +1,98 @@
-"""The front door of the formats: a source by the name of its file."""
+"""The front door of the formats: what a file is, by its name, its settings and its first bytes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from backfill.errors import UsageError
 from backfill.sources.delimited import DelimitedSource
-from backfill.sources.interface import SourceFile
-from backfill.sources.jsonlines import JsonLinesSource
+from backfill.sources.interface import BLOCK_BYTES, FileFormat, FormatName, SourceFile
+from backfill.sources.json_file import JsonSource
 from backfill.sources.parquet import ParquetSource
-from backfill.sources.text_file import BLOCK_BYTES, TextFile
+from backfill.sources.text_file import TextFile
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_AS_ITS_NAME_SAYS = FileFormat()
 _COMPRESSED = {".gz", ".zst"}
+_FORMATS: Mapping[str, FormatName] = MappingProxyType(
+    {
+        ".csv": "csv",
+        ".tsv": "tsv",
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+        ".json": "json",
+        ".parquet": "parquet",
+    }
+)
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_OTHERS = {
+    ".zip": "is a zip archive: unpack it",
+    ".xlsx": "is an Excel workbook: export each sheet as CSV",
+    ".xls": "is an Excel workbook: export each sheet as CSV",
+    ".ods": "is a spreadsheet: export each sheet as CSV",
+    ".bz2": "is a bzip2 archive: unpack it, or compress it as .gz or .zst",
+    ".xz": "is an xz archive: unpack it, or compress it as .gz or .zst",
+    ".tar": "is an archive of files: unpack it",
+    ".tgz": "is an archive of files: unpack it",
+    ".avro": "is an Avro file: write it as Parquet",
+    ".orc": "is an ORC file: write it as Parquet",
+}
 
 
 def open_source(
     path: Path,
+    how: FileFormat = _AS_ITS_NAME_SAYS,
     *,
-    delimiter: str | None = None,
-    encoding: str = "utf-8",
     partitions: Mapping[str, str] = _NONE,
     block_bytes: int = BLOCK_BYTES,
 ) -> SourceFile:
-    """Open a file by its extension: .csv .tsv .jsonl .ndjson, each also .gz or .zst; .parquet.
+    """Open a file.
 
     Args:
         path: The file.
-        delimiter: What parts the cells of delimited text; by default a comma, in a .tsv a tab.
-        encoding: Of a text file: `utf-8`, `latin-1`, `cp1252` or `utf-16`.
+        how: How it is written, as far as its name does not tell.
         partitions: Columns from the names of its folders, as text. Where the file has such a
             column itself, that one counts.
         block_bytes: How much of a text file is read at once.
 
     Raises:
+        EmptyFileError: There is nothing in it.
         UsageError: The file cannot be used as such: the message says why and where.
+    """
+    match how.name or format_of(path):
+        case "parquet":
+            return ParquetSource.open(path, partitions)
+        case "csv" | "tsv" as name:
+            text = TextFile.open(path, how, block_bytes, header=how.header is None)
+            delimiter = _DELIMITERS[name] if how.delimiter is None else how.delimiter
+            return DelimitedSource.open(text, replace(how, delimiter=delimiter), partitions)
+        case "jsonl" | "json" as name:
+            text = TextFile.open(path, how, block_bytes, header=False)
+            return JsonSource.open(text, partitions, one_a_line=name == "jsonl")
+
+
+def format_of(path: Path) -> FormatName:
+    """The format that the name of a file tells, whatever the case of its letters.
+
+    Raises:
+        UsageError: It tells none.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _COMPRESSED:
         del suffixes[-1]
-    elif suffixes[-1:] == [".parquet"]:
-        return ParquetSource.open(path, partitions)
-    match suffixes[-1:]:
-        case [".csv" | ".tsv" as suffix]:
-            text = TextFile.open(path, encoding, block_bytes, header=True)
-            usual = "\t" if suffix == ".tsv" else ","
-            return DelimitedSource.open(text, usual if delimiter is None else delimiter, partitions)
-        case [".jsonl" | ".ndjson"]:
-            text = TextFile.open(path, encoding, block_bytes, header=False)
-            return JsonLinesSource.open(text, partitions)
-        case _:
-            raise UsageError(
-                f"{path}: the name does not tell the format",
-                next_step="name it .csv, .tsv, .jsonl or .parquet; text may be .gz or .zst too",
-            )
+    suffix = suffixes[-1] if suffixes else ""
+    if path.is_dir():
+        raise UsageError(
+            f"{path}: is a directory, not a file",
+            next_step=f'name the files in it, such as "{path.name}/*.csv".',
+        )
+    if suffix in _OTHERS:
+        what, _, step = _OTHERS[suffix].partition(": ")
+        raise UsageError(f"{path}: {what}", next_step=f"{step[0].upper()}{step[1:]}.")
+    if suffix not in _FORMATS:
+        raise UsageError(
+            f"{path}: the name does not tell the format",
+            next_step='set format = "csv", "tsv", "jsonl", "json" or "parquet" for the source.',
+        )
+    return _FORMATS[suffix]

@@ -1,6 +1,8 @@
 """The bytes of a text file, from any position on, compressed or not."""
 
-from collections.abc import Iterator
+import codecs
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,15 +10,23 @@ from typing import Literal
 import pyarrow as pa
 
 from backfill.errors import UsageError
+from backfill.rows import Reason, Rejection
 from backfill.sources.encodings import Encoding, recognised
+from backfill.sources.interface import BLOCK_BYTES, RAW_BYTES_MAX, FileFormat
 from backfill.sources.versions import Version, unreadable
 
 Compression = Literal["gzip", "zstd"]
 
-BLOCK_BYTES = 3 << 19  # some 20,000 rows of ordinary width
 _HEAD_BYTES = 1 << 16
-_COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
-_SIGNATURES: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+_MAGIC: dict[re.Pattern[bytes], Compression] = {
+    re.compile(rb"\x1f\x8b"): "gzip",
+    # A zstd archive may begin with a frame to be skipped, as pzstd's do (RFC 8878, 3.1.2).
+    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): "zstd",
+}
+
+
+class EmptyFileError(UsageError):
+    """A file without a byte of content; among other files it is a part that had no rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +34,54 @@ class TextFile:
     """A text file that can be read on from any position.
 
     An offset counts bytes of the text as it is encoded in the file, after decompression.
+
+    Args:
+        version: Which file, and which version of it.
+        compression: How it is compressed; its first bytes tell.
+        encoding: How its bytes become text.
+        block_bytes: How much of it is read at once.
+        end: Where the last whole line ends, if what follows is still being written.
     """
 
     version: Version
     compression: Compression | None
     encoding: Encoding
     block_bytes: int
+    end: int | None = None
 
     @classmethod
-    def open(cls, path: Path, encoding: str, block_bytes: int, *, header: bool) -> "TextFile":
+    def open(cls, path: Path, how: FileFormat, block_bytes: int, *, header: bool) -> "TextFile":
         """Look at the beginning of the file.
 
+        Args:
+            path: The file.
+            how: How it is written.
+            block_bytes: How much of it is to be read at once.
+            header: Whether its first line is a header, which cannot be rejected by itself.
+
         Raises:
-            UsageError: It is empty, no regular file, unreadable, or not in this encoding.
+            EmptyFileError: There is nothing in it.
+            UsageError: It is no regular file, unreadable, or not in this encoding.
         """
         version = Version.of(path)
-        compression = _COMPRESSIONS.get(path.suffix.lower())
+        compression = _compression(path)
         head = next(_contents(path, compression, 0, _HEAD_BYTES), b"")
         if not head:
-            raise UsageError(f"{path}: the file is empty", next_step="export it again")
-        found = recognised(path, encoding, head, header=header)
-        return cls(version, compression, found, block_bytes)
+            raise EmptyFileError(f"{path}: the file is empty", next_step="export it again.")
+        encoding = recognised(path, how.encoding, head, header=header)
+        waits = how.last_line == "wait" and compression is None
+        end = _whole_lines(path, version.size, encoding.line_end) if waits else version.size
+        return cls(version, compression, encoding, block_bytes, end if end < version.size else None)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.version.path
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whether the end of the file waits."""
+        return () if self.end is None else ("its last line has no line end yet and waits",)
 
     def blocks(self, offset: int) -> Iterator[bytes]:
         """The text from `offset` on, in the encoding that rows are looked for in.
@@ -53,16 +90,84 @@ class TextFile:
             UsageError: The file is cut off, or its compression broken; what can be read of it
                 comes before.
         """
-        path = self.version.path
+        contents = _contents(self.path, self.compression, offset, self.block_bytes)
+        if self.end is not None:
+            contents = _until(contents, self.end - offset)
         try:
-            yield from self.encoding.frame(
-                _contents(path, self.compression, offset, self.block_bytes)
-            )
+            yield from self.encoding.frame(contents)
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"{path}: ends in the middle of a character",
-                next_step="it seems to be cut off; export it again",
+                f"{self.path}: ends in the middle of a character",
+                next_step="it seems to be cut off; export it again.",
             ) from error
+        except UnicodeError as error:
+            raise UsageError(
+                f"{self.path}: cannot be read as {self.encoding.name}: {error}",
+                next_step="convert it to UTF-8.",
+            ) from error
+
+    def rejection(self, row: int, line: int, why: Sequence[Reason], raw: bytes) -> Rejection:
+        """A row that is rejected for its shape.
+
+        Args:
+            row: Its number in the file, from 1.
+            line: The line at which it begins, from 1.
+            why: All reasons.
+            raw: Its bytes in `encoding.framed`, without the line end. `RAW_BYTES_MAX` of them are
+                kept. Where they are no text in the encoding, each is written as the character of
+                the same number, so that `raw.encode("latin-1")` gives the bytes back.
+        """
+        kept = raw[:RAW_BYTES_MAX]
+        try:
+            if len(kept) < len(raw):  # a character that the limit cuts in two is left out
+                text = codecs.getincrementaldecoder(self.encoding.framed)().decode(kept)
+            else:
+                text = raw.decode(self.encoding.framed)
+        except UnicodeDecodeError:
+            text = kept.decode("latin-1")
+        return Rejection(row, line, tuple(why), raw=text)
+
+
+def _compression(path: Path) -> Compression | None:
+    """How a file is compressed, by its first bytes: names lie, and browsers unpack in passing."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return next((name for magic, name in _MAGIC.items() if magic.match(head)), None)
+
+
+def _whole_lines(path: Path, size: int, line_end: bytes) -> int:
+    """How many bytes of a file are whole lines.
+
+    Args:
+        path: The file.
+        size: How many bytes it has.
+        line_end: A line end as the file writes it.
+    """
+    unit = len(line_end)
+    single = (line_end, line_end.replace(b"\n", b"\r"))
+    with path.open("rb") as file:
+        end = size - size % unit
+        while end > 0:
+            start = max(0, end - BLOCK_BYTES)
+            file.seek(start)
+            block = file.read(end - start)
+            for at in range(len(block) - unit, -1, -unit):
+                if block[at : at + unit] in single:
+                    return start + at + unit
+            end = start
+    return 0
+
+
+def _until(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The first `size` bytes of these blocks."""
+    for block in blocks:
+        if size <= 0:
+            return
+        yield block[:size]
+        size -= len(block)
 
 
 def _contents(
@@ -84,7 +189,6 @@ def _contents(
 def _uncompressed(
     path: Path, compression: Compression, offset: int, block_bytes: int
 ) -> Iterator[bytes]:
-    _check_signature(path, compression)
     done = offset
     try:
         with _opened(path, compression, offset) as stream:
@@ -99,7 +203,7 @@ def _uncompressed(
         raise UsageError(
             f"{path}: the {compression} archive is broken after byte {done + len(rescued)} of its "
             "content",
-            next_step="replace it with a whole one; the rows before stay as they are",
+            next_step="replace it with a whole one; the rows before stay as they are.",
         ) from error
 
 
@@ -119,13 +223,3 @@ def _rescued(path: Path, compression: Compression, offset: int) -> bytes:
     except OSError:
         pass  # this is the break that was looked for
     return bytes(rescued)
-
-
-def _check_signature(path: Path, compression: Compression) -> None:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head and not head.startswith(_SIGNATURES[compression]):
-        raise UsageError(
-            f"{path}: is not a {compression} archive: see byte 0",
-            next_step="name it without the suffix if it is not compressed",
-        )

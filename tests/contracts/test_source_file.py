@@ -13,7 +13,8 @@ import pytest
 
 from backfill.errors import SourceChangedError, UsageError
 from backfill.rows import START
-from backfill.sources import SourceFile, open_source
+from backfill.sources import SourceFile
+from tests.support.reading import open_file
 
 ROWS = 300
 
@@ -81,7 +82,7 @@ def reopen(request, tmp_path) -> Callable[..., SourceFile]:
     """Open a file of each format, with a column from its folder, as often as wanted."""
     name, write, options = CASES[request.param]
     write(tmp_path / name)
-    return partial(open_source, tmp_path / name, partitions={"shop": "north"}, **options)
+    return partial(open_file, tmp_path / name, partitions={"shop": "north"}, **options)
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_an_empty_file_is_refused(tmp_path, case):
     (tmp_path / name).write_bytes(b"")
 
     with pytest.raises(UsageError, match="empty"):
-        open_source(tmp_path / name, **options)
+        open_file(tmp_path / name, **options)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -212,10 +213,10 @@ def test_what_is_no_file_is_refused(tmp_path, case):
     """A folder or an absent file is refused by name, before anything is read."""
     name, _, options = CASES[case]
     with pytest.raises(UsageError, match="No such file"):
-        open_source(tmp_path / name, **options)
+        open_file(tmp_path / name, **options)
     (tmp_path / name).mkdir()
     with pytest.raises(UsageError, match="is a directory"):
-        open_source(tmp_path / name, **options)
+        open_file(tmp_path / name, **options)
 
 
 @pytest.mark.parametrize("case", ["csv.gz", "csv.zst", "jsonl.gz", "ndjson.zst", "parquet"])
@@ -229,7 +230,7 @@ def test_a_file_that_was_cut_off_gives_the_rows_before(tmp_path, case):
 
     read = []
     with pytest.raises(UsageError, match=name):
-        read.extend(open_source(path, block_bytes=500, **options).chunks())
+        read.extend(open_file(path, block_bytes=500, **options).chunks())
 
     if name.endswith(".gz"):
         assert rows_of(read)

@@ -81,7 +81,7 @@ def test_a_first_line_that_is_no_header_is_noticed(tmp_path, backfill, first):
 
 
 def test_a_hint_for_spreadsheets_is_no_header(tmp_path, backfill):
-    """Excel writes `sep=;` above the header; the line to remove is named."""
+    """Excel writes `sep=;` above the header; the settings that answer it are named."""
     rows = "".join(f"{n};p{n}@example.com\n" for n in range(20))
     (tmp_path / "excel.csv").write_text(f"sep=;\nid;email\n{rows}", "utf-8")
     ended = backfill("init", "excel.csv")

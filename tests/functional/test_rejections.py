@@ -66,6 +66,7 @@ CASES = {
     "invalid_utf8": (_events(f"p1,seen,{AT},".encode() + b"\xff"), [EVENTS]),
     "nul_byte": (_events(f"p1,seen,{AT},a\0b"), [EVENTS]),
     "row_too_long": (_events(f"p1,seen,{AT}," + "z" * 1_100_000), [EVENTS]),
+    "header_again": (_events(HEADER.strip()), [EVENTS]),
     "invalid_json": (_json_lines('{"id": '), [EVENTS]),
     "not_an_object": (_json_lines("[1]"), [EVENTS]),
     "duplicate_key": (_json_lines('{"id": "p1", "id": "p2"}'), [EVENTS]),

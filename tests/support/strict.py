@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 
 from backfill.rows import Chunk
 
-QUOTED_MAX = 65_536
+QUOTED_MAX = 16 << 20
+BOM = b"\xef\xbb\xbf"
 DEPTH_MAX = 64
 
 
@@ -43,10 +44,13 @@ def gather(chunks: Iterator[Chunk]) -> Read:
 def strict(data: bytes, fields: int, delimiter: bytes = b",") -> Read:
     """The grammar as a machine that looks at one byte at a time, slow and plain."""
     read = Read({}, {}, {}, {})
-    at, line, row = 0, 1, 1
+    at, line, row, marked = 0, 1, 1, False
     while at < len(data):
+        if data.startswith(BOM, at) and not marked:
+            at, marked = at + len(BOM), True
+            continue
         if width := _line_end(data, at):
-            at, line = at + width, line + 1
+            at, line, marked = at + width, line + 1, False
             continue
         cells, stop, code = _strict_row(data, at, delimiter)
         if code:
@@ -62,7 +66,7 @@ def strict(data: bytes, fields: int, delimiter: bytes = b",") -> Read:
             read.cells[row] = [None if cell is None else cell.decode() for cell in cells]
         after = stop + _line_end(data, stop)
         line += _line_ends(data[at:after])
-        at, row = after, row + 1
+        at, row, marked = after, row + 1, False
     return read
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from backfill.errors import UsageError
 from backfill.rows import Chunk
-from backfill.sources import open_source
 from tests.support import corpus
+from tests.support.reading import open_file
 from tests.support.strict import gather, strict, strict_line
 
 SHAPES = {"invalid_utf8", "nul_byte", "invalid_json", "not_an_object", "duplicate_key"}
@@ -37,7 +37,7 @@ def test_a_csv_file_is_read_as_by_the_strict_reader(tmp_path, name):
     path = tmp_path / "in.csv"
     path.write_bytes(b"a,b,c\n" + body)
     try:
-        read = gather(open_source(path).chunks())
+        read = gather(open_file(path).chunks())
     except UsageError:
         assert not is_text(body)
         return
@@ -63,9 +63,9 @@ def test_a_json_lines_file_is_read_as_by_the_strict_reader(tmp_path, name):
     path.write_bytes(content)
     lines = [line for line in content.split(b"\n") if line.strip(b" \t\r")]
     try:
-        chunks = list(open_source(path).chunks())
+        chunks = list(open_file(path).chunks())
     except UsageError:
-        assert not is_text(content) or not lines
+        assert not is_text(content) or not lines or lines[0].startswith(b"[")
         return
 
     assert sum(len(chunk.rows) + len(chunk.rejections) for chunk in chunks) == len(lines)
@@ -113,7 +113,7 @@ def _typed_rows(path: Path) -> tuple[list[dict[str, Any]], str]:
     """The rows that could be read, and the refusal that ended it."""
     rows: list[dict[str, Any]] = []
     try:
-        for chunk in open_source(path).chunks():
+        for chunk in open_file(path).chunks():
             assert not chunk.rejections
             rows += chunk.batch.to_pylist()
     except UsageError as error:

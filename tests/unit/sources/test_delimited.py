@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backfill.errors import UsageError
-from backfill.sources import open_source
-from tests.support.strict import QUOTED_MAX, Read, gather, strict
+from tests.support.reading import open_file
+from tests.support.strict import Read, gather, strict
 
 ROW_MAX = 1_048_576
 
@@ -23,7 +23,7 @@ def read_csv(folder: Path, content: bytes, **options) -> Read:
     """Write a file and read it whole."""
     path = folder / "in.csv"
     path.write_bytes(content)
-    return gather(open_source(path, **options).chunks())
+    return gather(open_file(path, **options).chunks())
 
 
 ALPHABET = [b"a", b"b", b'"', b'"', b",", b",", b"\n", b"\n", b"\r", b"\r\n", b"\xc3\xa9", b" "]
@@ -63,6 +63,8 @@ def test_rows_that_both_accept_are_those_of_pythons_reader(tmp_path_factory, con
         expected = [row for row in csv.reader(text, strict=True) if row]
     except csv.Error:
         return
+    if expected and all(len(row) == 3 and not row[-1] for row in expected):
+        expected = [row[:-1] for row in expected]  # all end with a delimiter: no cell follows
     if not read.reasons:
         found = [["" if cell is None else cell for cell in cells] for cells in read.cells.values()]
         assert found == expected
@@ -226,24 +228,42 @@ def test_a_header_alone_has_no_rows(tmp_path):
     assert read_csv(tmp_path, b"a,b\r").cells == {}
 
 
-def test_a_quoted_field_may_have_65536_bytes(tmp_path):
-    """One more, and it takes the line where it began, and the next lines are rows."""
-    long = b"x\n" * (QUOTED_MAX // 2)
+@pytest.mark.parametrize("block_bytes", [10_000, 1 << 20, 1 << 23])
+def test_text_inside_a_quoted_cell_is_never_rows(tmp_path, block_bytes):
+    """Up to a mebibyte it is the cell; beyond, its row is one rejection, up to its own end."""
+    lines = b"x,y\n" * 200_000
+    cell = b'1,"' + lines + b'"\n'
+    long = b'2,"' + lines + lines + b'a ""quote""\n","z",w\n'
 
-    assert not codes(b'1,"' + long[1:] + b'"\n', tmp_path)
-    reasons = codes(b'1,"' + long + b'"\n2,y\n', tmp_path)
+    read = read_csv(tmp_path, b"a,b\n" + cell + long + b"3,y\n", block_bytes=block_bytes)
 
-    assert reasons[1] == ["unclosed_quote"]
-    assert reasons[2] == ["too_few_fields"]
-    assert len(reasons) == 1 + QUOTED_MAX // 2
-    assert reasons.popitem() == (len(reasons) + 1, ["unclosed_quote"])
+    assert read.cells == {1: ["1", lines.decode()], 3: ["3", "y"]}
+    assert read.reasons == {2: ["row_too_long"]}
+    assert read.raws[2] == long.decode()[:65_536]
+    assert read.lines == {1: 2, 2: 200_003, 3: 600_005}
+
+
+@pytest.mark.parametrize(
+    ("after", "block_bytes"),
+    [(b"", 10_000), (b"", 1 << 20), (b'"y\n', 1 << 20), (b"\n" * 17_000_000, 1 << 20)],
+)
+def test_a_quote_that_never_closes_costs_its_own_line(tmp_path, after, block_bytes):
+    """Looked for through 16 MiB, or to the end; then the next lines are rows."""
+    rows = b"%d,abcdefghijklmnopqrstuvwxyz\n" * 60_000 % tuple(range(2, 60_002))
+
+    read = read_csv(tmp_path, b'a,b\n1,"open\n' + rows + after, block_bytes=block_bytes)
+
+    spoiled = {60_002: ["unclosed_quote"]} if after.startswith(b'"') else {}
+    assert read.reasons == {1: ["unclosed_quote"], **spoiled}
+    assert read.raws[1] == '1,"open'
+    assert len(read.cells) == 60_000
 
 
 def test_reasons_say_what_was_found_and_where(tmp_path):
     """The sentence has figures and places, never a value of the row."""
     (tmp_path / "in.csv").write_bytes(b'a,b\nsecret\nsecret,"\nsecret,\xff\n')
 
-    chunks = open_source(tmp_path / "in.csv").chunks()
+    chunks = open_file(tmp_path / "in.csv").chunks()
 
     assert [each.reasons[0].message for chunk in chunks for each in chunk.rejections] == [
         "the row has 1 cells, the header 2",
@@ -274,7 +294,7 @@ def test_a_file_that_is_one_line_is_read_in_little_memory(tmp_path):
     path.write_bytes(gzip.compress(b"a,b\n1,2\n" + b"x" * 100_000_000 + b"\n3,4\n", 1))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    read = gather(open_source(path).chunks())
+    read = gather(open_file(path).chunks())
 
     assert read.cells == {1: ["1", "2"], 3: ["3", "4"]}
     assert read.reasons == {2: ["row_too_long"]}
@@ -308,12 +328,12 @@ def test_no_pattern_makes_reading_slow(tmp_path, line):
     [
         (b"\n\n", "the file is empty"),
         (b"\xef\xbb\xbf", "the file is empty"),
-        (b"a,,c\n", "header in line 1 cannot be used: column 2 has no name"),
-        (b'a," "\n', "column 2 has no name"),
+        (b",,\n", "header in line 1 cannot be used: no column has a name"),
+        (b"sep=;\na;b\n", "line 1 is a spreadsheet's hint"),
         (b"\na,b,a\n", "header in line 2 cannot be used: two columns are named a"),
         (b'a,"b\n1,2\n', "a quote is opened and not closed"),
         (b'a,b"c\n1,2\n', "a quote stands inside a cell"),
-        (b"a,\0b\n", "column 2 has no name"),
+        (b"a,\0b\n", "it holds a NUL character"),
         (b"x" * (ROW_MAX + 1), "longer than"),
     ],
 )
@@ -327,7 +347,7 @@ def test_a_header_is_read_as_any_row(tmp_path):
     """Quotes, delimiters, line ends and blanks in names are theirs."""
     (tmp_path / "in.csv").write_bytes(b'" a","b,c","d\ne"\n1,2,3\n')
 
-    source = open_source(tmp_path / "in.csv")
+    source = open_file(tmp_path / "in.csv")
 
     assert source.columns() == (" a", "b,c", "d\ne")
     (chunk,) = source.chunks()
@@ -345,9 +365,9 @@ def test_a_tsv_has_tabs_unless_another_delimiter_is_given(tmp_path):
     """The name says what the delimiter is."""
     (tmp_path / "in.tsv").write_bytes(b"a\tb;c\n")
 
-    assert open_source(tmp_path / "in.tsv").columns() == ("a", "b;c")
-    assert open_source(tmp_path / "in.tsv", delimiter=";").columns() == ("a\tb", "c")
-    assert open_source(tmp_path / "in.tsv", delimiter=",").columns() == ("a\tb;c",)
+    assert open_file(tmp_path / "in.tsv").columns() == ("a", "b;c")
+    assert open_file(tmp_path / "in.tsv", delimiter=";").columns() == ("a\tb", "c")
+    assert open_file(tmp_path / "in.tsv", delimiter=",").columns() == ("a\tb;c",)
 
 
 def test_only_plain_text_can_be_appended_to(tmp_path):
@@ -355,19 +375,19 @@ def test_only_plain_text_can_be_appended_to(tmp_path):
     (tmp_path / "in.csv").write_bytes(b"a\n1")
     (tmp_path / "in.csv.gz").write_bytes(gzip.compress(b"a\n1"))
 
-    assert open_source(tmp_path / "in.csv").appendable
-    assert not open_source(tmp_path / "in.csv.gz").appendable
+    assert open_file(tmp_path / "in.csv").appendable
+    assert not open_file(tmp_path / "in.csv.gz").appendable
 
 
 def test_reading_goes_on_with_what_was_appended(tmp_path):
     """The end of a file without a last line end is where an appended line end stands."""
     path = tmp_path / "in.csv"
     path.write_bytes(b"a\n1\n2")
-    *_, last = open_source(path).chunks()
+    *_, last = open_file(path).chunks()
     with path.open("ab") as file:
         file.write(b"\n3\n")
 
-    (chunk,) = open_source(path).chunks(last.end)
+    (chunk,) = open_file(path).chunks(last.end)
 
     assert chunk.batch.to_pylist() == [{"a": "3"}]
     assert (chunk.rows.tolist(), chunk.lines.tolist()) == ([3], [4])

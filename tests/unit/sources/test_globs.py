@@ -1,17 +1,12 @@
-"""Files by name and by content."""
+"""Files by name: what patterns stand for, and in which order."""
 
-import os
-import re
 from pathlib import Path
 
 import pytest
-import xxhash
-from hypothesis import given
-from hypothesis import strategies as st
 
-from backfill.errors import SourceChangedError, UsageError
-from backfill.sources import Fingerprint, expand, fingerprint, open_source, partitions_of
-from backfill.sources.source_files import Version
+from backfill.errors import UsageError
+from backfill.sources import expand
+from backfill.sources.globs import holds_no_data
 
 
 @pytest.fixture
@@ -56,18 +51,6 @@ def test_a_link_to_a_file_is_that_file(folder):
     assert names(expand(["b.csv", "latest.csv"], folder), folder) == ["b.csv"]
 
 
-def test_a_file_that_was_replaced_has_changed_though_it_looks_the_same(folder):
-    """Another file of the same size and time in its place is found out."""
-    path, other = folder / "a.csv", folder / "other"
-    version = Version.of(path)
-    other.write_text("A.csv")
-    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
-    version.check()
-    other.replace(path)
-    with pytest.raises(SourceChangedError, match="changed while it was read"):
-        version.check()
-
-
 def test_a_name_that_looks_like_a_glob_is_a_name(folder):
     """Brackets in the name of a file that exists stand for themselves."""
     assert names(expand(["x[1].csv"], folder), folder) == ["x[1].csv"]
@@ -88,69 +71,61 @@ def test_a_pattern_without_a_match_names_its_neighbours(folder):
     assert "no-such-folder" in caught.value.next_step
 
 
-def test_folders_declare_columns(folder):
-    """Below the base only, decoded, always text."""
-    path = folder / "year=1999" / "day=2024-01-31" / "shop=A%2FB%20C" / "x=y.parquet"
+def test_numbers_in_names_count_as_numbers(tmp_path):
+    """Where people repeat, the later file wins: the tenth comes after the second."""
+    for name in ["users_10.csv", "users_2.csv", "users_1.csv", "day 9/x.csv", "day 10/x.csv"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a")
 
-    found = partitions_of(path, folder / "year=1999")
-
-    assert found == {"day": "2024-01-31", "shop": "A/B C"}
-    assert partitions_of(folder / "a.csv", folder / "pipelines") == {}
-    assert partitions_of(Path("=x/y=/a.csv"), Path()) == {"y": ""}
-
-
-def test_hives_word_for_nothing_is_null(tmp_path):
-    """A folder without a value gives nulls, and the file's own column is not replaced."""
-    (tmp_path / "in.csv").write_text("a\n1\n")
-    partitions = {"a": "7", "day": "__HIVE_DEFAULT_PARTITION__"}
-
-    source = open_source(tmp_path / "in.csv", partitions=partitions)
-
-    (chunk,) = source.chunks()
-    assert chunk.batch.to_pylist() == [{"a": "1", "day": None}]
+    assert names(expand(["*.csv", "*/*.csv"], tmp_path), tmp_path) == [
+        "users_1.csv",
+        "users_2.csv",
+        "users_10.csv",
+        "day 9/x.csv",
+        "day 10/x.csv",
+    ]
 
 
-@given(content=st.binary(max_size=300), size_limit=st.none() | st.integers(0, 400))
-def test_a_fingerprint_is_of_the_bytes_read(tmp_path_factory, content, size_limit):
-    """Of all, or of the first so many: a file that grew keeps the one of its beginning."""
-    path = tmp_path_factory.mktemp("files") / "in.csv"
-    path.write_bytes(content + b"more" * (size_limit is not None and size_limit <= len(content)))
-    counted = content if size_limit is None else content[:size_limit]
-
-    found = fingerprint(path, size_limit)
-
-    assert found == Fingerprint(len(counted), xxhash.xxh3_128_hexdigest(counted))
+TABLES = {
+    "Delta": ("tbl/part-0.parquet", "tbl/_delta_log/00000.json", "tbl/*.parquet"),
+    "Delta, with folders": ("tbl/d=1/p.parquet", "tbl/_delta_log/0.json", "tbl/**/*.parquet"),
+    "Iceberg": ("tbl/data/p.parquet", "tbl/metadata/v1.metadata.json", "tbl/data/*.parquet"),
+    "Hudi": ("tbl/d=1/p.parquet", "tbl/.hoodie/hoodie.properties", "tbl/d=1/p.parquet"),
+}
 
 
-@pytest.mark.parametrize("use", [fingerprint, open_source])
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path, use):
-    """What can be read only once cannot be resumed."""
-    os.mkfifo(tmp_path / "in.csv")
+@pytest.mark.parametrize("case", TABLES)
+def test_the_files_of_a_table_are_not_its_rows(tmp_path, case):
+    """Deleted rows are still in them; the folder is named, and what it is."""
+    data, log, pattern = TABLES[case]
+    for name in (data, log):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
 
-    with pytest.raises(UsageError, match="is a pipe, not a file"):
-        use(tmp_path / "in.csv")
-
-
-@pytest.mark.parametrize("use", [fingerprint, open_source])
-def test_a_device_is_refused(tmp_path, use):
-    """A device is no file, even under the name of one."""
-    (tmp_path / "in.csv").symlink_to("/dev/null")
-
-    with pytest.raises(UsageError, match="is a device or socket"):
-        use(tmp_path / "in.csv")
+    with pytest.raises(UsageError, match=rf"tbl: is an? {case.split(',')[0]} table"):
+        expand([pattern], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["in", "in.xlsx", "in.csv.bz2", "in.parquet.gz", "in.gz"])
-def test_a_name_must_tell_the_format(tmp_path, name):
-    """No format is guessed from the content."""
-    (tmp_path / name).write_text("a\n1\n")
+def test_a_log_in_another_folder_does_no_harm(tmp_path):
+    """Only the folders of the files themselves, and the one above, are looked at."""
+    for name in ["in/a.csv", "tbl/_delta_log/0.json", "tbl/p.parquet"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
 
-    with pytest.raises(UsageError, match=re.escape(name) + ": the name does not tell the format"):
-        open_source(tmp_path / name)
+    assert names(expand(["in/*.csv"], tmp_path), tmp_path) == ["in/a.csv"]
 
 
-def test_upper_case_extensions_are_the_same(tmp_path):
-    """Spreadsheets like to shout."""
-    (tmp_path / "IN.CSV").write_text("a\n1\n")
-
-    assert open_source(tmp_path / "IN.CSV").kind == "csv"
+@pytest.mark.parametrize(
+    ("name", "is_mark"),
+    [
+        ("_SUCCESS", True),
+        ("_committed_123", True),
+        ("_metadata", True),
+        (".part-0.parquet.crc", True),
+        ("_old.csv", False),
+        ("SUCCESS.csv", False),
+    ],
+)
+def test_marks_of_other_programs_are_no_data(name, is_mark):
+    """Only the names that these programs give."""
+    assert holds_no_data(Path(name)) == is_mark

@@ -11,8 +11,8 @@ import pytest
 
 from backfill.errors import UsageError
 from backfill.rows import Position
-from backfill.sources import open_source
 from backfill.sources.interface import CHUNK_ROWS_MAX
+from tests.support.reading import open_file
 
 
 def write(tmp_path: Path, table: pa.Table, **options) -> Path:
@@ -24,7 +24,7 @@ def write(tmp_path: Path, table: pa.Table, **options) -> Path:
 
 def whole(path: Path, **options) -> pa.Table:
     """All rows, put together."""
-    source = open_source(path, **options)
+    source = open_file(path, **options)
     return pa.Table.from_batches([chunk.batch for chunk in source.chunks()], source.schema())
 
 
@@ -76,7 +76,7 @@ def test_reading_can_begin_at_any_row(tmp_path, row):
     """Inside of a row group, at its edge, and at the end of the file."""
     path = write(tmp_path, pa.table({"n": range(1, 301)}), row_group_size=70)
 
-    chunks = list(open_source(path).chunks(Position(row=row)))
+    chunks = list(open_file(path).chunks(Position(row=row)))
 
     found = [number for chunk in chunks for number in chunk.batch["n"].to_pylist()]
     assert found == list(range(row, 301))
@@ -86,17 +86,17 @@ def test_reading_can_begin_at_any_row(tmp_path, row):
 def test_the_number_of_rows_is_known_before(tmp_path):
     """It is in the footer, also when there are none."""
     path = write(tmp_path, pa.table({"n": range(300)}), row_group_size=70)
-    assert open_source(path).row_count() == 300
+    assert open_file(path).row_count() == 300
 
     path = write(tmp_path, pa.table({"n": pa.array([], pa.int64())}))
-    assert open_source(path).row_count() == 0
-    assert list(open_source(path).chunks()) == []
+    assert open_file(path).row_count() == 0
+    assert list(open_file(path).chunks()) == []
 
 
 def test_a_name_with_a_dot_is_not_a_path(tmp_path):
     """A column `a.b` and a field `b` in a struct `a` are told apart, each by its own name."""
     path = write(tmp_path, pa.table({"a.b": [1], "a": [{"b": 2}]}))
-    source = open_source(path)
+    source = open_file(path)
 
     assert [chunk.batch.to_pylist() for chunk in source.chunks(columns=["a"])] == [
         [{"a": {"b": 2}}]
@@ -111,7 +111,7 @@ def test_a_huge_row_group_is_read_in_little_memory(tmp_path):
     before = pa.total_allocated_bytes()
 
     sizes = set()
-    for chunk in open_source(path).chunks():
+    for chunk in open_file(path).chunks():
         sizes.add(chunk.batch.num_rows)
         assert pa.total_allocated_bytes() - before < 60_000_000
 
@@ -122,7 +122,7 @@ def test_many_rows_come_in_chunks_of_one_size(tmp_path):
     """Rows are numbered across chunks, whatever the row groups."""
     path = write(tmp_path, pa.table({"n": np.arange(100_000)}))
 
-    chunks = list(open_source(path).chunks())
+    chunks = list(open_file(path).chunks())
 
     assert {chunk.batch.num_rows for chunk in chunks[:-1]} == {CHUNK_ROWS_MAX}
     assert np.concatenate([chunk.rows for chunk in chunks]).tolist() == list(range(1, 100_001))
@@ -152,11 +152,11 @@ def test_a_broken_footer_is_refused(tmp_path):
     for broken in (content[:-60] + b"\0" * 50 + content[-10:], content[:4] + content[-4:]):
         path.write_bytes(broken)
         with pytest.raises(UsageError, match=r"in\.parquet: cannot be read"):
-            open_source(path)
+            open_file(path)
     for cut, place in ((content[:-1], "the end"), (b"a,b\n1,2\n", "0"), (b"PAR", "0")):
         path.write_bytes(cut)
         with pytest.raises(UsageError, match=f"not a Parquet file: no PAR1 at byte {place}"):
-            open_source(path)
+            open_file(path)
 
 
 def test_an_encrypted_file_is_refused(tmp_path):
@@ -164,7 +164,7 @@ def test_an_encrypted_file_is_refused(tmp_path):
     (tmp_path / "in.parquet").write_bytes(b"PARE" + b"\0" * 50 + b"PARE")
 
     with pytest.raises(UsageError, match="is encrypted"):
-        open_source(tmp_path / "in.parquet")
+        open_file(tmp_path / "in.parquet")
 
 
 def test_columns_must_have_names_of_their_own(tmp_path):
@@ -172,15 +172,15 @@ def test_columns_must_have_names_of_their_own(tmp_path):
     one = pa.array([1])
     path = write(tmp_path, pa.Table.from_arrays([one, one], names=["a", "a"]))
     with pytest.raises(UsageError, match="two columns are named a"):
-        open_source(path)
+        open_file(path)
     path = write(tmp_path, pa.Table.from_arrays([one, one], names=["a", " "]))
     with pytest.raises(UsageError, match="a column has no name"):
-        open_source(path)
+        open_file(path)
     path = write(tmp_path, pa.table({}))
     with pytest.raises(UsageError, match="has no columns"):
-        open_source(path)
+        open_file(path)
 
 
 def test_a_parquet_file_cannot_be_appended_to(tmp_path):
     """Its footer comes last, so that more rows change the bytes before."""
-    assert not open_source(write(tmp_path, pa.table({"n": [1]}))).appendable
+    assert not open_file(write(tmp_path, pa.table({"n": [1]}))).appendable

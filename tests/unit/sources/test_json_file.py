@@ -5,10 +5,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from backfill.sources import open_source
+from tests.support.reading import open_file
 
 
 def read(folder: Path, content: bytes, **options) -> tuple[list[dict], dict[int, tuple]]:
@@ -16,7 +16,7 @@ def read(folder: Path, content: bytes, **options) -> tuple[list[dict], dict[int,
     path = folder / "in.jsonl"
     path.write_bytes(content)
     rows, rejections = [], {}
-    for chunk in open_source(path, **options).chunks():
+    for chunk in open_file(path, **options).chunks():
         rows += [
             {name: value for name, value in row.items() if value is not None}
             for row in chunk.batch.to_pylist()
@@ -51,7 +51,7 @@ def test_an_absent_key_is_no_null(tmp_path):
     """Columns are the keys of the chunk as they come; what a row does not have is Arrow's null."""
     (tmp_path / "in.jsonl").write_bytes(b'{"b":1}\n{"a":null}\n{}\n')
 
-    (chunk,) = open_source(tmp_path / "in.jsonl").chunks()
+    (chunk,) = open_file(tmp_path / "in.jsonl").chunks()
 
     assert chunk.batch.to_pydict() == {"b": ["1", None, None], "a": [None, "null", None]}
 
@@ -144,6 +144,8 @@ def test_damage_never_loses_a_row_in_silence(tmp_path_factory, flips):
     for place, byte in flips:
         body[place % len(body)] = byte
 
+    assume(body[0] != ord("["))  # such a file is refused as a whole
+
     rows, rejections = read(tmp_path_factory.mktemp("json"), bytes(body), block_bytes=13)
 
     lines = [line for line in body.split(b"\n") if line.strip(b" \t\r")]
@@ -204,7 +206,7 @@ def test_numbers_of_rows_and_lines(tmp_path):
     """Blank lines are no rows but count as lines; the raw text of a bad line is kept."""
     (tmp_path / "in.jsonl").write_bytes(b'\xef\xbb\xbf\n{"a":1}\r\n  \nbad\xff\r\n\n{"a":2}')
 
-    (chunk,) = open_source(tmp_path / "in.jsonl").chunks()
+    (chunk,) = open_file(tmp_path / "in.jsonl").chunks()
 
     assert (chunk.rows.tolist(), chunk.lines.tolist()) == ([1, 3], [2, 6])
     (rejection,) = chunk.rejections
@@ -216,7 +218,7 @@ def test_rows_with_many_keys_of_their_own_make_small_chunks(tmp_path):
     lines = [json.dumps({f"k{row}-{key}": 1 for key in range(1_000)}) for row in range(60)]
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
 
-    chunks = list(open_source(tmp_path / "in.jsonl").chunks())
+    chunks = list(open_file(tmp_path / "in.jsonl").chunks())
 
     assert max(chunk.batch.num_rows * chunk.batch.num_columns for chunk in chunks) < 2_200_000
     assert sum(chunk.batch.num_rows for chunk in chunks) == 60
