@@ -124,9 +124,7 @@ SENTENCES: dict[str, str] = {
     "too_few_fields": "the row has fewer cells than the header",
     "too_many_fields": "the row has more cells than the header",
     "quote_out_of_place": "a quote stands inside a cell, or text follows a closing quote",
-    "unclosed_quote": (
-        "a quote opens in the row and is not closed; the next line was read as a row of its own"
-    ),
+    "unclosed_quote": "a quote is opened and not closed; the next line was read as a new row",
     "invalid_utf8": "the text is not valid in the declared encoding",
     "nul_byte": "the text holds a NUL character",
     "row_too_long": "the row is longer than 1 MiB; its first 64 kB are kept",

@@ -16,6 +16,8 @@ from backfill.pipeline.amounts import (
 )
 from backfill.pipeline.columns import Column, ColumnSetting, EventTimestamp, FromColumn, Identifier
 
+FormatName = Literal["csv", "tsv", "parquet", "jsonl", "json"]
+
 EVENT_NAME_BYTES_MAX = 100
 """The longest event name, in bytes of UTF-8 (Track OpenAPI)."""
 
@@ -47,7 +49,7 @@ class FileSettings(StrictSettings):
     """Which files a source reads, and how they are written where their names do not tell."""
 
     files: tuple[str, ...] = Field(min_length=1)
-    format: Literal["csv", "tsv", "parquet", "jsonl", "json"] | None = None
+    format: FormatName | None = None
     encoding: str = "utf-8"
     quote: str = Field(default='"', max_length=1)
     escape: str = Field(default="", max_length=1)
@@ -83,7 +85,7 @@ class FileSettings(StrictSettings):
             codecs.lookup(value)
         except LookupError:
             raise ValueError(
-                'there is no such encoding; name one of Python\'s, such as "utf-8", "cp1252" or "cp932"'
+                'there is no such encoding; name one of Python, such as "utf-8" or "cp1252"'
             ) from None
         return value
 

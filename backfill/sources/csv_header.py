@@ -33,9 +33,7 @@ def dialect_of(how: FileFormat) -> Dialect:
             raise UsageError(
                 f"{keys} {value!r}: is not an ASCII character with one meaning",
                 next_step=f"set `{key}` to another character, such as "
-                + {"delimiter": '"," or ";" or "|" or "\\t".', "quote": "'\"'."}.get(
-                    key, '"\\\\".'
-                ),
+                + {"delimiter": '"," or ";" or "|" or "\\t"', "quote": "'\"'"}.get(key, '"\\\\"'),
             )
     return Dialect(delimiter.encode(), how.quote.encode(), how.escape.encode())
 
@@ -59,7 +57,7 @@ def begin_of(text: TextFile, skip_lines: int) -> Position:
             return Position(0, 1 + skipped, position.offset + covered)
     raise EmptyFileError(
         f"{text.path}: has no more than {skip_lines} lines, which skip_lines leaves out",
-        next_step="set `skip_lines` to the number of lines before the header.",
+        next_step="set `skip_lines` to the number of lines before the header",
     )
 
 
@@ -91,8 +89,9 @@ def read_header(
             plain = cells.dialect.delimiter.join(
                 name.encode(text.encoding.framed) for name in names
             )
-            return tuple(names), (raw, plain), frame.position(1, position, text.encoding.width)
-    raise EmptyFileError(f"{text.path}: the file is empty", next_step="export it with a header.")
+            again = tuple(dict.fromkeys((raw, plain)))
+            return tuple(names), again, frame.position(1, position, text.encoding.width)
+    raise EmptyFileError(f"{text.path}: the file is empty", next_step="export it with a header")
 
 
 def _names(text: TextFile, cells: CellReader, frame: Frame, line: int) -> list[str]:
@@ -112,8 +111,8 @@ def _names(text: TextFile, cells: CellReader, frame: Frame, line: int) -> list[s
     if _SPREADSHEET_HINT.fullmatch(header.strip()):
         delimiter = header.strip().removeprefix("sep=") or cells.dialect.delimiter.decode()
         raise UsageError(
-            f"{text.path}: line {line} is a spreadsheet's hint ({header.strip()}), not a header",
-            next_step=f'set skip_lines = {line} and delimiter = "{delimiter}" for the source.',
+            f"{text.path}: line {line} is a spreadsheet hint ({header.strip()}), not a header",
+            next_step=f'set skip_lines = {line} and delimiter = "{delimiter}" for the source',
         )
     names = [name if name.strip() else "" for name in cells.names(frame)]
     if not any(names):
@@ -128,7 +127,7 @@ def _bad_header(text: TextFile, line: int, what: str) -> UsageError:
     return UsageError(
         f"{text.path}: the header in line {line} cannot be used: {what}",
         next_step="give each column a name of its own; lines above the header are left out with"
-        " skip_lines, and header = […] names the columns of a file without one.",
+        " skip_lines, and header = […] names the columns of a file without one",
     )
 
 

@@ -215,7 +215,7 @@ class DelimitedSource:
                 f"{self.path}: column {place + 1} has no name, and row {rows[filled[0]]} has a"
                 " value in it",
                 next_step="name it in the file, or give all names in the pipeline file:"
-                f" skip_lines = {self.body.line - 1} and header = […].",
+                f" skip_lines = {self.body.line - 1} and header = […]",
             )
 
 

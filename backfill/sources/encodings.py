@@ -26,11 +26,11 @@ _SIGNATURES = {
     b"ORC": "an ORC file",
 }
 _INSTEAD = {
-    b"PK\x03\x04": "Unpack it, or export the sheet as CSV.",
-    b"PAR1": 'Name it .parquet, or set format = "parquet".',
-    b"BZh": "Unpack it, or compress it as .gz or .zst.",
-    b"\xfd7zXZ\0": "Unpack it, or compress it as .gz or .zst.",
-    b"\x04\x22\x4d\x18": "Unpack it, or compress it as .gz or .zst.",
+    b"PK\x03\x04": "unpack it, or export the sheet as CSV",
+    b"PAR1": 'name it .parquet, or set format = "parquet"',
+    b"BZh": "unpack it, or compress it as .gz or .zst",
+    b"\xfd7zXZ\0": "unpack it, or compress it as .gz or .zst",
+    b"\x04\x22\x4d\x18": "unpack it, or compress it as .gz or .zst",
 }
 _UNICODE = re.compile(r"utf-(16|32)(-le|-be)?")
 _BOMS = {
@@ -124,7 +124,7 @@ def recognised(path: Path, declared: str, head: bytes, *, header: bool) -> Encod
         if head.startswith(signature):
             raise UsageError(
                 f"{path}: is {kind}, not text: see byte 0",
-                next_step=_INSTEAD.get(signature, "Export it as CSV, JSON Lines or Parquet."),
+                next_step=_INSTEAD.get(signature, "export it as CSV, JSON Lines or Parquet"),
             )
     if _UNICODE.fullmatch(codec):
         return _unicode(path, declared, codec, head)
@@ -154,7 +154,7 @@ def _codec(declared: str) -> str:
         raise UsageError(
             f"encoding {declared!r}: not supported",
             next_step="name one of Python's encodings, such as utf-8, cp1252, latin-1, cp932 or"
-            " utf-16.",
+            " utf-16",
         )
     return codec
 
@@ -170,7 +170,7 @@ def _holds_ascii(codec: str) -> bool:
 def _refusal(path: Path, declared: str, offset: int, likely: str) -> UsageError:
     return UsageError(
         f"{path}: is not {declared} at byte {offset}; it looks like {likely}",
-        next_step="set the source's `encoding`, or convert the file.",
+        next_step="set the source's `encoding`, or convert the file",
     )
 
 
@@ -239,7 +239,7 @@ def _check_lines(path: Path, declared: str, codec: str, head: bytes, *, header: 
             f"{path}: is not {declared} at byte {faults[0]}; nothing in it proves which encoding"
             f" it is in, and these can read it: {', '.join(able)}",
             next_step="set the source's `encoding` to the one that its program writes, and look at"
-            " the text that `backfill plan` shows.",
+            " the text that `backfill plan` shows",
         )
 
 

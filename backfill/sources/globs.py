@@ -87,16 +87,16 @@ def _refuse_tables(pattern: str, base: Path, found: Iterable[Path]) -> None:
             if next(folder.glob(mark), None):
                 raise UsageError(
                     f"{folder}: is {what}: its files hold rows that it has deleted or replaced",
-                    next_step="export the table to Parquet or CSV, and name that.",
+                    next_step="export the table to Parquet or CSV, and name that",
                 )
 
 
 def _near(pattern: str, base: Path) -> str:
     folder = (base / pattern).parent
     if glob.has_magic(str(folder)) or not folder.is_dir():
-        return f"Check the folder: {folder}."
+        return f"check the folder: {folder}"
     names = sorted(path.name for path in folder.iterdir())
     near = difflib.get_close_matches(Path(pattern).name, names, n=3, cutoff=0.6)
     if not near:
-        return f"Check the name; the folder has {len(names)} others."
-    return f"Did you mean {' or '.join(near)}?"
+        return f"check the name; the folder has {len(names)} others"
+    return f"did you mean {' or '.join(near)}?"

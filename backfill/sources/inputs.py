@@ -96,7 +96,7 @@ def _open_files(
     if not opened:
         raise UsageError(
             f"{', '.join(settings.files)}: there are no rows in {folder}",
-            next_step="export the files again.",
+            next_step="export the files again",
         )
     _require_columns(settings, opened)
     for place, (name, file) in enumerate(opened):

@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
+from backfill.pipeline.source_settings import FormatName
 from backfill.rows import START, Chunk, Position, Values
 
 Kind = Literal["csv", "jsonl", "json", "parquet"]
-FormatName = Literal["csv", "tsv", "jsonl", "json", "parquet"]
 
 CHUNK_ROWS_MAX = 32_768
 CHUNK_BYTES_MAX = 8_000_000

@@ -76,7 +76,7 @@ class JsonSource:
             if one_a_line:
                 raise UsageError(
                     f"{text.path}: is a JSON array, not JSON Lines",
-                    next_step='set format = "json" for the source.',
+                    next_step='set format = "json" for the source',
                 )
             opening = head[: head.index(b"[") + 1]
             width = text.encoding.width(opening)
@@ -151,7 +151,7 @@ class JsonSource:
         if broken is not None:
             raise UsageError(
                 f"{self.path}: cannot be read from row {gathered.end.row} on: {broken}",
-                next_step="it seems to be cut off or damaged; export it again.",
+                next_step="it seems to be cut off or damaged; export it again",
             ) from broken
 
     def _items(self, offset: int) -> Iterator[Item]:

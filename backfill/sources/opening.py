@@ -6,8 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from backfill.errors import UsageError
+from backfill.pipeline.source_settings import FormatName
 from backfill.sources.delimited import DelimitedSource
-from backfill.sources.interface import BLOCK_BYTES, FileFormat, FormatName, SourceFile
+from backfill.sources.interface import BLOCK_BYTES, FileFormat, SourceFile
 from backfill.sources.json_file import JsonSource
 from backfill.sources.parquet import ParquetSource
 from backfill.sources.text_file import TextFile
@@ -85,14 +86,14 @@ def format_of(path: Path) -> FormatName:
     if path.is_dir():
         raise UsageError(
             f"{path}: is a directory, not a file",
-            next_step=f'name the files in it, such as "{path.name}/*.csv".',
+            next_step=f'name the files in it, such as "{path.name}/*.csv"',
         )
     if suffix in _OTHERS:
         what, _, step = _OTHERS[suffix].partition(": ")
-        raise UsageError(f"{path}: {what}", next_step=f"{step[0].upper()}{step[1:]}.")
+        raise UsageError(f"{path}: {what}", next_step=step)
     if suffix not in _FORMATS:
         raise UsageError(
             f"{path}: the name does not tell the format",
-            next_step='set format = "csv", "tsv", "jsonl", "json" or "parquet" for the source.',
+            next_step='set format = "csv", "tsv", "jsonl", "json" or "parquet" for the source',
         )
     return _FORMATS[suffix]

@@ -149,26 +149,26 @@ def _check_magic(path: Path) -> None:
         file.seek(-min(4, file.seek(0, 2)), 2)
         tail = file.read(4)
     if not head:
-        raise UsageError(f"{path}: the file is empty", next_step="export it again.")
+        raise UsageError(f"{path}: the file is empty", next_step="export it again")
     if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
-        raise UsageError(f"{path}: is compressed as a whole", next_step="unpack it.")
+        raise UsageError(f"{path}: is compressed as a whole", next_step="unpack it")
     if _MAGIC_ENCRYPTED in (head, tail):
-        raise UsageError(f"{path}: is encrypted", next_step="write it without encryption.")
+        raise UsageError(f"{path}: is encrypted", next_step="write it without encryption")
     if head != _MAGIC or tail != _MAGIC:
         place = 0 if head != _MAGIC else "the end"
         raise UsageError(
             f"{path}: not a Parquet file: no PAR1 at byte {place}",
-            next_step="export it again, or name it by its format.",
+            next_step="export it again, or name it by its format",
         )
 
 
 def _check_names(path: Path, names: list[str]) -> None:
     if not names:
-        raise UsageError(f"{path}: has no columns", next_step="export it again.")
+        raise UsageError(f"{path}: has no columns", next_step="export it again")
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles or not all(name.strip() for name in names):
         what = f"two columns are named {doubles[0]}" if doubles else "a column has no name"
-        raise UsageError(f"{path}: {what}", next_step="give each column a name of its own.")
+        raise UsageError(f"{path}: {what}", next_step="give each column a name of its own")
 
 
 def _broken(path: Path, error: Exception, row: int | None = None) -> UsageError:
@@ -176,5 +176,5 @@ def _broken(path: Path, error: Exception, row: int | None = None) -> UsageError:
     reason = str(error).partition("\n")[0][:200]
     return UsageError(
         f"{path}: cannot be read{place}: {reason}",
-        next_step="the file is broken or encrypted; export it again. Rows before stay as they are.",
+        next_step="the file is broken or encrypted; export it again. Rows before stay as they are",
     )

@@ -67,7 +67,7 @@ class TextFile:
         compression = _compression(path)
         head = next(_contents(path, compression, 0, _HEAD_BYTES), b"")
         if not head:
-            raise EmptyFileError(f"{path}: the file is empty", next_step="export it again.")
+            raise EmptyFileError(f"{path}: the file is empty", next_step="export it again")
         encoding = recognised(path, how.encoding, head, header=header)
         waits = how.last_line == "wait" and compression is None
         end = _whole_lines(path, version.size, encoding.line_end) if waits else version.size
@@ -98,12 +98,12 @@ class TextFile:
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{self.path}: ends in the middle of a character",
-                next_step="it seems to be cut off; export it again.",
+                next_step="it seems to be cut off; export it again",
             ) from error
         except UnicodeError as error:
             raise UsageError(
                 f"{self.path}: cannot be read as {self.encoding.name}: {error}",
-                next_step="convert it to UTF-8.",
+                next_step="convert it to UTF-8",
             ) from error
 
     def rejection(self, row: int, line: int, why: Sequence[Reason], raw: bytes) -> Rejection:
@@ -203,7 +203,7 @@ def _uncompressed(
         raise UsageError(
             f"{path}: the {compression} archive is broken after byte {done + len(rescued)} of its "
             "content",
-            next_step="replace it with a whole one; the rows before stay as they are.",
+            next_step="replace it with a whole one; the rows before stay as they are",
         ) from error
 
 

@@ -61,7 +61,7 @@ SETTINGS = {
     "an identifier": ('id = "id"', 'id = "ident"', "no column 'ident'", "identifier"),
     "a delimiter": ('","', '";"', "no column 'id'", "delimiter"),
     "an encoding": ('"utf-8"', '"utf-16"', "it looks like utf-8", "encoding"),
-    "an unknown encoding": ('"utf-8"', '"utf8x"', "'cp1252'", "fix these keys"),
+    "an unknown encoding": ('"utf-8"', '"utf8x"', '"cp1252"', "fix these keys"),
     "a glob": ('"customers.csv"', '"custs*.csv"', "no such file", "customers.csv"),
     "a format": ('"%m/%d/%Y"', '"isoo8601"', "did you mean iso8601?", "fix these keys"),
     "a time zone": ('"UTC"', '"Utc+1"', "close: ", "fix these keys"),

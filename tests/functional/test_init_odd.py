@@ -88,4 +88,4 @@ def test_a_hint_for_spreadsheets_is_no_header(tmp_path, backfill):
 
     assert ended.code == 2
     assert "line 1 is a spreadsheet hint (sep=;), not a header" in ended.stderr
-    assert ended.next_step == "remove that line"
+    assert ended.next_step == 'set skip_lines = 1 and delimiter = ";" for the source'

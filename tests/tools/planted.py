@@ -79,7 +79,7 @@ BUGS = (
     ),
     _bug(
         "a file is known by its name, whatever it holds",
-        "sources/inputs.py",
+        "job.py",
         "part.digest == each.fingerprint.digest",
         "part.path == each.name",
         f"{_CHANGED}::test_a_changed_source_stops_the_job",

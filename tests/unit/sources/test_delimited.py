@@ -329,7 +329,7 @@ def test_no_pattern_makes_reading_slow(tmp_path, line):
         (b"\n\n", "the file is empty"),
         (b"\xef\xbb\xbf", "the file is empty"),
         (b",,\n", "header in line 1 cannot be used: no column has a name"),
-        (b"sep=;\na;b\n", "line 1 is a spreadsheet's hint"),
+        (b"sep=;\na;b\n", "line 1 is a spreadsheet hint"),
         (b"\na,b,a\n", "header in line 2 cannot be used: two columns are named a"),
         (b'a,"b\n1,2\n', "a quote is opened and not closed"),
         (b'a,b"c\n1,2\n', "a quote stands inside a cell"),

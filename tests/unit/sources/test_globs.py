@@ -60,7 +60,7 @@ def test_a_pattern_without_a_match_names_its_neighbours(folder):
     """A misspelt name is refused with what may have been meant."""
     with pytest.raises(UsageError, match=r"d\.parquet: no such file") as caught:
         expand(["a.csv", "d.parquet"], folder)
-    assert caught.value.next_step == "Did you mean c.parquet?"
+    assert caught.value.next_step == "did you mean c.parquet?"
 
     with pytest.raises(UsageError) as caught:
         expand(["nothing-like-it*.xyz"], folder)

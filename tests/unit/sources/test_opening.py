@@ -27,9 +27,9 @@ def test_a_name_that_tells_no_format_asks_for_one(tmp_path, name):
     ("name", "what", "step"),
     [
         ("in.xlsx", "is an Excel workbook", "CSV"),
-        ("in.zip", "is a zip archive", "Unpack"),
-        ("in.csv.bz2", "is a bzip2 archive", "Unpack"),
-        ("in.csv.zip", "is a zip archive", "Unpack"),
+        ("in.zip", "is a zip archive", "unpack"),
+        ("in.csv.bz2", "is a bzip2 archive", "unpack"),
+        ("in.csv.zip", "is a zip archive", "unpack"),
         ("in.avro", "is an Avro file", "Parquet"),
     ],
 )
