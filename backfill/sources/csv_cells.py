@@ -107,7 +107,11 @@ class CellReader:
 
 def _joined(frame: Frame, kept: Rows) -> pa.Buffer:
     """The text of the kept rows, as few pieces as possible: mostly one, which is not copied."""
-    apart = (np.diff(kept) > 1) | (frame.starts[kept[1:]] != frame.nexts[kept[:-1]])
+    first, last = int(kept[0]), int(kept[-1])
+    # What stands between two rows is no part of either: a blank line, a byte-order mark.
+    apart = frame.starts[first + 1 : last + 1] != frame.nexts[first:last]
+    if last - first + 1 > len(kept):
+        apart = apart[kept[:-1] - first] | (np.diff(kept) > 1)
     breaks = np.flatnonzero(apart)
     firsts = frame.starts[kept[np.concatenate(([0], breaks + 1))]].tolist()
     lasts = frame.nexts[kept[np.append(breaks, len(kept) - 1)]].tolist()

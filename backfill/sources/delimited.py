@@ -22,6 +22,8 @@ from backfill.sources.interface import CHUNK_ROWS_MAX, FileFormat, Kind
 from backfill.sources.partitions import PartitionColumns
 from backfill.sources.text_file import TextFile
 
+_COMPARED = 8
+
 
 @dataclass(frozen=True, slots=True)
 class DelimitedSource:
@@ -176,12 +178,16 @@ class DelimitedSource:
 
     def _headers(self, frame: Frame) -> Iterator[int]:
         """The rows that repeat the header, as files do that were put together from several."""
+        data = np.frombuffer(frame.data, np.uint8)
         for text in self.repeats:
-            # Looking for the whole text first costs next to nothing; it is hardly ever there.
-            if text in frame.data:
-                for row in np.flatnonzero(frame.stops - frame.starts == len(text)).tolist():
-                    if frame.data.startswith(text, frame.starts[row]):
-                        yield row
+            # Lengths and a few bytes leave hardly a row to be compared in full, at a tenth of the
+            # cost of looking for the text in all of the data.
+            rows = np.flatnonzero(frame.stops - frame.starts == len(text))
+            for place in range(0, len(text), len(text) // _COMPARED + 1):
+                rows = rows[data[frame.starts[rows] + place] == text[place]]
+            for row in rows.tolist():
+                if frame.data.startswith(text, frame.starts[row]):
+                    yield row
 
     def _batch(
         self, frame: Frame, kept: Rows, first_row: int, columns: Collection[str] | None
