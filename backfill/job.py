@@ -255,7 +255,7 @@ def check_plan(job: Job) -> None:
         return
     if _settled_count(job.journal) != sealed["settled"] or job.journal.in_doubt():
         raise StateError(
-            f"{plan.path / name}: the plan that rows were sent by is damaged",
+            f"{plan.path / name}: the plan is damaged, and rows were sent by it",
             next_step="restore the state directory from a backup, or start over with --restart:"
             " events keep their ids, so what was sent before counts once",
         )
@@ -315,6 +315,27 @@ def rows_read(job: Job, plan: Plan | None) -> Mapping[int, int]:
         part.id: max(planned.get(part.id, 0), _last(job.journal.settled(part.id)))
         for part in source_parts(job)
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What may have been sent without the journal knowing.
+
+    Args:
+        rows: How many rows, at most.
+        lost_commits: How many of the journal's last commits are missing.
+    """
+
+    rows: int
+    lost_commits: int
+
+
+def doubt_of(job: Job, plan: Plan) -> Doubt:
+    """What a start is not sure of: rows that were under way, and all where the journal is old."""
+    lost = job.journal.lost_commits
+    if not lost:
+        return Doubt(job.journal.in_doubt(), 0)
+    return Doubt(sum(pending_of(job.journal, rows_read(job, plan)).values()), lost)
 
 
 def pending_of(journal: Journal, rows: Mapping[int, int]) -> dict[int, int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Optional, Protocol
 
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError, InterruptedRunError
+from backfill.job import Doubt
 from backfill.journal import Counts
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
@@ -85,11 +86,16 @@ class Watch:
         left = done.rejected if self._again else (rows or plan.rows_read) - done.rows()
         return self._ask(plan, guards, left, tonight)
 
-    def sending(self, account: "Account", meter: Meter, in_doubt: int) -> None:
+    def sending(self, account: "Account", meter: Meter, doubt: Doubt) -> None:
         """Sending begins."""
-        if in_doubt:
+        if doubt.lost_commits:
             self._view.say(
-                f"resuming: up to {in_doubt:,} rows may be sent twice (events keep their ids,"
+                f"the journal is older than the last run: its last {doubt.lost_commits:,} commits"
+                " are missing (restored from a backup, or state.db or state.db-wal was removed)"
+            )
+        if doubt.rows:
+            self._view.say(
+                f"resuming: up to {doubt.rows:,} rows may be sent twice (events keep their ids,"
                 " and the service ignores a repeated id)"
             )
         plan = self._plan

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError
+from backfill.job import Doubt
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
@@ -63,8 +64,8 @@ class Observer(Protocol):
     def planned(self, plan: Plan, guards: list[Guard], tonight: "Differences | None") -> bool:
         """The plan pass has ended, in a sync with a comparison; False: do not send."""
 
-    def sending(self, account: "Account", meter: Meter, in_doubt: int) -> None:
-        """Sending begins; `in_doubt` rows may have been sent before a crash, and are sent again."""
+    def sending(self, account: "Account", meter: Meter, doubt: Doubt) -> None:
+        """Sending begins; rows in doubt may have been sent before, and are sent again."""
 
     def settled(self, rows: int, rejected: int) -> None:
         """So many more rows need nothing more; so many of them were rejected."""
@@ -93,7 +94,7 @@ class Silent:
         del plan, guards, tonight
         return True
 
-    def sending(self, account: "Account", meter: Meter, in_doubt: int) -> None:
+    def sending(self, account: "Account", meter: Meter, doubt: Doubt) -> None:
         """Nothing."""
 
     def settled(self, rows: int, rejected: int) -> None:

@@ -28,6 +28,7 @@ from backfill.job import (
     bind_settings,
     bind_workspace,
     commit_plan,
+    doubt_of,
     folder_of,
 )
 from backfill.journal import Journal, forget
@@ -289,7 +290,7 @@ class _Run:
             listener=self._account.listener(self._observer),
         )
         self._account.sending(sender.held)
-        self._observer.sending(self._account, delivery.meter, job.journal.in_doubt())
+        self._observer.sending(self._account, delivery.meter, doubt_of(job, plan))
         loop = asyncio.get_running_loop()
 
         def stop(why: BackfillError) -> None:

@@ -5,6 +5,7 @@ What the network does is in `test_verdicts.py`, what people do to files between 
 """
 
 import random
+import re
 import resource
 import shutil
 import signal
@@ -49,6 +50,36 @@ def test_a_state_that_is_deleted_meanwhile_stops_the_run(tmp_path, under_way, se
     assert stopped.code == 6
     assert "deleted or replaced" in stopped.stderr
     _everything_arrives_once(sandbox, send, pipeline)
+
+
+@pytest.mark.parametrize("name", ["state.db", "state.db-wal"])
+def test_a_start_with_an_older_journal_says_what_is_in_doubt(
+    tmp_path, under_way, send, sandbox, name
+):
+    """A journal or a log that was removed between two runs is missed; events keep their ids."""
+    _, command = under_way
+    until(lambda: sandbox.stats()["operations"] > 30)
+    command.kill()
+    (tmp_path / ".backfill/job" / name).unlink()
+
+    done = _everything_arrives_once(sandbox, send, under_way[0])
+
+    assert "the journal is older than the last run" in done.stderr
+    said = re.search(r"up to ([\d,]+) rows may be sent twice", done.stderr)
+    assert sandbox.stats()["duplicate_events"] <= int(said[1].replace(",", ""))
+
+
+def test_a_finished_job_whose_journal_was_removed_says_so(tmp_path, send, sandbox):
+    """All of it is sent again, under the same ids, and not without a word."""
+    pipeline = job(tmp_path, {"events.csv": numbered(ROWS)}, V1, EVENTS)
+    assert send(pipeline).code == 0
+    (tmp_path / ".backfill/job/state.db").unlink()
+
+    again = _everything_arrives_once(sandbox, send, pipeline)
+
+    assert "the journal is older than the last run" in again.stderr
+    assert f"up to {ROWS} rows may be sent twice" in again.stderr
+    assert "older than the last run" not in send(pipeline).stderr
 
 
 def test_a_state_folder_that_is_deleted_meanwhile_stops_the_run(tmp_path, under_way, send, sandbox):
