@@ -11,6 +11,8 @@ from backfill.rows import Rows
 Range = tuple[int, int]
 """Rows from the first number up to, not including, the second."""
 
+_FEW_ROWS = 8
+
 
 class Ranges:
     """The settled rows of one part, as few ranges as possible.
@@ -90,7 +92,11 @@ class Ranges:
     def contains(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """For each row number, in any order, whether it is settled."""
         settled = rows < self.low_watermark
-        if self._starts:
+        if len(rows) < _FEW_ROWS:  # rows that are asked for one by one must not cost all ranges
+            for place, each in enumerate(rows.tolist()):
+                behind = bisect_right(self._starts, each)
+                settled[place] |= behind > 0 and each < self._stops[behind - 1]
+        elif self._starts:
             at = np.searchsorted(np.array(self._starts), rows, side="right") - 1
             settled |= (at >= 0) & (rows < np.array(self._stops)[at])
         return settled
