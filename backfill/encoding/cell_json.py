@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -345,26 +346,46 @@ def _plain_value(value: Any, type_: pa.DataType) -> Any:
 # A row as it was read ---------------------------------------------------------------------------
 
 
-def row_cells(chunk: Chunk, place: int) -> dict[str, Any]:
-    """One row with every cell as JSON can say it, so that it can be read again without loss."""
-    return {
-        name: _cell(column.slice(place, 1), chunk.values)
-        for name, column in zip(chunk.batch.schema.names, chunk.batch.columns, strict=True)
-        if not (chunk.values == "json" and not column[place].is_valid)
-    }
+def row_cells(chunk: Chunk, places: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Rows with every cell as JSON can say it, so that they can be read again without loss.
+
+    A column at a time: where half of the rows are rejected, a call for each cell takes longer than
+    all else.
+
+    Args:
+        chunk: The rows as they were read.
+        places: The places of n of them in it, int64 (n,).
+
+    Returns:
+        n of them, each by column.
+    """
+    found: list[dict[str, Any]] = [{} for _ in places]
+    for name, column in zip(chunk.batch.schema.names, chunk.batch.columns, strict=True):
+        some = column.take(pa.array(places))
+        cells = _cells(some, chunk.values)
+        if chunk.values == "json" and some.null_count:  # an absent key is never a null
+            for place in np.flatnonzero(kernels.as_mask(pc.is_valid(some))).tolist():
+                found[place][name] = cells[place]
+            continue
+        for row, cell in zip(found, cells, strict=True):
+            row[name] = cell
+    return found
 
 
-def _cell(column: pa.Array, kind: Values) -> Any:
+def _cells(column: pa.Array, kind: Values) -> list[Any]:
     column = plain(column)
-    if not column[0].is_valid:
-        return None
     if _is_text(column.type):
-        text = column.cast(pa.binary())[0].as_py().decode(errors="backslashreplace")
-        return _document(text) if kind == "json" else text
+        written: Callable[[str], Any] = _document if kind == "json" else str
+        return [
+            None if each is None else written(each.decode(errors="backslashreplace"))
+            for each in column.cast(pa.binary()).to_pylist()
+        ]
     if pa.types.is_temporal(column.type):
-        return pc.cast(column, pa.string())[0].as_py()
-    encoded = _typed(column).fragments()[0].as_py()
-    return str(column[0].as_py()) if encoded is None else _document(encoded)
+        return cast("list[Any]", pc.cast(column, pa.string()).to_pylist())
+    return [
+        None if not value.is_valid else str(value.as_py()) if text is None else _document(text)
+        for value, text in zip(column, _typed(column).fragments().to_pylist(), strict=True)
+    ]
 
 
 def _document(text: str) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
-from backfill.judge.row_faults import rejection, unknown_person
+from backfill.judge.row_faults import rejection, unknown_people
 from backfill.operations.encode import Accepted, Api
 from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.planning.merged_people import put_together
@@ -167,9 +167,7 @@ def unknown(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
     if accepted.decided is None:
         return accepted, LeftOut()
     gone = accepted.decided["kind"] == RowDecision.UNKNOWN_PERSON
-    rejections = [
-        unknown_person(case.source, case.judged.chunk, row) for row in accepted.rows[gone].tolist()
-    ]
+    rejections = unknown_people(case.source, case.judged.chunk, accepted.rows[gone])
     return accepted.take(~gone), LeftOut(rejections=rejections)
 
 

@@ -1,6 +1,6 @@
 """What is wrong with the rows of a chunk, gathered column by column."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,30 +38,54 @@ class RowFaults:
         """The rows that have any fault."""
         return any_of((mask for _, _, mask in self.found), self.count)
 
-    def rejections(self, rows: Rows, origin: Chunk) -> Iterable[Rejection]:
+    def rejections(self, rows: Rows, origin: Chunk) -> list[Rejection]:
         """The rows that have any fault, each with all its reasons.
 
         Args:
-            rows: The row numbers of those that were judged.
+            rows: The numbers of the n rows that were judged, int64 (n,).
             origin: The chunk as it was read, which the report repeats.
         """
-        for place in map(int, np.flatnonzero(self.bad())):
-            yield rejection(origin, int(rows[place]), self._reasons(place))
+        bad = np.flatnonzero(self.bad())
+        if not len(bad):
+            return []
+        faults = np.array([mask[bad] for _, _, mask in self.found], np.bool_).T
+        # Rows fail in few ways, and alike: the sentences are made once for each way.
+        ways, way_of = np.unique(faults, axis=0, return_inverse=True)
+        reasons = [self._reasons(way) for way in ways]
+        return rejections(origin, rows[bad], [reasons[way] for way in way_of.ravel().tolist()])
 
-    def _reasons(self, place: int) -> tuple[Reason, ...]:
-        return tuple(reason(code, column) for code, column, mask in self.found if mask[place])
+    def _reasons(self, has: Mask) -> tuple[Reason, ...]:
+        """The reasons of rows that have these faults; bool, as many as were found."""
+        return tuple(
+            reason(code, column)
+            for (code, column, _), it_has in zip(self.found, has, strict=True)
+            if it_has
+        )
+
+
+def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]]) -> list[Rejection]:
+    """Rows of a chunk that will not be sent, or were refused.
+
+    Args:
+        origin: The chunk as it was read.
+        rows: The numbers of the n rows, int64 (n,).
+        reasons: Those of each, n.
+    """
+    places = np.searchsorted(origin.rows, rows)
+    lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
+    found = zip(rows.tolist(), lines, reasons, row_cells(origin, places), strict=True)
+    return [Rejection(*each) for each in found]
 
 
 def rejection(origin: Chunk, row: int, reasons: tuple[Reason, ...]) -> Rejection:
     """A row of a chunk that will not be sent, or was refused."""
-    place = int(np.searchsorted(origin.rows, row))
-    line = None if origin.lines is None else int(origin.lines[place])
-    return Rejection(row, line, reasons, row_cells(origin, place))
+    return rejections(origin, np.array([row], np.int64), [reasons])[0]
 
 
-def unknown_person(source: Source, origin: Chunk, row: int) -> Rejection:
-    """The rejection of an event about somebody whom no customers source names."""
-    return rejection(origin, row, (reason("unknown_person", source.identifier.column),))
+def unknown_people(source: Source, origin: Chunk, rows: Rows) -> list[Rejection]:
+    """The rejections of events, int64 (n,), about people whom no customers source names."""
+    why = (reason("unknown_person", source.identifier.column),)
+    return rejections(origin, rows, [why] * len(rows))
 
 
 def any_of(masks: Iterable[Mask], count: int) -> Mask:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from backfill.encoding import identity
 from backfill.instants import Evidence, Reading
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
-from backfill.judge.row_faults import unknown_person
+from backfill.judge.row_faults import unknown_people
 from backfill.judge.threads import THREADS, in_order
 from backfill.judge.transform import transforms_of
 from backfill.operations.batches import Fill
@@ -284,10 +284,10 @@ class Pass:
                 if marked is None:
                     continue
                 self._keep_people(part, accepted, marked)
-                for at in np.flatnonzero(marked["kind"] == RowDecision.UNKNOWN_PERSON):
-                    source = self._pipeline.sources[judged.place.source]
-                    unknown = unknown_person(source, judged.chunk, int(accepted.rows[at]))
-                    rejections.write(rejection_line(part, unknown))
+                rows = accepted.rows[marked["kind"] == RowDecision.UNKNOWN_PERSON]
+                source = self._pipeline.sources[judged.place.source]
+                unknown = unknown_people(source, judged.chunk, rows)
+                rejections.writelines(rejection_line(part, each) for each in unknown)
 
     def _chunks_of(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
         """The rows of these parts once more."""

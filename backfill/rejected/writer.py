@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ import orjson
 
 from backfill.files import write_atomically
 from backfill.rejected.safe_cells import shown, shown_raw
-from backfill.rows import Rejection
+from backfill.rows import Reason, Rejection
 
 REJECTED_FILE = "rejected.csv"
 TWIN_FILE = "rejected.jsonl"
@@ -67,7 +68,7 @@ def write_rejected(
 
     Args:
         folder: The job's directory.
-        rows: Gives the rejected rows in order; called twice, so that they need not be held.
+        rows: Gives the rejected rows in order, as often as it is called: none has to be held.
         columns: The columns of each file by its name; none where each row has its own.
         header: The columns of all files of the job, in first-seen order.
 
@@ -78,17 +79,23 @@ def write_rejected(
         OSError: The disk is full, or the directory cannot be written to.
     """
     written = _Written.load(folder)
-    names = _columns(rows(), header)
-    if names is None:
+    if next(iter(rows()), None) is None:
         written.remove_all()
         (folder / TWIN_FILE).unlink(missing_ok=True)
         return None
-    write_atomically(folder / TWIN_FILE, lambda file: file.writelines(map(twin_line, rows())))
+    names = dict.fromkeys(header)
+
+    def write_twin(file: BinaryIO) -> None:
+        for row in rows():
+            names.update(dict.fromkeys(row.rejection.cells))
+            file.write(twin_line(row))
+
+    write_atomically(folder / TWIN_FILE, write_twin)
     path = written.place()
 
     def write(file: BinaryIO) -> None:
         digest = hashlib.sha256()
-        for line in _csv_lines(rows(), names, columns):
+        for line in _csv_lines(rows(), _shown_columns(names), columns):
             digest.update(line)
             file.write(line)
         # Noted before the file is in place: a crash in between must not make it the user's.
@@ -115,29 +122,19 @@ def twin_line(row: RejectedRow) -> bytes:
     )
 
 
-def _columns(rows: Iterable[RejectedRow], header: Iterable[str]) -> dict[str, None] | None:
-    """The columns of all files, then those that rows bring with them; None without any row.
+def _shown_columns(names: Iterable[str]) -> list[str]:
+    """The columns of all files, then those that rows bring with them.
 
     A column that is named like one of ours is shown in the twin only.
     """
-    names = dict.fromkeys(header)
-    found = False
-    for row in rows:
-        found = True
-        names.update(dict.fromkeys(row.rejection.cells))
-    for name in OWN_COLUMNS:
-        names.pop(name, None)
-    if found and not names:
-        names[RAW_COLUMN] = None
-    return names if found else None
+    return [name for name in names if name not in OWN_COLUMNS] or [RAW_COLUMN]
 
 
 def _csv_lines(
-    rows: Iterable[RejectedRow], names: Iterable[str], columns: Mapping[str, Sequence[str]]
+    rows: Iterable[RejectedRow], names: Sequence[str], columns: Mapping[str, Sequence[str]]
 ) -> Iterator[bytes]:
     line = io.StringIO(newline="")
     writer = csv.writer(line)
-    names = list(names)
     writer.writerow([*map(shown, names), *OWN_COLUMNS])
     yield line.getvalue().encode("utf-8-sig")
     for row in rows:
@@ -153,14 +150,17 @@ def _csv_lines(
 
 def _own_cells(row: RejectedRow) -> list[str]:
     """The cells behind the source's own: where the row is from, and why it is here."""
-    rejection = row.rejection
+    place = (row.source, row.rejection.row, row.rejection.line)
+    return [*map(shown, place), *_reason_cells(row.rejection.reasons)]
+
+
+@lru_cache(maxsize=1024)  # many rows are rejected for the same
+def _reason_cells(reasons: tuple[Reason, ...]) -> tuple[str, ...]:
     # A reason's own semicolons would make it two.
-    together = (
-        ";".join(getattr(each, name).replace(";", ",") for each in rejection.reasons)
+    return tuple(
+        shown(";".join(getattr(each, name).replace(";", ",") for each in reasons))
         for name in ("field", "code", "message")
     )
-    place = (row.source, rejection.row, rejection.line)
-    return [*map(shown, place), *map(shown, together)]
 
 
 @dataclass(slots=True)

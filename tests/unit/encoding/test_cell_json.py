@@ -359,15 +359,26 @@ AS_READ = [
 @pytest.mark.parametrize(("column", "kind", "truth"), AS_READ)
 def test_any_rejected_row_can_be_written_down(column, kind, truth):
     """The report holds every cell as JSON can say it, also those that made the row fail."""
-    made = cell_json.row_cells(chunk({"a": column}, kind), 0)
+    made = cell_json.row_cells(chunk({"a": column}, kind), np.zeros(1, np.int64))[0]
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert truth is None or made["a"] == truth
+
+
+@given(
+    st.lists(st.none() | st.text(max_size=5) | st.sampled_from(["1", "null", '"a"']), min_size=1)
+)
+def test_rows_are_written_down_together_as_each_by_itself(cells):
+    """In whatever order they are asked for."""
+    whole = chunk({"a": pa.array(cells, pa.string()), "b": pa.array(range(len(cells)))}, "json")
+    places = np.arange(len(cells))[::-1]
+    together = cell_json.row_cells(whole, places)
+    assert together == [cell_json.row_cells(whole, places[[at]])[0] for at in range(len(cells))]
 
 
 def test_a_key_that_a_json_line_does_not_have_is_not_written_down():
     """An absent key is never a null."""
     columns = {"a": pa.array([None], pa.string()), "b": pa.array(["null"])}
-    assert cell_json.row_cells(chunk(columns, "json"), 0) == {"b": None}
+    assert cell_json.row_cells(chunk(columns, "json"), np.zeros(1, np.int64)) == [{"b": None}]
 
 
 def test_a_timestamp_without_a_zone_inside_is_text_and_no_instant():
