@@ -5,10 +5,15 @@ redirects, no cookies, no proxies from the environment, no decompression.
 """
 
 import asyncio
+import fcntl
 import ssl
+import struct
+import termios
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -19,6 +24,8 @@ from backfill.delivery.outcome import NO_ANSWER, Meter
 from backfill.delivery.region import REGION_PATH
 from backfill.delivery.verdicts import Answer, NoAnswer, NoAnswerKind
 from backfill.operations.batches import Batch
+
+_INT = struct.Struct("i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +162,12 @@ def _session(
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         headers=headers,
-        connector=aiohttp.TCPConnector(ssl=tls, limit=connections_max, force_close=force_close),
+        connector=_Connector(ssl=tls, limit=connections_max, force_close=force_close),
         timeout=aiohttp.ClientTimeout(sock_connect=timeouts.connect_s, sock_read=timeouts.read_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
-        middlewares=(_only_once,),
+        middlewares=(_only_once, _only_whole),
     )
 
 
@@ -178,3 +185,41 @@ async def _only_once(
         raise  # never connected, and so not sent again
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise aiohttp.ClientConnectionError(str(error)) from error
+
+
+async def _only_whole(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Believe no success that was answered before the request had arrived.
+
+    Such an answer is another's: of a proxy, or of a server that has lost its place. Whoever has
+    read a request to its end has acknowledged all of its bytes, at the latest with the answer.
+    """
+    response = await send(request)
+    transport = _carries.get()
+    if response.ok and transport is not None and _unacknowledged_bytes(transport):
+        transport.abort()  # the next request would wait behind the rest of this one
+        raise aiohttp.ClientPayloadError("answered before the request had arrived")
+    return response
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Opens connections, and remembers which one carries the request of the current task."""
+
+    async def connect(self, *args: Any, **options: Any) -> Any:
+        connection = await super().connect(*args, **options)
+        _carries.set(connection.transport)
+        return connection
+
+
+_carries: ContextVar[asyncio.Transport | None] = ContextVar("_carries", default=None)
+
+
+def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """How much of what was written has not arrived; 0 where nobody can tell."""
+    waiting = transport.get_write_buffer_size()
+    with suppress(OSError, ValueError):  # closed by now, or a system that does not count
+        descriptor = transport.get_extra_info("socket").fileno()
+        # Bytes in the kernel's send queue: not sent, or not acknowledged (tcp(7), SIOCOUTQ).
+        waiting += _INT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_INT.size)))[0]
+    return waiting

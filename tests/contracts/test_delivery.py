@@ -1,7 +1,9 @@
 """What every delivery promises, over real sockets and against a server that may do anything."""
 
 import asyncio
+import gzip
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +27,7 @@ from tests.support.servers import (
     Script,
     Server,
     answer,
+    answering_early,
     cuts,
     cutting,
     drip,
@@ -61,6 +64,18 @@ FAULTS = {
     "hang": hang(),
     "slow header": drip(message(), pause_s=0.05),
     "endless body": endless(),
+}
+
+ENDLESS = {
+    "body": endless(),
+    "headers": endless(b"HTTP/1.1 200 OK\r\n", b"X-Filler: y\r\n"),
+    "one header": endless(b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+    "interim answers": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunk": endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", b"y"),
+    "gigabyte": endless(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n", b"y"),
+    "bomb": endless(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(b"y" * 10**6)
+    ),
 }
 
 
@@ -194,6 +209,38 @@ def test_a_continue_before_the_answer():
     early = raw(b"HTTP/1.1 100 Continue\r\n\r\n" + message(), keep=True)
 
     assert len(deliver_to(in_turn(early), three).received) == 1
+
+
+def test_a_success_before_the_request_was_read():
+    """Nobody can have taken what has not arrived: it is sent again until somebody has."""
+    batch = single("/api/v1/customers/1", "PUT", "{" + " " * 499_000 + "},")
+
+    async def go() -> None:
+        async with serving(in_turn()) as server:
+            behind = int(server.url.rpartition(":")[2])
+            async with (
+                answering_early(2, behind) as port,
+                opened(Server(f"http://127.0.0.1:{port}")) as delivery,
+            ):
+                outcome = await delivery.deliver(batch)
+                assert (outcome.refusals, outcome.attempts) == ((), 3)
+            assert [len(request.body) for request in server.received] == [499_002]
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("reply", ENDLESS)
+def test_what_never_ends_takes_no_memory(reply):
+    """Headers, interim answers and bodies without end are cut off, and the batch is sent again."""
+    tracemalloc.start()
+    try:
+        server = deliver_to(in_turn(ENDLESS[reply]), three, timeouts=QUICK)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(server.received) >= 2
+    assert peak_bytes < 30_000_000
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

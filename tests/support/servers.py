@@ -113,13 +113,16 @@ def drip(data: bytes, *, pause_s: float) -> Reply:
     return write
 
 
-def endless() -> Reply:
-    """Begin an answer whose body never ends."""
+def endless(
+    head: bytes = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", more: bytes = b" "
+) -> Reply:
+    """Begin an answer that never ends: `more` follows again and again."""
+    piece = more * max(_PIECE_BYTES // len(more), 1)
 
     async def write(writer: asyncio.StreamWriter) -> bool:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        writer.write(head)
         while True:
-            writer.write(b" " * 65536)
+            writer.write(piece)
             await writer.drain()
 
     return write
@@ -208,6 +211,40 @@ async def cutting(times: int, port: int, cut: Reply) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await asyncio.wait(tasks)
+
+
+@contextlib.asynccontextmanager
+async def answering_early(times: int, port: int) -> AsyncIterator[int]:
+    """Stand before the server on `port`, and answer the first requests once their head is there.
+
+    What follows the head is never read. Gives the port to connect to; the connections after the
+    first `times` are let through.
+    """
+    tasks: list[asyncio.Task[None]] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        head = await reader.readuntil(b"\r\n\r\n")
+        if len(tasks) <= times:
+            writer.transport.pause_reading()
+            writer.write(message())
+            await writer.drain()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        back.write(head)
+        await asyncio.gather(_passed_on(reader, back), _passed_on(there, writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks[:times]:
+            task.cancel()
         await asyncio.wait(tasks)
 
 
