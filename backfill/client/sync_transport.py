@@ -87,7 +87,7 @@ class Calls:
     def __init__(
         self, url: str, credentials: Credentials, *, user_agent: str, timeout_s: float, waits: Waits
     ) -> None:
-        self._url = url
+        self._url, self._credentials = url, credentials
         # Parsed once: a dictionary would be turned into headers with every request.
         self._headers = httpx.Headers(request_headers(credentials, user_agent))
         self._extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
@@ -156,24 +156,23 @@ class Calls:
             extensions=self._extensions,
         )
         try:
-            return _read(self._transport.handle_request(request))
+            return self._read(self._transport.handle_request(request))
         except httpx.TransportError as error:
             return _no_answer(error)
+
+    def _read(self, response: httpx.Response) -> Answer | NoAnswer:
+        reader = AnswerReader(self._credentials)
+        try:
+            for piece in response.stream:  # type: ignore[union-attr]  # never async here
+                if not reader.add(piece):
+                    break
+        finally:
+            response.stream.close()  # type: ignore[union-attr]
+        return reader.answer(response.status_code, response.headers)
 
 
 def _status(answer: Answer | NoAnswer) -> int | None:
     return answer.status if isinstance(answer, Answer) else None
-
-
-def _read(response: httpx.Response) -> Answer | NoAnswer:
-    reader = AnswerReader()
-    try:
-        for piece in response.stream:  # type: ignore[union-attr]  # never async here
-            if not reader.add(piece):
-                break
-    finally:
-        response.stream.close()  # type: ignore[union-attr]
-    return reader.answer(response.status_code, response.headers)
 
 
 def _no_answer(error: httpx.TransportError) -> NoAnswer:

@@ -4,8 +4,11 @@ import os
 import stat
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import orjson
 
 from backfill.delivery.destination import is_loopback
 from backfill.errors import CredentialsError
@@ -14,6 +17,9 @@ from backfill.files import parse_toml
 SITE_ID, API_KEY = "CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"
 SYSTEMD_DIRECTORY, SYSTEMD_FILE = "CREDENTIALS_DIRECTORY", "customerio.toml"
 """Where systemd puts what a unit loads with `LoadCredential=customerio.toml:…`."""
+
+_SECRET_BYTES_MIN = 8
+"""A shorter key is a word, such as the sandbox's; real keys have 20 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,23 @@ class Credentials:
 
     def basic(self) -> str:
         """The value of the `Authorization` header."""
-        return "Basic " + b64encode(f"{self.site_id}:{self.api_key}".encode()).decode()
+        return "Basic " + self._token()
+
+    def hidden_in(self, body: bytes) -> bytes:
+        """A text of the service, JSON or not, without the key that it may repeat.
+
+        What a refusal says is kept on disk and shown.
+        """
+        with suppress(orjson.JSONDecodeError):  # JSON can write each character in several ways
+            body = orjson.dumps(orjson.loads(body))
+        secrets = [self._token().rstrip("=").encode(), orjson.dumps(self.api_key)[1:-1]]
+        for secret in secrets:
+            if len(secret) >= _SECRET_BYTES_MIN:
+                body = body.replace(secret, b"[hidden]")
+        return body
+
+    def _token(self) -> str:
+        return b64encode(f"{self.site_id}:{self.api_key}".encode()).decode()
 
 
 SANDBOX = Credentials("sandbox", "sandbox")

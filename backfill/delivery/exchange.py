@@ -15,6 +15,8 @@ from backfill.delivery.verdicts import Answer, NoAnswer
 ANSWER_BYTES_MAX = 1_000_000
 """The API's answers have at most a few hundred bytes an operation; beyond this it is no answer."""
 
+_OK = 200
+
 
 def request_headers(credentials: Credentials, user_agent: str) -> dict[str, str]:
     """What is sent with every request; `user_agent` names the program to the service."""
@@ -29,9 +31,14 @@ def request_headers(credentials: Credentials, user_agent: str) -> dict[str, str]
 
 
 class AnswerReader:
-    """Puts an answer's body together while it arrives, up to a megabyte."""
+    """Puts an answer's body together while it arrives, up to a megabyte.
 
-    def __init__(self) -> None:
+    Args:
+        credentials: Hidden in whatever the body says.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
         self._body = bytearray()
 
     def add(self, piece: bytes) -> bool:
@@ -43,7 +50,10 @@ class AnswerReader:
         """What has arrived, once all of it has; what is too long is no answer."""
         if len(self._body) > ANSWER_BYTES_MAX:
             return NoAnswer("garbled")
-        return Answer(status, bytes(self._body), headers)
+        body = bytes(self._body)
+        if status != _OK:  # nobody reads what comes with a success
+            body = self._credentials.hidden_in(body)
+        return Answer(status, body, headers)
 
 
 def tls_for(url: str) -> ssl.SSLContext | bool:

@@ -47,6 +47,7 @@ class TrackApi:
 
     Args:
         url: Where requests go.
+        credentials: Hidden in what the service says.
         pooled: Keeps connections for the next request.
         fresh: Opens a connection for each request.
         total_s: How long one attempt may take, from its first byte to the answer's last.
@@ -56,13 +57,14 @@ class TrackApi:
     def __init__(
         self,
         url: str,
+        credentials: Credentials,
         *,
         pooled: aiohttp.ClientSession,
         fresh: aiohttp.ClientSession,
         total_s: float,
         meter: Meter,
     ) -> None:
-        self._url = url
+        self._url, self._credentials = url, credentials
         self._pooled, self._fresh = pooled, fresh
         self._total_s = total_s
         self._meter = meter
@@ -95,18 +97,17 @@ class TrackApi:
                 asyncio.timeout(self._total_s),
                 session.request(method, url, data=body or None, allow_redirects=False) as response,
             ):
-                return await _read(response)
+                return await self._read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return NoAnswer(_kind(error))
 
-
-async def _read(response: aiohttp.ClientResponse) -> Answer | NoAnswer:
-    reader = AnswerReader()
-    async for piece in response.content.iter_any():
-        if not reader.add(piece):
-            response.close()  # with its connection: the rest would have to be read first
-            break
-    return reader.answer(response.status, response.headers)
+    async def _read(self, response: aiohttp.ClientResponse) -> Answer | NoAnswer:
+        reader = AnswerReader(self._credentials)
+        async for piece in response.content.iter_any():
+            if not reader.add(piece):
+                response.close()  # with its connection: the rest would have to be read first
+                break
+        return reader.answer(response.status, response.headers)
 
 
 def _kind(error: Exception) -> NoAnswerKind:
@@ -149,7 +150,9 @@ async def open_track_api(
         _session(headers, tls, timeouts, connections_max) as kept,
         _session(headers, tls, timeouts, connections_max, force_close=True) as single,
     ):
-        yield TrackApi(url, pooled=kept, fresh=single, total_s=timeouts.total_s, meter=meter)
+        yield TrackApi(
+            url, credentials, pooled=kept, fresh=single, total_s=timeouts.total_s, meter=meter
+        )
 
 
 def _session(

@@ -476,6 +476,33 @@ def test_a_revoked_key(body):
     assert [request.path for request in server.received] == ["/api/v2/batch", KEY_LOOK_UP]
 
 
+BASIC = CREDENTIALS.basic()
+ECHOES = {
+    "header": f'{{"errors":[{{"message":"bad header Authorization: {BASIC}"}}]}}',
+    "token": f'{{"errors":[{{"message":"{BASIC.removeprefix("Basic ")}"}}]}}',
+    "key": '{"errors":[{"field":"canary-key","reason":"canary-key","message":"canary-key"}]}',
+    "escaped": '{"errors":[{"message":"\\u0063anary-\\u006bey"}]}',
+    "cut off": f'{{"errors":[{{"message":"{"x" * 290}canary-key"}}]}}',
+    "v1": f'{{"meta":{{"error":"{BASIC}"}}}}',
+    "plain text": BASIC,
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("status", [400, 207])
+def test_a_key_that_the_server_echoes_goes_no_further(echo, status):
+    """What a refusal says is kept on disk and shown: never the key, however it is written."""
+    answers = []
+
+    async def scenario(delivery: Delivery) -> None:
+        answers.append(await delivery.deliver(single("/api/v1/customers/1")))
+
+    deliver_to(in_turn(answer(status, ECHOES[echo].encode())), scenario)
+
+    said = repr(answers)
+    assert not any(secret in said for secret in ("canary", "Y2FuYXJ5", "c2l0ZTpjYW5"))
+
+
 def test_every_operation_is_accounted_for():
     """Some are refused one by one, some by a whole 400: exactly they are refused."""
 
