@@ -1,7 +1,7 @@
 """The delivery that the engine uses: retrying outside, pacing inside, the API at the core."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -30,6 +30,7 @@ from backfill.delivery.verdicts import (
     Answer,
     Halve,
     NoAnswer,
+    NoAnswerKind,
     Retry,
     Settled,
     Unauthorized,
@@ -37,6 +38,15 @@ from backfill.delivery.verdicts import (
 )
 from backfill.errors import BackfillError, UnavailableError
 from backfill.operations.batches import Batch
+
+_SUCCESS = 2
+_SILENCES: Mapping[NoAnswerKind, str] = {
+    "unreachable": "no connection",
+    "dropped": "the connection was cut",
+    "timeout": "no answer in time",
+    "garbled": "an answer that is not HTTP",
+    "untrusted": "a certificate that is not trusted",
+}
 
 
 class LookUp(Protocol):
@@ -125,7 +135,8 @@ class TrackDelivery:
         failures = 0
         while True:
             self._paced.raise_if_stopped()
-            match judge_region(await self._keys.look_up()):
+            answer = await self._keys.look_up()
+            match judge_region(answer):
                 case Region() as found:
                     self._health.succeeded()
                     return found
@@ -136,7 +147,7 @@ class TrackDelivery:
                 case Retry(_, after_s):
                     failures += 1
                     wait_s = max(after_s or 0.0, backoff_s(failures, self._time.jitter()))
-                    self._count_failure(wait_s)
+                    self._count_failure(answer, wait_s)
                     await self._time.sleep(wait_s)
 
     async def _conclude(self, batch: Batch) -> tuple[Settled | Halve | None, int]:
@@ -172,7 +183,7 @@ class TrackDelivery:
                         return conclusion, tries
                     cost = retry_cost(kind, timed_out=answer == NoAnswer("timeout"))
                     fresh = answer == NoAnswer("dropped") and patience.may_hurry()
-                    await self._wait(verdict, 0 if fresh else patience.failures)
+                    await self._wait(answer, verdict, 0 if fresh else patience.failures)
 
     async def _attempt(self, batch: Batch, cost: int, *, fresh: bool) -> Answer | NoAnswer:
         """Attempt it with the others or, where that makes no sense, as the only probe."""
@@ -191,13 +202,13 @@ class TrackDelivery:
     def _must_probe(self, cost: int) -> bool:
         return self._health.is_out(self._time.now_s()) or not self._budget.allows(cost)
 
-    async def _wait(self, retry: Retry, failures: int) -> None:
+    async def _wait(self, answer: Answer | NoAnswer, retry: Retry, failures: int) -> None:
         """Wait before the next attempt; after a throttle or a hint, everybody waits."""
         hint_s = retry.after_s or 0.0
         wait_s = max(hint_s, backoff_s(failures, self._time.jitter()))
         if retry.kind == "throttled":
             wait_s = max(hint_s, self._throttle_s())
-        self._count_failure(wait_s)
+        self._count_failure(answer, wait_s)
         if retry.kind == "throttled" or hint_s:
             self._paced.pause("throttled" if retry.kind == "throttled" else "hint", wait_s)
         else:
@@ -211,13 +222,13 @@ class TrackDelivery:
         self._health.throttles += 1
         return throttle_s(self._health.throttles, self._time.jitter())
 
-    def _count_failure(self, wait_s: float) -> None:
+    def _count_failure(self, answer: Answer | NoAnswer, wait_s: float) -> None:
         """Note a failure; stop the run where the next attempt would come too late."""
         now_s = self._time.now_s()
         self._health.failed(now_s)
         failing_s = self._health.failing_for_s(now_s)
         if failing_s + wait_s > self._outage_max_s:
-            raise self._stop(_unavailable(failing_s, wait_s))
+            raise self._stop(_unavailable(failing_s, wait_s, answer))
 
     async def _doubt_key(self, known: int, *, again: bool) -> None:
         """Let nobody send until the region look-up has said whether the key still works.
@@ -241,12 +252,19 @@ class TrackDelivery:
         return error
 
 
-def _unavailable(failing_s: float, wait_s: float) -> UnavailableError:
+def _unavailable(failing_s: float, wait_s: float, answer: Answer | NoAnswer) -> UnavailableError:
     return UnavailableError(
-        f"the service did not accept a request for {failing_s:.0f} s",
+        f"the service did not accept a request for {failing_s:.0f} s; last seen: {_seen(answer)}",
         next_step=f"run the same command again in {max(ceil(wait_s / 60), 1)} min or later to"
         " resume",
     )
+
+
+def _seen(answer: Answer | NoAnswer) -> str:
+    if isinstance(answer, NoAnswer):
+        return _SILENCES[answer.kind]
+    odd = " with an answer that is not the API's" if answer.status // 100 == _SUCCESS else ""
+    return f"HTTP {answer.status}{odd}"
 
 
 @asynccontextmanager

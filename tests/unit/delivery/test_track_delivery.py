@@ -294,6 +294,27 @@ def test_a_portal_is_an_outage():
         in_no_time(deliver_one(service, 3))
 
 
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (Answer(503), "HTTP 503"),
+        (Answer(200, b"<html>"), "HTTP 200 with an answer that is not the API's"),
+        (NoAnswer("unreachable"), "no connection"),
+        (NoAnswer("dropped"), "the connection was cut"),
+        (NoAnswer("timeout"), "no answer in time"),
+        (NoAnswer("garbled"), "an answer that is not HTTP"),
+    ],
+)
+def test_an_outage_says_what_was_seen_last(answer, seen):
+    """A wrong port, a broken proxy and a service that is down want different hands."""
+    service = Service(lambda *_: answer)
+
+    with pytest.raises(UnavailableError) as caught:
+        in_no_time(deliver_one(service, 3, outage_max_s=60))
+
+    assert caught.value.what.endswith(f"; last seen: {seen}")
+
+
 def test_a_hint_beyond_the_outage_says_when_to_resume():
     """Where the service asks for more patience than there is, the run ends and says when."""
     service = Service(lambda *_: Answer(503, b"", {"retry-after": "300"}))
