@@ -12,8 +12,12 @@ A row's failure is a value (`backfill.rows.Rejection`); only a run's failure is 
     └── InterruptedRunError 130  Ctrl-C (143: SIGTERM)
 """
 
+import errno
+import os
+import traceback
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -125,3 +129,49 @@ class InterruptedRunError(BackfillError):
     def __init__(self, what: str, *, next_step: str = "", terminated: bool = False) -> None:
         super().__init__(what, next_step=next_step)
         self.exit_code = ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def as_ours(error: BaseException) -> BackfillError:
+    """Any error as one of ours: a disk's, a file's, else a bug; `__cause__` keeps the other one."""
+    if isinstance(error, BackfillError):
+        return error
+    ours = _explained(error)
+    ours.__cause__ = error
+    return ours
+
+
+def unwritten(folder: Path, failure: OSError) -> StateError:
+    """What it means that a result cannot be written."""
+    return StateError(
+        f"{folder}: the report cannot be written: {failure.strerror}",
+        next_step="free disk space or fix the permissions, then run the same command again",
+    )
+
+
+def _explained(error: BaseException) -> BackfillError:
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return StateError(
+            f"{error.filename or 'the disk'}: {error.strerror}",
+            next_step="free disk space, then run the same command again to resume",
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return UsageError(
+            f"{error.filename}: {error.strerror}", next_step="fix that, then run the command again"
+        )
+    return BackfillError(
+        f"a bug in backfill: {type(error).__name__}{_place(error)}",
+        next_step="start the same command with --debug, and report what it prints (look it over:"
+        " a traceback may quote your data)",
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Where in our own code it happened; the message may hold what a file says, and stays out."""
+    here = str(Path(__file__).parent)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if here in each.filename]
+    if not frames:
+        return ""
+    return f" at {os.path.relpath(frames[-1].filename, here)} line {frames[-1].lineno}"

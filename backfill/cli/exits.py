@@ -1,6 +1,5 @@
 """The one way out: the result goes to stdout, what to do next is the last line of stderr."""
 
-import errno
 import os
 import shlex
 import sys
@@ -15,11 +14,8 @@ from backfill.errors import (
     BackfillError,
     ExitCode,
     InterruptedRunError,
-    StateError,
-    UsageError,
+    as_ours,
 )
-
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +103,10 @@ def of_error(error: BaseException, asked: Asked) -> Ending:
 def nothing_done(job: str, code: ExitCode) -> bytes:
     """The summary of a job that never began."""
     from backfill.engine.clock import Clock  # slow, and seldom needed
-    from backfill.report.summary import RunSummary, Summary
+    from backfill.report.summary import Summary
     from backfill.report.wording import utc_text
 
-    now = utc_text(Clock().unix_s())
-    counts = dict.fromkeys(
-        ("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "held", "deletes"), 0
-    )
-    return Summary(
-        job=job,
-        exit=code,
-        complete=False,
-        requests=0,
-        attempts=0,
-        bytes_sent=0,
-        seconds=0.0,
-        rows_per_second=0.0,
-        started_at=now,
-        finished_at=now,
-        sources=(),
-        rejections_by_reason={},
-        this_run=RunSummary(),
-        **counts,
-    ).to_json()
+    return Summary.empty(job, code, utc_text(Clock().unix_s())).to_json()
 
 
 def command(name: str, *files: Path, state_dir: Path | None = None, url: str | None = None) -> str:
@@ -150,33 +127,9 @@ def shown(path: Path) -> str:
 
 def known(error: BaseException) -> BackfillError:
     """The error as one of ours."""
-    if isinstance(error, BackfillError):
-        return error
     if isinstance(error, KeyboardInterrupt):
         return InterruptedRunError("interrupted", next_step="run the same command again")
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return StateError(
-            f"{error.filename or 'the disk'}: {error.strerror}",
-            next_step="free disk space, then run the same command again to resume",
-        )
-    if isinstance(error, OSError) and error.filename is not None:
-        return UsageError(
-            f"{error.filename}: {error.strerror}", next_step="fix that, then run the command again"
-        )
-    return BackfillError(
-        f"a bug in backfill: {type(error).__name__}{_place(error)}",
-        next_step="start the same command with --debug, and report what it prints (look it over:"
-        " a traceback may quote your data)",
-    )
-
-
-def _place(error: BaseException) -> str:
-    """Where in our own code it happened; the message may hold what a file says, and stays out."""
-    here = str(Path(__file__).parent.parent)
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if here in each.filename]
-    if not frames:
-        return ""
-    return f" at {os.path.relpath(frames[-1].filename, here)} line {frames[-1].lineno}"
+    return as_ours(error)
 
 
 def _name_in(path: Path) -> str:

@@ -59,9 +59,9 @@ def _look(files: Sequence[Path], output: Path, *, quiet: bool) -> list["FileProf
 
     watch = Watch(view_for(quiet=quiet), Clock().now_s, lambda *_: True)
     try:
-        return look_at(files, output.parent, watch.planning)
+        return look_at(files, output.parent, watch.checked)
     finally:
-        watch.ended()
+        watch.ended(None)
 
 
 def _refuse_existing(output: Path) -> None:

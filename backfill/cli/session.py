@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from backfill.cli import screens
 from backfill.cli.exits import Ending, command, nothing_done, shown
@@ -18,18 +17,12 @@ from backfill.commands.check import Planned
 from backfill.commands.watch import View, Watch
 from backfill.delivery.destination import destination, is_loopback
 from backfill.engine.clock import Clock
-from backfill.engine.options import Observer, Options, Stop
+from backfill.engine.options import Observer, Options, PlannedRun, Stop
 from backfill.errors import ExitCode
 from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
-from backfill.planning.guards import Guard
-from backfill.planning.plan import Plan
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
-
-if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
-    from backfill.engine.accounting import Account
-    from backfill.sync.differences import Differences
 
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
 
@@ -82,11 +75,11 @@ def send(
     ):
         view = view_for(quiet=asked.quiet)
         question = Prompt(pipeline, options, view, is_asked=not asked.yes, again=again)
-        watch = Watch(view, Clock().now_s, question, again=again)
+        watch = Watch(view, Clock().now_s, question)
         summary = call(pipeline, options, watch, stop)
         done(summary)
-    rejected_file = _rejected_file(pipeline, options, summary, watch.account)
-    return Sent(summary, rejected_file, folder_of(pipeline, options.state_dir) / REPORT_FILE)
+    report_file = folder_of(pipeline, options.state_dir) / REPORT_FILE
+    return Sent(summary, watch.rejected_file, report_file)
 
 
 def sent(path: Path, asked: SendOptions, given: Sent) -> Ending:
@@ -114,15 +107,6 @@ def _next_step(path: Path, asked: SendOptions, given: Sent) -> str:
     if not given.summary.complete:
         return f"the rest is sent by: {again('run', path)}"
     return "nothing to do; every row is accounted for"
-
-
-def _rejected_file(
-    pipeline: Pipeline, options: Options, summary: Summary, account: "Account | None"
-) -> Path | None:
-    if not (summary.rejected or summary.deletes_refused):
-        return None
-    written = account.rejected_file if account else None
-    return written or folder_of(pipeline, options.state_dir) / REJECTED_FILE
 
 
 @contextmanager
@@ -164,30 +148,28 @@ class Prompt:
         here = sys.stdin.isatty() and sys.stderr.isatty()
         self._is_asked = is_asked and here and not is_loopback(self._url)
 
-    def __call__(
-        self, plan: Plan, guards: list[Guard], left: int, tonight: "Differences | None" = None
-    ) -> bool:
+    def __call__(self, run: PlannedRun) -> bool:
         """Whether to start; without anybody to ask, or anything to do: yes."""
-        for line in self._what(plan, left, tonight):
+        for line in self._what(run):
             self._view.say(line)
-        if guards or not left or not self._is_asked:
+        if run.guards or not run.rows_left or not self._is_asked:
             return True
         try:
             with raised():
-                some = "what differs" if tonight else f"{left:,} rows"
+                some = "what differs" if run.differences else f"{run.rows_left:,} rows"
                 answer = input_from_person(f"send {some} to {self._url}; start now? [y/N] ")
         except (KeyboardInterrupt, EOFError):
             return False
         return answer.strip().lower() in ("y", "yes")
 
-    def _what(self, plan: Plan, left: int, tonight: "Differences | None") -> Iterable[str]:
+    def _what(self, run: PlannedRun) -> Iterable[str]:
         """What is about to be sent."""
         if self._again:
-            return [f"retry: {left:,} rejected rows; those that were corrected are sent"]
-        if tonight is not None:
-            return screens.short_sync(self._pipeline, plan, tonight)
-        warn = left == plan.rows_read
-        return screens.short_plan(self._pipeline, plan, self._options, warn=warn)
+            return [f"retry: {run.rows_left:,} rejected rows; those that were corrected are sent"]
+        if run.differences is not None:
+            return screens.short_sync(self._pipeline, run.plan, run.differences)
+        warn = run.rows_left == run.plan.rows_read
+        return screens.short_plan(self._pipeline, run.plan, self._options, warn=warn)
 
 
 def input_from_person(question: str) -> str:

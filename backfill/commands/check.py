@@ -9,8 +9,7 @@ from pathlib import Path
 from backfill.commands.progress_lines import Say, watch_saying
 from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, Silent, Stop
-from backfill.engine.rejected_rows import unwritten
-from backfill.errors import ExitCode, SourceChangedError
+from backfill.errors import ExitCode, SourceChangedError, unwritten
 from backfill.job import PLANS_FOLDER, Job, bind_files, check_plan, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
@@ -78,14 +77,17 @@ def plan(
     watching = observer or (watch_saying(progress) if progress else Silent())
     stop = stop or Stop()
 
-    def looked(more: Progress) -> None:
+    def checked(more: Progress) -> None:
         stop.check()
-        watching.planning(more)
+        watching.checked(more)
 
+    rejected_file = None
     try:
-        return _planned(pipeline, options or Options(), looked)
+        made = _planned(pipeline, options or Options(), checked)
+        rejected_file = made.rejected_file
     finally:
-        watching.ended()
+        watching.ended(rejected_file)
+    return made
 
 
 def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Planned:

@@ -1,18 +1,13 @@
 """A run as plain lines, without any control character: for logs, pipes and notebooks."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from backfill.commands.watch import Watch
 from backfill.engine.clock import Clock
-from backfill.planning.guards import Guard
-from backfill.planning.plan import Plan
+from backfill.engine.options import PlannedRun
 from backfill.report import progress_figures
 from backfill.report.progress_figures import ProgressFigures
 from backfill.report.wording import counted
-
-if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
-    from backfill.sync.differences import Differences
 
 Say = Callable[[str], None]
 """Shows a line: `print`, or a logger's `info`."""
@@ -21,12 +16,11 @@ Say = Callable[[str], None]
 def watch_saying(say: Say) -> Watch:
     """Observes a run, and says in a line now and then how far it has come."""
 
-    def planned(plan: Plan, guards: list[Guard], left: int, tonight: "Differences | None") -> bool:
-        del guards, left
-        rejected = sum(each.rejected for each in plan.sources)
-        say(f"plan: {counted(plan.rows_read, 'row')} checked, {rejected:,} rejected")
-        if tonight is not None:
-            say(f"sync: {tonight.text()}")
+    def planned(run: PlannedRun) -> bool:
+        rejected = sum(each.rejected for each in run.plan.sources)
+        say(f"plan: {counted(run.plan.rows_read, 'row')} checked, {rejected:,} rejected")
+        if run.differences is not None:
+            say(f"sync: {run.differences.text()}")
         return True
 
     return Watch(Lines(say), Clock().now_s, planned)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from backfill.engine.accounting import Account
 from backfill.engine.clock import Clock
+from backfill.engine.results import report_of
 from backfill.job import Job, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
@@ -30,4 +30,4 @@ def report(
     folder = folder_of(pipeline, state_dir)
     with Journal.open(folder, create=False) as journal:
         job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
-        return Account(pipeline, folder, Clock()).tell(job, redact)
+        return report_of(job, redact, now_s=Clock().unix_s())

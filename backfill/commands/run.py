@@ -3,11 +3,19 @@
 summary = run(Pipeline.load("acme.toml"))
 """
 
+from dataclasses import replace
+
 from backfill.commands.progress_lines import Say, watch_saying
 from backfill.engine.options import Observer, Options, Stop
-from backfill.engine.run import FullRun, execute
+from backfill.engine.prepare import SourceRows
+from backfill.engine.run import PreparedRun, RunMode, execute
+from backfill.engine.send import Work
+from backfill.job import Job, bind_files
 from backfill.pipeline.file import Pipeline
+from backfill.planning import guards
+from backfill.planning.plan import Plan
 from backfill.report.summary import Summary
+from backfill.sync import catch_up
 
 
 def run(
@@ -34,4 +42,25 @@ def run(
         BackfillError: What stopped it, with its exit code; its `summary` says how far it came.
     """
     observer = observer or (watch_saying(progress) if progress else None)
-    return execute(FullRun(), pipeline, options, observer, stop)
+    return execute(RUN, pipeline, options, observer, stop)
+
+
+def _bind(job: Job, append: bool) -> Job:
+    """Every file as it was; where rows may have been added, with them."""
+    return replace(job, inputs=bind_files(job.inputs, job.journal, append=append))
+
+
+def _prepare(job: Job, plan: Plan, now_s: float) -> PreparedRun:
+    """Send every row that is not settled, unless a guard refuses."""
+
+    def start() -> Work:
+        catch_up.begin(job, plan, diff=False)
+        return SourceRows(job, plan, now_s)
+
+    def complete() -> None:
+        catch_up.catch_up(job.journal, job.pipeline, job.folder, done=job.limit is None)
+
+    return PreparedRun(guards.refusals(job.pipeline, plan, now_s), start, complete)
+
+
+RUN = RunMode("run", _bind, _prepare)

@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 
 from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import SourceRows
-from backfill.engine.run import FullRun, execute
+from backfill.engine.run import PreparedRun, RunMode, execute
 from backfill.engine.send import Work
 from backfill.errors import GuardError, UsageError
 from backfill.job import Job
 from backfill.journal import Journal, Part
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
+from backfill.planning import guards
 from backfill.planning.cursors import attribute_of
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
@@ -56,69 +57,72 @@ def sync(
         BackfillError: What stopped it; as for `backfill.engine.run.run`.
     """
     _check_settings(pipeline, options or Options())
-    return execute(_Sync(), pipeline, options, observer, stop)
+    return execute(SYNC, pipeline, options, observer, stop)
 
 
-class _Sync(FullRun):
-    """The errand: send what differs from what was delivered."""
+def _bind(job: Job, append: bool) -> Job:
+    """The files of tonight; they may have changed since the last sync, whatever `append` says."""
+    del append
+    taken_up = take_up(job)
+    return replace(taken_up, known_people=lambda: _known_people(taken_up))
 
-    command = "sync"
-    replaces_rows = True
 
-    def bind(self, job: Job, *, append: bool) -> Job:
-        """Tonight's files."""
-        del append
-        taken_up = take_up(job)
-        return replace(taken_up, known_people=lambda: _known_people(taken_up))
+def _prepare(job: Job, plan: Plan, now_s: float) -> PreparedRun:
+    """Compare the exports with what was delivered; send what differs, unless a guard refuses."""
+    goes_on = catch_up.is_unfinished(job.journal, diff=True)
+    compared = _compared(job)
+    found = _differences(job, plan, goes_on=goes_on) if compared else None
+    against = guards.refusals(job.pipeline, plan, now_s)
+    if not goes_on:  # what has begun was let through
+        vanished = _too_many_vanished(job.pipeline, plan, found)
+        against = [*vanished, *nights.refusals(job, plan), *against]
 
-    def guards(self, job: Job, plan: Plan, now_s: float) -> list[Guard]:
-        """What the plan pass found, and what differs too much from last night."""
-        if _compared(job):
-            begun = catch_up.is_unfinished(job.journal, diff=True)
-            found = (
-                load_differences(job, plan)
-                if begun
-                else compare(job, plan, nights.windows(job, plan))
-            )
-            deletes = _deletes(job.pipeline) and not _nameless(job.pipeline, plan)
-            self.tonight = replace(found, deletes=found.vanished if deletes else 0)
-        if catch_up.is_unfinished(job.journal, diff=True):
-            return super().guards(job, plan, now_s)
-        vanished = _too_many_vanished(job.pipeline, plan, self.tonight)
-        return [*vanished, *nights.refusals(job, plan), *super().guards(job, plan, now_s)]
-
-    def work(self, job: Job, plan: Plan, now_s: float) -> Work:
-        """Every new row, people who differ, and at last the deletion of those who vanished."""
-        compared = _compared(job)
-        if not compared or self.tonight is None:
-            return super().work(job, plan, now_s)
+    def start() -> Work:
+        catch_up.begin(job, plan, diff=found is not None)
+        if found is None:
+            return SourceRows(job, plan, now_s)
         changes = changes_of(job, plan, compared)
-        catch_up.begin(job, plan, diff=True)
-        if self.tonight.deletes:
-            job = _with_deletions(job, plan, self.tonight)
-            known = plan.found.readings
-            readings = {index: known.get(index, {}) for index in range(len(job.pipeline.sources))}
-            plan = replace(plan, found=replace(plan.found, readings=readings))
-        return SourceRows(job, plan, now_s, changes)
+        if not found.deletes:
+            return SourceRows(job, plan, now_s, changes)
+        return SourceRows(*_with_deletions(job, plan, found), now_s, changes)
 
-    def completed(self, job: Job, plan: Plan) -> None:
-        """Remember what people were told, and how the source was tonight.
-
-        Raises:
-            GuardError: People vanished and were not deleted, since a row may be about any of them.
-        """
-        super().completed(job, plan)
+    def complete() -> None:
+        catch_up.catch_up(job.journal, job.pipeline, job.folder, done=job.limit is None)
         nights.note(job, plan)
-        nameless = _nameless(job.pipeline, plan)
-        if self.tonight and self.tonight.vanished and nameless and _deletes(job.pipeline):
-            raise GuardError(
-                f"no longer in the export: {counted(self.tonight.vanished, 'person', 'people')};"
-                " nobody was"
-                f" deleted: in {counted(nameless, 'row')} the identifier is missing; everything"
-                " else was sent",
-                next_step="fix these rows in the source and sync again, or set vanished = "
-                '"keep" under [source.sync]',
-            )
+        if found is not None:
+            _refuse_unclear(job.pipeline, plan, found)
+
+    return PreparedRun(against, start, complete, found)
+
+
+SYNC = RunMode("sync", _bind, _prepare, replaces_rows=True)
+
+
+def _differences(job: Job, plan: Plan, *, goes_on: bool) -> Differences:
+    """How the exports differ from what was delivered; where a sync goes on, as when it began."""
+    if goes_on:
+        found = load_differences(job, plan)
+    else:
+        found = compare(job, plan, nights.windows(job, plan))
+    deletes = _deletes(job.pipeline) and not _nameless(job.pipeline, plan)
+    return replace(found, deletes=found.vanished if deletes else 0)
+
+
+def _refuse_unclear(pipeline: Pipeline, plan: Plan, found: Differences) -> None:
+    """Tell, after all else was sent, that nobody was deleted.
+
+    Raises:
+        GuardError: People vanished and were not deleted, since a row may be about any of them.
+    """
+    nameless = _nameless(pipeline, plan)
+    if found.vanished and nameless and _deletes(pipeline):
+        raise GuardError(
+            f"no longer in the export: {counted(found.vanished, 'person', 'people')}; nobody was"
+            f" deleted: in {counted(nameless, 'row')} the identifier is missing; everything else"
+            " was sent",
+            next_step="fix these rows in the source and sync again, or set vanished = "
+            '"keep" under [source.sync]',
+        )
 
 
 _SKIPPED = {"diff": "unchanged", "cursor": "before_window"}
@@ -206,8 +210,8 @@ def _too_many_vanished(
 # Deletions
 
 
-def _with_deletions(job: Job, plan: Plan, found: Differences) -> Job:
-    """The job, with sources behind all others that delete who vanished."""
+def _with_deletions(job: Job, plan: Plan, found: Differences) -> tuple[Job, Plan]:
+    """The job and its plan, with sources behind all others that delete who vanished."""
     made = job.plan_folder(plan.key).diff
     sources, inputs = list(job.pipeline.sources), list(job.inputs)
     for type_, name in sorted(found.vanished_files.items()):
@@ -215,7 +219,10 @@ def _with_deletions(job: Job, plan: Plan, found: Differences) -> Job:
         inputs.append(_made(job, len(sources), made / name))
         sources.append(DeletionsSource.model_validate({"kind": "deletions", **settings}))
     pipeline = job.pipeline.model_copy(update={"sources": tuple(sources)})
-    return replace(job, pipeline=pipeline, inputs=inputs)
+    known = plan.found.readings
+    readings = {index: known.get(index, {}) for index in range(len(sources))}
+    plan = replace(plan, found=replace(plan.found, readings=readings))
+    return replace(job, pipeline=pipeline, inputs=inputs), plan
 
 
 def _made(job: Job, source: int, path: Path) -> Input:

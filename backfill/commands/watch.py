@@ -2,24 +2,16 @@
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Optional, Protocol
+from pathlib import Path
+from typing import Protocol
 
-from backfill.delivery.outcome import Meter
+from backfill.engine.options import PlannedRun, StartedRun
 from backfill.errors import BackfillError, InterruptedRunError
-from backfill.job import Doubt
-from backfill.journal import Counts
-from backfill.planning.guards import Guard
-from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.report.progress_figures import ProgressFigures
 
-if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
-    from backfill.engine.accounting import Account
-    from backfill.sync.differences import Differences
-
-Ask = Callable[[Plan, list[Guard], int, Optional["Differences"]], bool]
-"""Shows a plan, of which so many rows are left to do, in a sync with what differs tonight, and says
-whether to start."""
+Ask = Callable[[PlannedRun], bool]
+"""Shows what a run would do, and says whether to start."""
 
 
 class View(Protocol):
@@ -44,74 +36,55 @@ class Watch:
         view: Where it is shown.
         now_s: The clock that delivery goes by.
         ask: Is asked before anything is sent.
-        again: Only rejected rows are sent, and only they count.
+
+    `rejected_file` is where the rejected rows are, once the run has ended.
     """
 
-    def __init__(
-        self, view: View, now_s: Callable[[], float], ask: Ask, *, again: bool = False
-    ) -> None:
-        self.account: Account | None = None
+    def __init__(self, view: View, now_s: Callable[[], float], ask: Ask) -> None:
+        self.rejected_file: Path | None = None
         self._view = view
         self._now_s = now_s
         self._ask = ask
-        self._again = again
-        self._plan: Plan | None = None
-        self._deletes = 0
+        self._started: StartedRun | None = None
         self._figures: ProgressFigures | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def opened(self, account: "Account") -> None:
-        """The job is open."""
-        self.account = account
 
     def unanswered(self, url: str) -> None:
         """Nothing can be sent there yet."""
         self._view.say(f"waiting for {url}: no answer yet")
 
-    def planning(self, looked: Progress) -> None:
-        """So much more was looked at."""
+    def checked(self, more: Progress) -> None:
+        """The plan pass has checked more rows."""
         if self._figures is None:
             self._begin(ProgressFigures("plan"))
         if self._figures is not None:
-            self._figures.looked(looked)
+            self._figures.looked(more)
 
-    def planned(self, plan: Plan, guards: list[Guard], tonight: "Differences | None") -> bool:
+    def planned(self, run: PlannedRun) -> bool:
         """The plan pass has ended; ask whether to start."""
         self._end()
-        self._plan = plan
-        done = self.account.counts() if self.account else Counts()
-        rows = self.account.rows() if self.account else None
-        self._deletes = tonight.deletes if tonight else 0
-        left = done.rejected if self._again else (rows or plan.rows_read) - done.rows()
-        return self._ask(plan, guards, left, tonight)
+        return self._ask(run)
 
-    def sending(self, account: "Account", meter: Meter, doubt: Doubt) -> None:
-        """Sending begins."""
-        if doubt.lost_commits:
+    def sending(self, run: StartedRun) -> None:
+        """Sending has begun."""
+        if run.doubt.lost_commits:
             self._view.say(
-                f"the journal is older than the last run: its last {doubt.lost_commits:,} commits"
-                " are missing (restored from a backup, or state.db or state.db-wal was removed)"
+                f"the journal is older than the last run: its last {run.doubt.lost_commits:,}"
+                " commits are missing (restored from a backup, or state.db or state.db-wal was"
+                " removed)"
             )
-        if doubt.rows:
+        if run.doubt.rows:
             self._view.say(
-                f"resuming: up to {doubt.rows:,} rows may be sent twice (events keep their ids,"
+                f"resuming: up to {run.doubt.rows:,} rows may be sent twice (events keep their ids,"
                 " and the service ignores a repeated id)"
             )
-        plan = self._plan
-        total = (account.rows() or 0) + self._deletes
-        requests = plan.requests if plan else 0
-        done = account.counts()
-        begun = ProgressFigures(
-            "send", meter, total, requests, rows=done.rows(), rejected=done.rejected
+        self._started = run
+        self._begin(
+            ProgressFigures(
+                "send", run.meter, run.rows, run.requests, rows=run.settled, rejected=run.rejected
+            )
         )
-        self._begin(ProgressFigures("send", meter, done.rejected) if self._again else begun)
-
-    def settled(self, rows: int, rejected: int) -> None:
-        """So many more rows need nothing more."""
-        if self._figures is not None:
-            self._figures.rows += rows
-            self._figures.rejected += rejected
 
     def stopping(self, why: BackfillError) -> None:
         """No more rows are taken."""
@@ -120,8 +93,9 @@ class Watch:
         if not isinstance(why, InterruptedRunError):  # a signal has said so itself
             self._view.say(f"stopping: {why.what}; waiting for requests in flight")
 
-    def ended(self) -> None:
-        """Nothing more is told."""
+    def ended(self, rejected_file: Path | None) -> None:
+        """The run has ended."""
+        self.rejected_file = rejected_file
         self._end()
 
     def _begin(self, begun: ProgressFigures) -> None:
@@ -136,12 +110,18 @@ class Watch:
             return
         self._over.set()
         self._thread.join()
-        self._figures.seen(self._now_s())
-        self._view.end(self._figures, self._now_s())
-        self._figures = None
+        self._view.end(self._current(self._figures), self._now_s())
+        self._figures = self._started = None
 
     def _show_now_and_then(self) -> None:
         while not self._over.wait(self._view.every_s):
             if self._figures is not None:
-                self._figures.seen(self._now_s())
-                self._view.show(self._figures, self._now_s())
+                self._view.show(self._current(self._figures), self._now_s())
+
+    def _current(self, figures: ProgressFigures) -> ProgressFigures:
+        """The figures as they are now; those of a run that sends are in its tally."""
+        if (run := self._started) is not None:
+            figures.rows = run.settled + run.tally.rows
+            figures.rejected = run.rejected + run.tally.rejected
+        figures.seen(self._now_s())
+        return figures

@@ -57,6 +57,10 @@ class Delivery(Protocol):
     `UnavailableError`, `UsageError`, what it was stopped with, and `asyncio.CancelledError`.
     """
 
+    @property
+    def meter(self) -> "Meter":
+        """What it does, counted from its opening; to be read at any time."""
+
     async def deliver(self, batch: Batch) -> Outcome | None:
         """Send a batch until all that can be accepted is; None: stopped before any of it was."""
 

@@ -2,10 +2,6 @@
 
 import random
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
-    from backfill.delivery.turns import Time
 
 
 class Clock:
@@ -34,10 +30,6 @@ class Clock:
         """The time now, as unix seconds."""
         return time.time()  # noqa: TID251
 
-    def time(self) -> "Time":
-        """What a delivery needs to wait."""
-        import asyncio  # noqa: PLC0415  # see above
-
-        from backfill.delivery.turns import Time  # noqa: PLC0415
-
-        return Time(self.now_s, asyncio.sleep, random.random)
+    def jitter(self) -> float:
+        """A random number from 0 up to, not including, 1, for the length of waits."""
+        return random.random()  # noqa: S311 - it spreads retries, and keeps no secret

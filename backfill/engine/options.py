@@ -1,10 +1,10 @@
 """How a run is asked for, watched and stopped."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError
@@ -12,10 +12,7 @@ from backfill.job import Doubt
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
-
-if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
-    from backfill.engine.accounting import Account
-    from backfill.sync.differences import Differences
+from backfill.sync.differences import Differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,62 +46,105 @@ class Options:
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
-class Observer(Protocol):
-    """Is told how a run goes on. Every method may be called from another thread than `run`."""
+@dataclass(slots=True)
+class Tally:
+    """The rows of one run so far; it grows while they are sent, and any thread may read it.
 
-    def opened(self, account: "Account") -> None:
-        """The job is open: `account` knows what earlier runs did."""
+    Args:
+        rows: Rows settled.
+        rejected: How many of them were rejected.
+        held: How many rows of each source wait until they are 72 hours old, by its index.
+    """
+
+    rows: int = 0
+    rejected: int = 0
+    held: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run that is planned, and has sent nothing yet.
+
+    Args:
+        plan: What the plan pass found.
+        guards: Why nothing must be sent, in order of harm; empty: it may be.
+        rows_left: How many rows are not settled; in a retry: how many are rejected.
+        differences: In a sync: how the exports differ from what was delivered.
+    """
+
+    plan: Plan
+    guards: Sequence[Guard]
+    rows_left: int
+    differences: Differences | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A run that begins to send.
+
+    Args:
+        rows: How many rows there are, those that were settled before among them.
+        settled: How many were settled before this run.
+        rejected: How many of those were rejected.
+        requests: How many requests all rows make, roughly; 0: nobody knows.
+        doubt: Which rows may have been sent before, and are sent again.
+        tally: The rows that this run settles, from now on.
+        meter: What the delivery does, from now on.
+    """
+
+    rows: int
+    settled: int
+    rejected: int
+    requests: int
+    doubt: Doubt
+    tally: Tally
+    meter: Meter
+
+
+class Observer(Protocol):
+    """Is told what happens in a run. Every method may be called from another thread than `run`."""
 
     def unanswered(self, url: str) -> None:
         """The destination was asked which workspace it is, and has not answered yet."""
 
-    def planning(self, looked: Progress) -> None:
-        """So much more was looked at."""
+    def checked(self, more: Progress) -> None:
+        """The plan pass has checked more rows."""
 
-    def planned(self, plan: Plan, guards: list[Guard], tonight: "Differences | None") -> bool:
-        """The plan pass has ended, in a sync with a comparison; False: do not send."""
+    def planned(self, run: PlannedRun) -> bool:
+        """The plan pass has ended; False: do not send."""
 
-    def sending(self, account: "Account", meter: Meter, doubt: Doubt) -> None:
-        """Sending begins; rows in doubt may have been sent before, and are sent again."""
-
-    def settled(self, rows: int, rejected: int) -> None:
-        """So many more rows need nothing more; so many of them were rejected."""
+    def sending(self, run: StartedRun) -> None:
+        """Sending has begun; how far it has come is read from `run.tally` at any time."""
 
     def stopping(self, why: BackfillError) -> None:
-        """No more rows are taken; waiting for requests in flight."""
+        """No more rows are taken; requests under way are waited for."""
 
-    def ended(self) -> None:
-        """Nothing more is told."""
+    def ended(self, rejected_file: Path | None) -> None:
+        """The run has ended, and its rejected rows are there; None: no row is rejected."""
 
 
 class Silent:
-    """Listens to nothing, and agrees to start."""
-
-    def opened(self, account: "Account") -> None:
-        """Nothing."""
+    """The observer of a run that nobody watches: it shows nothing and lets the run start."""
 
     def unanswered(self, url: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
-    def planning(self, looked: Progress) -> None:
-        """Nothing."""
+    def checked(self, more: Progress) -> None:
+        """Show nothing."""
 
-    def planned(self, plan: Plan, guards: list[Guard], tonight: "Differences | None") -> bool:
-        """Go on."""
-        del plan, guards, tonight
+    def planned(self, run: PlannedRun) -> bool:
+        """Let it start; guards refuse all the same."""
+        del run
         return True
 
-    def sending(self, account: "Account", meter: Meter, doubt: Doubt) -> None:
-        """Nothing."""
-
-    def settled(self, rows: int, rejected: int) -> None:
-        """Nothing."""
+    def sending(self, run: StartedRun) -> None:
+        """Show nothing."""
 
     def stopping(self, why: BackfillError) -> None:
-        """Nothing."""
+        """Show nothing."""
 
-    def ended(self) -> None:
-        """Nothing."""
+    def ended(self, rejected_file: Path | None) -> None:
+        """Show nothing."""
 
 
 class Stop:

@@ -111,9 +111,7 @@ class SourceRows:
         self._prepare = ChunkPreparer(job.pipeline, self._closed, now_s, said_of, changes)
         self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}
         self._rejected = {
-            (part, each.row): each.reasons
-            for part, each in job.journal.rejections()
-            if part in self._customers
+            (part, each.row) for part, each in job.journal.rejections() if part in self._customers
         }
 
     def prepared(self, kind: str) -> Generator[PreparedChunk]:
@@ -157,23 +155,26 @@ class SourceRows:
             )
 
     def settle(self, settlement: Settlement) -> None:
-        """Take down what became of some rows."""
+        """Note in the journal what became of some rows."""
         self.journal.settle(settlement)
         if settlement.part in self._customers:
-            for each in settlement.rejections:
-                self._rejected[settlement.part, each.row] = each.reasons
+            self._rejected |= {(settlement.part, each.row) for each in settlement.rejections}
 
-    def sent(self, prepared: PreparedChunk) -> None:
+    def taken(self, prepared: PreparedChunk) -> None:
         """Reading can go on behind this chunk, once all of it is settled."""
         part, end = prepared.place.part, prepared.chunk.end
         if self._job.limit is None or end.row - 1 <= self._rows[part]:
             self.journal.remember_position(part, end)
 
-    def is_answered(self, carrier: RowPlace) -> bool:
-        """Whether it is settled what became of a row that carries its person."""
-        part, row = carrier
-        return bool(self.journal.settled(part).contains(np.array([row]))[0])
+    def fate(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
+        """Why a row that carries its person was rejected, be it by an earlier run.
 
-    def rejected(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
-        """Why such a row was rejected; None if it was delivered."""
-        return self._rejected.get(carrier)
+        Empty: it was delivered; None: there is no answer yet.
+        """
+        part, row = carrier
+        if not self.journal.settled(part).contains(np.array([row]))[0]:
+            return None
+        if carrier not in self._rejected:
+            return ()
+        kept = self.journal.rejection(part, row)
+        return kept.reasons if kept else ()

@@ -1,30 +1,32 @@
-"""The run: plan what is in the files, ask the guards, send, settle, report.
+"""A run: plan what is in the files, ask the guards, send, and account for every row.
 
 Started again it goes on where it stopped, also after a crash.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination, is_loopback
+from backfill.delivery.outcome import Delivery, Meter
 from backfill.delivery.region import Region, check_region
 from backfill.delivery.sharing import turns_file
-from backfill.delivery.track_delivery import TrackDelivery, open_delivery
+from backfill.delivery.track_delivery import open_delivery
+from backfill.delivery.turns import Time
+from backfill.engine import accounting, results
 from backfill.engine.accounting import Account
 from backfill.engine.clock import Clock
-from backfill.engine.options import Observer, Options, Silent, Stop
-from backfill.engine.prepare import SourceRows
+from backfill.engine.options import Observer, Options, PlannedRun, Silent, StartedRun, Stop
 from backfill.engine.send import Sender, Work
-from backfill.errors import BackfillError, InterruptedRunError, UnavailableError
+from backfill.errors import BackfillError, InterruptedRunError, UnavailableError, as_ours
 from backfill.job import (
     Job,
     adopt_plan,
-    bind_files,
     bind_settings,
     bind_workspace,
     commit_plan,
@@ -33,7 +35,7 @@ from backfill.job import (
 )
 from backfill.journal import Journal, forget
 from backfill.pipeline.file import Pipeline
-from backfill.planning import guards
+from backfill.planning.guards import Guard, refuse
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.report.summary import SUMMARY_FILE, Summary
@@ -51,75 +53,83 @@ UNANSWERED_AFTER_S = 2.0
 """When it is said that nobody has answered it yet."""
 
 
-class RunMode(Protocol):
-    """What a run is for: sending what was not sent, or what was rejected."""
+class Service(Delivery, Protocol):
+    """A delivery that knows which workspace it delivers to."""
 
-    @property
-    def command(self) -> str:
-        """The command that it is."""
+    async def region(self) -> Region:
+        """Ask which workspace the credentials open; as patient as `deliver`."""
 
-    @property
-    def may_leave_rows(self) -> bool:
-        """Whether rows may stay unsent that it is not about."""
-
-    @property
-    def replaces_rows(self) -> bool:
-        """Whether tonight's files take the place of earlier ones: but not before it sends."""
-
-    @property
-    def tonight(self) -> Differences | None:
-        """How tonight differs from what was delivered, once `guards` has compared it."""
-
-    def bind(self, job: Job, *, append: bool) -> Job:
-        """The same job, its files numbered as the journal knows them."""
-
-    def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
-        """Why nothing must be sent, in order of harm."""
-
-    def work(self, job: Job, plan: Plan, now_s: float) -> Work:
-        """What is sent."""
-
-    def completed(self, job: Job, plan: Plan) -> None:
-        """All of it was sent, and the journal has committed what became of it."""
+    def share(self, path: Path) -> None:
+        """From now on keep to the rate together with all processes that share this file."""
 
 
-class FullRun:
-    """The errand of `run`."""
+Connect = Callable[..., AbstractAsyncContextManager[Service]]
+"""Opens a delivery; the arguments are those of `open_delivery`."""
 
-    command = "run"
-    may_leave_rows = False
-    replaces_rows = False
-    tonight: Differences | None = None
 
-    def bind(self, job: Job, *, append: bool) -> Job:
-        """Every file as it was; where rows may have been added, with them."""
-        return replace(job, inputs=bind_files(job.inputs, job.journal, append=append))
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """What was found before anything is sent, and how to go on from there.
 
-    def guards(self, job: Job, plan: Plan, now_s: float) -> list[guards.Guard]:
-        """What the plan pass found."""
-        return guards.refusals(job.pipeline, plan, now_s)
+    Args:
+        guards: Why nothing must be sent, in order of harm; empty: it may be.
+        start: Gives what is sent; called once, when the journal has committed the plan.
+        complete: Called once, when all of it is settled and committed; it may raise GuardError.
+        differences: In a sync: how the exports differ from what was delivered.
+    """
 
-    def work(self, job: Job, plan: Plan, now_s: float) -> Work:
-        """Every row that is not settled."""
-        catch_up.begin(job, plan, diff=False)
-        return SourceRows(job, plan, now_s)
+    guards: Sequence[Guard]
+    start: Callable[[], Work]
+    complete: Callable[[], None]
+    differences: Differences | None = None
 
-    def completed(self, job: Job, plan: Plan) -> None:
-        """Remember what people were told."""
-        del plan
-        catch_up.catch_up(job.journal, job.pipeline, job.folder, done=job.limit is None)
+
+@dataclass(frozen=True, slots=True)
+class RunMode:
+    """What a run is for; `run`, `retry` and `sync` have one each.
+
+    Args:
+        command: The command that it is.
+        bind: Gives a job its files, numbered as the journal knows them; True: files may have grown.
+        prepare: Looks at a planned job before anything is sent; the float is the time now, as unix
+            seconds, by which an event is recent or not.
+        only_rejected: Only rejected rows are sent; whatever else is pending stays so.
+        replaces_rows: The exports take the place of earlier ones, but not before it sends.
+    """
+
+    command: str
+    bind: Callable[[Job, bool], Job]
+    prepare: Callable[[Job, Plan, float], PreparedRun]
+    only_rejected: bool = False
+    replaces_rows: bool = False
 
 
 def execute(
-    errand: RunMode,
+    mode: RunMode,
     pipeline: Pipeline,
     options: Options | None = None,
     observer: Observer | None = None,
     stop: Stop | None = None,
 ) -> Summary:
-    """Do an errand; arguments, result and errors are those of `run`."""
-    every = options or Options(), observer or Silent(), stop or Stop()
-    return _outside_any_loop(lambda: _Run(errand, pipeline, *every).run())
+    """Run a job in this mode; the other arguments, result and errors are those of `run`."""
+    asked = options or Options(), observer or Silent(), stop or Stop()
+    return _outside_any_loop(lambda: run_job(mode, pipeline, *asked))
+
+
+async def run_job(
+    mode: RunMode,
+    pipeline: Pipeline,
+    options: Options,
+    observer: Observer,
+    stop: Stop,
+    *,
+    clock: Clock | None = None,
+    connect: Connect = open_delivery,
+) -> Summary:
+    """The same in an event loop, with a clock and a delivery of the caller's choice."""
+    folder = folder_of(pipeline, options.state_dir)
+    run = _Run(mode, pipeline, folder, options, observer, stop, clock or Clock(), connect)
+    return await run.run()
 
 
 def _outside_any_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -132,93 +142,190 @@ def _outside_any_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result
         return pool.submit(lambda: asyncio.run(make())).result()
 
 
+@dataclass(frozen=True, slots=True)
 class _Run:
-    """One run."""
+    """What one run is asked to do, and with what; nothing in here changes."""
 
-    def __init__(
-        self,
-        errand: RunMode,
-        pipeline: Pipeline,
-        options: Options,
-        observer: Observer,
-        stop: Stop,
-    ) -> None:
-        self._errand = errand
-        self._pipeline = pipeline
-        self._options = options
-        self._observer = observer
-        self._stop = stop
-        self._clock = Clock()
-        self._folder = folder_of(pipeline, options.state_dir)
-        self._account = Account(pipeline, self._folder, self._clock)
-        self._sends = False
+    mode: RunMode
+    pipeline: Pipeline
+    folder: Path
+    options: Options
+    observer: Observer
+    stop: Stop
+    clock: Clock
+    connect: Connect
 
     async def run(self) -> Summary:
-        """Do all of it; whatever happens, the account is closed."""
-        deadline = self._deadline(asyncio.get_running_loop())
+        """Do all of it; whatever happens, there is an account of it."""
+        rejected_file = None
+        try:
+            with self._deadline():
+                closed = await self._closed()
+            rejected_file = closed.rejected_file
+        finally:
+            self.observer.ended(rejected_file)
+        if closed.error is not None:
+            raise closed.error
+        return closed.summary
+
+    async def _closed(self) -> results.Closed:
+        """The account, once the journal is closed."""
+        closed = None
         try:
             with self._journal() as journal:
-                begun_before = bool(journal.parts())
-                try:
-                    await self._send(journal)
-                except BackfillError as error:
-                    if begun_before and self._errand.replaces_rows and not self._sends:
-                        self._account.turn_back()
-                    error.summary = self._account.close(error)
-                    raise
-                return self._account.close(None, may_leave_rows=self._errand.may_leave_rows)
-        except BackfillError as error:
-            error.summary = error.summary or self._account.close(error)
-            raise
-        finally:
-            if deadline is not None:
-                deadline.cancel()
-            self._observer.ended()
+                closed = await self._accounted_for(journal)
+        except Exception as failure:  # noqa: BLE001 - whoever stopped it is told with a summary
+            error = as_ours(failure)
+            return results.close_anyway(
+                error, closed, self.pipeline, clock=self.clock, folder=self.folder
+            )
+        return closed
+
+    async def _accounted_for(self, journal: Journal) -> results.Closed:
+        """Plan and send, and close the account while the journal is open."""
+        begun_before = bool(journal.parts())
+        url, credentials = self._destination()
+        job = Job(
+            self.pipeline, open_inputs(self.pipeline), journal, self.folder, self.options.limit
+        )
+        job = self.mode.bind(job, self.options.append)
+        account = accounting.begin(job, self.mode.command, self.clock)
+        results.show_status(account, "planning", self.clock)
+        error = None
+        try:
+            bind_settings(job, accept_changes=self.options.accept_changes)
+            await self._plan_and_send(account, url, credentials)
+        except Exception as failure:  # noqa: BLE001 - also a bug of ours leaves rows to account for
+            error = as_ours(failure)
+            if begun_before and self.mode.replaces_rows and account.meter is None:
+                account = accounting.turn_back(account, self.clock)
+        whole = not self.mode.only_rejected
+        return results.close(account, error, self.clock, must_be_whole=whole)
+
+    async def _plan_and_send(self, account: Account, url: str, credentials: Credentials) -> None:
+        """Find the workspace, plan, ask the guards and the observer, send."""
+        async with self._delivery(url, credentials) as delivery:
+            await self._bind_workspace(account.job, delivery, url, credentials)
+            plan = account.plan = await asyncio.to_thread(self._plan, account.job)
+            now_s = self.clock.unix_s()
+            prepared = await asyncio.to_thread(self.mode.prepare, account.job, plan, now_s)
+            self._ask(account, plan, prepared)
+            await self._send(account, plan, prepared, delivery)
+
+    async def _bind_workspace(
+        self, job: Job, delivery: Service, url: str, credentials: Credentials
+    ) -> None:
+        region = await self._unless_stopped(self._region(delivery, url))
+        check_region(self.pipeline.destination.region, region, url)
+        workspace = region.workspace(credentials.site_id)
+        bind_workspace(job.journal, workspace)
+        delivery.share(turns_file(f"{region.region}-{workspace}"))
+        job.journal.meta["url"] = url
+
+    def _plan(self, job: Job) -> Plan:
+        def progress(more: Progress) -> None:
+            self.stop.check()
+            self.observer.checked(more)
+
+        catch_up.before_another_plan(job)
+        return adopt_plan(job, now_s=self.clock.unix_s(), progress=progress)
+
+    def _ask(self, account: Account, plan: Plan, prepared: PreparedRun) -> None:
+        """Ask whether to start.
+
+        Raises:
+            GuardError: A guard refuses.
+            InterruptedRunError: The observer does.
+        """
+        done = account.before
+        left = done.rejected if self.mode.only_rejected else account.rows() - done.rows()
+        planned = PlannedRun(plan, prepared.guards, left, prepared.differences)
+        wanted = self.observer.planned(planned)
+        refuse(prepared.guards)
+        self.stop.check()
+        if not wanted:
+            raise InterruptedRunError(
+                "nothing was sent", next_step="run the command again when ready"
+            )
+
+    async def _send(
+        self, account: Account, plan: Plan, prepared: PreparedRun, delivery: Service
+    ) -> None:
+        """Send all of it, and watch how it goes."""
+        meter = account.meter = delivery.meter
+        commit_plan(account.job, plan)
+        status = results.StatusWriter(account, self.clock)
+        sender = Sender(
+            prepared.start(),
+            self.pipeline.rejected_max,
+            delivery,
+            tally=account.tally,
+            now_s=self.clock.now_s,
+            on_commit=status.committed,
+        )
+        self.observer.sending(self._started(account, plan, prepared, meter))
+        loop = asyncio.get_running_loop()
+
+        def stop(why: BackfillError) -> None:
+            self.observer.stopping(why)
+            loop.call_soon_threadsafe(sender.stop, why)
+
+        self.stop.listen(stop)
+        async with results.recorded(account, meter, self.clock, on_pause=status.write):
+            await sender.send()
+        await asyncio.to_thread(prepared.complete)
+
+    def _started(
+        self, account: Account, plan: Plan, prepared: PreparedRun, meter: Meter
+    ) -> StartedRun:
+        done, doubt, tally = account.before, doubt_of(account.job, plan), account.tally
+        if self.mode.only_rejected:
+            return StartedRun(done.rejected, 0, 0, 0, doubt, tally, meter)
+        deletes = prepared.differences.deletes if prepared.differences else 0
+        rows = account.rows() + deletes
+        return StartedRun(rows, done.rows(), done.rejected, plan.requests, doubt, tally, meter)
+
+    # -- the world outside
 
     def _journal(self) -> Journal:
-        if self._options.restart:
-            forget(self._folder, wait_s=self._options.wait_s, sleep=self._sleep)
-            Snapshot.remove(self._folder)
-            (self._folder / SUMMARY_FILE).unlink(missing_ok=True)
-        return Journal.open(self._folder, wait_s=self._options.wait_s, sleep=self._sleep)
+        if self.options.restart:
+            forget(self.folder, wait_s=self.options.wait_s, sleep=self._sleep)
+            Snapshot.remove(self.folder)
+            (self.folder / SUMMARY_FILE).unlink(missing_ok=True)
+        return Journal.open(self.folder, wait_s=self.options.wait_s, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         """Pause while another process runs the job."""
-        self._stop.check()
-        self._clock.sleep(seconds)
+        self.stop.check()
+        self.clock.sleep(seconds)
 
-    async def _send(self, journal: Journal) -> None:
-        url, credentials = self._destination()
-        inputs = open_inputs(self._pipeline)
-        job = Job(self._pipeline, inputs, journal, self._folder, self._options.limit)
-        job = self._errand.bind(job, append=self._options.append)
-        self._account.open(job, self._errand.command)
-        self._observer.opened(self._account)
-        bind_settings(job, accept_changes=self._options.accept_changes)
-        async with self._delivery(url, credentials) as delivery:
-            region = await self._unless_stopped(self._region(delivery, url))
-            check_region(self._pipeline.destination.region, region, url)
-            workspace = region.workspace(credentials.site_id)
-            bind_workspace(journal, workspace)
-            delivery.share(turns_file(f"{region.region}-{workspace}"))
-            journal.meta["url"] = url
-            plan = await asyncio.to_thread(self._plan, job)
-            self._account.planned(plan)
-            now_s = self._clock.unix_s()
-            found = await asyncio.to_thread(self._errand.guards, job, plan, now_s)
-            wanted = self._observer.planned(plan, found, self._errand.tonight)
-            guards.refuse(found)
-            self._stop.check()
-            if not wanted:
-                raise InterruptedRunError(
-                    "nothing was sent", next_step="run the command again when ready"
-                )
-            await self._deliver(job, plan, delivery)
+    def _destination(self) -> tuple[str, Credentials]:
+        settings = self.pipeline.destination
+        url = destination(region=settings.region or "us", url=self.options.url or settings.url)
+        check_rate(self._rate, url)
+        file = self.pipeline.folder / settings.credentials if settings.credentials else None
+        return url, find_credentials(self.options.env, file, url)
 
-    async def _region(self, delivery: TrackDelivery, url: str) -> Region:
+    @property
+    def _rate(self) -> float:
+        rate = self.options.rate
+        return self.pipeline.destination.rate if rate is None else rate
+
+    def _delivery(self, url: str, credentials: Credentials) -> AbstractAsyncContextManager[Service]:
+        settings = self.pipeline.destination
+        return self.connect(
+            url,
+            credentials,
+            Time(self.clock.now_s, asyncio.sleep, self.clock.jitter),
+            rate=self._rate,
+            concurrency=self.options.concurrency or settings.concurrency,
+            outage_max_s=settings.outage_max,
+        )
+
+    async def _region(self, delivery: Service, url: str) -> Region:
         """Which workspace it is; before anything was sent there is little to wait for."""
         loop = asyncio.get_running_loop()
-        late = loop.call_later(UNANSWERED_AFTER_S, self._observer.unanswered, url)
+        late = loop.call_later(UNANSWERED_AFTER_S, self.observer.unanswered, url)
         try:
             return await asyncio.wait_for(delivery.region(), START_PATIENCE_S)
         except TimeoutError:
@@ -237,80 +344,29 @@ class _Run:
         def give_up(_: BackfillError) -> None:
             loop.call_soon_threadsafe(task.cancel)
 
-        self._stop.listen(give_up)
+        self.stop.listen(give_up)
         try:
             return await task
         except asyncio.CancelledError:
-            self._stop.check()
+            self.stop.check()
             raise
 
-    def _destination(self) -> tuple[str, Credentials]:
-        settings = self._pipeline.destination
-        url = destination(region=settings.region or "us", url=self._options.url or settings.url)
-        check_rate(self._rate, url)
-        file = self._pipeline.folder / settings.credentials if settings.credentials else None
-        return url, find_credentials(self._options.env, file, url)
-
-    @property
-    def _rate(self) -> float:
-        rate = self._options.rate
-        return self._pipeline.destination.rate if rate is None else rate
-
-    def _delivery(
-        self, url: str, credentials: Credentials
-    ) -> AbstractAsyncContextManager[TrackDelivery]:
-        concurrency = self._options.concurrency or self._pipeline.destination.concurrency
-        return open_delivery(
-            url,
-            credentials,
-            self._clock.time(),
-            rate=self._rate,
-            concurrency=concurrency,
-            outage_max_s=self._pipeline.destination.outage_max,
-        )
-
-    def _plan(self, job: Job) -> Plan:
-        def progress(looked: Progress) -> None:
-            self._stop.check()
-            self._observer.planning(looked)
-
-        catch_up.before_another_plan(job)
-        return adopt_plan(job, now_s=self._clock.unix_s(), progress=progress)
-
-    async def _deliver(self, job: Job, plan: Plan, delivery: TrackDelivery) -> None:
-        self._sends = True
-        commit_plan(job, plan)
-        work = self._errand.work(job, plan, self._clock.unix_s())
-        sender = Sender(
-            work,
-            self._pipeline.rejected_max,
-            delivery,
-            meter=delivery.meter,
-            now_s=self._clock.now_s,
-            listener=self._account.listener(self._observer),
-        )
-        self._account.sending(sender.held)
-        self._observer.sending(self._account, delivery.meter, doubt_of(job, plan))
-        loop = asyncio.get_running_loop()
-
-        def stop(why: BackfillError) -> None:
-            self._observer.stopping(why)
-            loop.call_soon_threadsafe(sender.stop, why)
-
-        self._stop.listen(stop)
-        async with self._account.watching(delivery.meter):
-            await sender.send()
-        await asyncio.to_thread(self._errand.completed, job, plan)
-
-    def _deadline(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
         """Stop when the time is up; it counts from the run's start."""
-        if self._options.stop_after_s is None:
-            return None
+        if self.options.stop_after_s is None:
+            yield
+            return
         why = UnavailableError(
             "the time limit is reached",
             next_step="run the same command again to resume",
         )
-        return loop.call_later(self._options.stop_after_s, self._stop, why)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self.options.stop_after_s, self.stop, why)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _reach(url: str) -> str:

@@ -5,16 +5,17 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from backfill.delivery.outcome import Delivery, Meter, Outcome, Refusal
 from backfill.delivery.turns import ResizableSemaphore
+from backfill.engine.options import Tally
 from backfill.engine.prepare import PreparedChunk
 from backfill.engine.rules import MergedRow, RowPlace
-from backfill.errors import BackfillError, GuardError
+from backfill.errors import BackfillError, GuardError, as_ours
 from backfill.journal import Journal, Settlement
 from backfill.journal.journal import CommitClock
 from backfill.judge.row_faults import rejection
@@ -40,20 +41,10 @@ DRAIN_S = 30.0
 TICK_S = 0.25
 
 
-class Listener(Protocol):
-    """Is told what the send pass has done."""
-
-    def settled(self, rows: int, rejected: int) -> None:
-        """So many more rows need nothing more; so many of them were rejected."""
-
-    def committed(self) -> None:
-        """The journal has just been written."""
-
-
 class Work(Protocol):
-    """What there is to send, and where its rows are settled: a first run, or rejected rows again.
+    """What there is to send, and where its rows are settled: `run` and `sync`, or `retry`.
 
-    `settle` and `rejected` are called from the event loop's thread, `prepared` from another.
+    `prepared` is called from a thread of its own, all else from the event loop's.
     """
 
     @property
@@ -64,16 +55,16 @@ class Work(Protocol):
         """The chunks of one kind, ready to be sent, in order."""
 
     def settle(self, settlement: Settlement) -> None:
-        """Take down what became of some rows."""
+        """Note in the journal what became of some rows."""
 
-    def sent(self, prepared: PreparedChunk) -> None:
-        """All of a chunk is under way."""
+    def taken(self, prepared: PreparedChunk) -> None:
+        """All rows of a chunk are settled, under way, or next to be sent."""
 
-    def is_answered(self, carrier: RowPlace) -> bool:
-        """Whether it is settled what became of a row that carries its person."""
+    def fate(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
+        """Why a row that carries its person was rejected; empty: it was delivered.
 
-    def rejected(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
-        """Why such a row was rejected; None if it was delivered."""
+        None: there is no answer yet.
+        """
 
 
 class Sender:
@@ -86,9 +77,9 @@ class Sender:
         work: What is sent.
         rejected_max: How many operations the API may refuse.
         delivery: Takes batches to the API.
-        meter: What the delivery counts into.
-        now_s: A monotonic clock.
-        listener: Is told what was done.
+        tally: Counts the rows that are settled.
+        now_s: A monotonic clock, in seconds.
+        on_commit: Called whenever the journal has just been written.
     """
 
     def __init__(
@@ -97,28 +88,20 @@ class Sender:
         rejected_max: Allowance,
         delivery: Delivery,
         *,
-        meter: Meter,
+        tally: Tally,
         now_s: Callable[[], float],
-        listener: Listener,
+        on_commit: Callable[[], None],
     ) -> None:
-        self.held: dict[int, int] = {}
         self._work = work
-        self._journal = work.journal
         self._delivery = delivery
-        self._meter = meter
         self._now_s = now_s
-        self._listener = listener
+        self._settler = _Settler(work, delivery.meter, tally, now_s, on_commit)
+        self._refusals = _RefusalLimit(rejected_max)
         self._places = ResizableSemaphore(BATCHES_READY)
         self._under_way: set[asyncio.Task[None]] = set()
+        self._unanswered = 0
         self._stopped_by: BackfillError | None = None
         self._taking: asyncio.Future[None] | None = None
-        self._clock = CommitClock(now_s())
-        self._unsaved_operations = self._unsaved_requests = 0
-        self._unanswered = 0
-        self._saved_attempts = self._saved_bytes = 0
-        self._kind = KINDS[0]
-        self._waiting = _Waiting(work)
-        self._refusals = _Refusals(rejected_max)
 
     def stop(self, why: BackfillError) -> None:
         """Take no more rows; what was sent is waited for, then `send` raises `why`."""
@@ -134,7 +117,7 @@ class Sender:
             BackfillError: What stopped it; all that was answered is settled and committed.
         """
         ticking = asyncio.create_task(self._tick())
-        self._taking = asyncio.ensure_future(self._take())
+        self._taking = asyncio.ensure_future(self._send_every_kind())
         try:
             await self._taking
         except asyncio.CancelledError:
@@ -143,35 +126,33 @@ class Sender:
         finally:
             ticking.cancel()
             await self._drain()
-            if not self._unanswered:
-                self._journal.lower_ceilings()
-            self._commit()
+            self._settler.end(nothing_in_flight=not self._unanswered)
         self._check()
 
-    async def _take(self) -> None:
-        """Take all rows, kind after kind."""
+    async def _send_every_kind(self) -> None:
+        """Send the batches of each kind, and wait for their answers before the next kind begins."""
         for kind in KINDS:
-            await self._send(kind)
+            async with aclosing(self._batches(kind)) as batches:
+                async for batch in batches:
+                    await self._dispatch(batch, deletes=kind == "deletions")
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+            self._check()
 
-    async def _send(self, kind: str) -> None:
-        """Send one kind, and wait until all of it is settled."""
-        self._kind = kind
+    async def _batches(self, kind: str) -> AsyncGenerator[Batch]:
+        """The rows of one kind, packed as they are read; rows that are left out are settled."""
         packer = Packer()
-        async with aclosing(self._prepared(kind)) as chunks:
-            async for prepared in chunks:
-                self._settle_unsent(prepared)
-                for operations in prepared.operations:
-                    for batch in packer.add(operations):
-                        await self._dispatch(batch)
-                self._work.sent(prepared)
+        async with aclosing(self._chunks(kind)) as chunks:
+            async for chunk in chunks:
+                self._settler.leave_out(chunk)
+                for batch in packer.add(*chunk.operations):
+                    yield batch
+                self._work.taken(chunk)
                 self._check()
         for batch in packer.flush():
-            await self._dispatch(batch)
-        if self._under_way:
-            await asyncio.wait(self._under_way)
-        self._check()
+            yield batch
 
-    async def _prepared(self, kind: str) -> AsyncGenerator[PreparedChunk]:
+    async def _chunks(self, kind: str) -> AsyncGenerator[PreparedChunk]:
         """The chunks of one kind; they are read and made ready in threads while others are sent."""
         chunks = self._work.prepared(kind)
         loop = asyncio.get_running_loop()
@@ -183,32 +164,93 @@ class Sender:
                 # In the thread that reads: it may be in the middle of the next chunk.
                 reader.submit(chunks.close)
 
-    async def _dispatch(self, batch: Batch) -> None:
-        self._places.resize(min(self._meter.concurrency + BATCHES_READY, BATCHES_UNDER_WAY_MAX))
+    async def _dispatch(self, batch: Batch, *, deletes: bool) -> None:
+        """Begin to deliver a batch, once there is room for one more and the journal knows of it."""
+        concurrency = self._delivery.meter.concurrency
+        self._places.resize(min(concurrency + BATCHES_READY, BATCHES_UNDER_WAY_MAX))
         await self._places.enter()
         self._check()
-        self._allow(batch)
+        self._settler.grant(batch)
         self._unanswered += 1
-        task = asyncio.create_task(self._deliver(batch))
+        task = asyncio.create_task(self._deliver(batch, deletes=deletes))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _deliver(self, batch: Batch) -> None:
+    async def _deliver(self, batch: Batch, *, deletes: bool) -> None:
+        """Deliver a batch and settle its rows; whatever goes wrong stops the run."""
         try:
             outcome = await self._delivery.deliver(batch)
             if outcome is not None:
-                self._settle(batch, outcome)
+                self._settler.answer(batch, outcome, deletes=deletes)
             self._unanswered -= 1
-        except BackfillError as error:
-            self.stop(error)
+            if outcome is not None:
+                self._refusals.check(batch.count, len(outcome.refusals))
         except Exception as error:  # noqa: BLE001 - nobody awaits this task: it must be told
-            bug = BackfillError(f"an answer could not be settled ({type(error).__name__})")
-            bug.__cause__ = error
-            self.stop(bug)
+            self.stop(as_ours(error))
         finally:
             self._places.leave()
 
-    def _allow(self, batch: Batch) -> None:
+    def _check(self) -> None:
+        if self._stopped_by is not None:
+            raise self._stopped_by
+
+    async def _tick(self) -> None:
+        """Commit what has settled also while nothing more is answered."""
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                self._settler.commit_if_due()
+        except BackfillError as error:  # nobody awaits this task either
+            self.stop(error)
+
+    async def _drain(self) -> None:
+        """Wait for the answers that are under way.
+
+        A batch that waits to be tried again is left to the next start, and so is an answer that
+        takes too long; one that waited for its first turn was told to `stop`.
+        """
+        ends_s = self._now_s() + DRAIN_S
+        while self._under_way and self._now_s() < ends_s:
+            await asyncio.wait(self._under_way, timeout=TICK_S)
+            if not self._delivery.meter.in_flight:
+                break
+        left = list(self._under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+class _Settler:
+    """Notes in the journal what becomes of rows, and which may be sent, and commits in time.
+
+    Args:
+        work: Where it is noted.
+        meter: What the delivery counts into.
+        tally: Counts the rows that are settled.
+        now_s: A monotonic clock, in seconds.
+        on_commit: Called after each commit.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        meter: Meter,
+        tally: Tally,
+        now_s: Callable[[], float],
+        on_commit: Callable[[], None],
+    ) -> None:
+        self._work = work
+        self._journal = work.journal
+        self._meter = meter
+        self._tally = tally
+        self._now_s = now_s
+        self._on_commit = on_commit
+        self._clock = CommitClock(now_s())
+        self._waiting = _Waiting(work)
+        self._unsaved_rows = self._unsaved_requests = 0
+        self._saved_attempts = self._saved_bytes = 0
+
+    def grant(self, batch: Batch) -> None:
         """Let the journal know, durably, which rows may have been sent, before they are."""
         granted = True
         step = max(CEILING_ROWS_MIN, CEILING_BATCHES * batch.count)
@@ -220,10 +262,16 @@ class Sender:
                 self._journal.raise_ceiling(operations.part, min(end, last + step))
                 granted = False
         if not granted:
-            self._commit()
+            self.commit()
 
-    def _settle(self, batch: Batch, outcome: Outcome) -> None:
-        """Note what became of each operation of a batch."""
+    def answer(self, batch: Batch, outcome: Outcome, *, deletes: bool) -> None:
+        """Settle the rows of a batch that was answered.
+
+        Args:
+            batch: The batch.
+            outcome: What became of each of its operations.
+            deletes: Whether they delete or suppress people.
+        """
         refused = {each.index: each for each in outcome.refusals}
         offset = 0
         for segment in batch.segments:
@@ -234,70 +282,67 @@ class Sender:
                 rejection(_origin(operations.origin), int(rows[at]), (_reason(each),))
                 for at, each in sorted(here.items())
             ]
-            self._settle_rows(operations.part, rows, count - len(here), rejections)
+            delivered = count - len(here)
+            self._settle(
+                operations.part,
+                rows,
+                delivered=delivered,
+                rejections=rejections,
+                deletes=delivered if deletes else 0,
+            )
             offset += count
         self._unsaved_requests += 1
-        too_many = self._refusals.add(batch.count, len(refused))
-        if too_many is not None:
-            self.stop(too_many)
-        self._commit_if_due()
+        self.commit_if_due()
 
-    def _settle_rows(
-        self, part: int, rows: Rows, delivered: int, rejections: list[Rejection]
-    ) -> None:
-        deletes = delivered if self._kind == "deletions" else 0
-        self._work.settle(
-            Settlement(part, ranges_of(rows), delivered, rejections=rejections, deletes=deletes)
-        )
-        self._unsaved_operations += len(rows)
-        self._listener.settled(len(rows), len(rejections))
-        self._settle_members(self._waiting.answered(part, rows))
-
-    def _settle_unsent(self, prepared: PreparedChunk) -> None:
+    def leave_out(self, prepared: PreparedChunk) -> None:
         """Settle the rows of a chunk that are not sent, each with its reason."""
-        part, left_out = prepared.place.part, prepared.left_out
-        self.held[prepared.place.source] = self.held.get(prepared.place.source, 0) + left_out.held
+        place, left_out, held = prepared.place, prepared.left_out, self._tally.held
+        held[place.source] = held.get(place.source, 0) + left_out.held
         if left_out.rejections:
             rows = np.array(sorted(each.row for each in left_out.rejections), np.int64)
-            self._settle_rows(part, rows, 0, left_out.rejections)
+            self._settle(place.part, rows, rejections=left_out.rejections)
         for why, rows in left_out.skipped.items():
-            self._work.settle(Settlement(part, ranges_of(rows), skipped={why: len(rows)}))
-            self._unsaved_operations += len(rows)
-            self._listener.settled(len(rows), 0)
-        self._settle_members(self._waiting.add(left_out.merged))
-        self._commit_if_due()
+            self._settle(place.part, rows, skipped={why: len(rows)})
+        self._settle_merged(self._waiting.add(left_out.merged))
+        self.commit_if_due()
 
-    def _settle_members(self, members: Iterable[MergedRow]) -> None:
+    def _settle(
+        self, part: int, rows: Rows, *, rejections: Sequence[Rejection] = (), **counts: Any
+    ) -> None:
+        """Settle rows of a part, and those that waited for any of them.
+
+        Args:
+            part: The part.
+            rows: int64, ascending.
+            rejections: Those that are rejected.
+            counts: What became of the others, as `Settlement` has it.
+        """
+        self._work.settle(Settlement(part, ranges_of(rows), rejections=rejections, **counts))
+        self._unsaved_rows += len(rows)
+        self._tally.rows += len(rows)
+        self._tally.rejected += len(rejections)
+        self._settle_merged(self._waiting.answered(part, rows))
+
+    def _settle_merged(self, rows: Iterable[MergedRow]) -> None:
         """Settle rows whose person was answered for: merged, or rejected with their carrier."""
         merged: dict[int, list[int]] = {}
-        for member in members:
-            part, row = member.place
-            reasons = self._work.rejected(member.carrier)
-            if reasons is None:
-                merged.setdefault(part, []).append(row)
+        for each in rows:
+            part, row = each.place
+            if reasons := self._work.fate(each.carrier):
+                rejections = [rejection(each.origin, row, reasons)]
+                self._settle(part, np.array([row], np.int64), rejections=rejections)
             else:
-                refused = [rejection(member.origin, row, reasons)]
-                self._settle_rows(part, np.array([row], np.int64), 0, refused)
-        for part, rows in merged.items():
-            settled = np.array(sorted(rows), np.int64)
-            self._work.settle(Settlement(part, ranges_of(settled), merged=len(rows)))
-            self._unsaved_operations += len(rows)
-            self._listener.settled(len(rows), 0)
+                merged.setdefault(part, []).append(row)
+        for part, some in merged.items():
+            self._settle(part, np.array(sorted(some), np.int64), merged=len(some))
 
-    def _check(self) -> None:
-        if self._stopped_by is not None:
-            raise self._stopped_by
+    def commit_if_due(self) -> None:
+        """Commit, if it is time to and there is anything to commit."""
+        if self._clock.due(self._now_s(), self._unsaved_rows):
+            self.commit()
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            self._commit_if_due()
-
-    def _commit_if_due(self) -> None:
-        if self._clock.due(self._now_s(), self._unsaved_operations):
-            self._commit()
-
-    def _commit(self) -> None:
+    def commit(self) -> None:
+        """Make all of it durable, with what it has cost since the last time."""
         attempts, bytes_sent = self._meter.attempts, self._meter.bytes_sent
         self._journal.commit(
             requests=self._unsaved_requests,
@@ -305,41 +350,40 @@ class Sender:
             bytes_sent=bytes_sent - self._saved_bytes,
         )
         self._saved_attempts, self._saved_bytes = attempts, bytes_sent
-        self._unsaved_operations = self._unsaved_requests = 0
+        self._unsaved_rows = self._unsaved_requests = 0
         self._clock.committed(self._now_s())
-        self._listener.committed()
+        self._on_commit()
 
-    async def _drain(self) -> None:
-        """Wait for the answers that are under way.
-
-        A batch that waits to be tried again is left to the next start, and so is an answer that
-        takes too long; one that waited for its first turn was told to `stop`.
-        """
-        ends_s = self._now_s() + DRAIN_S
-        while self._under_way and self._now_s() < ends_s:
-            await asyncio.wait(self._under_way, timeout=TICK_S)
-            if not self._meter.in_flight:
-                break
-        left = list(self._under_way)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+    def end(self, *, nothing_in_flight: bool) -> None:
+        """Commit for the last time; where everything was answered, no row stays in doubt."""
+        if nothing_in_flight:
+            self._journal.lower_ceilings()
+        self.commit()
 
 
-class _Refusals:
-    """Counts what the API refuses, and says when it is too much."""
+class _RefusalLimit:
+    """Counts what the API refuses, and stops the run when it is too much."""
 
     def __init__(self, allowed: Allowance) -> None:
         self._allowed = allowed
         self._answered = self._refused = 0
 
-    def add(self, answered: int, refused: int) -> GuardError | None:
+    def check(self, answered: int, refused: int) -> None:
+        """Count one more batch.
+
+        Args:
+            answered: How many operations it had.
+            refused: How many of them the API refused.
+
+        Raises:
+            GuardError: Now they are more than `rejected_max`, and than REFUSALS_MAX.
+        """
         self._answered += answered
         self._refused += refused
         too_many = self._allowed.reached_by(self._refused, self._answered)
         if self._refused <= REFUSALS_MAX or not too_many:
-            return None
-        return GuardError(
+            return
+        raise GuardError(
             f"the API refused {self._refused:,} of {self._answered:,} operations: more than"
             " rejected_max",
             next_step="look at the reasons in rejected.csv; if they are as they should be, raise"
@@ -348,30 +392,30 @@ class _Refusals:
 
 
 class _Waiting:
-    """The rows that wait for the answer to the row that carries their person."""
+    """The merged rows that wait for the answer to the row that carries their person."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._members: dict[RowPlace, list[MergedRow]] = {}
+        self._rows: dict[RowPlace, list[MergedRow]] = {}
 
-    def add(self, members: Sequence[MergedRow]) -> Iterator[MergedRow]:
-        """Take members; give those whose carrier was answered for already."""
-        for member in members:
-            if self._work.is_answered(member.carrier):
-                yield member
+    def add(self, merged: Sequence[MergedRow]) -> Iterator[MergedRow]:
+        """Take merged rows; give those whose carrier was answered for already."""
+        for each in merged:
+            if self._work.fate(each.carrier) is not None:
+                yield each
             else:
-                self._members.setdefault(member.carrier, []).append(member)
+                self._rows.setdefault(each.carrier, []).append(each)
 
     def answered(self, part: int, rows: Rows) -> list[MergedRow]:
-        """The members that waited for any of these rows."""
-        if not self._members:
+        """The merged rows that waited for any of these rows (int64)."""
+        if not self._rows:
             return []
-        found = (self._members.pop((part, row), []) for row in rows.tolist())
+        found = (self._rows.pop((part, row), []) for row in rows.tolist())
         return list(chain.from_iterable(found))
 
 
 def ranges_of(rows: Rows) -> list[tuple[int, int]]:
-    """Ascending rows as ranges, each from its first row up to, not including, its stop."""
+    """Rows (int64, ascending) as ranges, each from its first row up to, not including, its stop."""
     if not len(rows):
         return []
     if int(rows[-1] - rows[0]) == len(rows) - 1:

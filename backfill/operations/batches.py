@@ -110,17 +110,18 @@ class Packer:
         self._fill = Fill(body_bytes_max)
         self._segments: list[Segment] = []
 
-    def add(self, operations: Operations) -> Iterator[Batch]:
+    def add(self, *some: Operations) -> Iterator[Batch]:
         """Take a chunk's operations; give the batches that they fill."""
-        if operations.paths is not None:
-            yield from _singles(operations)
-            return
-        start = 0
-        for stop in self._fill.stops(operations.lengths):
-            self._keep(operations, start, stop)
-            yield from self.flush()
-            start = stop
-        self._keep(operations, start, len(operations))
+        for operations in some:
+            if operations.paths is not None:
+                yield from _singles(operations)
+                continue
+            start = 0
+            for stop in self._fill.stops(operations.lengths):
+                self._keep(operations, start, stop)
+                yield from self.flush()
+                start = stop
+            self._keep(operations, start, len(operations))
 
     def flush(self) -> Iterator[Batch]:
         """Give what waits for more operations; nothing where nothing waits."""

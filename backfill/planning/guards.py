@@ -3,7 +3,7 @@
 Guards refuse sending only: `check` and `plan` report them and go on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backfill.errors import GuardError
@@ -62,7 +62,7 @@ _HARM = (
 )
 
 
-def refuse(guards: list[Guard]) -> None:
+def refuse(guards: Sequence[Guard]) -> None:
     """Stop, if there is any reason to.
 
     Raises:

@@ -4,7 +4,7 @@ Written in columns while the plan pass reads; a person's content is a hash of th
 would be sent. What stands in several rows counts once, with what its rows say together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,6 +57,24 @@ what all of that person's rows say. left_out: rows that are not sent by themselv
 def files(folder: Path) -> dict[str, Path]:
     """The files of a plan, by what queries call them."""
     return {name.removesuffix(".parquet"): folder / name for name in SCHEMAS}
+
+
+def named(folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
+    """Everybody whom the customers rows of a plan name, with the type of their identifiers.
+
+    Args:
+        folder: The plan's directory.
+
+    Yields:
+        A type, and identifiers of it (string, n); those of rejected rows are among them.
+    """
+    for name in (PEOPLE_FILE, NAMED_FILE):
+        with pq.ParquetFile(folder / name) as file:
+            for batch in file.iter_batches(columns=["type", "identifier"]):
+                for type_ in pc.unique(batch.column(0)).to_pylist():
+                    here = pc.equal(batch.column(0), type_)
+                    if type_ != EVENT:
+                        yield type_, batch.column(1).filter(here)
 
 
 HEAVY_CHARS = 7_000

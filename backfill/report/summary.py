@@ -112,6 +112,30 @@ class Summary:
     this_run: RunSummary
 
     @classmethod
+    def empty(cls, job: str, exit_code: int, at: str) -> "Summary":
+        """The summary of a call that never looked at a row.
+
+        Args:
+            job: The pipeline's name.
+            exit_code: How it ended.
+            at: When, ISO 8601 in UTC.
+        """
+        counts = ("rows_read", *_ACCOUNTS, "held", "deletes", "requests", "attempts", "bytes_sent")
+        return cls(
+            job=job,
+            exit=exit_code,
+            complete=False,
+            seconds=0.0,
+            rows_per_second=0.0,
+            started_at=at,
+            finished_at=at,
+            sources=(),
+            rejections_by_reason={},
+            this_run=RunSummary(),
+            **dict.fromkeys(counts, 0),
+        )
+
+    @classmethod
     def load(cls, path: Path) -> "Summary | None":
         """The summary that the last call left; None if there is none that can be read."""
         try:

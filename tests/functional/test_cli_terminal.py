@@ -137,14 +137,14 @@ from backfill.cli.session import Prompt
 from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.planning.first_pass import PlanResult
-from backfill.engine.options import Options
+from backfill.engine.options import Options, PlannedRun
 from backfill.planning.source_stats import SourcePlan
 
 pipeline = Pipeline.load(sys.argv[1])
 question = Prompt(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")
 seen = [SourcePlan(each.kind, attributes=["created_at"]) for each in pipeline.sources]
 plan = Plan("key", 0.0, PlanResult({1: 7}, seen, [], {}, 0, {}, []))
-print("answer:", question(plan, [], int(sys.argv[3])))
+print("answer:", question(PlannedRun(plan, [], int(sys.argv[3]))))
 """
 
 

@@ -162,6 +162,30 @@ def test_rows_of_unknown_people_stay_rejected(tmp_path, send, sandbox):
     assert [each["person"] for each in sandbox.events()] == ["p1"]
 
 
+def test_a_retry_refuses_events_about_unknown_people_as_a_run_does(tmp_path, send, sandbox):
+    """Whoever a customers row names is known, also one that is fixed in the same file."""
+    files = {
+        "customers.csv": "id,age\np1,1\nx,1\ny,1\nz,1\np2,old\n,3\n",
+        "events.csv": HEADER + "".join(f"p{n},seen,soon,{n}\n" for n in (1, 2, 3, 4)),
+    }
+    pipeline = job(tmp_path, files, TYPED, EVENTS)
+    send(pipeline)
+    events, people = dict.fromkeys((1, 2, 3, 4), AT), {5: "2", 6: "3"}
+    _mend(pipeline, at=events, id={6: "p3"}, age=people)
+    before = sandbox.stats()["operations"]
+
+    refused = send(pipeline, command="retry")
+
+    assert refused.code == 7
+    assert "empty profiles: 1" in refused.stderr
+    assert "unknown_people" in refused.next_step
+    assert sandbox.stats()["operations"] == before
+    pipeline.write_text(pipeline.read_text() + 'unknown_people = "reject"\n')
+    done = send(pipeline, command="retry")
+    assert (done.code, done.summary["rejections_by_reason"]) == (3, {"unknown_person": 1})
+    assert {each["person"] for each in sandbox.events()} == {"p1", "p2", "p3"}
+
+
 def test_people_of_an_earlier_night_are_known_to_a_retry(tmp_path, send, sandbox):
     """As they are to the sync whose rows it sends again: only strangers stay rejected."""
     tables = CUSTOMERS, EVENTS + 'unknown_people = "reject"\nidentical_rows = "collapse"\n'

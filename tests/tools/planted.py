@@ -47,11 +47,11 @@ BUGS = (
         (
             (
                 "outcome = await self._delivery.deliver(batch)\n",
-                "self._settle(batch, Outcome((), 1))\n",
+                "outcome = Outcome((), 1)\n",
             ),
             (
-                "            self._settle(batch, outcome)\n",
-                "            await self._delivery.deliver(batch)\n",
+                "deletes=deletes)\n            self._unanswered -= 1\n",
+                "deletes=deletes)\n            await self._delivery.deliver(batch)\n",
             ),
         ),
         (f"{_ENDS}::test_75_for_a_service_that_never_accepts",),
@@ -207,8 +207,8 @@ BUGS = (
     _bug(
         "each process has the whole rate",
         "engine/run.py",
-        "            delivery.share(",
-        "            print(",
+        "        delivery.share(",
+        "        print(",
         "functional/test_shared_rate.py",
     ),
     _bug(
@@ -228,14 +228,14 @@ BUGS = (
     _bug(
         "a merged row does not wait for the one that carries it",
         "engine/prepare.py",
-        "return bool(self.journal.settled(part).contains(np.array([row]))[0])",
-        "return bool(part + row)",
+        "if not self.journal.settled(part).contains(np.array([row]))[0]:",
+        "if part + row < 0:",
         f"{_BOUNDS}::test_the_rows_of_a_person_share_their_fate",
     ),
     _bug(
         "events are sent while customers are under way",
         "engine/send.py",
-        "        if self._under_way:\n            await asyncio.wait(self._under_way)\n",
+        "            if self._under_way:\n                await asyncio.wait(self._under_way)\n",
         "",
         _BOUNDS,
     ),
@@ -291,7 +291,7 @@ BUGS = (
     _bug(
         "rows are sent before the journal has granted it",
         "engine/send.py",
-        "        if not granted:\n            self._commit()\n",
+        "        if not granted:\n            self.commit()\n",
         "",
         _BOUNDS,
     ),

@@ -1,0 +1,310 @@
+"""What a call leaves on disk: its status and its course while it sends, its results at the end.
+
+The journal alone decides what is sent. A result that cannot be written costs a message and exit
+code 6, and never the account.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+from backfill.delivery.outcome import Meter, Pause
+from backfill.engine import accounting
+from backfill.engine.accounting import Account, exit_of, status_of, summarize
+from backfill.engine.clock import Clock
+from backfill.errors import BackfillError, StateError, as_ours, unwritten
+from backfill.job import Job, named_state_dir, source_parts, stored_plan
+from backfill.pipeline.file import Pipeline
+from backfill.rejected.writer import RejectedRow, vanished_row, write_rejected
+from backfill.report.collect import content_of
+from backfill.report.course import COURSE_FILE, Recorder
+from backfill.report.html import write_report
+from backfill.report.redaction import Redact
+from backfill.report.status_file import STATUS_FILE, State, write_status
+from backfill.report.summary import SUMMARY_FILE, RunSummary, Summary
+from backfill.sources.inputs import columns_of
+
+STATUS_EVERY_S = 0.5
+"""The journal is written up to sixty times a second; nobody looks at the status so often."""
+
+COURSE_EVERY_S = 2.0
+"""A crash takes so much of the report's curves."""
+
+Made = TypeVar("Made")
+
+
+# While it sends
+
+
+def show_status(account: Account, state: State, clock: Clock, exit_code: int | None = None) -> None:
+    """Say where the job stands, for other processes.
+
+    Raises:
+        StateError: It cannot be written.
+    """
+    folder = account.job.folder
+    try:
+        write_status(folder / STATUS_FILE, status_of(account, state, exit_code, clock=clock))
+    except OSError as failure:
+        raise unwritten(folder, failure) from failure
+
+
+class StatusWriter:
+    """Keeps the status of a call that sends.
+
+    A disk that takes no status takes no journal either, and that is what stops a run.
+
+    Args:
+        account: What is known of it.
+        clock: The time.
+    """
+
+    def __init__(self, account: Account, clock: Clock) -> None:
+        self._account = account
+        self._clock = clock
+        self._written_s = -STATUS_EVERY_S
+
+    def write(self) -> None:
+        """Write it now."""
+        with suppress(StateError):
+            show_status(self._account, "running", self._clock)
+
+    def committed(self) -> None:
+        """The journal has just been written; the status is, where it is old enough."""
+        now_s = self._clock.since_start_s()
+        if now_s >= self._written_s + STATUS_EVERY_S:
+            self._written_s = now_s
+            self.write()
+
+
+@asynccontextmanager
+async def recorded(
+    account: Account, meter: Meter, clock: Clock, *, on_pause: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Note in the account's course how fast it goes, and the pauses, while the body runs.
+
+    Args:
+        account: What is known of the call.
+        meter: What the delivery does.
+        clock: The time; its start is the call's.
+        on_pause: Called at the beginning of each pause.
+    """
+    course, tally = account.course, account.tally
+    before = Counter(course.latencies)
+    recorder = Recorder(course, account.run_id, clock.since_start_s(), tally.rows, meter.attempts)
+
+    def paused(pause: Pause) -> None:
+        recorder.paused(pause.reason, clock.since_start_s(), pause.until_s - clock.now_s())
+        on_pause()
+
+    def note() -> None:
+        recorder.note(clock.since_start_s(), tally.rows, meter.attempts, meter.latency_s)
+        course.latencies = before + meter.latencies
+
+    async def watch() -> None:
+        saved_s = clock.now_s()
+        while True:
+            await asyncio.sleep(course.width_s)
+            note()
+            if clock.now_s() >= saved_s + COURSE_EVERY_S:
+                with suppress(OSError):  # see StatusWriter
+                    course.save(account.job.folder / COURSE_FILE)
+                saved_s = clock.now_s()
+
+    meter.on_pause = paused
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        note()
+
+
+# At the end
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a call ended.
+
+    Args:
+        summary: What became of every row.
+        rejected_file: The rejected rows; None: there are none, or they cannot be written.
+        error: What stopped the call, or what of its results could not be written, whatever weighs
+            more; None: nothing. It carries the summary.
+    """
+
+    summary: Summary
+    rejected_file: Path | None
+    error: BackfillError | None
+
+
+def close(
+    account: Account, error: BackfillError | None, clock: Clock, *, must_be_whole: bool
+) -> Closed:
+    """Check the account, and write all results that can be written.
+
+    Args:
+        account: What is known of the call.
+        error: What stopped it; None: it ran to its end.
+        clock: The time.
+        must_be_whole: Whether a call that ran to its end must have settled all rows.
+    """
+    job = account.job
+    call_s = clock.since_start_s()
+    summary = summarize(account, error, now_s=clock.unix_s(), call_s=call_s)
+    job.journal.meta["seconds"] = summary.seconds
+    errors = [error] if error else []
+
+    def attempt(write: Callable[[], Made]) -> Made | None:
+        try:
+            return write()
+        except OSError as failure:
+            errors.append(unwritten(job.folder, failure))
+        except Exception as failure:  # noqa: BLE001 - the other results are written all the same
+            errors.append(as_ours(failure))
+        return None
+
+    whole = must_be_whole and error is None
+    attempt(lambda: accounting.check(account, summary, must_be_whole=whole))
+    attempt(lambda: _record_end(account, summary, errors))
+    rejected_file = attempt(lambda: write_rejections(job, turned_back=account.turned_back))
+    attempt(lambda: account.course.save(job.folder / COURSE_FILE))
+    attempt(lambda: _write_report(account, summary, clock.unix_s()))
+
+    def write_end(summary: Summary) -> None:
+        attempt(lambda: summary.write(job.folder / SUMMARY_FILE))
+        attempt(lambda: show_status(account, "ended", clock, summary.exit))
+        attempt(lambda: _record_end(account, summary, errors))
+        attempt(job.journal.commit)
+
+    for _ in range(2):  # what cannot be written the first time is told by the others the second
+        known, refused = len(errors), summary.rejected + summary.deletes_refused
+        summary = replace(summary, exit=exit_of(refused, *errors))
+        write_end(summary)
+        if len(errors) == known:
+            break
+    return Closed(summary, rejected_file, _weightiest(errors, summary))
+
+
+def close_anyway(
+    error: BackfillError,
+    closed: Closed | None,
+    pipeline: Pipeline,
+    *,
+    clock: Clock,
+    folder: Path,
+) -> Closed:
+    """The end of a call whose journal could not be opened, or not be closed.
+
+    Args:
+        error: Why not.
+        closed: The account, if the call came so far; else the summary is that of the call before.
+        pipeline: The settings.
+        clock: The time.
+        folder: The job's state directory.
+    """
+    if closed is not None:
+        code = exit_of(0, error, closed.error)
+        error.summary = replace(closed.summary, exit=code)
+    elif error.summary is None:
+        last = Summary.load(folder / SUMMARY_FILE)
+        error.summary = accounting.without_account(pipeline, last, error, clock)
+    return Closed(error.summary, closed.rejected_file if closed else None, error)
+
+
+def report_of(job: Job, redact: Redact, *, now_s: float) -> tuple[Summary, Path]:
+    """Write the report of a job that does not run.
+
+    Args:
+        job: The job.
+        redact: What the report leaves out.
+        now_s: The time now, as unix seconds.
+
+    Returns:
+        What became of the rows, and where the report is.
+
+    Raises:
+        StateError: The report cannot be written.
+    """
+    account = accounting.of_last_call(job)
+    summary = summarize(account, None, now_s=now_s, call_s=0.0)
+    summary = replace(summary, this_run=RunSummary())
+    last = next(reversed(job.journal.runs.all()), None)
+    if last and last.finished_at:
+        summary = replace(summary, finished_at=last.finished_at, exit=last.exit or 0)
+    try:
+        return summary, _write_report(account, summary, now_s, redact)
+    except OSError as failure:
+        raise unwritten(job.folder, failure) from failure
+
+
+def write_rejections(job: Job, *, turned_back: bool) -> Path | None:
+    """Write all rejected rows of a job; where there are none, remove the files.
+
+    Args:
+        job: The job.
+        turned_back: Whether tonight's files are no part of it: nothing of them was sent.
+
+    Returns:
+        The CSV that was written; None if no row is rejected.
+
+    Raises:
+        OSError: The disk is full, or the directory cannot be written to.
+    """
+    columns, meta = columns_of(job.inputs), job.journal.meta
+    known: list[str] = meta.get("header", [])
+    if not turned_back:  # a sync knows only tonight's files: the head keeps those of all nights
+        known = meta["header"] = list(dict.fromkeys(chain(known, *columns.values())))
+    return write_rejected(job.folder, lambda: _rejected_rows(job), columns, known)
+
+
+def _rejected_rows(job: Job) -> Iterator[RejectedRow]:
+    names = {part.id: part.path for part in source_parts(job)}
+    for part, each in job.journal.rejections():
+        if part in names:
+            yield RejectedRow(part, names[part], each)
+        else:
+            yield vanished_row(part, each)
+
+
+def _record_end(account: Account, summary: Summary, errors: list[BackfillError]) -> None:
+    """Note in the journal how the call ended; its next commit keeps it."""
+    job, told = account.job, summary.as_dict()
+    error = _weightiest(errors, summary)
+    if error is not None:
+        told["stopped"] = [error.what, error.next_step]
+    job.journal.runs.keep(job.pipeline.keep_runs)
+    job.journal.runs.finish(account.run_id, summary.finished_at, summary.exit, told)
+
+
+def _write_report(
+    account: Account, summary: Summary, now_s: float, redact: Redact = "values"
+) -> Path:
+    job = account.job
+    content = content_of(
+        job.pipeline,
+        job.journal,
+        account.plan or stored_plan(job),
+        summary,
+        account.course,
+        now_s=now_s,
+        state_dir=named_state_dir(job),
+        redact=redact,
+    )
+    return write_report(job.folder, content)
+
+
+def _weightiest(errors: list[BackfillError], summary: Summary) -> BackfillError | None:
+    """The error whose exit code wins, the first of several, with the summary."""
+    if not errors:
+        return None
+    code = exit_of(0, *errors)
+    error = next(each for each in errors if each.exit_code == code)
+    error.summary = summary
+    return error
