@@ -9,7 +9,7 @@ import typer
 from backfill.errors import UsageError
 
 if TYPE_CHECKING:  # DuckDB loads slowly, and no other command needs it
-    from backfill.sandbox import Address, Settings
+    from backfill.sandbox import Address, SandboxSettings
 
 
 def sandbox(
@@ -27,9 +27,9 @@ def sandbox(
 
     Send to it with `backfill run PIPELINE --url http://127.0.0.1:8025`.
     """
-    from backfill.sandbox import Settings, serve  # see above
+    from backfill.sandbox import SandboxSettings, serve  # see above
 
-    settings = Settings(
+    settings = SandboxSettings(
         host=host,
         port=port,
         data=data,
@@ -41,7 +41,7 @@ def sandbox(
     serve(settings, lambda address: _announce(address, settings))
 
 
-def _announce(address: "Address", settings: "Settings") -> None:
+def _announce(address: "Address", settings: "SandboxSettings") -> None:
     """Say where the sandbox is on stdout; advice goes to stderr."""
     keys = f"(site id {settings.site_id}, API key {settings.api_key})"
     typer.echo(f"sandbox: {address.url} {keys}")

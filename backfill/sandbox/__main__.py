@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from backfill.sandbox.behaviour import SandboxSettings
 from backfill.sandbox.server import Address, serve
-from backfill.sandbox.settings import Settings
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
-    serve(Settings(port=options.port, data=options.data), _announce)
+    serve(SandboxSettings(port=options.port, data=options.data), _announce)
 
 
 def _announce(address: Address) -> None:

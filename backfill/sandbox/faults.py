@@ -30,14 +30,23 @@ What, and its own settings; those marked * apply the request first, unless `appl
     refuse_items    207: the items of a batch in `items`, or a share of them, `item_rate`
 """
 
+import asyncio
 import random
+import socket
+import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from backfill.errors import UsageError
+from backfill.sandbox import wire
+from backfill.sandbox.behaviour import Behaviour
+from backfill.sandbox.operation import Problem
+from backfill.sandbox.wire import ApiAnswer, Protocol, until_gone
 
 Kind = Literal[
     "status",
@@ -125,7 +134,7 @@ def script_of(value: Any) -> Script:
         ) from error
 
 
-class Chosen:
+class FaultChoice:
     """What happens to one request.
 
     Args:
@@ -168,10 +177,10 @@ class Faults:
         ]
         return {"seed": self._script.seed, "requests": self._requests, "faults": faults}
 
-    def choose(self, method: str, path: str) -> Chosen:
+    def choose(self, method: str, path: str) -> FaultChoice:
         """What happens to the next request."""
         self._requests += 1
-        chosen = Chosen()
+        chosen = FaultChoice()
         for index, fault in enumerate(self._script.faults):
             if fault.kind not in ON_TOP and chosen.answer is not None:
                 continue
@@ -180,7 +189,7 @@ class Faults:
                 self._put(chosen, index, fault)
         return chosen
 
-    def _put(self, chosen: Chosen, index: int, fault: Fault) -> None:
+    def _put(self, chosen: FaultChoice, index: int, fault: Fault) -> None:
         if fault.kind == "latency":
             chosen.latency_s += fault.seconds
         elif fault.kind == "refuse_items":
@@ -220,3 +229,123 @@ class Faults:
         while self._recent[0] <= now - 1:
             self._recent.popleft()
         return len(self._recent) > per_second
+
+
+HTML = b"<html><head><title>Error</title></head><body><h1>Sorry</h1></body></html>\n"
+HTML_HEADERS: wire.Headers = ((b"content-type", b"text/html; charset=utf-8"),)
+REFUSED = Problem("", "refused by a fault of the sandbox")
+
+
+def substitute(fault: Fault, path: str, behaviour: Behaviour, now_s: float) -> ApiAnswer | None:
+    """The whole answer that the fault gives instead; None where it is not as simple as that."""
+    match fault.kind:
+        case "status":
+            return _with_retry_after(_of_status(fault, path), fault, now_s)
+        case "unauthorized":
+            return wire.unauthorized(behaviour)
+        case "redirect":
+            location = (b"location", fault.location.encode())
+            return ApiAnswer(fault.status or 307, b"", (location,))
+        case "malformed_json":
+            return ApiAnswer(200, b'{"errors":[{"batch_index":')
+        case "wrong_type":
+            return ApiAnswer(200, HTML, HTML_HEADERS)
+        case "drop_above":
+            return wire.OK
+        case _:
+            return None
+
+
+def _of_status(fault: Fault, path: str) -> ApiAnswer:
+    status = fault.status or 500
+    if fault.body == "html":
+        return ApiAnswer(status, HTML, HTML_HEADERS)
+    if fault.body == "empty":
+        return ApiAnswer(status, b"")
+    if path.startswith("/api/v2/"):
+        return wire.errors([REFUSED], status)
+    return wire.meta_errors([REFUSED], status)
+
+
+def _with_retry_after(answer: ApiAnswer, fault: Fault, now_s: float) -> ApiAnswer:
+    if fault.retry_after_date_s is not None:
+        text = formatdate(now_s + fault.retry_after_date_s, usegmt=True)
+    elif fault.retry_after is not None:
+        text = fault.retry_after
+    else:
+        return answer
+    return answer._replace(headers=(*answer.headers, (b"retry-after", text.encode())))
+
+
+class Spoiler:
+    """One request whose answer does not go out as it should.
+
+    Args:
+        fault: What happens.
+        answer: What would have been answered.
+    """
+
+    def __init__(self, fault: Fault, answer: ApiAnswer) -> None:
+        self._fault = fault
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer badly, and stay until the connection is gone."""
+        connection: Protocol = scope["state"]["connection"]
+        ways: dict[str, Callable[[asyncio.Transport], Awaitable[None]]] = {
+            "reset_before": self._reset,
+            "reset_after": self._reset,
+            "lost_answer": self._close,
+            "truncated_body": self._truncate,
+            "slow_headers": self._drip_head,
+            "hang": self._hang,
+        }
+        if self._fault.kind == "slow_body":
+            await self._drip_body(send)
+            return
+        waiting = asyncio.ensure_future(ways[self._fault.kind](connection.transport))
+        await until_gone(receive)
+        waiting.cancel()
+
+    async def _reset(self, transport: asyncio.Transport) -> None:
+        """Close with a reset instead of a farewell."""
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    async def _close(self, transport: asyncio.Transport) -> None:
+        transport.close()
+
+    async def _truncate(self, transport: asyncio.Transport) -> None:
+        transport.write(_head(self._answer, len(self._answer.body) + 100) + self._answer.body)
+        transport.close()
+
+    async def _drip_head(self, transport: asyncio.Transport) -> None:
+        head = _head(self._answer, len(self._answer.body))
+        for byte in head:
+            transport.write(bytes([byte]))
+            await asyncio.sleep(self._fault.seconds / len(head))
+        transport.write(self._answer.body)
+        transport.close()
+
+    async def _hang(self, transport: asyncio.Transport) -> None:
+        await asyncio.sleep(self._fault.seconds)
+        transport.close()
+
+    async def _drip_body(self, send: Send) -> None:
+        body = self._answer.body
+        headers = [*self._answer.headers, (b"content-length", b"%d" % len(body))]
+        start: Any = {"type": "http.response.start", "status": self._answer.status}
+        await send({**start, "headers": headers})
+        for index in range(len(body)):
+            await asyncio.sleep(self._fault.seconds / len(body))
+            part = {"type": "http.response.body", "body": body[index : index + 1]}
+            await send({**part, "more_body": index + 1 < len(body)})
+
+
+def _head(answer: ApiAnswer, length: int) -> bytes:
+    """The head of an answer as bytes, for a connection that ends after it."""
+    lines = [b"HTTP/1.1 %d ApiAnswer" % answer.status]
+    lines += [name + b": " + value for name, value in answer.headers]
+    lines += [b"content-length: %d" % length, b"connection: close", b"", b""]
+    return b"\r\n".join(lines)

@@ -8,12 +8,9 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from backfill.sandbox import answers, api_v1, api_v2, limits
-from backfill.sandbox.answers import Answer
-from backfill.sandbox.call import Call, query_of, segments_of
-from backfill.sandbox.faults import Chosen, Faults
-from backfill.sandbox.protocol import Protocol, until_gone
-from backfill.sandbox.spoiling import Spoiler, substitute
+from backfill.sandbox import api_v1, api_v2, validation, wire
+from backfill.sandbox.faults import FaultChoice, Faults, Spoiler, substitute
+from backfill.sandbox.wire import ApiAnswer, ApiCall, Protocol, query_of, segments_of, until_gone
 from backfill.sandbox.workspace import Workspace
 
 BODY_TIMEOUT_S = 30.0
@@ -50,7 +47,7 @@ class Gateway:
             await asyncio.sleep(chosen.latency_s)
         if ledger is not self._workspace.ledger:  # a reset opens a new one
             await until_gone(receive)
-        elif isinstance(body, Answer):
+        elif isinstance(body, ApiAnswer):
             self._note(scope, number, 0, body)
             await respond(send, body)
         else:
@@ -58,12 +55,18 @@ class Gateway:
             await self._carry_out(scope, receive, send, number, body, chosen)
 
     async def _carry_out(
-        self, scope: Scope, receive: Receive, send: Send, number: int, body: bytes, chosen: Chosen
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        number: int,
+        body: bytes,
+        chosen: FaultChoice,
     ) -> None:
         """Do what a whole request asks for, and answer it, each unless a fault says otherwise."""
         fault = chosen.answer
         is_applied = fault is None or fault.applies
-        answer = self._answer(scope, number, body, chosen) if is_applied else answers.OK
+        answer = self._answer(scope, number, body, chosen) if is_applied else wire.OK
         if fault is None:
             self._note(scope, number, len(body), answer)
             await respond(send, answer)
@@ -77,11 +80,16 @@ class Gateway:
             await respond(send, spoilt)
 
     def _note(
-        self, scope: Scope, number: int, size: int, answer: Answer | None, fault: str | None = None
+        self,
+        scope: Scope,
+        number: int,
+        size: int,
+        answer: ApiAnswer | None,
+        fault: str | None = None,
     ) -> None:
         """Remember the request for those who watch; `answer` is None where there was none."""
         status = answer.status if answer else None
-        bad = answer is not None and answer.status > answers.NO_CONTENT.status
+        bad = answer is not None and answer.status > wire.NO_CONTENT.status
         error = answer.body[:ERROR_BYTES_MAX].decode("utf-8", "replace") if answer and bad else None
         self.recent.append(
             {
@@ -96,10 +104,10 @@ class Gateway:
             }
         )
 
-    def _answer(self, scope: Scope, number: int, body: bytes, chosen: Chosen) -> Answer:
+    def _answer(self, scope: Scope, number: int, body: bytes, chosen: FaultChoice) -> ApiAnswer:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         segments = segments_of(scope["raw_path"])
-        call = Call(
+        call = ApiCall(
             number,
             scope["method"],
             segments[2:],
@@ -111,12 +119,12 @@ class Gateway:
         if segments[0] == "unsubscribe":
             return api_v1.unsubscribe(call._replace(segments=segments[1:]), self._workspace)
         if not self._may_enter(headers.get(b"authorization", b"")):
-            return answers.unauthorized(self._workspace.settings.behaviour)
+            return wire.unauthorized(self._workspace.settings.behaviour)
         if segments[1:2] == ("v2",):
             return api_v2.answer(call, self._workspace)
         if segments[1:2] == ("v1",):
             return api_v1.answer(call, self._workspace)
-        return answers.meta_error(404, "not found")
+        return wire.meta_error(404, "not found")
 
     def _may_enter(self, authorization: bytes) -> bool:
         """Basic authentication, in both base64 alphabets: the Go client uses the other one."""
@@ -132,7 +140,7 @@ class Gateway:
         return pair == f"{settings.site_id}:{settings.api_key}".encode()
 
 
-async def _body(receive: Receive) -> bytes | Answer:
+async def _body(receive: Receive) -> bytes | ApiAnswer:
     """The whole body, or the answer to one that is too large, too slow or cut off."""
     parts: list[bytes] = []
     size = 0
@@ -141,21 +149,21 @@ async def _body(receive: Receive) -> bytes | Answer:
             while True:
                 message: Any = await receive()
                 if message["type"] == "http.disconnect":
-                    return Answer(400)
+                    return ApiAnswer(400)
                 part = message.get("body", b"")
                 parts.append(part)
                 size += len(part)
-                if size > limits.V1_REQUEST_BYTES_MAX:
-                    return answers.meta_error(413, "request is too large")
+                if size > validation.V1_REQUEST_BYTES_MAX:
+                    return wire.meta_error(413, "request is too large")
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:
-        return answers.meta_error(408, "request took too long")
+        return wire.meta_error(408, "request took too long")
 
 
-async def respond(send: Send, answer: Answer) -> None:
+async def respond(send: Send, answer: ApiAnswer) -> None:
     """Send an answer whole."""
     length = (b"content-length", b"%d" % len(answer.body))
-    headers = [*answer.headers, *((length,) if answer.status != answers.NO_CONTENT.status else ())]
+    headers = [*answer.headers, *((length,) if answer.status != wire.NO_CONTENT.status else ())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

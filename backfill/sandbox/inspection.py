@@ -6,9 +6,19 @@ GET  /sandbox/people?limit=&after=  everyone, by number; `next` is the following
 GET  /sandbox/people/{id}           one by id, e-mail or `cio_…`: attributes, devices, events
 GET  /sandbox/events?name=&person=&since=&until=&limit=&after=   what is kept, by arrival
 GET  /sandbox/arrivals?limit=&after=        every operation, by arrival
+GET  /sandbox/timeline              events by UTC day and name
+GET  /sandbox/requests              the latest 200 requests, newest first
+GET, POST /sandbox/faults           the script of faults: read it, replace it
+GET, POST /sandbox/behaviour        the switches: read them, set some
+POST /sandbox/segments              a condition -> {"count": n, "people": [first 100]}
+GET  /sandbox/segments              {"segments": [{"name", "condition", "count"}]}, counted now
+PUT  /sandbox/segments/{name}       save a condition
+DELETE /sandbox/segments/{name}     forget it
 POST /sandbox/reset                 forget everything but the environment id, saved segments,
                                     faults and switches included; every other connection is cut,
                                     so that nothing sent before can arrive afterwards
+
+Segments take `?now=` (unix seconds), or `now` beside the condition, to ask as of another moment.
 """
 
 import asyncio
@@ -23,12 +33,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backfill.errors import UsageError
-from backfill.sandbox import reports, segments
+from backfill.sandbox import listings, segments
+from backfill.sandbox.behaviour import Behaviour, changed
 from backfill.sandbox.faults import Faults, Script, script_of
 from backfill.sandbox.faults import __doc__ as documentation
 from backfill.sandbox.gateway import Recent
-from backfill.sandbox.protocol import Protocol
-from backfill.sandbox.settings import Behaviour, changed
+from backfill.sandbox.operation import text_of
+from backfill.sandbox.wire import Protocol
 from backfill.sandbox.workspace import Workspace
 
 LIMIT_MAX = 10_000
@@ -50,6 +61,10 @@ def routes(workspace: Workspace, faults: Faults, recent: deque[Recent]) -> list[
         Route("/sandbox/faults", inspection.install, methods=["POST"]),
         Route("/sandbox/behaviour", inspection.behaviour),
         Route("/sandbox/behaviour", inspection.behave, methods=["POST"]),
+        Route("/sandbox/segments", inspection.preview, methods=["POST"]),
+        Route("/sandbox/segments", inspection.segments),
+        Route("/sandbox/segments/{name}", inspection.save_segment, methods=["PUT"]),
+        Route("/sandbox/segments/{name}", inspection.forget_segment, methods=["DELETE"]),
         Route("/sandbox/help", inspection.help),
         Route("/sandbox/reset", inspection.reset, methods=["POST"]),
     ]
@@ -99,7 +114,7 @@ class _Inspection:
         return as_json(self._workspace.ledger.breakdown())
 
     async def people(self, request: Request) -> Response:
-        return await self._page(request, reports.people, request.query_params.get("search", ""))
+        return await self._page(request, listings.people, request.query_params.get("search", ""))
 
     async def person(self, request: Request) -> Response:
         self._workspace.flush()
@@ -107,7 +122,7 @@ class _Inspection:
         if person is None:
             return as_json({"error": "no such person"}, 404)
         store = self._workspace.store
-        return as_json(await run_in_threadpool(reports.person, store, person.number))
+        return as_json(await run_in_threadpool(listings.person, store, person.number))
 
     async def events(self, request: Request) -> Response:
         query = request.query_params
@@ -115,20 +130,20 @@ class _Inspection:
         known = self._workspace.person(person) if person else None
         if person and known is None:
             return as_json({"events": [], "next": None})
-        chosen = reports.Chosen(
+        chosen = listings.EventFilter(
             name=query.get("name"),
             person=known.number if known else None,
             since_s=number(request, "since", 0) if "since" in query else None,
             until_s=number(request, "until", 0) if "until" in query else None,
         )
-        return await self._page(request, reports.events, chosen)
+        return await self._page(request, listings.events, chosen)
 
     async def arrivals(self, request: Request) -> Response:
-        return await self._page(request, reports.arrivals)
+        return await self._page(request, listings.arrivals)
 
     async def timeline(self, _request: Request) -> Response:
         self._workspace.flush()
-        return as_json(await run_in_threadpool(reports.timeline, self._workspace.store))
+        return as_json(await run_in_threadpool(listings.timeline, self._workspace.store))
 
     async def requests(self, _request: Request) -> Response:
         return as_json({"requests": list(self._recent)[::-1]})
@@ -167,9 +182,50 @@ class _Inspection:
         await asyncio.sleep(0)  # who reads the answer finds the other connections closed
         return as_json({})
 
-    async def _page(self, request: Request, report: reports.Report, *choice: Any) -> Response:
+    async def _page(self, request: Request, report: listings.Report, *choice: Any) -> Response:
         limit = max(1, min(number(request, "limit", 100), LIMIT_MAX))
         after = number(request, "after", 0)
         self._workspace.flush()
         store = self._workspace.store
         return as_json(await run_in_threadpool(report, store, limit, after, *choice))
+
+    async def preview(self, request: Request) -> Response:
+        condition, now_s = await self._asked(request)
+        return as_json(await self._preview(condition, now_s))
+
+    async def segments(self, request: Request) -> Response:
+        now_s = number(request, "now", int(self._workspace.clock()))
+        rows = self._workspace.store.read("SELECT name, condition FROM segments ORDER BY name")
+        found = []
+        for row in rows:
+            condition = orjson.loads(row["condition"])
+            count = (await self._preview(condition, now_s))["count"]
+            found.append({"name": row["name"], "condition": condition, "count": count})
+        return as_json({"segments": found})
+
+    async def save_segment(self, request: Request) -> Response:
+        condition, now_s = await self._asked(request)
+        answer = await self._preview(condition, now_s)
+        name, store = request.path_params["name"], self._workspace.store
+        store.write("DELETE FROM segments WHERE name = ?", [name])
+        store.write("INSERT INTO segments VALUES (?, ?)", [name, text_of(condition)])
+        return as_json(answer)
+
+    async def forget_segment(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        self._workspace.store.write("DELETE FROM segments WHERE name = ?", [name])
+        return as_json({})
+
+    async def _asked(self, request: Request) -> tuple[Any, float]:
+        """The condition in the body, and the moment it is asked for."""
+        condition = await json_of(request)
+        now_s: Any = number(request, "now", 0) or self._workspace.clock()
+        if isinstance(condition, dict) and "now" in condition:
+            now_s = condition.pop("now")
+        if isinstance(now_s, bool) or not isinstance(now_s, int | float):
+            raise UsageError("now must be a number of unix seconds")
+        return condition, now_s
+
+    async def _preview(self, condition: Any, now_s: float) -> dict[str, Any]:
+        self._workspace.flush()
+        return await run_in_threadpool(segments.preview, self._workspace.store, condition, now_s)

@@ -29,8 +29,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backfill.errors import UsageError
-from backfill.sandbox.people import cio_id
-from backfill.sandbox.settings import DAY_S
+from backfill.sandbox.behaviour import DAY_S
+from backfill.sandbox.identities import cio_id
 from backfill.sandbox.store import Store
 
 DEPTH_MAX = 20
@@ -50,7 +50,7 @@ def preview(store: Store, condition: Any, now_s: float) -> dict[str, Any]:
     Raises:
         UsageError: The condition is none; the text says where.
     """
-    question = Question(now_s)
+    question = SegmentQuery(now_s)
     where = question.holds(condition)
     rows = store.read(
         f"WITH chosen AS MATERIALIZED (SELECT number, id, email FROM active WHERE {where})"
@@ -62,7 +62,7 @@ def preview(store: Store, condition: Any, now_s: float) -> dict[str, Any]:
     return {"count": rows[0]["people"] if rows else 0, "people": names}
 
 
-class Question:
+class SegmentQuery:
     """A condition on its way to SQL; every value goes into `parameters`, none into the text.
 
     Args:

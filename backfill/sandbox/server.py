@@ -15,15 +15,20 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backfill.errors import StateError, UsageError
-from backfill.sandbox.app import App
+from backfill.sandbox import inspection, page
+from backfill.sandbox.access import AccessControl, is_loopback
+from backfill.sandbox.behaviour import SandboxSettings
 from backfill.sandbox.faults import Faults
-from backfill.sandbox.guard import Guard, is_loopback
-from backfill.sandbox.protocol import Protocol
-from backfill.sandbox.settings import Settings
+from backfill.sandbox.gateway import Gateway
 from backfill.sandbox.store import Store
 from backfill.sandbox.tls import Certificate, make_certificate
+from backfill.sandbox.wire import Protocol
 from backfill.sandbox.workspace import Workspace
 
 FLUSH_EVERY_S = 0.25
@@ -94,7 +99,7 @@ class _Server(uvicorn.Server):
                 return
 
 
-def serve(settings: Settings, announce: Callable[[Address], None]) -> None:
+def serve(settings: SandboxSettings, announce: Callable[[Address], None]) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is called once connections are accepted.
 
     Raises:
@@ -115,7 +120,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def running(settings: Settings | None = None) -> Iterator[Running]:
+def running(settings: SandboxSettings | None = None) -> Iterator[Running]:
     """A sandbox in the background of this process, on a free port unless `settings` name one.
 
     Raises:
@@ -123,7 +128,11 @@ def running(settings: Settings | None = None) -> Iterator[Running]:
         StateError: The data folder cannot be used.
     """
     ready = threading.Event()
-    with _prepared(settings or Settings(), lambda _: ready.set()) as (server, listening, address):
+    with _prepared(settings or SandboxSettings(), lambda _: ready.set()) as (
+        server,
+        listening,
+        address,
+    ):
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
 
@@ -140,7 +149,7 @@ def running(settings: Settings | None = None) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def _prepared(
-    settings: Settings, announce: Callable[[Address], None]
+    settings: SandboxSettings, announce: Callable[[Address], None]
 ) -> Iterator[tuple[_Server, socket.socket, Address]]:
     """A server that is ready to run, its socket bound; everything is closed afterwards."""
     with contextlib.ExitStack() as stack:
@@ -161,7 +170,7 @@ def _prepared(
         yield _Server(config, workspace, lambda: announce(address)), listening, address
 
 
-def _clock(settings: Settings) -> Callable[[], float]:
+def _clock(settings: SandboxSettings) -> Callable[[], float]:
     still_s = settings.now_s
     return time.time if still_s is None else lambda: still_s  # noqa: TID251  # the wiring
 
@@ -171,7 +180,7 @@ def _config(
 ) -> uvicorn.Config:
     app = App(workspace, Faults(time.monotonic))  # noqa: TID251  # the wiring
     return uvicorn.Config(
-        Guard(app, workspace.settings.host, address.token),
+        AccessControl(app, workspace.settings.host, address.token),
         ssl_certfile=certificate.chain if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
         lifespan="off",
@@ -187,7 +196,7 @@ def _config(
     )
 
 
-def _bound(settings: Settings) -> socket.socket:
+def _bound(settings: SandboxSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio turns Nagle's algorithm off for sockets that say they are TCP, and only for those
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -203,7 +212,33 @@ def _bound(settings: Settings) -> socket.socket:
     return listening
 
 
-def _url(settings: Settings, listening: socket.socket) -> str:
+def _url(settings: SandboxSettings, listening: socket.socket) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.tls else "http"
     return f"{scheme}://{host}:{listening.getsockname()[1]}"
+
+
+API_PREFIXES = ("/api/", "/unsubscribe/")
+
+
+class App:
+    """Sends the API's requests to the gateway and everything else to Starlette."""
+
+    def __init__(self, workspace: Workspace, faults: Faults) -> None:
+        self._api = Gateway(workspace, faults)
+        self._site: ASGIApp = Starlette(
+            routes=[
+                *inspection.routes(workspace, faults, self._api.recent),
+                *page.routes(),
+            ],
+            exception_handlers={UsageError: _bad_request},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        is_api = scope["type"] == "http" and scope["path"].startswith(API_PREFIXES)
+        await (self._api if is_api else self._site)(scope, receive, send)
+
+
+async def _bad_request(_request: Request, error: Exception) -> Response:
+    return inspection.as_json({"error": str(error)}, 400)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from backfill.sandbox import handover
-from backfill.sandbox.ledger import Ledger
-from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem
-from backfill.sandbox.people import People, Person, guess_identifier
-from backfill.sandbox.seen import Seen
-from backfill.sandbox.settings import DAY_S, Behaviour, Settings
-from backfill.sandbox.store import ARROW, Store
+from backfill.sandbox import listings
+from backfill.sandbox.behaviour import DAY_S, Behaviour, SandboxSettings
+from backfill.sandbox.dedupe import SeenEventIds
+from backfill.sandbox.identities import People, Person, guess_identifier
+from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem, text_of
+from backfill.sandbox.store import ARROW, Ledger, Store
 
 HANDED_OVER_S = 30 * DAY_S
 
@@ -34,7 +33,7 @@ class Workspace:
         clock: Gives now, in unix seconds.
     """
 
-    def __init__(self, store: Store, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, settings: SandboxSettings, clock: Callable[[], float]) -> None:
         self.store = store
         self.settings = self._started_with = settings
         self.clock = clock
@@ -58,7 +57,7 @@ class Workspace:
             self._people.meet(anonymous_id, number)
         self._later: list[Callable[[], None]] = []
         self._flushed: tuple[int, int, int] | None = None
-        self._seen = Seen(self.settings.behaviour.dedupe_window_s)
+        self._seen = SeenEventIds(self.settings.behaviour.dedupe_window_s)
         for event_ids, received_s in self.store.event_ids():
             self._seen.remember(event_ids, received_s)
 
@@ -180,7 +179,7 @@ class Workspace:
             since_s = now_s - HANDED_OVER_S
             self._later.append(
                 lambda: self._receive(
-                    person, handover.adopt(self.store, anonymous_id, person.number, since_s)
+                    person, _adopt(self.store, anonymous_id, person.number, since_s)
                 )
             )
         self._people.meet(anonymous_id, person.number)
@@ -202,7 +201,7 @@ class Workspace:
 
         def hand_over() -> None:
             since_s = now_s - HANDED_OVER_S
-            events = handover.merge(self.store, primary.number, secondary.number, since_s)
+            events = _hand_over(self.store, primary.number, secondary.number, since_s)
             primary.events += events
             self.ledger.events += events
 
@@ -214,7 +213,7 @@ class Workspace:
         found = [self._people.find(identifier, str(name)) for name in names]
         people = [person.number for person in found if person and person.state == "active"]
         segment, add = int(operation.name or 0), operation.kind == "add_customers"
-        self._later.append(lambda: handover.change_members(self.store, segment, people, add=add))
+        self._later.append(lambda: _set_members(self.store, segment, people, add=add))
         return "applied", None
 
     def _delete(self, operation: Operation, _now_s: float) -> Effect:
@@ -288,3 +287,45 @@ class Workspace:
 
 def _sentence(problems: tuple[Problem, ...]) -> str:
     return "; ".join(f"{p.field}: {p.message}" for p in problems)
+
+
+def _hand_over(store: Store, primary: int, secondary: int, since_s: float) -> int:
+    """Give the attributes and the later events of one person to another.
+
+    The attributes become older than any of the primary's own, so that only missing ones show.
+
+    Returns:
+        How many events have passed over.
+    """
+    attributes = listings.attributes(store, secondary - 1, secondary).get(secondary, {})
+    store.write("INSERT INTO inherited VALUES (?, ?)", [primary, text_of(attributes)])
+    return store.write(
+        "UPDATE arrivals SET person = ? WHERE arrival IN"
+        " (SELECT arrival FROM events WHERE person = ? AND occurred_s >= ?)",
+        [primary, secondary, since_s],
+    )
+
+
+def _adopt(store: Store, anonymous_id: str, person: int, since_s: float) -> int:
+    """Give the events of someone anonymous to a person.
+
+    Returns:
+        How many events that are.
+    """
+    return store.write(
+        "UPDATE arrivals SET person = ? WHERE arrival IN (SELECT arrival FROM events"
+        " WHERE person IS NULL AND identifier = 'anonymous_id' AND named = ? AND occurred_s >= ?)",
+        [person, anonymous_id, since_s],
+    )
+
+
+def _set_members(store: Store, segment: int, people: Sequence[int], *, add: bool) -> None:
+    """Put people into a manual segment, or take them out."""
+    store.write(
+        "DELETE FROM memberships WHERE segment = ? AND person IN (SELECT unnest(?::BIGINT[]))",
+        [segment, list(people)],
+    )
+    if add:
+        store.write(
+            "INSERT INTO memberships SELECT ?, unnest(?::BIGINT[])", [segment, list(people)]
+        )

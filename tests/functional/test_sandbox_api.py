@@ -5,7 +5,7 @@ import base64
 import httpx
 import pytest
 
-from backfill.sandbox import Behaviour, Settings, running
+from backfill.sandbox import Behaviour, SandboxSettings, running
 
 NOW_S = 1_790_000_000
 ULID = "01HB4HBDKTFWYZCK01DMRSWRFD"
@@ -14,7 +14,7 @@ ULID = "01HB4HBDKTFWYZCK01DMRSWRFD"
 @pytest.fixture(scope="module")
 def workspace():
     """A sandbox that stands still at NOW_S, spoken to as its owner."""
-    settings = Settings(now_s=NOW_S)
+    settings = SandboxSettings(now_s=NOW_S)
     with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=5) as client:
         client.auth = (settings.site_id, settings.api_key)
         yield client
@@ -83,7 +83,7 @@ def test_success_is_an_empty_object_and_a_newline(client):
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_both_base64_alphabets_open(encode):
     """The Go client encodes with the alphabet of URLs."""
-    settings = Settings(site_id="?>", api_key="?>")
+    settings = SandboxSettings(site_id="?>", api_key="?>")
     with running(settings) as sandbox:
         headers = {"Authorization": "Basic " + encode(b"?>:?>").decode()}
         assert httpx.get(f"{sandbox.url}/api/v1/accounts/region", headers=headers).is_success
@@ -559,7 +559,7 @@ SWITCHES = {
 @pytest.mark.parametrize(("behaviour", "operation", "expected"), SWITCHES.values(), ids=SWITCHES)
 def test_what_is_not_documented_is_a_switch(behaviour, operation, expected):
     """The sandbox behaves either way."""
-    with running(Settings(behaviour=behaviour)) as sandbox:
+    with running(SandboxSettings(behaviour=behaviour)) as sandbox:
         answer = httpx.post(
             f"{sandbox.url}/api/v2/batch",
             json={"batch": [operation]},
@@ -586,7 +586,7 @@ def test_a_switch_can_be_set_while_it_runs(client):
 
 def test_an_old_identify_can_be_skipped_whole():
     """Then also attributes that nobody else set are lost, under 200."""
-    settings = Settings(now_s=NOW_S, behaviour=Behaviour(old_identify="skip"))
+    settings = SandboxSettings(now_s=NOW_S, behaviour=Behaviour(old_identify="skip"))
     with running(settings) as sandbox, httpx.Client(base_url=sandbox.url) as client:
         client.auth = ("sandbox", "sandbox")
         v2(client, identify({"id": "1"}, a=1))
@@ -598,7 +598,7 @@ def test_an_old_identify_can_be_skipped_whole():
 
 def test_deduplication_can_be_off():
     """Every arrival is kept."""
-    settings = Settings(behaviour=Behaviour(dedupe_window_s=0))
+    settings = SandboxSettings(behaviour=Behaviour(dedupe_window_s=0))
     with running(settings) as sandbox, httpx.Client(base_url=sandbox.url) as client:
         client.auth = ("sandbox", "sandbox")
         v2(client, event("1", id=ULID), event("1", id=ULID))

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import pytest
 
-from backfill.sandbox import Settings, running
+from backfill.sandbox import SandboxSettings, running
 
 URL = "/api/v2/batch"
 
@@ -14,7 +14,7 @@ URL = "/api/v2/batch"
 @pytest.fixture(scope="module")
 def workspace():
     """A sandbox for this file, spoken to as its owner."""
-    settings = Settings()
+    settings = SandboxSettings()
     with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=5) as client:
         client.auth = (settings.site_id, settings.api_key)
         yield client

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from backfill.sandbox import Settings, running
+from backfill.sandbox import SandboxSettings, running
 from tests.support.browsers import CHROMIUM, Browser
 
 NOW_S = 1_790_000_000
@@ -24,7 +24,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def workspace():
     """A sandbox that stands still at NOW_S."""
-    settings = Settings(now_s=NOW_S)
+    settings = SandboxSettings(now_s=NOW_S)
     with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=20) as client:
         client.auth = (settings.site_id, settings.api_key)
         yield client

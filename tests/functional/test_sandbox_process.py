@@ -17,7 +17,7 @@ import pytest
 from customerio import CustomerIO
 
 from backfill.errors import StateError, UsageError
-from backfill.sandbox import Settings, running
+from backfill.sandbox import SandboxSettings, running
 from tests.support.programs import until
 from tests.support.workspaces import workspace
 
@@ -136,7 +136,7 @@ def keep_sending(url, first, answered):
 
 def test_a_folder_belongs_to_one_sandbox(tmp_path):
     """A second sandbox over the same folder is refused, with the next step."""
-    folder = Settings(data=tmp_path)
+    folder = SandboxSettings(data=tmp_path)
     with process("--data", tmp_path), pytest.raises(StateError) as caught, running(folder):
         pass
 
@@ -145,12 +145,12 @@ def test_a_folder_belongs_to_one_sandbox(tmp_path):
 
 def test_data_of_another_version_is_refused(tmp_path):
     """Nothing is guessed about tables that this version did not make."""
-    with running(Settings(data=tmp_path)):
+    with running(SandboxSettings(data=tmp_path)):
         pass
     with duckdb.connect(tmp_path / "sandbox.duckdb") as database:
         database.execute("UPDATE meta SET value = '0' WHERE key = 'schema_version'")
 
-    with pytest.raises(StateError, match="version"), running(Settings(data=tmp_path)):
+    with pytest.raises(StateError, match="version"), running(SandboxSettings(data=tmp_path)):
         pass
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     """With a sentence, and the file stays as it is."""
     (tmp_path / "sandbox.duckdb").write_bytes(b"something else" * 1000)
 
-    with pytest.raises(StateError), running(Settings(data=tmp_path)):
+    with pytest.raises(StateError), running(SandboxSettings(data=tmp_path)):
         pass
     assert (tmp_path / "sandbox.duckdb").read_bytes().startswith(b"something else")
 
@@ -167,7 +167,7 @@ def test_a_port_that_is_taken_is_said():
     """The message names the port."""
     with running() as sandbox:
         port = int(sandbox.url.rsplit(":", 1)[1])
-        with pytest.raises(UsageError, match=str(port)), running(Settings(port=port)):
+        with pytest.raises(UsageError, match=str(port)), running(SandboxSettings(port=port)):
             pass
 
 
@@ -211,7 +211,7 @@ def test_garbage_gets_a_4xx_or_a_closed_connection(sandbox, garbage, capfd):
 
 def test_a_bug_is_told_to_its_developer_alone(capfd):
     """The client gets a plain 500, stderr the traceback, and the sandbox goes on."""
-    with running(Settings(now_s="no moment")) as sandbox:
+    with running(SandboxSettings(now_s="no moment")) as sandbox:
         answer = httpx.post(f"{sandbox.url}/api/v2/batch", json=batch(0, 1), auth=AUTH)
         account(sandbox.url)
 
@@ -238,7 +238,7 @@ def test_a_foreign_page_cannot_change_anything(sandbox):
 
 def test_the_certificate_is_trusted_by_its_authority_alone():
     """Its names are checked, and nobody else's authority vouches for it."""
-    with running(Settings(tls=True)) as sandbox:
+    with running(SandboxSettings(tls=True)) as sandbox:
         trusting = ssl.create_default_context(cafile=sandbox.ca)
         for url in (sandbox.url, sandbox.url.replace("127.0.0.1", "localhost")):
             assert httpx.get(f"{url}/sandbox/stats", verify=trusting).status_code == 200
@@ -248,7 +248,7 @@ def test_the_certificate_is_trusted_by_its_authority_alone():
 
 def test_the_official_client_finds_everything_it_needs(monkeypatch):
     """Its identify, track, backfill, delete and batch arrive as they would at the service."""
-    with running(Settings(tls=True)) as sandbox:
+    with running(SandboxSettings(tls=True)) as sandbox:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(sandbox.ca))
         port = int(sandbox.url.rsplit(":", 1)[1])
         client = CustomerIO("sandbox", "sandbox", host="localhost", port=port)

@@ -6,7 +6,7 @@ from collections import defaultdict
 import httpx
 import pytest
 
-from backfill.sandbox import Settings, running
+from backfill.sandbox import SandboxSettings, running
 
 DAY_S = 86_400
 NOW_S = 1_790_000_000
@@ -15,7 +15,7 @@ NOW_S = 1_790_000_000
 @pytest.fixture(scope="module")
 def workspace():
     """A sandbox that stands still at NOW_S, spoken to as its owner."""
-    settings = Settings(now_s=NOW_S)
+    settings = SandboxSettings(now_s=NOW_S)
     with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=20) as client:
         client.auth = (settings.site_id, settings.api_key)
         yield client

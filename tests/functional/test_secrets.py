@@ -5,8 +5,9 @@ from base64 import b64encode
 
 import pytest
 
+from backfill.sandbox.behaviour import SandboxSettings
 from backfill.sandbox.server import running
-from backfill.sandbox.settings import Settings
+from backfill.sandbox.behaviour import SandboxSettings
 from tests.support.jobs import CUSTOMERS, EVENTS, job
 from tests.support.workspaces import Workspace
 
@@ -36,7 +37,7 @@ KEEPING = {"rejected.csv", "rejected.jsonl", "state.db", "state.db-wal", "snapsh
 @pytest.fixture
 def guarded():
     """A workspace that only the canary opens."""
-    with running(Settings(api_key=KEY)) as server:
+    with running(SandboxSettings(api_key=KEY)) as server:
         yield Workspace(server.url, 0)
 
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from backfill.sandbox.answers import TEXT_HEADERS, Answer
+from backfill.sandbox.wire import TEXT_HEADERS, ApiAnswer
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -24,7 +24,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Guard:
+class AccessControl:
     """Stands before the application.
 
     A page elsewhere could point a name of its own at 127.0.0.1 (so the Host must be ours), or
@@ -52,7 +52,7 @@ class Guard:
         await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await send({"type": "http.response.body", "body": refusal.body})
 
-    def _refusal(self, scope: Scope) -> Answer | None:
+    def _refusal(self, scope: Scope) -> ApiAnswer | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if self._hosts is not None and _without_port(host) not in self._hosts:
@@ -78,5 +78,5 @@ def _without_port(host: str) -> str:
     return name.lower() if colon and port.isdecimal() else host.lower()
 
 
-def _refusal(status: int, why: str) -> Answer:
-    return Answer(status, why.encode() + b"\n", TEXT_HEADERS)
+def _refusal(status: int, why: str) -> ApiAnswer:
+    return ApiAnswer(status, why.encode() + b"\n", TEXT_HEADERS)

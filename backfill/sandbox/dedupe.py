@@ -17,7 +17,7 @@ YOUNG_MAX = 65_536
 NEVER = -(2**40)
 
 
-class Seen:
+class SeenEventIds:
     """A memory of event ids.
 
     Args:

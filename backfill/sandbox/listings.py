@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from backfill.sandbox.people import cio_id
+from backfill.sandbox.identities import cio_id
 from backfill.sandbox.store import Store
 
 Report = Callable[..., dict[str, Any]]
@@ -15,7 +15,7 @@ CONTROL_KEYS = frozenset({"_update", "_timestamp", "cio_relationships", "cio_id"
 TOPICS = "cio_subscription_preferences.topics."
 
 
-class Chosen(NamedTuple):
+class EventFilter(NamedTuple):
     """Which events: by name, person (number), and moment (unix seconds, both ends included)."""
 
     name: str | None = None
@@ -61,7 +61,7 @@ def person(store: Store, number: int) -> dict[str, Any]:
     }
 
 
-def events(store: Store, limit: int, after: int, chosen: Chosen) -> dict[str, Any]:
+def events(store: Store, limit: int, after: int, chosen: EventFilter) -> dict[str, Any]:
     """Events that are kept, by arrival; those of deleted people are not."""
     rows = store.read(
         "SELECT arrival, kind, identifier, named, event_id, name, occurred_s, replaced, payload"

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.sandbox.reading_v2 import read_any_item, read_item
-from backfill.sandbox.settings import Behaviour
+from backfill.sandbox.api_v2 import read_any_item, read_item
+from backfill.sandbox.behaviour import Behaviour
 
 ULID = "01HB4HBDKTFWYZCK01DMRSWRFD"
 ODD = st.one_of(

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from backfill.sandbox.guard import Guard, is_loopback
+from backfill.sandbox.access import AccessControl, is_loopback
 
 APP = PlainTextResponse("in")
 
@@ -25,18 +25,18 @@ def status(guard, path, method="GET", **headers):
 @pytest.mark.parametrize("host", ["127.0.0.1:8025", "localhost", "LOCALHOST:1", "[::1]:8025"])
 def test_this_machines_names_come_in(host):
     """With or without a port, in either case."""
-    assert status(Guard(APP, "127.0.0.1", None), "/", host=host) == 200
+    assert status(AccessControl(APP, "127.0.0.1", None), "/", host=host) == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1@evil", ""])
 def test_other_names_stay_out(host):
     """Whatever name somebody points at this machine."""
-    assert status(Guard(APP, "127.0.0.1", None), "/", host=host) == 400
+    assert status(AccessControl(APP, "127.0.0.1", None), "/", host=host) == 400
 
 
 def test_beyond_loopback_any_name_will_do_but_a_token_is_asked_for():
     """The API asks for its own key; what looks into it asks for the token."""
-    guard = Guard(APP, "0.0.0.0", "secret")
+    guard = AccessControl(APP, "0.0.0.0", "secret")
 
     assert status(guard, "/api/v1/accounts/region") == 200
     assert status(guard, "/") == 200
@@ -49,7 +49,7 @@ def test_beyond_loopback_any_name_will_do_but_a_token_is_asked_for():
 
 def test_only_ones_own_page_changes_anything():
     """A browser says where a request comes from; other programs say nothing."""
-    guard = Guard(APP, "127.0.0.1", None)
+    guard = AccessControl(APP, "127.0.0.1", None)
     own = {"host": "127.0.0.1:1", "origin": "http://127.0.0.1:1"}
 
     assert status(guard, "/sandbox/reset", "POST", **own) == 200

@@ -61,7 +61,7 @@ def changed(behaviour: Behaviour, changes: Any) -> Behaviour:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SandboxSettings:
     """One sandbox.
 
     Args:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.sandbox import seen
-from backfill.sandbox.seen import Seen
+from backfill.sandbox import dedupe
+from backfill.sandbox.dedupe import SeenEventIds
 
 
 def ids(*numbers):
@@ -15,7 +15,7 @@ def ids(*numbers):
 
 def test_an_id_is_new_once():
     """Also within one batch."""
-    memory = Seen()
+    memory = SeenEventIds()
 
     assert memory.admit(ids(1, 2, 1), 0) == [True, True, False]
     assert memory.admit(ids(2, 3), 0) == [False, True]
@@ -23,14 +23,14 @@ def test_an_id_is_new_once():
 
 def test_without_a_window_every_id_is_new():
     """A window of nothing remembers nothing."""
-    memory = Seen(0)
+    memory = SeenEventIds(0)
 
     assert memory.admit(ids(1, 1), 0) == [True, True]
 
 
 def test_an_id_is_new_again_after_the_window():
     """The first sight counts, not the last."""
-    memory = Seen(100)
+    memory = SeenEventIds(100)
 
     assert memory.admit(ids(1), 1000) == [True]
     assert memory.admit(ids(1), 1099) == [False]
@@ -40,7 +40,7 @@ def test_an_id_is_new_again_after_the_window():
 
 def test_remembered_ids_are_old():
     """After a restart the ids of before are taken in."""
-    memory = Seen()
+    memory = SeenEventIds()
     memory.remember(ids(1, 2), [5.0, 6.0])
 
     assert memory.admit(ids(1, 2, 3), 7) == [False, False, True]
@@ -54,10 +54,10 @@ def test_it_agrees_with_a_dictionary(window_s, data):
     number = st.integers(min_value=0, max_value=40)
     batches = data.draw(st.lists(st.lists(number, max_size=20), max_size=30))
     first_seen = {}
-    memory = Seen(window_s)
+    memory = SeenEventIds(window_s)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seen, "YOUNG_MAX", 4)
+        patch.setattr(dedupe, "YOUNG_MAX", 4)
         for now_s, batch in enumerate(batches, start=1):
             expected = []
             for key in batch:
