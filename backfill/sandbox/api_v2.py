@@ -7,10 +7,13 @@ import orjson
 
 from backfill.sandbox import validation, wire
 from backfill.sandbox.behaviour import Behaviour
-from backfill.sandbox.operation import Operation, Problem, hash_of, refused, text_of
+from backfill.sandbox.operation import Link, Operation, Problem, hash_of, refused, text_of
 from backfill.sandbox.wire import ApiAnswer, ApiCall, json_of
 from backfill.sandbox.workspace import Workspace
 
+PERSON_IDENTIFIERS = ("id", "email", "phone", "cio_id")
+DELIVERY_METRICS = ("opened", "converted", "delivered")
+TOO_LARGE = Problem("", f"cannot be larger than {validation.V2_ITEM_BYTES_MAX} bytes")
 CHOSEN = Problem("identifiers", "refused by a fault of the sandbox")
 
 
@@ -32,6 +35,9 @@ def _entity(call: ApiCall, workspace: Workspace) -> ApiAnswer:
     if isinstance(body, Problem):
         return wire.errors([body])
     operation = _read(body, 0, call, workspace)
+    if len(call.body) > validation.V2_ITEM_BYTES_MAX and TOO_LARGE not in operation.problems:
+        # here the request is the item, so that it is measured as it came over the wire
+        operation = operation._replace(problems=(*operation.problems, TOO_LARGE))
     workspace.apply([operation], call.number)
     return wire.errors(operation.problems) if operation.problems else wire.OK
 
@@ -72,11 +78,6 @@ def _read(item: object, index: int, call: ApiCall, workspace: Workspace) -> Oper
     return operation
 
 
-PERSON_IDENTIFIERS = ("id", "email", "phone", "cio_id")
-DEVICE_PLATFORMS = ("ios", "android")
-DELIVERY_METRICS = ("opened", "converted", "delivered")
-
-
 def read_item(item: Any, behaviour: Behaviour) -> Operation:
     """The operation that one JSON value of v2 asks for, valid or with all its problems."""
     ordinary = None if behaviour.event_values_limited else _ordinary_event(item)
@@ -97,8 +98,7 @@ def read_any_item(item: Any, behaviour: Behaviour) -> Operation:
         return Operation("unknown", hash_of(body), problems=_unknown(item))
     operation = read(item, hash_of(body), behaviour)
     if len(body) > validation.V2_ITEM_BYTES_MAX:
-        size = Problem("", f"cannot be larger than {validation.V2_ITEM_BYTES_MAX} bytes")
-        return operation._replace(problems=(*operation.problems, size))
+        return operation._replace(problems=(*operation.problems, TOO_LARGE))
     return operation
 
 
@@ -157,7 +157,7 @@ def _event(item: dict[str, Any], body_hash: int, behaviour: Behaviour) -> Operat
     event_id = validation.event_id(item.get("id"), behaviour)
     if type(event_id) is Problem:
         problems.append(event_id)
-    occurred_s, replaced = validation.moment(item, "timestamp", behaviour)
+    occurred_s, replaced = validation.timestamp(item, "timestamp", behaviour)
     attributes = item.get("attributes")
     if attributes is not None and type(attributes) is not dict:
         problems.append(Problem("attributes", "must be an object"))
@@ -183,12 +183,10 @@ def _identify(item: dict[str, Any], body_hash: int, behaviour: Behaviour) -> Ope
     identifier, named = _person(item, problems)
     attributes = validation.attributes_of(item, problems)
     problems.extend(validation.own_name_problems(attributes))
+    links: tuple[Link, ...] = ()
     if validation.RELATIONSHIPS in item:
-        relationships = item[validation.RELATIONSHIPS]
-        problems.extend(
-            validation.relationship_problems(relationships, validation.OBJECT_IDENTIFIERS)
-        )
-    occurred_s, _ = validation.moment(item, "timestamp", behaviour)
+        links = validation.links_of(item[validation.RELATIONSHIPS], problems)
+    occurred_s, _ = validation.timestamp(item, "timestamp", behaviour)
     return Operation(
         "identify",
         body_hash,
@@ -198,6 +196,7 @@ def _identify(item: dict[str, Any], body_hash: int, behaviour: Behaviour) -> Ope
         payload=text_of(attributes),
         extra=attributes,
         problems=tuple(problems),
+        links=links,
     )
 
 
@@ -211,16 +210,9 @@ def _plain(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Opera
 def _device(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Operation:
     problems: list[Problem] = []
     identifier, named = _person(item, problems)
-    device = item.get("device")
-    token = None
-    if type(device) is not dict:
-        problems.append(validation.required("device", device))
-    else:
-        token = device.get("token")
-        if type(token) is not str or not token:
-            problems.append(validation.required("device.token", token))
-        if item["action"] == "add_device" and device.get("platform") not in DEVICE_PLATFORMS:
-            problems.append(validation.required("device.platform", device.get("platform")))
+    device, is_added = item.get("device"), item["action"] == "add_device"
+    problems.extend(validation.device_problems(device, "token", is_added=is_added))
+    token = device.get("token") if type(device) is dict else None
     return Operation(
         item["action"],
         body_hash,
@@ -228,17 +220,16 @@ def _device(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Oper
         named,
         name=token if type(token) is str else None,
         payload=text_of(device),
+        extra=device,
         problems=tuple(problems),
     )
 
 
 def _merge(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Operation:
     problems: list[Problem] = []
-    primary = validation.one_identifier(
-        item.get("primary"), "primary", ("id", "email", "cio_id"), problems
-    )
-    secondary = validation.one_identifier(
-        item.get("secondary"), "secondary", ("id", "email", "cio_id"), problems
+    primary, secondary = (
+        validation.one_identifier(item.get(key), key, validation.MERGE_IDENTIFIERS, problems)
+        for key in ("primary", "secondary")
     )
     return Operation("merge", body_hash, *primary, extra=secondary, problems=tuple(problems))
 
@@ -247,14 +238,14 @@ def _relationships(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) 
     problems: list[Problem] = []
     identifier, named = _person(item, problems)
     relationships = item.get(validation.RELATIONSHIPS)
-    problems.extend(validation.relationship_problems(relationships, validation.OBJECT_IDENTIFIERS))
-    payload = {validation.RELATIONSHIPS: relationships}
+    is_added = item["action"] == "add_relationships"
     return Operation(
         item["action"],
         body_hash,
         identifier,
         named,
-        payload=text_of(payload),
+        payload=text_of({validation.RELATIONSHIPS: relationships}),
+        links=validation.links_of(relationships, problems, added=is_added),
         problems=tuple(problems),
     )
 
@@ -263,20 +254,21 @@ def _object(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Oper
     problems: list[Problem] = []
     name = validation.object_name(item.get("identifiers"), problems)
     action = item["action"]
-    attributes, relationships = (
-        validation.attributes_of(item, problems),
-        item.get(validation.RELATIONSHIPS),
-    )
+    attributes = validation.attributes_of(item, problems)
     if len(orjson.dumps(attributes)) > validation.OBJECT_BYTES_MAX:
         problems.append(Problem("attributes", "object cannot be larger than 100 kB"))
+    relationships = item.get(validation.RELATIONSHIPS)
+    links: tuple[Link, ...] = ()
     if action in ("add_relationships", "delete_relationships") or validation.RELATIONSHIPS in item:
-        problems.extend(validation.relationship_problems(relationships, ()))
+        is_added = action != "delete_relationships"
+        links = validation.links_of(relationships, problems, added=is_added, thing=name or "")
     return Operation(
         f"object_{action}",
         body_hash,
         name=name,
         payload=text_of({"attributes": attributes, validation.RELATIONSHIPS: relationships}),
         problems=tuple(problems),
+        links=links,
     )
 
 

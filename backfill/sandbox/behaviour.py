@@ -2,20 +2,23 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from backfill.errors import UsageError
 
 DAY_S = 86_400
 
+WindowSeconds = Annotated[int, Field(ge=0, le=2**40)]
+"""Seconds that no arithmetic on them can overflow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What the Track API's documentation does not say, as switches.
+    """What the Track API's documentation does not say, or says in two ways, as switches.
 
-    The defaults are the best-supported reading of what has been seen on the wire.
+    The defaults are the best-supported reading; README.md beside this file names the sources.
 
     Args:
         all_invalid_batch: The status of a batch whose every item is invalid.
@@ -30,17 +33,23 @@ class Behaviour:
             replaced by now like any that is not valid, or kept as it is.
         email_by_id: Whether a call that names a person by id may change the e-mail.
         event_values_limited: Whether v2 holds the attributes of events, too, to 1000 bytes each.
+        merged_events: Which events of the secondary person a merge hands over: all (the older
+            ones take the service up to an hour), or those of the last 30 days.
+        automatic_merge: Whether an identify merges two people of whom one has only the id and
+            the other only the e-mail.
     """
 
     all_invalid_batch: Literal[207, 400] = 207
     oversize: Literal[413, 400] = 413
-    bad_event_id: Literal["reject", "ignore"] = "reject"
+    bad_event_id: Literal["reject", "ignore"] = "ignore"
     unauthorized_body: Literal["text", "json"] = "text"
-    dedupe_window_s: int | None = None
+    dedupe_window_s: WindowSeconds | None = None
     old_identify: Literal["order", "skip"] = "order"
     milliseconds: Literal["now", "keep"] = "now"
     email_by_id: bool = True
     event_values_limited: bool = False
+    merged_events: Literal["all", "30 days"] = "all"
+    automatic_merge: bool = True
 
 
 def changed(behaviour: Behaviour, changes: Any) -> Behaviour:
@@ -68,20 +77,25 @@ class SandboxSettings:
         host: The address to listen on. Beyond loopback, `/sandbox/*` asks for a token.
         port: The port; 0 takes a free one.
         data: The folder that outlives restarts; None keeps everything in memory.
-        tls: Serve https with a certificate made for 127.0.0.1 and localhost.
-        now_s: A moment to stand still at, in unix seconds; None follows the clock.
+        tls: Serve https with a certificate made for 127.0.0.1, localhost and the `names`.
+        names: Further names that clients may call it by on loopback, as `track.customer.io`
+            for one whose host is fixed and was redirected by name.
+        now_s: A time to stand still at, in unix seconds; None follows the clock.
         site_id: The user name of Basic authentication; no secret.
         api_key: The password; no secret either.
         region: What the region lookup answers.
         behaviour: The switches.
+        faults: The script of faults that it starts with, as `POST /sandbox/faults` takes it.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     data: Path | None = None
     tls: bool = False
+    names: tuple[str, ...] = ()
     now_s: float | None = None
     site_id: str = "sandbox"
     api_key: str = "sandbox"  # printed on every start: it opens a toy
     region: Literal["us", "eu"] = "us"
     behaviour: Behaviour = field(default_factory=Behaviour)
+    faults: Any = None

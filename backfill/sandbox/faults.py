@@ -46,7 +46,7 @@ from backfill.errors import UsageError
 from backfill.sandbox import wire
 from backfill.sandbox.behaviour import Behaviour
 from backfill.sandbox.operation import Problem
-from backfill.sandbox.wire import ApiAnswer, Protocol, until_gone
+from backfill.sandbox.wire import ApiAnswer, ApiConnection, until_gone
 
 Kind = Literal[
     "status",
@@ -96,9 +96,9 @@ class Fault(BaseModel):
     status: int | None = Field(default=None, ge=200, le=599)
     body: Literal["json", "html", "empty"] = "json"
     retry_after: str | None = Field(default=None, pattern=r"^[\x20-\x7e]*$")
-    retry_after_date_s: float | None = None
+    retry_after_date_s: float | None = Field(default=None, ge=-1e9, le=1e9)
     location: str = Field(default="https://track-eu.customer.io", pattern=r"^[\x21-\x7e]+$")
-    seconds: float = Field(default=1.0, ge=0)
+    seconds: float = Field(default=1.0, ge=0, le=86_400)
     per_second: int = Field(default=100, ge=0)
     items: tuple[int, ...] | None = None
     item_rate: float = Field(default=0.1, ge=0, le=1)
@@ -291,7 +291,7 @@ class Spoiler:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer badly, and stay until the connection is gone."""
-        connection: Protocol = scope["state"]["connection"]
+        connection: ApiConnection = scope["state"]["connection"]
         ways: dict[str, Callable[[asyncio.Transport], Awaitable[None]]] = {
             "reset_before": self._reset,
             "reset_after": self._reset,

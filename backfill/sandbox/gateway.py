@@ -8,33 +8,41 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from backfill.errors import StateError
 from backfill.sandbox import api_v1, api_v2, validation, wire
 from backfill.sandbox.faults import FaultChoice, Faults, Spoiler, substitute
-from backfill.sandbox.wire import ApiAnswer, ApiCall, Protocol, query_of, segments_of, until_gone
+from backfill.sandbox.wire import (
+    ApiAnswer,
+    ApiCall,
+    ApiConnection,
+    query_of,
+    segments_of,
+    until_gone,
+)
 from backfill.sandbox.workspace import Workspace
 
 BODY_TIMEOUT_S = 30.0
 RECENT_MAX = 200
 ERROR_BYTES_MAX = 500
 
-Recent = dict[str, Any]
-"""One of the latest requests: number, moment, method, path, bytes, status, fault, error."""
+RecentRequest = dict[str, Any]
+"""One of the latest requests: number, time, method, path, bytes, status, fault, error."""
 
 
 class Gateway:
-    """The ASGI application behind `/api/` and `/unsubscribe/`."""
+    """The ASGI application behind the API's paths, `/api/*` and the few outside of it."""
 
     def __init__(self, workspace: Workspace, faults: Faults) -> None:
         self._workspace = workspace
         self._faults = faults
-        self.recent: deque[Recent] = deque(maxlen=RECENT_MAX)
+        self.recent: deque[RecentRequest] = deque(maxlen=RECENT_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or misbehave as the script says.
 
         What began before a reset is as gone as what was applied before it.
         """
-        connection: Protocol = scope["state"]["connection"]
+        connection: ApiConnection = scope["state"]["connection"]
         if connection.is_cut:
             await until_gone(receive)
             return
@@ -116,15 +124,30 @@ class Gateway:
             headers.get(b"content-type", b"").decode("latin-1"),
             chosen.is_refused,
         )
-        if segments[0] == "unsubscribe":
-            return api_v1.unsubscribe(call._replace(segments=segments[1:]), self._workspace)
-        if not self._may_enter(headers.get(b"authorization", b"")):
+        is_known = segments[0] == "unsubscribe" or self._may_enter(
+            headers.get(b"authorization", b"")
+        )
+        if not is_known:
             return wire.unauthorized(self._workspace.settings.behaviour)
-        if segments[1:2] == ("v2",):
-            return api_v2.answer(call, self._workspace)
-        if segments[1:2] == ("v1",):
-            return api_v1.answer(call, self._workspace)
-        return wire.meta_error(404, "not found")
+        try:
+            return self._routed(segments, call)
+        except StateError as error:  # nothing is answered 200 that could not be kept
+            return wire.meta_error(500, str(error))
+
+    def _routed(self, segments: tuple[str, ...], call: ApiCall) -> ApiAnswer:
+        match segments:
+            case "unsubscribe", *rest:
+                return api_v1.unsubscribe(call._replace(segments=tuple(rest)), self._workspace)
+            case ("auth",) if call.method == "GET":
+                return api_v1.auth()
+            case "push", "events":
+                return api_v1.push_events(call, self._workspace)
+            case "api", "v2", *_:
+                return api_v2.answer(call, self._workspace)
+            case "api", "v1", *_:
+                return api_v1.answer(call, self._workspace)
+            case _:
+                return wire.meta_error(404, "not found")
 
     def _may_enter(self, authorization: bytes) -> bool:
         """Basic authentication, in both base64 alphabets: the Go client uses the other one."""

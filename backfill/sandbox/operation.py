@@ -24,6 +24,25 @@ class Problem(NamedTuple):
     sentence: str = ""
 
 
+class Link(NamedTuple):
+    """A relationship that an operation adds or removes.
+
+    Args:
+        added: False removes it.
+        thing: The object's type and id in one text (`1:acme`).
+        identifier: What names the person (`id`, `email`, `cio_id`, `anonymous_id`); nothing where
+            it is the operation's own.
+        named: The name itself.
+        attributes: The relationship's attributes.
+    """
+
+    added: bool
+    thing: str
+    identifier: str = ""
+    named: str = ""
+    attributes: dict[str, Any] | None = None
+
+
 class Operation(NamedTuple):
     """One change, as it was asked for.
 
@@ -36,13 +55,14 @@ class Operation(NamedTuple):
         named: The name itself.
         event_id: An event's ULID in upper case.
         name: An event's name, a device's token, an object's type and id, a form, a delivery.
-        occurred_s: The moment given with it, in unix seconds; None means now.
-        replaced: Whether a moment was given that is none.
+        occurred_s: The timestamp given with it, in unix seconds; None means now.
+        replaced: Whether a timestamp was given that is none.
         payload: JSON text of what is kept of it: the attributes (identify, events), or whatever
             else came.
-        extra: What carrying it out needs besides: an identify's attributes, a merge's other
-            person, a segment's people.
+        extra: What carrying it out needs besides: an identify's attributes, a device, a merge's
+            other person, a segment's people.
         problems: Why it is refused; a valid operation has none.
+        links: The relationships that it adds or removes.
     """
 
     kind: str
@@ -56,6 +76,7 @@ class Operation(NamedTuple):
     payload: str | None = None
     extra: Any = None
     problems: tuple[Problem, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 def hash_of(body: bytes) -> int:
@@ -71,3 +92,12 @@ def text_of(value: Any) -> str:
 def refused(kind: str, body: Any, *problems: Problem) -> Operation:
     """An operation of which only the refusal is worth keeping."""
     return Operation(kind, hash_of(orjson.dumps(body)), problems=problems)
+
+
+def restored_operation(fields: list[Any]) -> Operation:
+    """The operation that was written as a JSON list of its fields."""
+    operation = Operation(*fields)
+    return operation._replace(
+        problems=tuple(Problem(*each) for each in operation.problems),
+        links=tuple(Link(*each) for each in operation.links),
+    )

@@ -10,17 +10,27 @@ A condition is one of
     not         a condition
     segment     the number of a manual segment
     event       `name`; `type` (event, page or screen); how often: `at_least` (1 unless given),
-                `at_most`, `exactly`; when: `within_days`, or `since` and `until` in unix seconds;
-                `where`: comparisons of its data by name, with dots for what is nested;
+                `at_most`, `exactly`; when: `within_days`, or `since` and `until` in unix seconds,
+                both ends included; `where`: comparisons of its data by name, or by path: `a.b`
+                is b in a, and a JSON pointer takes names with dots (`/a.b`);
                 `performed`: false turns it round
-    attribute   `name`, and one comparison, or `within_days` of a moment in the past
+    attribute   `name`, and comparisons, or `within_days` of a time in the past
 
-and a comparison one of `eq`, `ne`, `gt`, `gte`, `lt`, `lte`, `contains`, `exists` (true or
-false), `is_timestamp` (true or false). Numbers compare as numbers, everything else as text.
+and a comparison is one of
 
-An event counts by its own moment, not by its arrival. "Not performed within N days" holds only for
-people who have been known for so long: since they were added or since their earliest event,
-whichever is earlier. `at_most` and `exactly: 0` hold for people without any such event, too.
+    eq, ne              a text, a number, true or false
+    gt, gte, lt, lte    a number, or a text
+    contains            a text
+    exists, is_timestamp    true or false
+
+A number compares with numbers, and with texts that write one as JSON does; a text compares with
+texts, and with the JSON of what is none. What is null, missing or an empty attribute compares with
+nothing: only `ne` and `exists: false` hold for it. Several comparisons must all hold.
+
+An event counts by its own timestamp, not by its arrival. "Not performed within N days" holds only
+for people who have been known for so long: since they were added or since their earliest event,
+whichever is earlier (docs, past-x-days-help). `at_most` and `exactly: 0` hold for people without
+any such event, too. A condition that is none is refused with the key that is wrong.
 """
 
 # ruff: noqa: S608  # every value is bound; only words of this module go into the text
@@ -35,9 +45,15 @@ from backfill.sandbox.store import Store
 
 DEPTH_MAX = 20
 SHOWN_MAX = 100
+NUMBER_MAX = 10**15
 TIMESTAMP_LIMIT_S = 100_000_000_000
 OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+TRUTHS = ("exists", "is_timestamp")
+COMPARISONS = (*OPERATORS, "ne", "contains", *TRUTHS)
+EVENT_TYPES = ("event", "page", "screen")
 OWN_COLUMNS = frozenset({"id", "email", "phone"})
+# what JSON writes for a number, and nothing else that a cast would take ("Nan", "1_000", " 1")
+WRITTEN_NUMBER = "-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?"
 
 Json = Mapping[str, Any]
 
@@ -46,6 +62,11 @@ def preview(store: Store, condition: Any, now_s: float) -> dict[str, Any]:
     """`{"count": n, "people": [names of the first 100]}` of those for whom the condition holds.
 
     A name is the id, else the e-mail, else the `cio_…` of the person.
+
+    Args:
+        store: What is asked.
+        condition: The condition, as JSON gave it.
+        now_s: From when windows are counted back, in unix seconds.
 
     Raises:
         UsageError: The condition is none; the text says where.
@@ -62,11 +83,23 @@ def preview(store: Store, condition: Any, now_s: float) -> dict[str, Any]:
     return {"count": rows[0]["people"] if rows else 0, "people": names}
 
 
+def number_in(value: Any, key: str) -> float:
+    """A number that every calculation here can bear.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not _is_number(value):
+        raise _mistake(f"{key} must be a number of at most 15 digits")
+    number: float = value
+    return number
+
+
 class SegmentQuery:
     """A condition on its way to SQL; every value goes into `parameters`, none into the text.
 
     Args:
-        now_s: The moment from which windows are counted, in unix seconds.
+        now_s: From when windows are counted back, in unix seconds.
     """
 
     def __init__(self, now_s: float) -> None:
@@ -88,7 +121,7 @@ class SegmentQuery:
             raise _mistake(f"a condition has exactly one of {', '.join(kinds)}")
         ((kind, value),) = condition.items()
         if kind not in kinds:
-            raise _mistake(f"a condition has exactly one of {', '.join(kinds)}")
+            raise _mistake(f"there is no condition {kind}, but {', '.join(kinds)}")
         self._depth += 1
         if self._depth > DEPTH_MAX:
             raise _mistake(f"conditions are nested more than {DEPTH_MAX} deep")
@@ -102,13 +135,12 @@ class SegmentQuery:
         return joint.join(self.holds(condition) for condition in conditions) or empty
 
     def _segment(self, number: Any) -> str:
-        if type(number) is not int:
+        if type(number) is not int or not 0 <= number < NUMBER_MAX:
             raise _mistake("segment takes the number of a manual segment")
         return f"number IN (SELECT person FROM memberships WHERE segment = {self._bind(number)})"
 
     def _event(self, event: Any) -> str:
-        known = "name type performed at_least at_most exactly within_days since until where"
-        _check(event, "event", known.split())
+        _check_event(event)
         at_least, at_most = _counts(event)
         performed = self._performed(event, at_least)
         if at_most is not None:
@@ -121,55 +153,69 @@ class SegmentQuery:
         """People with so many such events, or more."""
         if at_least <= 0:
             return "TRUE"
+        such = self._such(event)
         having = "" if at_least == 1 else f" GROUP BY person HAVING count(*) >= {at_least:d}"
-        return f"number IN (SELECT person FROM events WHERE {self._such(event)}{having})"
+        # visitors' events have no person, and NULL in a list makes NOT IN hold for nobody
+        return f"number IN (SELECT person FROM events WHERE person IS NOT NULL AND {such}{having})"
 
     def _such(self, event: Json) -> str:
-        tests = [f"name = {self._bind(str(event['name']).strip())}"]
+        tests = [f"name = {self._bind(event['name'].strip())}"]
         if "type" in event:
-            tests.append(f"kind = {self._bind(str(event['type']))}")
+            tests.append(f"kind = {self._bind(event['type'])}")
         if "within_days" in event:
-            since_s = self._now_s - _number(event, "within_days") * DAY_S
+            since_s = self._now_s - event["within_days"] * DAY_S
             tests.append(f"occurred_s BETWEEN {self._bind(since_s)} AND {self._bind(self._now_s)}")
         for key, operator in (("since", ">="), ("until", "<=")):
             if key in event:
-                tests.append(f"occurred_s {operator} {self._bind(_number(event, key))}")
-        where = event.get("where", {})
-        if not isinstance(where, dict):
-            raise _mistake("where takes comparisons by the name of the data")
-        for name, comparison in where.items():
-            tests.append(self._compares(_pointer(name.split(".")), comparison))
+                tests.append(f"occurred_s {operator} {self._bind(event[key])}")
+        for name, comparison in event.get("where", {}).items():
+            pointer = name if name.startswith("/") else _pointer(name.split("."))
+            value = f"json_extract(payload, {self._bind(pointer)})"
+            tests.append(self._compare(value, comparison, f"where.{name}"))
         return " AND ".join(tests)
 
     def _known_for(self, event: Json) -> str:
         """The age rule of negative windows."""
         if "within_days" not in event:
             return ""
-        then_s = self._now_s - _number(event, "within_days") * DAY_S
+        then_s = self._now_s - event["within_days"] * DAY_S
         return (
-            f" AND (since_s <= {self._bind(then_s)} OR number IN"
-            f" (SELECT person FROM events WHERE occurred_s <= {self._bind(then_s)}))"
+            f" AND (since_s <= {self._bind(then_s)} OR number IN (SELECT person FROM events"
+            f" WHERE person IS NOT NULL AND occurred_s <= {self._bind(then_s)}))"
         )
 
     def _attribute(self, attribute: Any) -> str:
-        if not isinstance(attribute, dict) or not isinstance(attribute.get("name"), str):
-            raise _mistake("attribute needs a name")
-        name = attribute["name"]
+        if not isinstance(attribute, dict):
+            raise _mistake("attribute takes an object")
+        name = _text(attribute.get("name"), "attribute.name")
         comparison = {key: value for key, value in attribute.items() if key != "name"}
         if "within_days" in comparison:
-            since_s = self._now_s - _number(comparison, "within_days") * DAY_S
+            days = comparison.pop("within_days")
+            if not _is_duration(days):
+                raise _mistake(f"attribute.within_days must be {_DURATION[1]}")
+            since_s = self._now_s - days * DAY_S
+            if comparison:
+                raise _mistake("attribute.within_days takes no other comparison beside it")
             comparison = {"gte": since_s, "lte": self._now_s}
-        negated = comparison.pop("ne", None)
-        if negated is not None:
-            return f"NOT {self._has(name, {'eq': negated, **comparison})}"
-        if comparison.get("exists") is False:
-            return f"NOT {self._has(name, {'exists': True})}"
-        return self._has(name, comparison)
+        if not comparison:
+            raise _mistake("attribute: a comparison is missing")
+        # what also holds for people without the attribute is the opposite of what holds with it
+        absent = {
+            key: value
+            for key, value in comparison.items()
+            if key == "ne" or (key in TRUTHS and value is False)
+        }
+        present = {key: value for key, value in comparison.items() if key not in absent}
+        tests = [self._has(name, present, "attribute")] if present else []
+        for key, value in absent.items():
+            opposite = {"eq": value} if key == "ne" else {key: True}
+            tests.append(f"NOT {self._has(name, opposite, 'attribute')}")
+        return " AND ".join(tests)
 
-    def _has(self, name: str, comparison: Json) -> str:
+    def _has(self, name: str, comparison: Json, at: str) -> str:
         """People whose attribute, as it is now, compares so."""
         if name in OWN_COLUMNS:
-            return f"({name} IS NOT NULL AND {self._compare(name, comparison)})"
+            return f"({self._compare(f'to_json({name})', comparison, at)})"
         pointer = self._bind(_pointer([name]))
         given = f"json_extract(payload, {pointer})"
         current = (
@@ -177,71 +223,124 @@ class SegmentQuery:
             f" FROM changes WHERE {given} IS NOT NULL GROUP BY person"
         )
         return (
-            f"number IN (SELECT person FROM (SELECT person, value ->> '$' AS value FROM ({current})"
-            f" WHERE value::VARCHAR NOT IN ('null', '\"\"'))"
-            f" WHERE {self._compare('value', comparison)})"
+            f"number IN (SELECT person FROM ({current}) WHERE person IS NOT NULL"
+            f" AND value::VARCHAR <> '\"\"' AND {self._compare('value', comparison, at)})"
         )
 
-    def _compares(self, pointer: str, comparison: Any) -> str:
-        """Whether the event's data at `pointer` compares so."""
-        if not isinstance(comparison, dict) or not comparison:
+    def _compare(self, value: str, comparison: Any, at: str) -> str:
+        """A test of the JSON that an expression gives; never NULL."""
+        if not isinstance(comparison, dict):
             comparison = {"eq": comparison}
-        at = self._bind(pointer)
-        if "exists" in comparison:
-            return f"json_exists(payload, {at}) = {self._bind(bool(comparison['exists']))}"
-        return self._compare(f"json_extract_string(payload, {at})", comparison)
+        if not comparison:
+            raise _mistake(f"{at}: a comparison is missing")
+        tests = [self._test(value, key, other, at) for key, other in comparison.items()]
+        return " AND ".join(tests)
 
-    def _compare(self, text: str, comparison: Json) -> str:
-        """A test of the text that an expression gives."""
-        tests = [self._test(text, key, value) for key, value in comparison.items()]
-        if not tests:
-            raise _mistake("a comparison is missing")
-        return f"coalesce({' AND '.join(tests)}, FALSE)"
-
-    def _test(self, text: str, key: str, value: Any) -> str:
-        number = f"TRY_CAST({text} AS DOUBLE)"
-        if key == "exists":
-            return f"({text} IS NOT NULL) = {self._bind(bool(value))}"
-        if key == "is_timestamp":
-            whole = f"{number} = floor({number}) AND {number} BETWEEN 0 AND {TIMESTAMP_LIMIT_S}"
-            return f"coalesce({whole}, FALSE) = {self._bind(bool(value))}"
-        if key == "contains":
-            return f"contains({text}, {self._bind(str(value))})"
+    def _test(self, value: str, key: str, other: Any, at: str) -> str:
+        """One comparison of a JSON value, in which null is as good as nothing."""
+        there = f"coalesce(json_type({value}) <> 'NULL', FALSE)"
+        text = f"({value} ->> '$')"
+        number = (
+            f"CASE WHEN json_type({value}) <> 'BOOLEAN' AND"
+            f" regexp_full_match({text}, '{WRITTEN_NUMBER}') THEN TRY_CAST({text} AS DOUBLE) END"
+        )
+        if key not in COMPARISONS:
+            raise _mistake(f"{at}: there is no comparison {key}")
         if key == "ne":
-            return f"NOT coalesce({self._test(text, 'eq', value)}, FALSE)"
-        if key not in OPERATORS:
-            raise _mistake(f"there is no comparison {key}")
-        if isinstance(value, bool):
-            return f"{text} {OPERATORS[key]} {self._bind(str(value).lower())}"
-        if isinstance(value, int | float):
-            return f"{number} {OPERATORS[key]} {self._bind(float(value))}"
-        return f"{text} {OPERATORS[key]} {self._bind(str(value))}"
+            return f"NOT {self._test(value, 'eq', other, at)}"
+        if key in TRUTHS:
+            if type(other) is not bool:
+                raise _mistake(f"{at}.{key} must be true or false")
+            limits = f"{number} = floor({number}) AND {number} BETWEEN 0 AND {TIMESTAMP_LIMIT_S}"
+            holds = there if key == "exists" else f"{there} AND coalesce({limits}, FALSE)"
+            return f"({holds})" if other else f"NOT ({holds})"
+        if key == "contains":
+            found = f"contains({text}, {self._bind(_text(other, f'{at}.contains'))})"
+            return f"({there} AND coalesce({found}, FALSE))"
+        test = f"{OPERATORS[key]} {self._bind(_comparable(other, key, at))}"
+        left = number if type(other) in (int, float) else text
+        return f"({there} AND coalesce({left} {test}, FALSE))"
 
     def _bind(self, value: Any) -> str:
         self.parameters.append(value)
         return f"${len(self.parameters)}"
 
 
+def _comparable(value: Any, key: str, at: str) -> Any:
+    """The value of a comparison, as it is bound: a double, or a text."""
+    if type(value) is bool and key == "eq":
+        return str(value).lower()
+    if type(value) in (int, float):
+        return float(value)
+    if type(value) is str:
+        return value
+    others = ", true or false" if key == "eq" else ""
+    raise _mistake(f"{at}.{key} must be a number, a text{others}")
+
+
+def _check_event(event: Any) -> None:
+    """Hold an event condition to its types.
+
+    Raises:
+        UsageError: One is wrong; the text names the key.
+    """
+    if not isinstance(event, dict):
+        raise _mistake("event takes an object")
+    if not _text(event.get("name"), "event.name").strip():
+        raise _mistake("event.name cannot be blank")
+    for key, value in event.items():
+        if key not in _EVENT_KEYS:
+            raise _mistake(f"event.{key} is not known, but {', '.join(_EVENT_KEYS)}")
+        is_right, what = _EVENT_KEYS[key]
+        if not is_right(value):
+            raise _mistake(f"event.{key} must be {what}")
+    for key, others in (("exactly", ("at_least", "at_most")), ("within_days", ("since", "until"))):
+        if key in event and not event.keys().isdisjoint(others):
+            raise _mistake(f"event.{key} stands without {' and '.join(others)}")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < NUMBER_MAX
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -NUMBER_MAX < value < NUMBER_MAX
+
+
+def _is_duration(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+_COUNT = (_is_count, "a whole number, 0 or more")
+_DURATION = (_is_duration, "a number above 0")
+_SECONDS = (_is_number, "a number of unix seconds")
+_EVENT_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda value: type(value) is str, "a text"),
+    "type": (lambda value: value in EVENT_TYPES, f"one of {', '.join(EVENT_TYPES)}"),
+    "performed": (lambda value: type(value) is bool, "true or false"),
+    "at_least": _COUNT,
+    "at_most": _COUNT,
+    "exactly": _COUNT,
+    "within_days": _DURATION,
+    "since": _SECONDS,
+    "until": _SECONDS,
+    "where": (lambda value: isinstance(value, dict), "comparisons by the name of the data"),
+}
+"""What an event condition takes, and how to say what is wrong with it."""
+
+
 def _counts(event: Json) -> tuple[int, int | None]:
     """At least and at most how often."""
     if "exactly" in event:
-        return int(_number(event, "exactly")), int(_number(event, "exactly"))
-    at_most = int(_number(event, "at_most")) if "at_most" in event else None
-    return int(_number(event, "at_least", 1 if at_most is None else 0)), at_most
+        return event["exactly"], event["exactly"]
+    at_most = event.get("at_most")
+    return event.get("at_least", 1 if at_most is None else 0), at_most
 
 
-def _number(value: Json, key: str, default: float = 0) -> float:
-    number = value.get(key, default)
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise _mistake(f"{key} must be a number")
-    return number
-
-
-def _check(value: Any, kind: str, known: list[str]) -> None:
-    if not isinstance(value, dict) or not value.get("name"):
-        raise _mistake(f"{kind} needs a name")
-    if unknown := sorted(set(value) - set(known)):
-        raise _mistake(f"{kind} knows no {', '.join(unknown)}")
+def _text(value: Any, at: str) -> str:
+    if type(value) is not str:
+        raise _mistake(f"{at} must be a text")
+    return value
 
 
 def _pointer(keys: list[str]) -> str:
@@ -254,4 +353,4 @@ def _pointer(keys: list[str]) -> str:
 
 
 def _mistake(what: str) -> UsageError:
-    return UsageError(f"segment: {what}", next_step="see backfill.sandbox.segments")
+    return UsageError(f"segment: {what}", next_step="GET /sandbox/help says what a condition is")

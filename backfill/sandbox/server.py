@@ -28,7 +28,7 @@ from backfill.sandbox.faults import Faults
 from backfill.sandbox.gateway import Gateway
 from backfill.sandbox.store import Store
 from backfill.sandbox.tls import Certificate, make_certificate
-from backfill.sandbox.wire import Protocol
+from backfill.sandbox.wire import ApiConnection
 from backfill.sandbox.workspace import Workspace
 
 FLUSH_EVERY_S = 0.25
@@ -187,7 +187,7 @@ def _config(
         log_level="error",  # a bug of ours, with its traceback: on stderr, never to the client
         access_log=False,
         server_header=False,
-        http=Protocol,
+        http=ApiConnection,
         ws="none",
         loop="asyncio",
         h11_max_incomplete_event_size=HEADER_BYTES_MAX,
@@ -218,7 +218,7 @@ def _url(settings: SandboxSettings, listening: socket.socket) -> str:
     return f"{scheme}://{host}:{listening.getsockname()[1]}"
 
 
-API_PREFIXES = ("/api/", "/unsubscribe/")
+API_PATHS = ("/api/", "/unsubscribe/", "/auth", "/push/")
 
 
 class App:
@@ -236,7 +236,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_api = scope["type"] == "http" and scope["path"].startswith(API_PREFIXES)
+        is_api = scope["type"] == "http" and scope["path"].startswith(API_PATHS)
         await (self._api if is_api else self._site)(scope, receive, send)
 
 

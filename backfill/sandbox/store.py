@@ -1,15 +1,19 @@
-"""What the workspace holds, in DuckDB: one table that only grows, and views of it.
+"""What the workspace holds, in DuckDB: tables that only grow, and views of them.
 
 Every operation is a row of `arrivals`. Events, attribute changes and devices are views of it; the
-people and the members of manual segments, of whom there are few and who change, have tables of
-their own. There is no index: rows are appended in batches and read by column.
+people, the visitors and the members of manual segments, of whom there are few and who change,
+have tables of their own. There is no index: rows are appended in batches and read by column.
+
+With a folder, a log beside the database holds what was answered and not yet written: a request is
+in it before its answer goes out, so that a SIGKILL loses nothing that was answered. Nothing waits
+for the disk itself: a power cut may lose the last second.
 """
 
 import contextlib
+import os
 import secrets
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,12 @@ import orjson
 import pyarrow as pa
 
 from backfill.errors import StateError
-from backfill.sandbox.identities import Person
+from backfill.sandbox.identities import Person, Visitor
+from backfill.sandbox.ledger import Ledger
 
-SCHEMA_VERSION = "1"
-CAUTION = """
+SCHEMA_VERSION = "2"
+# a workspace for tests reads no other file and loads nothing from elsewhere, whatever is asked
+RESTRICTIONS = """
 SET threads = 2;
 SET autoinstall_known_extensions = false;
 SET autoload_known_extensions = false;
@@ -30,6 +36,7 @@ SET lock_configuration = true;
 """
 
 Parameters = Sequence[Any] | Mapping[str, Any]
+Statement = tuple[str, Parameters]
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS arrivals (
@@ -38,23 +45,31 @@ CREATE TABLE IF NOT EXISTS arrivals (
     occurred_s DOUBLE, replaced BOOLEAN, payload VARCHAR, body_hash UBIGINT, problem VARCHAR);
 CREATE TABLE IF NOT EXISTS people (
     number BIGINT, since_s DOUBLE, id VARCHAR, email VARCHAR, phone VARCHAR, bare BOOLEAN,
-    state VARCHAR, changed_s DOUBLE);
-CREATE TABLE IF NOT EXISTS inherited (person BIGINT, payload VARCHAR);
+    state VARCHAR, changed_s DOUBLE, stamped BOOLEAN, attributes_max BIGINT);
+CREATE TABLE IF NOT EXISTS visitors (
+    anonymous_id VARCHAR, person BIGINT, until_s DOUBLE, waiting BOOLEAN);
+CREATE TABLE IF NOT EXISTS links (
+    arrival BIGINT, added BOOLEAN, thing VARCHAR, person BIGINT, anonymous_id VARCHAR,
+    payload VARCHAR);
+CREATE TABLE IF NOT EXISTS inherited (
+    person BIGINT, occurred_s DOUBLE, arrival BIGINT, payload VARCHAR);
 CREATE TABLE IF NOT EXISTS memberships (segment BIGINT, person BIGINT);
 CREATE TABLE IF NOT EXISTS segments (name VARCHAR, condition VARCHAR);
-CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR);
 CREATE OR REPLACE VIEW active AS FROM people WHERE state = 'active';
 CREATE OR REPLACE VIEW events AS
     FROM arrivals WHERE kind IN ('event', 'page', 'screen') AND outcome = 'applied';
 CREATE OR REPLACE VIEW changes AS
     SELECT person, occurred_s, arrival, payload FROM arrivals
-        WHERE kind = 'identify' AND outcome = 'applied'
-    UNION ALL SELECT person, -1, 0, payload FROM inherited;
+        WHERE kind IN ('identify', 'form') AND outcome = 'applied'
+    UNION ALL FROM inherited
+    UNION ALL SELECT number, -1, 0, '{"created_at":' || CAST(floor(since_s) AS BIGINT) || '}'
+        FROM people WHERE stamped;
 """
+CLEARED = ("arrivals", "people", "visitors", "links", "inherited", "memberships", "segments")
 
 
 _TEXT = pa.string()
-ARROW: dict[str, pa.DataType] = {
+ARRIVAL_COLUMNS: dict[str, pa.DataType] = {
     "arrival": pa.int64(),
     "request": pa.int64(),
     "received_s": pa.float64(),
@@ -71,128 +86,164 @@ ARROW: dict[str, pa.DataType] = {
     "body_hash": pa.uint64(),
     "problem": _TEXT,
 }
-PERSON_FIELDS = ("number", "since_s", "id", "email", "phone", "bare", "state", "changed_s")
+LINK_COLUMNS: dict[str, pa.DataType] = {
+    "arrival": pa.int64(),
+    "added": pa.bool_(),
+    "thing": _TEXT,
+    "person": pa.int64(),
+    "anonymous_id": _TEXT,
+    "payload": _TEXT,
+}
+PERSON_COLUMNS: dict[str, pa.DataType] = {
+    "number": pa.int64(),
+    "since_s": pa.float64(),
+    "id": _TEXT,
+    "email": _TEXT,
+    "phone": _TEXT,
+    "bare": pa.bool_(),
+    "state": _TEXT,
+    "changed_s": pa.float64(),
+    "stamped": pa.bool_(),
+    "attributes_max": pa.int64(),
+}
+VISITOR_COLUMNS: dict[str, pa.DataType] = {
+    "anonymous_id": _TEXT,
+    "person": pa.int64(),
+    "until_s": pa.float64(),
+    "waiting": pa.bool_(),
+}
 APPEND_MAX = 50_000
 
 
-@dataclass(slots=True)
-class Ledger:
-    """Running counters.
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is written in one transaction beside the rows that wait.
 
     Args:
-        requests: Requests to the API, whatever became of them.
-        operations: Operations in requests that could be read and were carried out, refused
-            ones included; a request that a fault kept from being carried out adds none.
-        people: People in the workspace now.
-        events: Events kept now: without repeats, without those of people who were deleted.
-        event_arrivals: Valid events that arrived, repeats included.
-        duplicate_events: Those of them whose id had been seen.
-        timestamps_replaced: Valid events with a timestamp that is none, stored at "now".
-        rejected_operations: Operations refused.
-        bytes: Bytes of request bodies.
-        kinds: Valid operations by kind.
-        outcomes: Operations by outcome.
-        bare_people: People whom an event alone made.
+        people: People who are new or changed.
+        visitors: Visitors who are new or changed.
+        statements: What else is to be done, in order.
+        ledger: The counters as they are then.
     """
 
-    requests: int = 0
-    operations: int = 0
-    people: int = 0
-    events: int = 0
-    event_arrivals: int = 0
-    duplicate_events: int = 0
-    timestamps_replaced: int = 0
-    rejected_operations: int = 0
-    bytes: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    bare_people: int = 0
-
-    def stats(self) -> dict[str, int]:
-        """The nine figures of `/sandbox/stats`."""
-        counters = self.everything()
-        return {key: value for key, value in counters.items() if key not in _BREAKDOWN}
-
-    def breakdown(self) -> dict[str, Any]:
-        """What `/sandbox/stats` adds up, in its parts."""
-        counters = self.everything()
-        return {key: counters[key] for key in _BREAKDOWN}
-
-    def everything(self) -> dict[str, Any]:
-        """All counters, as `restored` takes them again."""
-        return {counter.name: getattr(self, counter.name) for counter in fields(self)}
-
-
-_BREAKDOWN = ("kinds", "outcomes", "bare_people")
-
-
-def restored(counters: dict[str, Any]) -> Ledger:
-    """The ledger that was written as JSON."""
-    ledger = Ledger(**counters)
-    ledger.kinds, ledger.outcomes = Counter(ledger.kinds), Counter(ledger.outcomes)
-    return ledger
+    people: Sequence[Person]
+    visitors: Sequence[Visitor]
+    statements: Sequence[Statement]
+    ledger: Ledger
 
 
 class Store:
-    """The tables, and a buffer before them.
+    """The tables, a buffer before them, and the log that outlives a kill.
 
     Args:
-        folder: Where the database lives; None keeps it in memory.
+        folder: Where the database lives; None keeps it in memory, without a log.
 
     Raises:
         StateError: The folder cannot be used, or another process has it open.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._buffer: tuple[list[Any], ...] = tuple([] for _ in ARROW)
-        self._db = _open(folder)
-        self._db.execute(TABLES)
-        self._db.execute(CAUTION)
+        self._arrivals: tuple[list[Any], ...] = tuple([] for _ in ARRIVAL_COLUMNS)
+        self._links: list[tuple[Any, ...]] = []
+        self._log: int | None = None
+        self._db = _opened(folder)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            self._prepare(folder)
+            undo.pop_all()
+
+    def _prepare(self, folder: Path | None) -> None:
+        self._db.execute("CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR)")
         if self._meta("schema_version") is None:
             self._set_meta("schema_version", SCHEMA_VERSION)
             self._set_meta("environment_id", str(secrets.randbelow(899_999_999) + 100_000_000))
         if self._meta("schema_version") != SCHEMA_VERSION:
-            self.close()
             raise StateError(
-                f"{folder}: this data is another version's",
+                f"{folder}: this data is of another version",
                 next_step="name another folder with --data, or delete this one",
             )
+        self._db.execute(TABLES)
+        self._db.execute(RESTRICTIONS)
+        if folder is not None:
+            # opened after the database, whose lock keeps other sandboxes out of the folder
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._log = os.open(folder / "requests.log", flags, 0o600)
         # DuckDB loads pandas for its first Arrow table: half a second that no client shall wait
-        self._insert("arrivals", pa.schema(ARROW.items()).empty_table())
+        self._insert("arrivals", ARRIVAL_COLUMNS, [[] for _ in ARRIVAL_COLUMNS])
 
     @property
     def environment_id(self) -> int:
         """The workspace's number: drawn once, kept with the data."""
         return int(self._meta("environment_id") or 0)
 
-    def append(self, columns: Sequence[Sequence[Any]]) -> None:
-        """Take rows, by column; they reach the disk with the next `flush`.
+    def append(self, columns: Sequence[Sequence[Any]], links: Iterable[tuple[Any, ...]]) -> None:
+        """Take rows; they reach the tables with the next `flush`.
 
         They also wait by column: a million small tuples would keep the garbage collector busy.
+
+        Args:
+            columns: The arrivals, a column for each of `ARRIVAL_COLUMNS`, all of one length.
+            links: Relationships, each a row in the order of `LINK_COLUMNS`.
         """
-        for waiting, values in zip(self._buffer, columns, strict=True):
+        for waiting, values in zip(self._arrivals, columns, strict=True):
             waiting.extend(values)
+        self._links.extend(links)
 
     @property
     def is_full(self) -> bool:
         """Whether so much is waiting that it should be flushed."""
-        return len(self._buffer[0]) >= APPEND_MAX
+        return len(self._arrivals[0]) >= APPEND_MAX
 
-    def flush(self, people: list[Person], ledger: Ledger) -> None:
-        """Write what is waiting, the people who changed and the counters, in one transaction.
+    def flush(self, changes: Changes) -> None:
+        """Write what is waiting and what has changed, in one transaction.
 
         Raises:
-            StateError: They cannot be written; they go on waiting.
+            StateError: It cannot be written; it goes on waiting.
         """
         with self._transaction():
-            if self._buffer[0]:
-                columns = zip(ARROW.items(), self._buffer, strict=True)
-                table = {name: pa.array(values, kind) for (name, kind), values in columns}
-                self._insert("arrivals", pa.table(table))
-            if people:
-                self._upsert_people(people)
-            self._set_meta("counters", orjson.dumps(ledger.everything()).decode())
+            if self._arrivals[0]:
+                self._insert("arrivals", ARRIVAL_COLUMNS, self._arrivals)
+            if self._links:
+                self._insert("links", LINK_COLUMNS, list(zip(*self._links, strict=True)))
+            self._upsert("people", PERSON_COLUMNS, changes.people)
+            self._upsert("visitors", VISITOR_COLUMNS, changes.visitors)
+            for sql, parameters in changes.statements:
+                self._db.execute(sql, parameters)
+            self._set_meta("counters", orjson.dumps(changes.ledger.everything()).decode())
         self._empty()
+
+    def log(self, record: Any) -> None:
+        """Put a request where a SIGKILL cannot reach it: with the operating system.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        if self._log is None:
+            return
+        line = memoryview(orjson.dumps(record, default=tuple) + b"\n")
+        try:
+            while line:  # a full disk takes a part first
+                line = line[os.write(self._log, line) :]
+        except OSError as error:
+            raise StateError(
+                f"the sandbox's data cannot be written ({error.strerror})",
+                next_step="look whether the disk is full",
+            ) from error
+
+    def logged(self) -> Iterator[Any]:
+        """What the log holds, in order; a last line that was cut off was never answered."""
+        if self._log is None:
+            return
+        with open(os.dup(self._log), "rb") as lines:  # noqa: PTH123  # a descriptor, not a path
+            lines.seek(0)
+            for line in lines:
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    yield orjson.loads(line)
+
+    def forget_log(self) -> None:
+        """Empty the log: all of it is in the tables."""
+        if self._log is not None:
+            os.ftruncate(self._log, 0)
 
     def read(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
         """Rows of a query over what was flushed; may be called from any thread."""
@@ -201,70 +252,70 @@ class Store:
             names = [column[0] for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def write(self, sql: str, parameters: Parameters = ()) -> int:
-        """Change something, at once; how many rows that were."""
-        row = self._db.execute(sql, parameters).fetchone()
-        return row[0] if row else 0
+    def write(self, sql: str, parameters: Parameters = ()) -> None:
+        """Change something, at once."""
+        self._db.execute(sql, parameters)
 
     def ledger(self) -> Ledger:
         """The counters, as last flushed."""
         counters = self._meta("counters")
-        return restored(orjson.loads(counters)) if counters else Ledger()
+        return Ledger.restored(orjson.loads(counters)) if counters else Ledger()
 
     def people(self) -> Iterator[Person]:
-        """Everyone, as last flushed; their events are counted anew."""
+        """Everyone, as last flushed, deleted people too; their events are counted anew."""
         rows = self._db.execute(
-            f"SELECT {', '.join(PERSON_FIELDS)}, coalesce(kept, 0) FROM people"  # noqa: S608
+            f"SELECT {', '.join(PERSON_COLUMNS)}, coalesce(kept, 0) FROM people"  # noqa: S608
             " LEFT JOIN (SELECT person, count(*) AS kept FROM events GROUP BY person)"
-            " ON number = person AND state = 'active'"
+            " ON number = person AND state = 'active' ORDER BY number"
         )
         while some := rows.fetchmany(10_000):
             yield from (Person(*row) for row in some)
 
+    def visitors(self) -> Iterator[Visitor]:
+        """Every anonymous id, as last flushed."""
+        rows = self._db.execute(f"SELECT {', '.join(VISITOR_COLUMNS)} FROM visitors")  # noqa: S608
+        while some := rows.fetchmany(10_000):
+            yield from (Visitor(*row) for row in some)
+
     def event_ids(self) -> Iterator[tuple[list[str], list[float]]]:
-        """The ids of all events with the moment each was received, in pieces."""
+        """The ids of all events and when each was received (unix seconds), in pieces.
+
+        Only first sights: a duplicate does not renew the window of its id.
+        """
         rows = self._db.execute(
             "SELECT event_id, received_s FROM arrivals WHERE event_id IS NOT NULL"
             " AND kind IN ('event', 'page', 'screen') AND outcome IN ('applied', 'ignored')"
+            " ORDER BY arrival"
         )
         while some := rows.fetchmany(50_000):
             ids, received_s = zip(*some, strict=True)
             yield list(ids), list(received_s)
 
-    def anonymous(self) -> Iterator[tuple[str, int | None]]:
-        """Every anonymous id that has been seen, with the number of the person it turned out."""
-        rows = self._db.execute(
-            "SELECT named, max(person) FROM arrivals WHERE identifier = 'anonymous_id'"
-            " AND outcome = 'applied' GROUP BY named UNION ALL"
-            " SELECT json_extract_string(payload, '$.anonymous_id') AS named, person"
-            " FROM arrivals WHERE kind = 'identify' AND outcome = 'applied'"
-            " AND contains(payload, '\"anonymous_id\"') AND named IS NOT NULL"
-        )
-        return iter(rows.fetchall())
-
-    def last_number(self) -> tuple[int, int]:
-        """The last arrival's number and the last person's."""
-        row = self._db.execute(
-            "SELECT coalesce((SELECT max(arrival) FROM arrivals), 0),"
-            " coalesce((SELECT max(number) FROM people), 0)"
-        ).fetchone()
-        return row or (0, 0)
+    def last_arrival(self) -> int:
+        """The last arrival's number."""
+        row = self._db.execute("SELECT coalesce(max(arrival), 0) FROM arrivals").fetchone()
+        return row[0] if row else 0
 
     def clear(self) -> None:
         """Forget everything but the environment id."""
         self._empty()
+        self.forget_log()  # first: its requests may not come back into an empty workspace
         with self._transaction():
-            for table in ("arrivals", "people", "inherited", "memberships", "segments"):
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # a name from the line above
+            for table in CLEARED:
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # a name from above
             self._db.execute("DELETE FROM meta WHERE key = 'counters'")
 
     def close(self) -> None:
-        """Let go of the file. What was not flushed is lost."""
+        """Let go of the files. What was not flushed stays in the log."""
         self._db.close()
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
 
     def _empty(self) -> None:
-        for column in self._buffer:
+        for column in self._arrivals:
             column.clear()
+        self._links.clear()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -280,17 +331,34 @@ class Store:
                 next_step="look whether the disk is full",
             ) from error
 
-    def _upsert_people(self, people: list[Person]) -> None:
-        columns = [[getattr(person, name) for person in people] for name in PERSON_FIELDS]
-        table = pa.table(dict(zip(PERSON_FIELDS, columns, strict=True)))
-        self._db.register("waiting", table)
-        self._db.execute("DELETE FROM people WHERE number IN (SELECT number FROM waiting)")
-        self._db.execute("INSERT INTO people SELECT * FROM waiting")
-        self._db.unregister("waiting")
+    def _upsert(self, table: str, columns: Mapping[str, pa.DataType], rows: Sequence[Any]) -> None:
+        """Put rows in the place of those with the same key, the first of the columns."""
+        if not rows:
+            return
+        key = next(iter(columns))
+        values = [[getattr(row, name) for row in rows] for name in columns]
+        self._insert(
+            table,
+            columns,
+            values,
+            f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM waiting)",  # noqa: S608
+        )
 
-    def _insert(self, name: str, table: pa.Table) -> None:
-        self._db.register("waiting", table)
-        self._db.execute(f"INSERT INTO {name} SELECT * FROM waiting")  # noqa: S608
+    def _insert(
+        self,
+        table: str,
+        columns: Mapping[str, pa.DataType],
+        values: Sequence[Sequence[Any]],
+        before: str = "",
+    ) -> None:
+        """Append rows, given by column; `before` is SQL that sees them as `waiting`."""
+        arrays = [
+            pa.array(column, kind) for column, kind in zip(values, columns.values(), strict=True)
+        ]
+        self._db.register("waiting", pa.table(arrays, list(columns)))
+        if before:
+            self._db.execute(before)
+        self._db.execute(f"INSERT INTO {table} SELECT * FROM waiting")  # noqa: S608
         self._db.unregister("waiting")
 
     def _meta(self, key: str) -> str | None:
@@ -302,7 +370,7 @@ class Store:
         self._db.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
 
 
-def _open(folder: Path | None) -> duckdb.DuckDBPyConnection:
+def _opened(folder: Path | None) -> duckdb.DuckDBPyConnection:
     if folder is None:
         return duckdb.connect(":memory:")
     try:

@@ -1,6 +1,7 @@
 """HTTP as the Track API speaks it: the connection, a request received whole, the answers."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -14,9 +15,13 @@ from backfill.sandbox.behaviour import Behaviour
 from backfill.sandbox.operation import Problem
 
 HEAD_TIMEOUT_S = 20.0
+FORM_DEPTH_MAX = 32
+
+is_seconds = re.compile(r"[0-9]{1,18}").fullmatch
+"""Whether a text is a number that fits 64 bits: int() and JSON refuse longer ones."""
 
 
-class Protocol(H11Protocol):
+class ApiConnection(H11Protocol):
     """One connection; the application finds it at `scope["state"]["connection"]`."""
 
     is_cut = False
@@ -36,7 +41,7 @@ class Protocol(H11Protocol):
         this one is among them, even if it was never listened to.
         """
         for other in self.connections:
-            if isinstance(other, Protocol) and other is not self:
+            if isinstance(other, ApiConnection) and other is not self:
                 other.is_cut = True
                 other.transport.abort()
 
@@ -128,23 +133,46 @@ def body_of(call: ApiCall) -> dict[str, Any] | Problem:
     return form_of(call.body)
 
 
-def form_of(body: bytes) -> dict[str, Any]:
-    """The object behind `name=purchased&data[price]=23.45&timestamp=1359389415`.
+def form_of(body: bytes) -> dict[str, Any] | Problem:
+    """The object behind a form, nested as the usual form parsers nest it (Rack, PHP, qs).
 
-    >>> form_of(b"name=purchased&data[price]=23.45&timestamp=1359389415")
-    {'name': 'purchased', 'data': {'price': '23.45'}, 'timestamp': 1359389415}
+    `a[b][c]=1` is an object in an object, `a[]=1&a[]=2` a list, `a[][b]=1&a[][c]=2` a list of
+    objects, of which a repeated key begins the next. All values are texts but timestamps.
+    Old Ruby clients send events so (`json: false`), and so do the API's oldest examples.
+
+    >>> form_of(b"name=purchased&data[price]=23.45&data[tags][]=a&data[tags][]=b")
+    {'name': 'purchased', 'data': {'price': '23.45', 'tags': ['a', 'b']}}
     """
     value: dict[str, Any] = {}
     for key, text in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
-        outer, bracket, inner = key.partition("[")
-        if bracket and inner.endswith("]"):
-            within = value.setdefault(outer, {})
-            if isinstance(within, dict):
-                within[inner[:-1]] = text
-        else:
-            is_moment = outer in ("timestamp", "_timestamp") and text.isdecimal()
-            value[outer] = int(text) if is_moment else text
+        outer, _, inner = key.partition("[")
+        names = [outer, *inner.removesuffix("]").split("][")] if inner.endswith("]") else [key]
+        if len(names) > FORM_DEPTH_MAX:
+            return Problem("", "is nested too deeply", sentence="body is nested too deeply")
+        is_timestamp = key in ("timestamp", "_timestamp") and is_seconds(text)
+        _put(value, names, int(text) if is_timestamp else text)
     return value
+
+
+def _put(value: dict[str, Any], names: Sequence[str], leaf: Any) -> None:
+    """Put a leaf where its names lead; an empty name is the next place of a list."""
+    name, *rest = names
+    if not rest:
+        value[name] = leaf
+    elif rest[0]:
+        inner = value.setdefault(name, {})
+        if isinstance(inner, dict):  # a text stands there already: the first one stays
+            _put(inner, rest, leaf)
+    else:
+        inner = value.setdefault(name, [])
+        if not isinstance(inner, list):
+            return
+        if len(rest) == 1:
+            inner.append(leaf)
+            return
+        if not inner or not isinstance(inner[-1], dict) or rest[1] in inner[-1]:
+            inner.append({})
+        _put(inner[-1], rest[1:], leaf)
 
 
 Headers = tuple[tuple[bytes, bytes], ...]

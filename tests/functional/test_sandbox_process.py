@@ -14,7 +14,6 @@ from functools import partial
 import duckdb
 import httpx
 import pytest
-from customerio import CustomerIO
 
 from backfill.errors import StateError, UsageError
 from backfill.sandbox import SandboxSettings, running
@@ -244,30 +243,3 @@ def test_the_certificate_is_trusted_by_its_authority_alone():
             assert httpx.get(f"{url}/sandbox/stats", verify=trusting).status_code == 200
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{sandbox.url}/sandbox/stats")
-
-
-def test_the_official_client_finds_everything_it_needs(monkeypatch):
-    """Its identify, track, backfill, delete and batch arrive as they would at the service."""
-    with running(SandboxSettings(tls=True)) as sandbox:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(sandbox.ca))
-        port = int(sandbox.url.rsplit(":", 1)[1])
-        client = CustomerIO("sandbox", "sandbox", host="localhost", port=port)
-        try:
-            client.identify(id="a/b", email="a@b.c", plan="free")
-            client.track("a/b", "bought", {"price": 5}, id=f"{99:026d}")
-            client.backfill("a/b", "bought", 1_500_000_000, price=6)
-            client.identify(id="gone")
-            client.delete("gone")
-            client.batch(batch(0, 3)["batch"])
-        finally:
-            client.http.close()
-        context = ssl.create_default_context(cafile=sandbox.ca)
-        with httpx.Client(base_url=sandbox.url, verify=context) as inside:
-            found = inside.get("/sandbox/people").json()["people"]
-            events = inside.get("/sandbox/events?person=a/b").json()["events"]
-
-    assert [person["id"] for person in found] == ["a/b", "p0", "p1", "p2"]
-    assert found[0]["attributes"] == {"email": "a@b.c", "plan": "free"}
-    assert [event["attributes"] for event in events] == [{"price": 5}, {"price": 6}]
-    assert [event["timestamp_replaced"] for event in events] == [False, False]
-    assert events[1]["timestamp"] == 1_500_000_000

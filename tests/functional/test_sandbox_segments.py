@@ -191,6 +191,36 @@ def test_a_saved_segment_is_counted_anew(shop):
         {"event": {}},
         {"event": {"name": "x", "often": 3}},
         {"event": {"name": "x", "within_days": "30"}},
+        {"event": {"name": "x", "within_days": 0}},
+        {"event": {"name": "x", "within_days": 1e300}},
+        {"event": {"name": "x", "within_days": 1, "since": 5}},
+        {"event": {"name": " "}},
+        {"event": {"name": 5}},
+        {"event": {"name": "x", "type": "custom"}},
+        {"event": {"name": "x", "type": ["page"]}},
+        {"event": {"name": "x", "performed": "no"}},
+        {"event": {"name": "x", "performed": 0}},
+        {"event": {"name": "x", "at_least": 1.5}},
+        {"event": {"name": "x", "at_least": True}},
+        {"event": {"name": "x", "at_most": -1}},
+        {"event": {"name": "x", "exactly": 10**18}},
+        {"event": {"name": "x", "exactly": 1, "at_least": 1}},
+        {"event": {"name": "x", "since": "2026-01-01"}},
+        {"event": {"name": "x", "where": ["y"]}},
+        {"event": {"name": "x", "where": {"y": None}}},
+        {"event": {"name": "x", "where": {"y": {}}}},
+        {"event": {"name": "x", "where": {"y": {"eq": None}}}},
+        {"event": {"name": "x", "where": {"y": {"eq": [1]}}}},
+        {"event": {"name": "x", "where": {"y": {"gt": True}}}},
+        {"event": {"name": "x", "where": {"y": {"contains": 5}}}},
+        {"event": {"name": "x", "where": {"y": {"exists": "yes"}}}},
+        {"attribute": {"name": "x", "eq": None}},
+        {"attribute": {"name": "x", "exists": 1}},
+        {"attribute": {"name": "x", "is_timestamp": "true"}},
+        {"attribute": {"name": "x", "within_days": 1, "eq": 5}},
+        {"attribute": {"name": None, "eq": 5}},
+        {"segment": 10**30},
+        {"segment": True},
         {"attribute": {"name": "x"}},
         {"attribute": {"name": "x", "like": "y"}},
         {"attribute": {"name": "x'; DROP TABLE arrivals; --"}},
@@ -200,11 +230,71 @@ def test_a_saved_segment_is_counted_anew(shop):
     ids=str,
 )
 def test_what_is_no_condition_is_refused_with_a_sentence(shop, condition):
-    """A mistake is answered 400 and says what is wrong."""
+    """A mistake is answered 400 and says what is wrong, in saving as in asking."""
+    saved = shop.put("/sandbox/segments/x", json=condition)
+    assert saved.status_code == 400
     answer = shop.post("/sandbox/segments", json=condition)
 
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("segment: ")
+
+
+@pytest.mark.parametrize(
+    ("condition", "key"),
+    [
+        ({"event": {"name": "x", "performed": "no"}}, "event.performed"),
+        ({"event": {"name": "x", "often": 3}}, "event.often"),
+        ({"event": {"name": "x", "where": {"a.b": {"eq": None}}}}, "where.a.b.eq"),
+        ({"attribute": {"name": "x", "gt": True}}, "attribute.gt"),
+    ],
+)
+def test_the_sentence_names_the_key(shop, condition, key):
+    """So that it can be found in a long condition."""
+    assert key in shop.post("/sandbox/segments", json=condition).json()["error"]
+
+
+ODD_TEXTS = ["Nan", "Infinity", "inf", "1_000", " 1", "0x10", "1e", "01", "+1", "1.", "٣", "None"]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_a_text_that_writes_no_number_is_none(client, text):
+    """It compares as a text alone, in attributes and in the data of events."""
+    send(client, identify("ann", size=text), event("ann", "bought", 1, size=text))
+
+    for comparison in ({"gte": -1e9}, {"lte": 1e9}, {"eq": 1}, {"eq": 3}):
+        assert members(client, {"attribute": {"name": "size", **comparison}}) == set()
+        where = {"event": {"name": "bought", "where": {"size": comparison}}}
+        assert members(client, where) == set()
+    assert members(client, {"attribute": {"name": "size", "eq": text}}) == {"ann"}
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [("a.b", {"cay"}), ("/a.b", {"ann"}), ("/a/b", {"cay"}), ("/~1a", {"ben"}), ("a~1b", set())],
+)
+def test_a_name_with_a_dot_is_written_as_a_pointer(client, key, found):
+    """Names in names by dots; a JSON pointer for everything else."""
+    send(
+        client,
+        event("ann", "bought", 1, **{"a.b": 1}),
+        event("ben", "bought", 1, **{"/a": 1}),
+        event("cay", "bought", 1, a={"b": 1}),
+    )
+
+    assert members(client, {"event": {"name": "bought", "where": {key: 1}}}) == found
+
+
+def test_null_in_data_is_as_good_as_nothing(client):
+    """As it is among attributes."""
+    send(client, event("ann", "bought", 1, size=None), event("ben", "bought", 1, size=""))
+
+    def who(**comparison):
+        return members(client, {"event": {"name": "bought", "where": {"size": comparison}}})
+
+    assert who(exists=True) == {"ben"}
+    assert who(exists=False) == {"ann"}
+    assert who(ne="x") == {"ann", "ben"}
+    assert who(eq="null") == who(contains="nul") == set()
 
 
 def test_names_with_quotes_are_only_names(shop):

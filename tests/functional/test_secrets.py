@@ -7,7 +7,6 @@ import pytest
 
 from backfill.sandbox.behaviour import SandboxSettings
 from backfill.sandbox.server import running
-from backfill.sandbox.behaviour import SandboxSettings
 from tests.support.jobs import CUSTOMERS, EVENTS, job
 from tests.support.workspaces import Workspace
 

@@ -56,8 +56,8 @@ class Workspace:
         return self._get("breakdown")
 
     def people(self) -> dict[str, dict[str, Any]]:
-        """Everyone, by id or, for those without, by e-mail."""
-        return {each["id"] or each["email"]: each for each in self._pages("people")}
+        """Everyone, by id or, for those without, by e-mail; as they were sent."""
+        return {each["id"] or each["email"]: as_sent(each) for each in self._pages("people")}
 
     def events(self) -> list[dict[str, Any]]:
         """All that is kept, by arrival."""
@@ -76,6 +76,13 @@ class Workspace:
 
     def _get(self, path: str) -> Any:
         return httpx.get(f"{self.url}/sandbox/{path}", **_PLAIN).raise_for_status().json()
+
+
+def as_sent(person: dict[str, Any]) -> dict[str, Any]:
+    """A person without the `created_at` that the service puts where none was sent."""
+    if person["created_at_stamped"]:
+        del person["attributes"]["created_at"]
+    return person
 
 
 @contextlib.contextmanager
