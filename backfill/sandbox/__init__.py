@@ -7,7 +7,7 @@ description and the facts known about the service on its own.
         httpx.get(f"{sandbox.url}/sandbox/stats")
 """
 
-from backfill.sandbox.behaviour import Behaviour, SandboxSettings
+from backfill.sandbox.behaviour import Behaviour, SandboxSettings, changed
 from backfill.sandbox.server import Address, Running, running, serve
 
-__all__ = ["Address", "Behaviour", "Running", "SandboxSettings", "running", "serve"]
+__all__ = ["Address", "Behaviour", "Running", "SandboxSettings", "changed", "running", "serve"]

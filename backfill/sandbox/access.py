@@ -2,6 +2,7 @@
 
 import hmac
 import ipaddress
+from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,6 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from backfill.sandbox.wire import TEXT_HEADERS, ApiAnswer
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PAGE_TYPES = frozenset({"text/plain", "multipart/form-data"})
+"""Types of bodies that a page may send anywhere; a form's own is also what curl -d sends."""
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -27,19 +31,25 @@ def is_loopback(host: str) -> bool:
 class AccessControl:
     """Stands before the application.
 
-    A page elsewhere could point a name of its own at 127.0.0.1 (so the Host must be ours), or
-    post to it from a browser (so an Origin must be ours).
+    A page elsewhere could point a name of its own at 127.0.0.1 (DNS rebinding: so the Host must
+    be ours), or have the browser send requests here (so whatever a browser sends to `/sandbox/*`
+    must come from our own page). A browser is told by what every browser sends and no page can
+    leave out: other programs send none of it.
 
     Args:
         app: What it lets requests through to.
         host: The address that the sandbox listens on.
         token: What `/sandbox/*` asks for; None lets everyone look.
+        names: Further names that it may be called by.
     """
 
-    def __init__(self, app: ASGIApp, host: str, token: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, token: str | None, names: Iterable[str] = ()
+    ) -> None:
         self._app = app
         self._token = token
-        self._hosts = LOOPBACK_NAMES | {host, f"[{host}]"} if is_loopback(host) else None
+        known = LOOPBACK_NAMES | {host, f"[{host}]"} | {name.lower() for name in names}
+        self._hosts = known if is_loopback(host) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or say why not."""
@@ -53,24 +63,48 @@ class AccessControl:
         await send({"type": "http.response.body", "body": refusal.body})
 
     def _refusal(self, scope: Scope) -> ApiAnswer | None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
-        if self._hosts is not None and _without_port(host) not in self._hosts:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        if self._hosts is not None and _without_port(headers.get("host", "")) not in self._hosts:
             return _refusal(400, "this Host is not the sandbox's")
         if not scope["path"].startswith("/sandbox/"):
             return None
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if scope["method"] not in SAFE_METHODS and origin and urlsplit(origin).netloc != host:
+        if not _is_own(headers, changes=scope["method"] not in SAFE_METHODS):
             return _refusal(403, "this page is not the sandbox's")
         if self._token is not None and not self._shows_token(scope, headers):
             return _refusal(401, "the token is missing: it was printed at the start")
         return None
 
-    def _shows_token(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
-        scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    def _shows_token(self, scope: Scope, headers: Mapping[str, str]) -> bool:
+        scheme, _, text = headers.get("authorization", "").partition(" ")
         in_query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         shown = text if scheme.lower() == "bearer" else in_query
         return hmac.compare_digest(shown.encode(), (self._token or "").encode())
+
+
+def _is_own(headers: Mapping[str, str], *, changes: bool) -> bool:
+    """Whether a request comes from our own page, or from no browser.
+
+    A request that changes something needs proof where a browser could have sent it: forms of old
+    browsers show neither Origin nor Sec-Fetch-Site, but the type of a form or of plain text.
+
+    Args:
+        headers: The request's, by name in lower case.
+        changes: Whether it asks for a change.
+    """
+    ours = headers.get("host", "")
+    if "origin" in headers:
+        return urlsplit(headers["origin"]).netloc == ours
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    if not changes:
+        return True
+    if "referer" in headers:
+        return urlsplit(headers["referer"]).netloc == ours
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind not in PAGE_TYPES and not headers.get("user-agent", "").startswith("Mozilla/")
 
 
 def _without_port(host: str) -> str:

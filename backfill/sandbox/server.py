@@ -24,7 +24,7 @@ from backfill.errors import StateError, UsageError
 from backfill.sandbox import inspection, page
 from backfill.sandbox.access import AccessControl, is_loopback
 from backfill.sandbox.behaviour import SandboxSettings
-from backfill.sandbox.faults import Faults
+from backfill.sandbox.faults import Faults, script_of
 from backfill.sandbox.gateway import Gateway
 from backfill.sandbox.store import Store
 from backfill.sandbox.tls import Certificate, make_certificate
@@ -35,6 +35,7 @@ FLUSH_EVERY_S = 0.25
 HEADER_BYTES_MAX = 32_768
 IDLE_TIMEOUT_S = 75
 QUIET_GC = 200_000
+PORT_MAX = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ def _prepared(
         if settings.tls:
             kept = settings.data and settings.data / "tls"
             folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            certificate = make_certificate(folder, time.time())  # noqa: TID251  # the wiring
+            now_s = time.time()  # noqa: TID251  # the wiring
+            certificate = make_certificate(folder, now_s, settings.names)
         address = Address(
             _url(settings, listening),
             certificate.ca if certificate else None,
@@ -178,9 +180,12 @@ def _clock(settings: SandboxSettings) -> Callable[[], float]:
 def _config(
     workspace: Workspace, address: Address, certificate: Certificate | None
 ) -> uvicorn.Config:
-    app = App(workspace, Faults(time.monotonic))  # noqa: TID251  # the wiring
+    settings, faults = workspace.settings, Faults(time.monotonic)  # noqa: TID251  # the wiring
+    if settings.faults is not None:
+        faults.install(script_of(settings.faults))
+    app = App(workspace, faults)
     return uvicorn.Config(
-        AccessControl(app, workspace.settings.host, address.token),
+        AccessControl(app, settings.host, address.token, settings.names),
         ssl_certfile=certificate.chain if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
         lifespan="off",
@@ -197,6 +202,10 @@ def _config(
 
 
 def _bound(settings: SandboxSettings) -> socket.socket:
+    if not 0 <= settings.port <= PORT_MAX:
+        raise UsageError(
+            f"port {settings.port} is none", next_step=f"choose one from 0 to {PORT_MAX}"
+        )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio turns Nagle's algorithm off for sockets that say they are TCP, and only for those
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -323,9 +323,11 @@ class Store:
         try:
             yield
             self._db.commit()
-        except duckdb.Error as error:
+        except BaseException as error:
             with contextlib.suppress(duckdb.Error):
                 self._db.rollback()
+            if not isinstance(error, duckdb.Error):
+                raise  # a bug of ours, but the next request finds the tables as they were
             raise StateError(
                 f"the sandbox's data cannot be written ({type(error).__name__})",
                 next_step="look whether the disk is full",

@@ -1,6 +1,7 @@
-"""A certificate for 127.0.0.1 and localhost, and the authority that signed it."""
+"""A certificate for 127.0.0.1, localhost and given names, and the authority that signed it."""
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +23,14 @@ class Certificate:
     key: Path
 
 
-def make_certificate(folder: Path, now_s: float) -> Certificate:
-    """Make a new authority and a certificate of it, for a year from `now_s` (unix seconds)."""
+def make_certificate(folder: Path, now_s: float, names: Iterable[str] = ()) -> Certificate:
+    """Make a new authority and a certificate of it.
+
+    Args:
+        folder: Where the files go.
+        now_s: From when it is valid for a year, in unix seconds.
+        names: Further names that it stands for.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name, name = _name("backfill sandbox authority"), _name("localhost")
@@ -38,12 +45,13 @@ def make_certificate(folder: Path, now_s: float) -> Certificate:
         .sign(ca_key, hashes.SHA256())
     )
     addresses = [ipaddress.ip_address(text) for text in ("127.0.0.1", "::1")]
-    names = [x509.DNSName("localhost"), *(x509.IPAddress(address) for address in addresses)]
+    texts = [x509.DNSName(text) for text in ("localhost", *names)]
+    subjects = [*texts, *(x509.IPAddress(address) for address in addresses)]
     server = (
         _begun(name, ca_name, key.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False

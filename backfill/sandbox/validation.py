@@ -29,6 +29,7 @@ V1_REQUEST_BYTES_MAX = 1_000_000
 SEGMENT_IDS_MAX = 1_000
 OBJECT_BYTES_MAX = 100_000
 TIMESTAMP_LIMIT_S = 100_000_000_000
+KEPT_LIMIT_S = 10**15  # a double keeps every whole number below it
 IDENTIFIER_BYTES_MAX = {
     "id": ID_BYTES_MAX,
     "cio_id": ID_BYTES_MAX,
@@ -294,6 +295,7 @@ def timestamp(body: dict[str, Any], key: str, behaviour: Behaviour) -> tuple[flo
     value = body[key]
     if type(value) is not int and type(value) is not float:
         return None, True
-    if 0 <= value < TIMESTAMP_LIMIT_S or (value > 0 and behaviour.milliseconds == "keep"):
+    limit = KEPT_LIMIT_S if behaviour.milliseconds == "keep" else TIMESTAMP_LIMIT_S
+    if 0 <= value < limit:
         return value, False
     return None, True

@@ -592,3 +592,46 @@ def test_a_parameter_that_is_no_number_is_refused(client):
         400,
         {"error": "limit must be a whole number of at most 15 digits"},
     )
+
+
+HUGE = "9" * 40
+
+
+@pytest.mark.parametrize("name", ["limit", "after", "since", "until"])
+@pytest.mark.parametrize("value", [HUGE, "-" + HUGE, "9" * 5000, "٣", "1e3", "1_0"])
+def test_a_number_that_nothing_can_hold_is_refused(client, name, value):
+    """400, never 500."""
+    assert client.get("/sandbox/events", params={name: value}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("segments?now=" + HUGE, {"and": []}),
+        ("segments", {"and": [], "now": 10**18}),
+        ("segments", {"and": [], "now": 1e308}),
+        ("segments", {"segment": 2**63}),
+        ("segments", {"event": {"name": "x", "since": 10**19}}),
+        ("segments", {"event": {"name": "x", "within_days": 1e308}}),
+        ("behaviour", {"dedupe_window_s": 10**30}),
+        ("behaviour", {"dedupe_window_s": -1}),
+        ("faults", {"faults": [{"kind": "status", "retry_after_date_s": 1e300}]}),
+        ("faults", {"faults": [{"kind": "latency", "seconds": 1e300}]}),
+    ],
+)
+def test_a_figure_that_nothing_can_hold_is_refused(client, path, body):
+    """Wherever a number can be written."""
+    assert client.post(f"/sandbox/{path}", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("milliseconds", ["now", "keep"])
+@pytest.mark.parametrize("timestamp", [2**63, 2**64 - 1, 1e300, 10**30, -(2**63)])
+def test_a_timestamp_that_nothing_can_hold_is_accepted(client, milliseconds, timestamp):
+    """As the service accepts anything there; the lists still work."""
+    client.post("/sandbox/behaviour", json={"milliseconds": milliseconds}).raise_for_status()
+
+    assert v2(client, event("1", timestamp=timestamp)).status_code == 200
+    assert v2(client, {**identify({"id": "1"}), "timestamp": timestamp}).status_code == 200
+
+    for path in ("events", "people/1", "timeline", "arrivals", "people"):
+        client.get(f"/sandbox/{path}").raise_for_status()

@@ -21,8 +21,6 @@ from tests.support.programs import until
 from tests.support.workspaces import workspace
 
 AUTH = ("sandbox", "sandbox")
-LOSS_S = 1.0
-"""How much of what it answered a sandbox may forget when it is killed."""
 
 
 @contextlib.contextmanager
@@ -85,7 +83,7 @@ def test_a_restart_changes_nothing(tmp_path):
     assert now["people"] == before["stats"]["people"]
 
 
-def test_a_kill_loses_the_last_second_at_most(tmp_path):
+def test_a_kill_loses_nothing_that_was_answered(tmp_path):
     """Whenever it comes, and again and again; what is left agrees with itself."""
     due: set[int] = set()
     for kill in range(4):
@@ -99,12 +97,11 @@ def test_a_kill_loses_the_last_second_at_most(tmp_path):
                 arguments = sandbox.url, kill * 1_000_000, answered
                 sender = threading.Thread(target=keep_sending, args=arguments)
                 sender.start()
-                killed = until(partial(_past, answered, LOSS_S + 0.1 * kill))
+                until(partial(_past, answered, 0.2 + 0.1 * kill))
                 os.kill(sandbox.pid, signal.SIGKILL)
                 sender.join()
-                safe = {index for moment, index in answered if moment < killed - LOSS_S}
-                assert safe
-                due |= safe
+                assert answered
+                due |= {index for _, index in answered}
 
 
 def test_what_arrived_is_written_by_itself(tmp_path):
@@ -218,21 +215,28 @@ def test_a_bug_is_told_to_its_developer_alone(capfd):
     assert "Traceback" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", ""])
-def test_a_strange_host_is_refused(sandbox, host):
-    """A name of someone else that points at this machine opens nothing."""
-    answer = httpx.get(f"{sandbox.url}/sandbox/stats", headers={"Host": host})
+def test_a_name_can_be_lent_to_it(tmp_path):
+    """A client with a fixed host, redirected by name to loopback, is let in; nobody else is."""
+    settings = SandboxSettings(tls=True, names=("track.customer.io",), data=tmp_path)
+    with running(settings) as sandbox:
+        port = int(sandbox.url.rsplit(":", 1)[1])
+        trusting = ssl.create_default_context(cafile=sandbox.ca)
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+            trusting.wrap_socket(plain, server_hostname="track.customer.io") as connection,
+        ):
+            connection.sendall(b"GET /auth HTTP/1.1\r\nHost: track.customer.io\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 401")
+        headers = {"Host": "track-eu.customer.io"}
+        answer = httpx.get(f"{sandbox.url}/auth", headers=headers, verify=trusting)
+        assert answer.status_code == 400
 
-    assert answer.status_code == 400
 
-
-def test_a_foreign_page_cannot_change_anything(sandbox):
-    """A browser says where a request comes from."""
-    headers = {"Origin": "https://evil.example"}
-
-    assert httpx.post(f"{sandbox.url}/sandbox/reset", headers=headers).status_code == 403
-    own = httpx.post(f"{sandbox.url}/sandbox/reset", headers={"Origin": sandbox.url})
-    assert own.status_code == 200
+@pytest.mark.parametrize("port", [-1, 65_536, 80_000, 10**30])
+def test_a_port_that_is_none_is_refused(port):
+    """As a mistake of the user's, with the next step."""
+    with pytest.raises(UsageError, match=str(port)), running(SandboxSettings(port=port)):
+        pass
 
 
 def test_the_certificate_is_trusted_by_its_authority_alone():

@@ -136,7 +136,11 @@ function firstOfMonth(day) {
 
 const total = (bar) => [...bar.values()].reduce((sum, count) => sum + count, 0);
 
-const date = (day) => new Date(day * 86400000).toISOString().slice(0, 10);
+/** The day as 2026-01-31; days that no calendar has, as milliseconds taken for seconds, stay numbers. */
+function date(day) {
+  const found = new Date(day * 86400000);
+  return Number.isNaN(found.getTime()) ? `day ${day}` : found.toISOString().slice(0, 10);
+}
 
 const short = (value) => Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 }).format(value);
 

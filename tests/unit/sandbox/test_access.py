@@ -13,6 +13,7 @@ APP = PlainTextResponse("in")
 
 def status(guard, path, method="GET", **headers):
     """What the guard answers, without a socket."""
+    headers = {"user-agent": "python"} | {name.replace("_", "-"): v for name, v in headers.items()}
 
     async def ask():
         transport = httpx.ASGITransport(app=guard)
@@ -47,16 +48,66 @@ def test_beyond_loopback_any_name_will_do_but_a_token_is_asked_for():
     assert status(guard, "/sandbox/stats", authorization="Basic secret") == 401
 
 
-def test_only_ones_own_page_changes_anything():
-    """A browser says where a request comes from; other programs say nothing."""
-    guard = AccessControl(APP, "127.0.0.1", None)
-    own = {"host": "127.0.0.1:1", "origin": "http://127.0.0.1:1"}
+OWN = {"host": "127.0.0.1:1", "origin": "http://127.0.0.1:1"}
 
-    assert status(guard, "/sandbox/reset", "POST", **own) == 200
-    assert status(guard, "/sandbox/reset", "POST", host="localhost") == 200
-    for origin in ("https://evil.example", "null", "http://127.0.0.1:2"):
-        assert status(guard, "/sandbox/reset", "POST", **(own | {"origin": origin})) == 403
-        assert status(guard, "/sandbox/stats", "GET", **(own | {"origin": origin})) == 200
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        OWN,
+        {"host": "localhost"},
+        {"host": "localhost", "user-agent": "curl/8.0"},
+        {"host": "localhost", "content-type": "application/x-www-form-urlencoded"},
+        {"host": "localhost", "content-type": "application/json"},
+        {"host": "localhost", "sec-fetch-site": "same-origin"},
+        {"host": "localhost:1", "referer": "http://localhost:1/"},
+        OWN | {"content-type": "text/plain;charset=UTF-8", "user-agent": "Mozilla/5.0"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/sandbox/reset", "/sandbox/stats"])
+def test_ones_own_page_and_other_programs_come_in(path, headers):
+    """A browser says where a request comes from; other programs say nothing."""
+    access = AccessControl(APP, "127.0.0.1", None)
+
+    assert status(access, path, "POST", **headers) == 200
+    assert status(access, path, "GET", **headers) == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *(OWN | {"origin": origin} for origin in ("https://evil.example", "null", "")),
+        OWN | {"origin": "http://127.0.0.1:2"},
+        {"host": "localhost", "sec-fetch-site": "cross-site"},
+        {"host": "localhost", "sec-fetch-site": "same-site"},
+    ],
+)
+def test_a_foreign_page_can_neither_reset_nor_read(headers):
+    """Whatever it says of itself that is not ours."""
+    access = AccessControl(APP, "127.0.0.1", None)
+
+    assert status(access, "/sandbox/reset", "POST", **headers) == 403
+    assert status(access, "/sandbox/people", "GET", **headers) == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"referer": "https://evil.example/page"},
+        {"content-type": "text/plain"},
+        {"content-type": "Text/Plain; charset=utf-8"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"user-agent": "Mozilla/5.0 (old)"},
+        {"user-agent": "Mozilla/4.0", "content-type": "application/x-www-form-urlencoded"},
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_browser_without_an_origin_changes_nothing(method, headers):
+    """Old browsers send forms without one."""
+    access = AccessControl(APP, "127.0.0.1", None)
+
+    assert status(access, "/sandbox/reset", method, host="localhost", **headers) == 403
+    assert status(access, "/sandbox/stats", "GET", host="localhost", **headers) == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
