@@ -30,7 +30,8 @@ def _workspace():
 def sandbox(_workspace: Workspace):
     """A workspace where nothing ever arrived, and which behaves well."""
     _workspace.reset()
-    return _workspace
+    yield _workspace
+    _workspace.check_schema()
 
 
 @pytest.fixture

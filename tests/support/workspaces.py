@@ -4,6 +4,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import httpx
 REGION = "/api/v1/accounts/region"
 BATCH = "/api/v2/batch"
 _PAGE = 10_000
+WATCHED = Path(__file__).with_name("watched_sandbox.py")
 _PLAIN = {"verify": False, "timeout": 30}
 """It speaks plain HTTP; to get ready for TLS all the same takes 30 ms a request."""
 
@@ -25,14 +27,21 @@ class Workspace:
     Args:
         url: Where it is.
         pid: Its process id.
+        watched: The file that takes what is sent and the published description does not allow.
     """
 
     url: str
     pid: int
+    watched: Path | None = None
 
     def reset(self) -> None:
         """Forget all that came, and every fault; the environment id stays."""
         httpx.post(f"{self.url}/sandbox/reset", **_PLAIN).raise_for_status()
+
+    def check_schema(self) -> None:
+        """All that was sent here must be as the published description says."""
+        said = self.watched.read_text("utf-8") if self.watched else ""
+        assert not said, f"not as the API's description says:\n{said}"
 
     def misbehave(self, *faults: dict[str, Any], seed: int = 1) -> None:
         """Put a script of faults in force; requests count from 1 again."""
@@ -87,17 +96,18 @@ def as_sent(person: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def workspace(*, port: int = 0, data: Path | None = None) -> Iterator[Workspace]:
-    """Run a sandbox; one that keeps its data ends in order, so that all of it is on disk."""
-    command = [sys.executable, "-m", "backfill.sandbox", "--port", str(port)]
-    command += ["--data", str(data)] if data else []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            yield Workspace(child.stdout.readline().split()[1], child.pid)
-        finally:
-            if data:
-                child.terminate()
-            else:
-                child.kill()
+    """Run a sandbox; its end is a kill, after which what was sent is held to the schema."""
+    with tempfile.NamedTemporaryFile(prefix="watched-") as file:
+        command = [sys.executable, str(WATCHED), file.name, "--port", str(port)]
+        command += ["--data", str(data)] if data else []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            try:
+                url = child.stdout.readline().split()[1]
+                running = Workspace(url, child.pid, Path(file.name))
+                yield running
+            finally:
+                child.kill()  # what was answered is in its log, whenever it ends
+        running.check_schema()
 
 
 def free_port() -> int:
