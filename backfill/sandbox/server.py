@@ -84,6 +84,10 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            # one whose client never says goodbye over TLS would outlive the event loop
+            connection.transport.abort()
+        await asyncio.sleep(0)
         if self._flushing:
             self._flushing.cancel()
         if self.failure is None:

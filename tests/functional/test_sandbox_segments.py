@@ -343,3 +343,13 @@ def test_random_histories_agree_with_a_plain_computation(client):
     }
 
     assert found == expected
+
+
+@pytest.mark.parametrize(("off_s", "found"), [(-1, set()), (0, {"ann"}), (1, {"ann"})])
+def test_the_ends_of_a_span_belong_to_it(client, off_s, found):
+    """To the second, at either end."""
+    send(client, event("ann", "bought", 5))
+    at_s = NOW_S - 5 * DAY_S
+
+    assert members(client, {"event": {"name": "bought", "until": at_s + off_s}}) == found
+    assert members(client, {"event": {"name": "bought", "since": at_s - off_s}}) == found

@@ -67,3 +67,32 @@ def test_it_agrees_with_a_dictionary(window_s, data):
                 if is_new:
                     first_seen[key] = now_s
             assert memory.admit(ids(*batch), now_s) == expected
+
+
+@pytest.fixture(params=[1, 3, 65_536])
+def runs(request, monkeypatch):
+    """A memory that makes runs at once, soon, or not in a test."""
+    monkeypatch.setattr(dedupe, "YOUNG_MAX", request.param)
+
+
+@pytest.mark.usefixtures("runs")
+def test_the_window_ends_to_the_second():
+    """Remembered for its seconds, and new in the next one; in runs as among the young."""
+    memory = SeenEventIds(100)
+    memory.admit(ids(1), 1000)
+
+    assert memory.admit(ids(1), 1099.9) == [False]
+    assert memory.admit(ids(1), 1100) == [True]
+
+
+@pytest.mark.usefixtures("runs")
+def test_of_several_sights_the_latest_counts():
+    """Runs that are merged keep it, and so does a memory after a restart."""
+    memory, restarted = SeenEventIds(100), SeenEventIds(100)
+    for second in (1000, 1100, 1200):
+        assert memory.admit(ids(1, second), second) == [True, True]
+        restarted.remember(ids(1, second), [float(second)] * 2)
+
+    for each in (memory, restarted):
+        assert each.admit(ids(1), 1299) == [False]
+        assert each.admit(ids(1), 1300) == [True]
