@@ -1,6 +1,7 @@
 """The page at `/`, in a real browser: what it shows, by mouse and by keyboard, wide and narrow."""
 
 import json
+import re
 
 import httpx
 import pytest
@@ -86,7 +87,10 @@ def test_the_chart_covers_the_whole_history(page):
     page.wait_for("document.querySelectorAll('#chart rect').length", 3)
 
     label = page.value("document.querySelector('#chart svg').getAttribute('aria-label')")
-    assert label.startswith("4 events by month, 2024-07-01 to 2026-")
+    assert label == "4 events by month, 2024-07 to 2026-09"
+    months = page.value("[...document.querySelectorAll('#chart svg text')].map(t => t.textContent)")
+    assert months[3:4] == ["2024-07"]
+    assert all(re.fullmatch(r"\d{4}-\d\d", month) for month in months[3:])
     assert page.value(page.text("#legend button")) == "bought 4"
 
 
@@ -188,3 +192,55 @@ def test_nothing_comes_from_elsewhere(page, workspace):
     assert all(source.startswith(str(workspace.base_url)) for source in sources)
     policy = workspace.get("/").headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'")
+
+
+def test_the_panel_beside_the_list_is_never_empty(page):
+    """The first person is shown until another one is chosen."""
+    page.wait_for(page.text("#person h3"), "person-0")
+    page.value("document.querySelectorAll('#people-list button')[1].click()")
+    page.wait_for(page.text("#person h3"), "person-1")
+
+
+def test_an_event_of_many_fields_is_folded(page, workspace):
+    """Few are a table; many are one line until somebody asks."""
+    event = {"name": "wide", "data": {f"field_{number}": number for number in range(79)}}
+    workspace.post("/api/v1/customers/person-0/events", json=event).raise_for_status()
+
+    page.wait_for(page.text("#person .timeline details summary"), "79 fields")
+    folded = "document.querySelector('#person .timeline details').open"
+    assert page.value(folded) is False
+    page.value("document.querySelector('#person .timeline summary').click()")
+    rows = "document.querySelectorAll('#person .timeline details tr').length"
+    page.wait_for(rows, 79)
+    page.wait_for(folded, True)
+
+
+def test_objects_forms_and_messages_are_shown(page, workspace):
+    """Each as a table, once there is one."""
+    assert page.value("document.getElementById('objects-table').hidden") is True
+    thing = {"object_type_id": "1", "object_id": "acme"}
+    item = {"type": "object", "action": "identify", "identifiers": thing, "attributes": {"n": 5}}
+    workspace.post("/api/v2/entity", json=item).raise_for_status()
+    form = {"data": {"email": "x@y.z", "food": "pizza"}}
+    workspace.post("/api/v1/forms/1/submit", json=form).raise_for_status()
+    metric = {"delivery_id": "d1", "metric": "opened"}
+    workspace.post("/api/v1/metrics", json=metric).raise_for_status()
+
+    page.wait_for("document.getElementById('messages-table').hidden", False)
+    shown = page.value(page.text("#others"))
+    for text in ("1:acme", "n: 5", "food: pizza", "metric: opened"):
+        assert text in shown
+    assert page.value("document.getElementById('others-none').hidden") is True
+
+
+@pytest.mark.parametrize(("width", "lines"), [(1280, 2), (390, 5)])
+def test_a_condition_keeps_together_what_belongs_together(page, width, lines):
+    """No label stands in another line than its field."""
+    page.resize(width)
+    tops = page.value(
+        "[...document.querySelectorAll('#conditions li .group')].map(g =>"
+        " Math.round(g.getBoundingClientRect().top))"
+    )
+
+    assert len(set(tops)) <= lines
+    assert page.value("document.documentElement.scrollWidth") <= width

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-FILES = ("page.css", "page.js", "dom.js", "chart.js", "faults.js", "people.js", "segment.js")
+FILES = ("page.css", "page.js", "dom.js", "chart.js", "faults.js", "others.js", "people.js", "segment.js")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none';"

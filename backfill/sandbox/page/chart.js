@@ -6,10 +6,12 @@ const HEIGHT = 240;
 const LEFT = 48;
 const BOTTOM = 22;
 const OTHERS = "all others";
+const MONDAY = 3; // 1970-01-01 was a Thursday
+// name, longest span in days, the slot of a day, the first day of a slot, the slot's label
 const UNITS = [
-  ["day", 62, (day) => day],
-  ["week", 430, (day) => day - ((((day + 3) % 7) + 7) % 7)],
-  ["month", Infinity, firstOfMonth],
+  ["day", 62, (day) => day, (slot) => slot, date],
+  ["week", 430, (day) => Math.floor((day + MONDAY) / 7), (slot) => slot * 7 - MONDAY, date],
+  ["month", Infinity, monthOf, firstDay, (day) => date(day).slice(0, -3)],
 ];
 
 export class Chart {
@@ -50,32 +52,32 @@ export class Chart {
       return;
     }
     const span = days.at(-1)[0] - days[0][0] + 1;
-    const [unit, , start] = UNITS.find(([, longest]) => span <= longest);
+    const [unit, , slotOf, dayOf, label] = UNITS.find(([, longest]) => span <= longest);
     const bars = new Map();
     for (const [day, name, count] of days) {
-      const at = start(day);
-      if (!bars.has(at)) bars.set(at, new Map());
-      bars.get(at).set(name, (bars.get(at).get(name) ?? 0) + count);
+      const slot = slotOf(day);
+      if (!bars.has(slot)) bars.set(slot, new Map());
+      bars.get(slot).set(name, (bars.get(slot).get(name) ?? 0) + count);
     }
-    this.frame.replaceChildren(this.picture(bars, unit));
-    this.table.replaceChildren(this.rows(bars, unit));
+    const say = (slot) => label(dayOf(slot));
+    this.frame.replaceChildren(this.picture(bars, unit, say));
+    this.table.replaceChildren(this.rows(bars, unit, say));
   }
 
-  picture(bars, unit) {
+  picture(bars, unit, say) {
     const width = Math.max(this.frame.clientWidth, 240);
     const first = Math.min(...bars.keys());
     const last = Math.max(...bars.keys());
-    const length = { day: 1, week: 7, month: 30.4 }[unit];
-    const slots = Math.round((last - first) / length) + 1;
+    const slots = last - first + 1;
     const step = (width - LEFT) / slots;
     const highest = Math.max(...[...bars.values()].map(total));
     const scale = (HEIGHT - BOTTOM - 12) / niceTop(highest);
-    const label = `${number([...bars.values()].reduce((sum, bar) => sum + total(bar), 0))} events by ${unit}, ${date(first)} to ${date(last)}`;
+    const label = `${number([...bars.values()].reduce((sum, bar) => sum + total(bar), 0))} events by ${unit}, ${say(first)} to ${say(last)}`;
     const picture = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label });
-    picture.append(...grid(niceTop(highest), scale, width), ...axis(first, last, width, slots, step));
-    for (const [day, bar] of bars) {
-      const x = LEFT + Math.round((day - first) / length) * step;
-      picture.append(...this.stack(bar, x, step, scale, `${unit} of ${date(day)}`));
+    picture.append(...grid(niceTop(highest), scale, width), ...axis(first, width, slots, step, say));
+    for (const [slot, bar] of bars) {
+      const x = LEFT + (slot - first) * step;
+      picture.append(...this.stack(bar, x, step, scale, `${unit} of ${say(slot)}`));
     }
     return picture;
   }
@@ -93,14 +95,14 @@ export class Chart {
       });
   }
 
-  rows(bars, unit) {
+  rows(bars, unit, say) {
     const names = this.names.filter((name) => !this.hidden.has(name));
     const head = el("tr", {}, el("th", { scope: "col" }, unit), ...names.map((n) => el("th", { scope: "col", class: "number" }, n)));
-    const rows = [...bars].map(([day, bar]) =>
+    const rows = [...bars].map(([slot, bar]) =>
       el(
         "tr",
         {},
-        el("th", { scope: "row", class: "nowrap" }, date(day)),
+        el("th", { scope: "row", class: "nowrap" }, say(slot)),
         ...names.map((name) => el("td", { class: "number" }, number(bar.get(name) ?? 0))),
       ),
     );
@@ -118,20 +120,27 @@ function grid(top, scale, width) {
   });
 }
 
-function axis(first, last, width, slots, step) {
-  const labels = Math.max(1, Math.min(slots, Math.floor((width - LEFT) / 110)));
-  return Array.from({ length: labels }, (_, index) => {
-    const slot = labels === 1 ? 0 : Math.round((index * (slots - 1)) / (labels - 1));
-    const day = slots === 1 ? first : first + Math.round(((last - first) * slot) / (slots - 1));
-    const anchor = index === 0 ? "start" : index === labels - 1 ? "end" : "middle";
-    const x = LEFT + slot * step + (anchor === "start" ? 0 : anchor === "end" ? step : step / 2);
-    return svg("text", { x, y: HEIGHT - 4, "text-anchor": anchor }, date(day));
-  });
+/** As many labels as there is room for, each under the middle of its own bar. */
+function axis(first, width, slots, step, say) {
+  const room = Math.max(1, Math.floor((width - LEFT) / 110));
+  const every = Math.ceil(slots / room);
+  const labels = [];
+  for (let slot = 0; slot < slots; slot += every) {
+    const anchor = slot === 0 ? "start" : "middle";
+    const x = LEFT + slot * step + (slot === 0 ? 0 : step / 2);
+    if (x > width - 40 && slot) break; // it would run off the screen
+    labels.push(svg("text", { x, y: HEIGHT - 4, "text-anchor": anchor }, say(first + slot)));
+  }
+  return labels;
 }
 
-function firstOfMonth(day) {
+function monthOf(day) {
   const date = new Date(day * 86400000);
-  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), 1) / 86400000;
+  return date.getUTCFullYear() * 12 + date.getUTCMonth();
+}
+
+function firstDay(month) {
+  return Date.UTC(Math.floor(month / 12), month % 12, 1) / 86400000;
 }
 
 const total = (bar) => [...bar.values()].reduce((sum, count) => sum + count, 0);

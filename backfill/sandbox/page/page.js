@@ -2,6 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { Faults } from "./faults.js";
+import { Others } from "./others.js";
 import { People } from "./people.js";
 import { SegmentForm } from "./segment.js";
 import { ask, byId, bytes, el, moment, number } from "./dom.js";
@@ -21,6 +22,7 @@ const TOTALS = [
 const chart = new Chart(byId("chart"), byId("legend"), byId("chart-table"));
 const people = new People();
 const faults = new Faults();
+const others = new Others();
 const segment = new SegmentForm((name) => people.show(name));
 let last = "";
 
@@ -31,11 +33,12 @@ async function refresh() {
     const now = JSON.stringify(stats);
     if (now === last) return;
     last = now;
-    showTotals(stats, (await ask("/sandbox/breakdown")).bare_people);
+    showTotals(stats, await ask("/sandbox/breakdown"));
     chart.show((await ask("/sandbox/timeline")).days);
     showRequests((await ask("/sandbox/requests")).requests);
     faults.refresh();
     people.refresh();
+    others.refresh();
     segment.count();
   } catch (error) {
     last = "";
@@ -49,7 +52,7 @@ function alive(state, text) {
   if (status.textContent !== text) status.textContent = text;
 }
 
-function showTotals(stats, barePeople) {
+function showTotals(stats, { bare_people: bare, stamped_people: stamped, failed_identifiers: failed }) {
   byId("totals").replaceChildren(
     ...TOTALS.map(([key, label, kind]) =>
       el(
@@ -62,13 +65,19 @@ function showTotals(stats, barePeople) {
   );
   const notes = [];
   if (stats.timestamps_replaced) {
-    notes.push(`Events whose timestamp is no moment in unix seconds: ${number(stats.timestamps_replaced)}. The service stores them at "now", under 200.`);
+    notes.push(`Events whose timestamp is not in unix seconds: ${number(stats.timestamps_replaced)}. The service stores them at "now", under 200.`);
   }
-  if (barePeople) {
-    notes.push(`People who exist only because an event named them: ${number(barePeople)}. Send people before their events.`);
+  if (bare) {
+    notes.push(`People who exist only because an event named them: ${number(bare)}. Send people before their events.`);
+  }
+  if (stamped) {
+    notes.push(`People added without created_at: ${number(stamped)}. The service puts "now" there, and welcome campaigns start.`);
+  }
+  if (failed) {
+    notes.push(`Identifies with an id or e-mail of somebody else: ${number(failed)}. The rest of them was applied.`);
   }
   byId("notes").hidden = notes.length === 0;
-  byId("notes").textContent = notes.join(" ");
+  byId("notes").replaceChildren(...notes.map((note) => el("p", {}, note)));
 }
 
 let requests = [];

@@ -3,6 +3,7 @@
 import { ask, byId, calmly, el, moment, number } from "./dom.js";
 
 const PAGE = 50;
+const FEW = 6; // fields of an event that are shown without asking
 
 export class People {
   constructor() {
@@ -30,12 +31,14 @@ export class People {
     if (after) list.append(...items);
     else list.replaceChildren(...(items.length ? items : [el("li", { class: "hint" }, "Nobody.")]));
     this.next = found.next;
+    // an empty panel beside a full list says nothing
+    if (this.chosen === null && found.people.length && !after) await this.load(nameOf(found.people[0]), true);
     byId("more-people").hidden = found.next === null;
     this.mark();
   }
 
   item(person) {
-    const name = person.id ?? `cio_${person.cio_id}`;
+    const name = nameOf(person);
     const shown = person.id ?? person.email ?? name;
     const bare = person.bare ? el("span", { class: "tag" }, "bare") : null;
     const choose = { type: "button", "data-name": name, onclick: () => this.show(name) };
@@ -55,7 +58,8 @@ export class People {
     byId("person").scrollIntoView({ block: "nearest" });
   }
 
-  async load(name) {
+  async load(name, first = false) {
+    if (first) this.chosen = name;
     const frame = byId("person");
     try {
       frame.replaceChildren(...portrait(await ask(`/sandbox/people/${encodeURIComponent(name)}`)));
@@ -65,6 +69,8 @@ export class People {
   }
 }
 
+const nameOf = (person) => person.id ?? `cio_${person.cio_id}`;
+
 function portrait(person) {
   const facts = { id: person.id, email: person.email, phone: person.phone, cio_id: person.cio_id };
   const known = Object.entries(facts).filter(([, value]) => value !== null);
@@ -72,10 +78,13 @@ function portrait(person) {
     el("h3", {}, person.id ?? person.email ?? person.cio_id, person.bare ? el("span", { class: "tag" }, "bare: made by an event") : null),
     el("p", { class: "hint" }, `Added ${moment(person.since)} UTC`),
     table([...known, ...Object.entries(person.attributes).filter(([name]) => !(name in facts))]),
+    person.created_at_stamped ? el("p", { class: "hint" }, "created_at was not sent: it is when the person was added. At the service a welcome campaign would start.") : null,
+    ...(person.segments.length ? [el("h3", {}, "Manual segments"), el("p", {}, person.segments.join(", "))] : []),
+    ...(person.relationships.length ? [el("h3", {}, "Relationships"), table(person.relationships.map((r) => [r.object, r.attributes]))] : []),
     ...(person.devices.length ? [el("h3", {}, "Devices"), table(person.devices.map((d) => [d.platform, d.token]))] : []),
     el("h3", {}, `Events (${number(person.events)})`),
     timeline(person),
-  ];
+  ].filter((part) => part !== null);
 }
 
 function table(pairs) {
@@ -94,10 +103,18 @@ function timeline(person) {
       event.timestamp_replaced ? el("span", { class: "tag" }, "timestamp replaced by now") : null,
       el("br"),
       el("time", {}, `${moment(event.timestamp)} UTC`),
-      Object.keys(event.attributes).length ? el("div", {}, el("code", {}, JSON.stringify(event.attributes))) : null,
+      data(event.attributes),
     ),
   );
   return el("ol", { class: "timeline" }, ...items);
+}
+
+/** What came with an event: a few fields as they are, many folded away. */
+function data(attributes) {
+  const pairs = Object.entries(attributes);
+  if (!pairs.length) return null;
+  if (pairs.length <= FEW) return table(pairs);
+  return el("details", {}, el("summary", {}, `${pairs.length} fields`), table(pairs));
 }
 
 const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));

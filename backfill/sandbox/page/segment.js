@@ -78,7 +78,7 @@ function eventRow() {
   const times = select("How often", TIMES);
   const often = input("Times", "", { type: "number", min: 0, value: 1 });
   const days = input("Within how many days", "any time", { type: "number", min: 1 });
-  const key = input("Data to look at", "where data …");
+  const key = input("Data to look at", "field of its data");
   const comparison = select("Comparison", COMPARISONS);
   const value = input("Value", "value");
   const condition = () => {
@@ -88,7 +88,12 @@ function eventRow() {
     if (key.value) event.where = { [key.value]: compared(comparison, value) };
     return { event };
   };
-  const fields = [performed, name, times, often, el("span", {}, "times"), el("label", {}, "in the last ", days, " days"), key, comparison, value];
+  const fields = [
+    group(performed, name),
+    group(times, often, el("span", {}, "times")),
+    group(el("span", {}, "in the last"), days, el("span", {}, "days")),
+    group(el("span", {}, "where"), key, comparison, value),
+  ];
   return { fields, condition };
 }
 
@@ -97,7 +102,7 @@ function attributeRow() {
   const comparison = select("Comparison", COMPARISONS);
   const value = input("Value", "value");
   const condition = () => (name.value ? { attribute: { name: name.value, ...compared(comparison, value) } } : null);
-  return { fields: [name, comparison, value], condition };
+  return { fields: [group(name, comparison, value)], condition };
 }
 
 function compared(comparison, value) {
@@ -111,6 +116,9 @@ function typed(text) {
   if (text === "true" || text === "false") return text === "true";
   return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
 }
+
+/** Fields that belong together stay in one line as long as that fits. */
+const group = (...fields) => el("div", { class: "group" }, ...fields);
 
 function input(label, placeholder, more = {}) {
   return el("input", { "aria-label": label, placeholder, autocomplete: "off", spellcheck: "false", ...more });
