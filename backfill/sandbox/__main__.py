@@ -19,6 +19,7 @@ def main() -> None:
 
 def _announce(address: Address) -> None:
     sys.stdout.write(f"sandbox: {address.url} (site id sandbox, API key sandbox)\n")
+    # who started the process waits for this line, and a pipe is buffered
     sys.stdout.flush()
 
 

@@ -58,6 +58,7 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         length = (b"content-length", b"%d" % len(refusal.body))
+        # the body was not read: what follows on this connection would be taken for a request
         headers = [*refusal.headers, length, (b"connection", b"close")]
         await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await send({"type": "http.response.body", "body": refusal.body})
@@ -80,6 +81,7 @@ class AccessControl:
         scheme, _, text = headers.get("authorization", "").partition(" ")
         in_query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         shown = text if scheme.lower() == "bearer" else in_query
+        # in the same time whatever differs: the token guards real data beyond loopback
         return hmac.compare_digest(shown.encode(), (self._token or "").encode())
 
 
@@ -94,10 +96,12 @@ def _is_own(headers: Mapping[str, str], *, changes: bool) -> bool:
         changes: Whether it asks for a change.
     """
     ours = headers.get("host", "")
+    # an empty Origin or "null" is a page too, but none of ours
     if "origin" in headers:
         return urlsplit(headers["origin"]).netloc == ours
     site = headers.get("sec-fetch-site")
     if site is not None:
+        # none: somebody typed the address
         return site in ("same-origin", "none")
     if not changes:
         return True

@@ -36,6 +36,7 @@ def answer(call: ApiCall, workspace: Workspace) -> ApiAnswer:
         return _region(workspace)
     reader = _reader(call, workspace.settings.behaviour)
     if reader is None:
+        # a known path with another method is 405, not 404: the client has a bug, not a typo
         others = METHODS - {call.method}
         behaviour = workspace.settings.behaviour
         known = any(_reader(call._replace(method=method), behaviour) for method in others)
@@ -73,6 +74,7 @@ def _carried_out(reader: Reader, call: ApiCall, workspace: Workspace) -> ApiAnsw
     workspace.apply([operation], call.number)
     if not operation.problems:
         return wire.NO_CONTENT if operation.kind == "form" else wire.OK
+    # the singular form was seen for merges alone (customerio-node handles both)
     if operation.kind == "merge":
         first = operation.problems[0]
         return wire.meta_error(400, f"{first.field} {first.message}")
@@ -136,13 +138,16 @@ def _identify(text: str, body: Body, behaviour: Behaviour) -> Operation:
     """`PUT /customers/{identifier}`: attributes, and a few keys that are none."""
     problems: list[Problem] = []
     identifier, named = _named(text, problems)
+    # the rest of the control keys steer what is done with the attributes, and go along
     attributes = {key: value for key, value in body.items() if key != "_timestamp"}
+    # relationships have limits of their own, and may be longer than an attribute
     held = {key: value for key, value in attributes.items() if key != validation.RELATIONSHIPS}
     problems.extend(validation.attribute_problems(held))
     links: tuple[Link, ...] = ()
     if validation.RELATIONSHIPS in body:
         links = _links(body[validation.RELATIONSHIPS], problems)
     problems.extend(validation.own_name_problems(attributes))
+    # seen in rudder-server's error fixtures, with this very sentence
     if identifier == "id" and str(attributes.get("id") or named) != named:
         problems.append(
             Problem("id", "differs", sentence="id attribute and identifier are not the same value")
@@ -243,6 +248,7 @@ def _merge(body: Body) -> Operation:
 def _segment(kind: str, number: str, identifier: str, body: Body) -> Operation:
     """`POST /segments/{segment_id}/add_customers` and `…/remove_customers`."""
     problems: list[Problem] = []
+    # int() takes digits of every script, and the column holds 64 bits
     is_number = number.isascii() and number.isdecimal() and len(number) <= len(str(SEGMENTS_LIMIT))
     if not is_number or int(number) >= SEGMENTS_LIMIT:
         problems.append(Problem("segment_id", f"must be a number below {SEGMENTS_LIMIT}"))
@@ -276,6 +282,7 @@ def _form(number: str, body: Body) -> Operation:
     if not isinstance(data, dict):
         problems.append(validation.required("data", data))
     else:
+        # an empty text is a field left blank: it identifies nobody and removes an attribute
         fields = {key: value for key, value in data.items() if key not in FORM_KEYS}
         given = {key: data[key] for key in ("id", "email") if data.get(key) not in (None, "")}
         if len(given) != 1:
@@ -319,6 +326,7 @@ def _push_metric(body: Body) -> Operation:
 def _unsubscription(delivery: str, body: Body) -> Operation:
     """`POST /unsubscribe/{delivery_id}`."""
     problems: list[Problem] = []
+    # form-encoded bodies have texts for true and false
     if body.get("unsubscribe", True) not in (True, False, "true", "false"):
         problems.append(Problem("unsubscribe", "must be true or false"))
     return _of_delivery("unsubscribe", body, delivery, problems, is_required=True)

@@ -59,6 +59,7 @@ def changed(behaviour: Behaviour, changes: Any) -> Behaviour:
         UsageError: There is no such switch, or no such position of it.
     """
     known = asdict(behaviour)
+    # a misspelt switch must not look as if it had been set
     if not isinstance(changes, dict) or (unknown := changes.keys() - known):
         names = ", ".join(sorted(unknown)) if isinstance(changes, dict) else "an object is needed"
         raise UsageError(f"no such switch: {names}", next_step=f"there are {', '.join(known)}")

@@ -35,6 +35,7 @@ class SeenEventIds:
             return [True] * len(event_ids)
         second = int(now_s)
         oldest = -1 if self.window_s is None else second - self.window_s
+        # Python's own hash is salted per process; ids are hashed anew after a restart
         keys = [hash(event_id) for event_id in event_ids]
         old = self._in_runs(keys, oldest)
         young = self._young
@@ -50,6 +51,7 @@ class SeenEventIds:
 
     def remember(self, event_ids: Sequence[str], seconds: Sequence[float]) -> None:
         """Take in ids that were seen before a restart, in the order of their arrival."""
+        # numpy keeps seconds in half the bytes of a float
         keys = np.fromiter(map(hash, event_ids), np.int64, len(event_ids))
         self._merge(_sorted(keys, np.array(seconds, np.uint32)))
 

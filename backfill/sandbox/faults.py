@@ -182,6 +182,7 @@ class Faults:
         self._requests += 1
         chosen = FaultChoice()
         for index, fault in enumerate(self._script.faults):
+            # the first in the script decides the answer, so that scripts can be read from the top
             if fault.kind not in ON_TOP and chosen.answer is not None:
                 continue
             if self._hits(index, fault, method, path):
@@ -214,6 +215,7 @@ class Faults:
 
     def _draws(self, index: int) -> random.Random:
         """The chances of this fault at this request, whatever came before."""
+        # a generator of its own per fault and request: another fault before it shifts nothing
         return random.Random(f"{self._script.seed} {index} {self._requests}")  # noqa: S311
 
     def _refusal(self, index: int, fault: Fault) -> Callable[[int], bool]:
@@ -226,6 +228,7 @@ class Faults:
         """Whether more than so many requests came within the last second."""
         now = self._ticks()
         self._recent.append(now)
+        # only the last second is asked for, and a storm would fill the memory
         while self._recent[0] <= now - 1:
             self._recent.popleft()
         return len(self._recent) > per_second
@@ -262,6 +265,7 @@ def _of_status(fault: Fault, path: str) -> ApiAnswer:
         return ApiAnswer(status, HTML, HTML_HEADERS)
     if fault.body == "empty":
         return ApiAnswer(status, b"")
+    # even a scripted refusal has the shape of its version
     if path.startswith("/api/v2/"):
         return wire.errors([REFUSED], status)
     return wire.meta_errors([REFUSED], status)
@@ -310,6 +314,7 @@ class Spoiler:
     async def _reset(self, transport: asyncio.Transport) -> None:
         """Close with a reset instead of a farewell."""
         connection = transport.get_extra_info("socket")
+        # lingering for 0 s makes the kernel send a reset instead of a FIN
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
@@ -317,6 +322,7 @@ class Spoiler:
         transport.close()
 
     async def _truncate(self, transport: asyncio.Transport) -> None:
+        # a length that never comes: the client must notice the missing bytes
         transport.write(_head(self._answer, len(self._answer.body) + 100) + self._answer.body)
         transport.close()
 

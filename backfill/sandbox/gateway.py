@@ -43,6 +43,7 @@ class Gateway:
         What began before a reset is as gone as what was applied before it.
         """
         connection: ApiConnection = scope["state"]["connection"]
+        # bytes that were on their way when somebody reset the workspace are of the past
         if connection.is_cut:
             await until_gone(receive)
             return
@@ -53,6 +54,7 @@ class Gateway:
         body = await _body(receive)
         if chosen.latency_s and isinstance(body, bytes):
             await asyncio.sleep(chosen.latency_s)
+        # the request waited (a slow body, a fault), and meanwhile its workspace is gone
         if ledger is not self._workspace.ledger:  # a reset opens a new one
             await until_gone(receive)
         elif isinstance(body, ApiAnswer):
@@ -176,6 +178,7 @@ async def _body(receive: Receive) -> bytes | ApiAnswer:
                 part = message.get("body", b"")
                 parts.append(part)
                 size += len(part)
+                # refused while it comes in: nothing makes the sandbox hold more than this
                 if size > validation.V1_REQUEST_BYTES_MAX:
                     return wire.meta_error(413, "request is too large")
                 if not message.get("more_body", False):
@@ -187,6 +190,7 @@ async def _body(receive: Receive) -> bytes | ApiAnswer:
 async def respond(send: Send, answer: ApiAnswer) -> None:
     """Send an answer whole."""
     length = (b"content-length", b"%d" % len(answer.body))
+    # a 204 must not have a length (RFC 9110)
     headers = [*answer.headers, *((length,) if answer.status != wire.NO_CONTENT.status else ())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -46,6 +46,7 @@ def merged(store: Store, primary: int, secondary: int, when: tuple[float, float,
         "gained": text_of(gained),
         "since": since_s,
     }
+    # DuckDB refuses parameters that a statement does not name
     steps = [(sql, {name: known[name] for name in names}) for sql, names in _MERGE_STEPS.items()]
     return Handover(listings.events_since(store, secondary, since_s), gained, list(steps))
 
@@ -84,6 +85,7 @@ def membership(segment: int, people: Sequence[int], *, added: bool) -> list[Stat
     parameters = [segment, list(people)]
     theirs = "segment = ? AND person IN (SELECT unnest(?::BIGINT[]))"
     statements: list[Statement] = [(f"DELETE FROM memberships WHERE {theirs}", parameters)]  # noqa: S608
+    # added anew after being taken out: nobody stands in a segment twice
     if added:
         new = "INSERT INTO memberships SELECT ?, unnest(list_distinct(?::BIGINT[]))"
         statements.append((new, parameters))

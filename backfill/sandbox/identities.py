@@ -116,6 +116,7 @@ class People:
         """The person of this name; also a suppressed one."""
         if identifier == "id":  # nearly every look-up there is
             return self._by["id"].get(named)
+        # made from the number: no index of its own
         if identifier == "cio_id":
             return self._of_cio_id(named)
         return self._by.get(identifier, {}).get(_key(identifier, named))
@@ -134,6 +135,7 @@ class People:
     def person_of(self, visitor: Visitor, now_s: float) -> Person | None:
         """The active person to whom an event of this visitor belongs at once."""
         person = self._by_number.get(visitor.person or 0)
+        # who was deleted meanwhile is nobody: the events wait for the next identify
         is_known = person is not None and person.state == "active" and now_s <= visitor.until_s
         return person if is_known else None
 
@@ -199,6 +201,7 @@ class People:
         person.state = state
         person.events = 0
         self.touch(person)
+        # a suppressed person's names stay taken: later calls for them are ignored
         if state == "deleted":
             self._by_number.pop(person.number, None)
             for identifier in IDENTIFIERS:

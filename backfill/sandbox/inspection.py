@@ -214,6 +214,7 @@ class _Inspection:
 
     async def reset(self, request: Request) -> Response:
         connection: ApiConnection = request.scope["state"]["connection"]
+        # before the reset: no request of the past may slip in between
         connection.cut_others()
         self._workspace.reset()
         self._faults.install(script_of({}))
@@ -230,6 +231,7 @@ class _Inspection:
         return condition, segments.number_in(now_s, "now")
 
     async def _page(self, request: Request, listing: listings.Listing, *choice: Any) -> Response:
+        # a page is built in memory: whoever asks for everything gets it in pages
         limit = max(1, min(_number(request, "limit", 100), LIMIT_MAX))
         after = _number(request, "after", 0)
         return as_json(await self._ask(listing, limit, after, *choice))

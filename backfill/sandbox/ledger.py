@@ -72,6 +72,7 @@ class Ledger:
         alike = Counter(zip(kinds, outcomes, replaced, strict=True))
         for (kind, outcome, was_replaced), count in alike.items():
             self.outcomes[outcome] += count
+            # what was refused is no operation of any kind: it was not carried out
             if outcome == "rejected":
                 self.rejected_operations += count
                 continue

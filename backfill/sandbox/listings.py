@@ -43,6 +43,7 @@ def people(store: Store, limit: int, after: int, search: str = "") -> Row:
         " ORDER BY number LIMIT $limit",
         {"after": after, "limit": limit, "search": search},
     )
+    # one query for the attributes of the whole page, by the range of its numbers
     last = rows[-1]["number"] if rows else 0
     known = _attributes_between(store, after, last)
     found = [_person(row, known.get(row["number"], {})) for row in rows]
@@ -206,6 +207,7 @@ def missing_attributes(store: Store, primary: int, secondary: int) -> Row:
     own, theirs = attributes(store, primary), attributes(store, secondary)
     gained = {name: value for name, value in theirs.items() if name not in own}
     own_topics, topics = _topics(own.get(PREFERENCES)), _topics(theirs.get(PREFERENCES))
+    # dotted keys leave the primary's other topics as they are
     if PREFERENCES in own:
         gained |= {f"{TOPICS}{name}": topics[name] for name in topics.keys() - own_topics.keys()}
     return gained
@@ -223,6 +225,7 @@ def fold(attributes: Row, change: Mapping[str, Any]) -> None:
             kept = _preferences(attributes.get(PREFERENCES))
             topics = {**_topics(kept), name.removeprefix(TOPICS): value}
             attributes[PREFERENCES] = {**kept, "topics": topics}
+        # OAS says so of objects and relationships; seen for people (printu/customerio#64)
         elif value is None or value == "":
             attributes.pop(name, None)
         else:
@@ -326,12 +329,14 @@ def _links(store: Store, which: str, parameters: list[Any]) -> list[Row]:
         " ORDER BY arrival",
         parameters,
     )
+    # folded in the order of arrival: relationships have no timestamps
     found: dict[tuple[str, int], Row] = {}
     for row in rows:
         key = row["thing"], row["number"]
         if not row["added"]:
             found.pop(key, None)
             continue
+        # a person with neither id nor e-mail still has the workspace's own name
         who = row["who"] or f"cio_{cio_id(row['number'])}"
         link = found.setdefault(key, {"thing": row["thing"], "who": who, "attributes": {}})
         fold(link["attributes"], orjson.loads(row["payload"] or "{}"))
@@ -345,6 +350,7 @@ def _devices(store: Store, number: int) -> list[Row]:
         " AND kind IN ('add_device', 'delete_device') AND outcome = 'applied' ORDER BY arrival",
         [number],
     )
+    # by token: adding the same one again updates it
     devices: dict[str, Row] = {}
     for row in rows:
         if row["kind"] == "add_device":

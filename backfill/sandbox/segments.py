@@ -122,6 +122,7 @@ class SegmentQuery:
         ((kind, value),) = condition.items()
         if kind not in kinds:
             raise _mistake(f"there is no condition {kind}, but {', '.join(kinds)}")
+        # a hundred levels would be a hundred subqueries, each over everything
         self._depth += 1
         if self._depth > DEPTH_MAX:
             raise _mistake(f"conditions are nested more than {DEPTH_MAX} deep")
@@ -151,9 +152,11 @@ class SegmentQuery:
 
     def _performed(self, event: Json, at_least: int) -> str:
         """People with so many such events, or more."""
+        # "at most" alone holds for people without any such event
         if at_least <= 0:
             return "TRUE"
         such = self._such(event)
+        # grouping ten million rows costs more than a plain IN, and 1 is nearly every question
         having = "" if at_least == 1 else f" GROUP BY person HAVING count(*) >= {at_least:d}"
         # visitors' events have no person, and NULL in a list makes NOT IN hold for nobody
         return f"number IN (SELECT person FROM events WHERE person IS NOT NULL AND {such}{having})"
@@ -216,6 +219,7 @@ class SegmentQuery:
         """People whose attribute, as it is now, compares so."""
         if name in OWN_COLUMNS:
             return f"({self._compare(f'to_json({name})', comparison, at)})"
+        # one name, never a path: attributes may have dots in their names
         pointer = self._bind(_pointer([name]))
         given = f"json_extract(payload, {pointer})"
         current = (
@@ -238,6 +242,7 @@ class SegmentQuery:
 
     def _test(self, value: str, key: str, other: Any, at: str) -> str:
         """One comparison of a JSON value, in which null is as good as nothing."""
+        # json_type of a missing value is NULL, of null the text: both are nothing
         there = f"coalesce(json_type({value}) <> 'NULL', FALSE)"
         text = f"({value} ->> '$')"
         number = (

@@ -90,6 +90,7 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(0)
         if self._flushing:
             self._flushing.cancel()
+        # after a failure another try would only hide the first message
         if self.failure is None:
             self._workspace.flush()
 
@@ -158,6 +159,7 @@ def _prepared(
 ) -> Iterator[tuple[_Server, socket.socket, Address]]:
     """A server that is ready to run, its socket bound; everything is closed afterwards."""
     with contextlib.ExitStack() as stack:
+        # first: a taken port is said before a folder is locked
         listening = stack.enter_context(_bound(settings))
         store = stack.enter_context(contextlib.closing(Store(settings.data)))
         workspace = Workspace(store, settings, _clock(settings))
@@ -177,6 +179,7 @@ def _prepared(
 
 
 def _clock(settings: SandboxSettings) -> Callable[[], float]:
+    # read once: the clock is asked for each request
     still_s = settings.now_s
     return time.time if still_s is None else lambda: still_s  # noqa: TID251  # the wiring
 

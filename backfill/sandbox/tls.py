@@ -61,6 +61,7 @@ def make_certificate(folder: Path, now_s: float, names: Iterable[str] = ()) -> C
     made = Certificate(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     made.ca.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     made.chain.write_bytes(server.public_bytes(serialization.Encoding.PEM))
+    # before there is anything in it to read
     made.key.touch(mode=0o600)
     made.key.write_bytes(
         key.private_bytes(
@@ -85,6 +86,7 @@ def _begun(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
+        # clients whose clock is a little behind trust it too
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=VALID_DAYS))
     )

@@ -105,6 +105,7 @@ def one_identifier(
         problems.append(Problem(at, f"must have exactly one of {', '.join(allowed)}"))
         return "", ""
     ((key, value),) = identifiers.items()
+    # True is an int to isinstance, and no identifier
     if type(value) is int:
         value = str(value)
     if type(value) is not str:
@@ -142,6 +143,7 @@ def attributes_of(item: dict[str, Any], problems: list[Problem]) -> dict[str, An
 
 def attribute_problems(attributes: dict[str, Any], at: str = "attributes") -> Iterator[Problem]:
     """Names and values that are too long, and too many of them."""
+    # counting costs a loop, and nobody has that many
     if len(attributes) > ATTRIBUTES_MAX and counted(attributes) > ATTRIBUTES_MAX:
         yield Problem(at, f"cannot have more than {ATTRIBUTES_MAX} attributes")
     for name, value in attributes.items():
@@ -276,6 +278,7 @@ def _trimmed(text: str) -> str | Problem:
 
 def event_id(value: Any, behaviour: Behaviour) -> str | Problem | None:
     """An event's id in upper case, None where it has none that repeats are told by."""
+    # Crockford's base32 has two cases: two spellings of an id are one event
     if value is None:
         return None
     if isinstance(value, str) and _ULID.fullmatch(value):

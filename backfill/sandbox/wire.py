@@ -48,6 +48,7 @@ class ApiConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that does not become complete in time ends the connection."""
         super().data_received(data)
+        # a client that sends its head byte by byte would hold a connection for ever
         incomplete = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
         if incomplete and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
@@ -110,6 +111,7 @@ def json_of(body: bytes, *, is_flat: bool = False) -> dict[str, Any] | Problem:
         body: The bytes.
         is_flat: Leave it to the caller to refuse what is nested too deeply to be written again.
     """
+    # suppress, delete and their like come without a body
     if not body or body.isspace():
         return {}
     try:
@@ -119,6 +121,7 @@ def json_of(body: bytes, *, is_flat: bool = False) -> dict[str, Any] | Problem:
     if not isinstance(value, dict):
         return Problem("", "must be an object", sentence="body must be a JSON object")
     try:
+        # what orjson reads it may refuse to write: 254 levels deep
         if not is_flat:
             orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -128,6 +131,7 @@ def json_of(body: bytes, *, is_flat: bool = False) -> dict[str, Any] | Problem:
 
 def body_of(call: ApiCall) -> dict[str, Any] | Problem:
     """The object that a v1 body holds: JSON, or the form of the API's oldest examples."""
+    # some clients name the type of a form and send JSON all the same
     if "x-www-form-urlencoded" not in call.content_type or call.body[:1] == b"{":
         return json_of(call.body)
     return form_of(call.body)

@@ -93,6 +93,7 @@ class Workspace:
         now_s, ledger = self.clock(), self.ledger
         first = self._arrivals + 1
         switches = asdict(self.settings.behaviour)
+        # before anything is done: what cannot be kept is not answered 200
         self.store.log([ledger.requests, ledger.bytes, request, now_s, switches, first, operations])
         self._carry_out(operations, request, now_s)
         if self.store.is_full:
@@ -101,6 +102,7 @@ class Workspace:
     def _carry_out(self, operations: Sequence[Operation], request: int, now_s: float) -> None:
         batch = Batch(operations, request, now_s, self._arrivals + 1)
         event_ids = [None if o.problems else o.event_id for o in operations]
+        # all ids of a batch at once: the search in sorted runs is numpy's
         fresh = iter(self._seen.admit([event_id for event_id in event_ids if event_id], now_s))
         for operation, event_id in zip(operations, event_ids, strict=True):
             if operation.problems:
@@ -185,6 +187,7 @@ class Workspace:
             StateError: It cannot be written; it goes on waiting.
         """
         mark = (self.ledger.requests, self.ledger.operations, self.ledger.bytes)
+        # whoever looks at the page asks every two seconds, mostly for nothing new
         if mark != self._flushed:
             self._flush_tables()
             self.store.forget_log()
@@ -212,6 +215,7 @@ class Workspace:
 
     def reset(self) -> None:
         """Forget everything, and behave as at the start; the environment id stays."""
+        # switches belong to the test that set them
         self.settings = self._started_with
         self.store.clear()
         self._load()
@@ -225,6 +229,7 @@ class Workspace:
                 return Effect("applied")
         else:
             person = self._find(operation)
+        # a repeat is counted for whom it was, and changes nothing
         if is_repeat:
             return Effect("duplicate", person)
         if person is None:
@@ -245,6 +250,7 @@ class Workspace:
             return Effect("ignored", person)
         person = self._merge_if_due(person, operation, batch)
         at_s = batch.now_s if operation.occurred_s is None else operation.occurred_s
+        # before the names are taken: a skipped identify changes nothing at all
         if at_s < person.changed_s and self.settings.behaviour.old_identify == "skip":
             return Effect("skipped", person)
         if not self._has_room(person, attributes):
@@ -297,6 +303,7 @@ class Workspace:
             # the text "true" is what form-encoded bodies have for it
             updates_only = attributes.get("_update") in (True, "true")
             return None if updates_only else self._create(operation, batch, attributes)
+        # the service's surprise: a new id with a known e-mail rewrites that person
         if person.state == "active" and operation.identifier != "cio_id":
             self._people.rename(person, operation.identifier, operation.named)
         return person
@@ -317,6 +324,7 @@ class Workspace:
             return person
         if not self.settings.behaviour.automatic_merge:
             return person
+        # two of the same second: the one who came first
         older, younger = sorted((with_id, with_email), key=lambda p: (p.since_s, p.number))
         self._unite(older, younger, batch)
         return older
@@ -329,6 +337,7 @@ class Workspace:
 
     def _has_room(self, person: Person, attributes: Mapping[str, Any]) -> bool:
         """Whether the person keeps within the limit of attributes (OAS: 300 a person)."""
+        # an upper bound costs no query; names that come again are counted twice
         person.attributes_max += counted(attributes)
         if person.attributes_max <= ATTRIBUTES_MAX:
             return True
@@ -380,6 +389,7 @@ class Workspace:
         )
         self._statements += handed.statements
         names = {"email": secondary.email, "id": secondary.id, "phone": secondary.phone}
+        # first of all: the names of the secondary must be free to be taken
         self._leave(secondary)
         self._people.remove(secondary, "deleted")
         self._people.take_names(primary, names, ())
@@ -408,6 +418,7 @@ class Workspace:
         return Effect("applied", person)
 
     def _suppress(self, operation: Operation, batch: Batch) -> Effect:
+        # suppressing somebody unknown is how one keeps them from ever coming
         person = self._find(operation) or self._create(operation, batch, {})
         if person is None or person.state != "active":
             return Effect("ignored", person)

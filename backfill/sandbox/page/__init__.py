@@ -7,7 +7,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-FILES = ("page.css", "page.js", "dom.js", "chart.js", "faults.js", "others.js", "people.js", "segment.js")
+FILES = (
+    "page.css",
+    "page.js",
+    "dom.js",
+    "chart.js",
+    "faults.js",
+    "others.js",
+    "people.js",
+    "segment.js",
+)
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none';"
@@ -32,5 +41,6 @@ def _file(request: Request) -> Response:
 
 
 def _answer(name: str) -> Response:
+    # read anew each time: the page is small, and can be worked on while it runs
     content = files(__package__).joinpath(name).read_bytes()
     return Response(content, media_type=TYPES[name.rpartition(".")[2]], headers=HEADERS)
