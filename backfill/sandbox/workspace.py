@@ -92,9 +92,10 @@ class Workspace:
         """
         now_s, ledger = self.clock(), self.ledger
         first = self._arrivals + 1
-        switches = asdict(self.settings.behaviour)
         # before anything is done: what cannot be kept is not answered 200
-        self.store.log([ledger.requests, ledger.bytes, request, now_s, switches, first, operations])
+        self.store.log(
+            [ledger.requests, ledger.bytes, request, now_s, self._switches, first, operations]
+        )
         self._carry_out(operations, request, now_s)
         if self.store.is_full:
             self.flush()
@@ -211,6 +212,7 @@ class Workspace:
     def behave(self, behaviour: Behaviour) -> None:
         """Set the switches, until the next reset or start."""
         self.settings = replace(self.settings, behaviour=behaviour)
+        self._switches = asdict(behaviour)
         self._seen.window_s = behaviour.dedupe_window_s
 
     def reset(self) -> None:

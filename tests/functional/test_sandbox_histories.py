@@ -209,3 +209,39 @@ def test_a_log_whose_last_line_was_cut_off_is_read_up_to_there(tmp_path):
 
     assert [each["id"] for each in twin.everything()["people"]["people"]] == ["1"]
     twin.store.close()
+
+
+THING = {"object_type_id": "1", "object_id": "acme"}
+
+
+def test_what_a_visitor_brings_too_late_stays_nobodys(tmp_path):
+    """Also while the handover of what came before still waits to be written."""
+    twin = Twin(tmp_path)
+    links = [{"identifiers": {"anonymous_id": "v"}}]
+    seen = {"type": "object", "action": "identify_anonymous", "identifiers": THING}
+    who = {"type": "person", "action": "identify", "identifiers": {"id": "1"}}
+    late = {"type": "person", "action": "event", "identifiers": {"anonymous_id": "v"}, "name": "x"}
+    twin.take(1, [{**seen, "cio_relationships": links}], None)
+    twin.take(2, [{**who, "attributes": {"anonymous_id": "v"}}], None)
+    twin.now_s += 301
+    twin.take(3, [late], None)
+
+    (person,) = twin.everything()["each"]
+    twin.store.close()
+    assert person["events"] == 0
+    assert [each["object"] for each in person["relationships"]] == ["1:acme"]
+
+
+def test_an_identify_that_asked_the_tables_is_done_once(tmp_path):
+    """A kill after it: what the log does again finds the person as before."""
+    twin = Twin(tmp_path)
+    who = {"type": "person", "action": "identify", "identifiers": {"phone": "+1"}}
+    twin.take(1, [{**who, "attributes": {"plan": "a"}}], None)
+    event = {"type": "person", "action": "event", "identifiers": {"anonymous_id": "v"}, "name": "x"}
+    renamed = {"phone": "+2", "anonymous_id": "v"}
+    twin.take(2, [event, {**who, "attributes": renamed}], None)
+    twin.end("kill")
+
+    (person,) = twin.everything()["each"]
+    twin.store.close()
+    assert (person["phone"], person["events"], person["attributes"]["plan"]) == ("+2", 1, "a")
