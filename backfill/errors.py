@@ -56,6 +56,8 @@ the files of `schedule`."""
 RESUMABLE = (ExitCode.UNAVAILABLE, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 """Starting the same command again, later, goes on where these stopped."""
 
+# The graver the earlier: a bug, then what makes the account unreliable, then what the user
+# can change, then what time will.
 _PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)
 
 

@@ -77,6 +77,8 @@ def make_lasting(folder: Path) -> None:
         OSError: The disk is full, or reports an error.
     """
     for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue  # what it leads to is not ours to change
         if path.is_dir():
             sync_directory(path)
             continue

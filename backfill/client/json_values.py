@@ -36,8 +36,10 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
         ValueError: A naive moment, NaN, infinity, a nesting without end, or another type.
     """
     match value:
+        # Before the numbers: True is an int to Python.
         case None | bool():
             return value
+        # Before text: members of a StrEnum are text, too.
         case Enum():
             return plain(value.value, key, depth)
         case str():
@@ -80,6 +82,7 @@ def unix_time(moment: object, key: str) -> int:
         raise ValueError(  # noqa: TRY004  # one promise for all values
             f"{key}: not a timestamp; give an aware datetime or unix seconds"
         )
+    # The service takes "now" for what it cannot be, and says nothing.
     if not 0 <= unix_s < SERVICE_SECONDS_MAX:
         raise ValueError(f"{key}: not a unix time in seconds")
     return floor(unix_s)
@@ -145,10 +148,12 @@ def _number(value: Any, key: str) -> int | float | str:
         return float(value)
     if value == value.to_integral_value():
         return _number(int(value), key)
+    # Only where the double says the same digits.
     return float(value) if Decimal(repr(float(value))) == value else str(value)
 
 
 def _container(value: Any, key: str, depth: int) -> Any:
+    # A value that holds itself would never end.
     if depth >= NESTING_MAX:
         raise ValueError(f"{key.partition('.')[0]}: nested deeper than {NESTING_MAX} levels")
     match value:

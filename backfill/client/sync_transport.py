@@ -136,11 +136,13 @@ class Calls:
         """Wait before the next attempt, or raise where there will be none."""
         status = _status(answer)
         match verdict:
+            # No second look: whoever calls by hand learns it at once.
             case Unauthorized():
                 raise UnauthorizedError("the credentials were not accepted", status)
             case Abort(error):
                 raise DestinationError(error.what, status)
             case Retry(kind, after_s):
+                # A caller waits for this call, so that it must end.
                 if failures >= ATTEMPTS_MAX:
                     what = answer.kind if isinstance(answer, NoAnswer) else f"HTTP {status}"
                     raise UnansweredError(f"gave up after {failures} attempts: {what}", status)

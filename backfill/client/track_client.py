@@ -181,6 +181,7 @@ class TrackClient:
 
     def delete_device(self, /, customer_id: Identifier, device_id: str) -> None:
         """Remove a device of a person."""
+        # A path of dots would lead to another address.
         if device_id in ("", ".", ".."):
             raise ValueError("device_id: empty, or a path of dots")
         self._call("DELETE", _person(customer_id, "devices", device_id))
@@ -208,6 +209,7 @@ class TrackClient:
             RefusedError: The API refused some, named by their place among `operations`; all the
                 others were accepted.
         """
+        # Ids are made before the first try: all tries carry the same.
         encoded = [orjson.dumps(self._operation(plain(each))) for each in operations]
         refusals: list[Refusal] = []
         for first, stop in _packed(encoded):
@@ -248,6 +250,7 @@ class TrackClient:
     def _new_id(self, event: Mapping[str, Any]) -> str:
         """A ULID in the event's own time, so that ids sort as the events happened."""
         moment_s = event.get("timestamp")
+        # Ids sort by when events happened, also for those of the past.
         at_s = moment_s if isinstance(moment_s, int) else self._clock()
         return ulid_text(int(at_s * 1000), token_bytes(10))
 
@@ -258,6 +261,7 @@ class TrackClient:
         if isinstance(verdict, Settled):
             yield from (replace(each, index=first + each.index) for each in verdict.refusals)
         else:
+            # Each half is judged by itself until the refused ones stand alone.
             middle = len(encoded) // 2
             yield from self._send_batch(encoded[:middle], first)
             yield from self._send_batch(encoded[middle:], first + middle)
@@ -279,6 +283,7 @@ def _packed(encoded: Encoded) -> Iterator[tuple[int, int]]:
     """Where each request begins and ends, so that its body stays below the limit."""
     first, size = 0, _WRAPPER_BYTES
     for index, each in enumerate(encoded):
+        # An operation that is too large goes alone, for the service to refuse by name.
         if index > first and size + len(each) + 1 >= BATCH_BYTES_MAX:
             yield first, index
             first, size = index, _WRAPPER_BYTES

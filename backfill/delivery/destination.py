@@ -43,6 +43,7 @@ def check_rate(rate: float, url: str) -> float:
     Raises:
         UsageError: The rate is negative or not finite, or 0 toward another machine.
     """
+    # NaN, too: it compares with nothing.
     if not 0 <= rate < float("inf"):
         raise UsageError(f"a rate of {rate} requests/s is impossible", next_step="use 1 to 1000")
     if rate == 0 and not is_loopback(url):

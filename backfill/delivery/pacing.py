@@ -40,10 +40,12 @@ class Pacer:
             rate: Turns per second; 0 for no limit.
         """
         step_s = 1.0 / rate if rate > 0 else 0.0
+        # Whole turns only: below 20 requests/s there is no burst at all.
         early_s = int(rate * BURST_SHARE) * step_s
         wait_s = max(self._paused_until_s, self.next_s - early_s) - now_s
         if wait_s > TICK_S:
             return wait_s
+        # From now where turns were missed: after a sleep they are lost, not sent at once.
         self.next_s = max(self.next_s, now_s) + step_s
         return 0.0
 
@@ -61,7 +63,11 @@ class Pacer:
 
 
 class EwmaSpread:
-    """What is usual of a quantity: its mean and spread, both fading (Welford with a weight)."""
+    """Mean and variance of a quantity, exponentially weighted, one value after the other.
+
+    Args:
+        weight: The share of the newest value in the mean, from 0 to 1.
+    """
 
     def __init__(self, weight: float) -> None:
         self._weight = weight
@@ -69,16 +75,20 @@ class EwmaSpread:
         self._variance = 0.0
 
     def add(self, value: float) -> None:
-        """Count one more value."""
+        """Update mean and variance by one more value, in the quantity's own unit."""
         if self.mean is None:
             self.mean = value
             return
+        # West's form of the update: sums of squares would cancel for a small spread.
         away = value - self.mean
         self.mean += self._weight * away
         self._variance = (1 - self._weight) * (self._variance + self._weight * away * away)
 
     def exceeded_by(self, value: float) -> bool:
-        """Whether the value is beyond the usual spread, and by more than noise."""
+        """Whether a value lies more than 2.5 standard deviations above the mean.
+
+        Never before there is a mean, and never by less than 50 ms, which is noise.
+        """
         if self.mean is None:
             return False
         return value > self.mean + max(DEVIATIONS * sqrt(self._variance), NOISE_S)
@@ -104,6 +114,7 @@ class AdaptiveRate:
     def rate(self, now_s: float) -> float:
         """Requests per second, now; 0 for no limit."""
         if self._as_of_s is not None and self._rate < self._ceiling:
+            # Linear: doubling back would find the limit again by breaking it.
             back = RECOVERY_PER_S * self._ceiling * max(now_s - self._as_of_s, 0.0)
             self._rate = min(self._ceiling, self._rate + back)
         self._as_of_s = now_s
@@ -111,6 +122,7 @@ class AdaptiveRate:
 
     def throttled(self, now_s: float) -> None:
         """The service asked for less."""
+        # Answers to what was under way before the cut say nothing new.
         if now_s - self._cut_at_s < CUT_EVERY_S:
             return
         self._rate = max(self.rate(now_s) * CUT, self._ceiling * RATE_FLOOR_SHARE)
@@ -124,6 +136,7 @@ class AdaptiveRate:
             self._window_ends_s = now_s + WINDOW_S
         self._window_sum_s += latency_s
         self._window_count += 1
+        # Until a window is full, one answer is the best guess there is.
         if self.latency_s == 0.0:
             self.latency_s = latency_s
 
@@ -144,4 +157,5 @@ def concurrency(rate: float, latency_s: float) -> int:
     """
     if rate <= 0:
         return CONCURRENCY_UNPACED
+    # Little's law: as many are under way as arrive during one latency.
     return min(max(ceil(rate * latency_s * 2), CONCURRENCY_MIN), CONCURRENCY_MAX)

@@ -44,6 +44,7 @@ class Region:
 def judge_region(answer: Answer | NoAnswer) -> Region | Retry | Unauthorized | Abort:
     """Read the answer to a look-up: a region, or what stands in its way."""
     if isinstance(answer, Answer):
+        # A stand-in for the API may have no look-up; whether that will do is asked later.
         if answer.status in _NO_SUCH_PAGE:
             return Region()
         if answer.status == _OK:
@@ -89,5 +90,6 @@ def _read(body: bytes) -> Region | None:
     region, environment_id = parsed.get("region"), parsed.get("environment_id")
     return Region(
         region if region in _REGIONS else None,
+        # True is an int to Python, and no workspace.
         environment_id if type(environment_id) is int else None,
     )

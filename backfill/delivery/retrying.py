@@ -21,6 +21,7 @@ def backoff_s(failures: int, jitter: float) -> float:
     >>> backoff_s(3, jitter=0.5)
     1.0
     """
+    # Full jitter: what failed together must not come back together.
     return jitter * _doubled(BACKOFF_BASE_S, failures - 1, BACKOFF_MAX_S) if failures else 0.0
 
 
@@ -30,6 +31,7 @@ def throttle_s(throttles: int, jitter: float) -> float:
 
 
 def _doubled(base_s: float, times: int, max_s: float) -> float:
+    # A night of failures, doubled each time, would be no float.
     return float(min(base_s * 2 ** min(times, _DOUBLINGS_MAX), max_s))
 
 
@@ -100,6 +102,7 @@ class CircuitBreaker:
         """How long to wait before the next probe: 1 s to 30 s, longer from probe to probe."""
         self._probes += 1
         bound_s = _doubled(PROBE_BASE_S, self._probes, PROBE_MAX_S)
+        # Never less than a second: the service is down, and may be starting.
         return max(PROBE_BASE_S, bound_s * jitter)
 
 
@@ -139,6 +142,7 @@ class BatchRetryState:
         self._since_s = now_s if self._since_s is None else self._since_s
         succeeded = health.successes - self._successes
         failed_too = health.failures - self._failures - 1  # but for this batch's last attempt
+        # The first failure is compared with nothing: others may fail a moment later.
         if kind != "throttled" and not first and succeeded > failed_too:
             self._doubts += 1
         self._successes, self._failures = health.successes, health.failures
@@ -146,6 +150,7 @@ class BatchRetryState:
             return None
         if self.count > 1:
             return Halve()
+        # What cannot be read never gets clearer; a service that fails may recover.
         if kind == "unknown" or now_s - self._since_s >= self._outage_max_s:
             return unknown_outcome("no attempt got a clear answer while others were accepted")
         return None

@@ -71,9 +71,11 @@ class SharedPacer:
     def _take_shared(self, now_s: float, rate: float) -> float:
         with _opened(self._path) as file:
             try:
+                # Never wait for it: that would stop the event loop, and all requests with it.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return BUSY_S
+            # One byte more than a record has: a longer file is not ours.
             self._pacer.wait_for(next_turn(os.pread(file, _MOMENT.size + 1, 0), now_s))
             wait_s = self._pacer.take(now_s, rate)
             if wait_s <= 0:
@@ -98,6 +100,7 @@ def next_turn(record: bytes, now_s: float) -> float:
 def _opened(path: Path) -> Iterator[int]:
     """The file, opened anew each time: somebody may have cleaned up meanwhile."""
     path.parent.mkdir(PRIVATE_DIRECTORY, exist_ok=True)
+    # The folder is among everybody's temporary files: a link or a stranger's is refused.
     found = path.parent.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise PermissionError(f"{path.parent} is accessible to other users")

@@ -100,6 +100,7 @@ class TrackDelivery:
         """
         refusals: list[Refusal] = []
         attempts = 0
+        # A stack: the left half goes first, so that refusals keep the batch's order.
         parts = [(0, batch)]
         while parts:
             offset, part = parts.pop()
@@ -158,10 +159,12 @@ class TrackDelivery:
         patience = BatchRetryState(batch.count, outage_max_s=self._outage_max_s)
         tries, cost, fresh, doubted = 0, 0, False, False
         while True:
+            # As of before the attempt: a later confirmation answers an earlier doubt.
             known = self._key_confirmed
             try:
                 answer = await self._attempt(batch, cost, fresh=fresh)
             except BackfillError:
+                # What was tried may have been applied; only an untouched batch can be given back.
                 if tries:
                     raise
                 return None, 0
@@ -175,6 +178,7 @@ class TrackDelivery:
                     raise self._stop(error)
                 case Unauthorized():
                     await self._doubt_key(known, again=doubted)
+                    # The look-up was the wait, and the service works: this retry costs no tokens.
                     cost, fresh, doubted = 0, False, True
                 case Retry(kind):
                     now_s = self._time.now_s()
@@ -189,6 +193,7 @@ class TrackDelivery:
         """Attempt it with the others or, where that makes no sense, as the only probe."""
         while self._must_probe(cost):
             async with self._probing:
+                # Asked again under the lock: the probe before may have ended the outage.
                 if not self._must_probe(cost):
                     break
                 now_s, wait_s = self._time.now_s(), self._health.probe_s(self._time.jitter())
@@ -209,6 +214,7 @@ class TrackDelivery:
         if retry.kind == "throttled":
             wait_s = max(hint_s, self._throttle_s())
         self._count_failure(answer, wait_s)
+        # A throttle and a hint are about the service, a plain failure about one request.
         if retry.kind == "throttled" or hint_s:
             self._paced.pause("throttled" if retry.kind == "throttled" else "hint", wait_s)
         else:
@@ -297,6 +303,7 @@ async def open_delivery(
         url,
         credentials,
         user_agent=f"backfill/{version('backfill')}",
+        # As many as the concurrency may grow to: a queue here would count as latency.
         connections_max=max(concurrency or 0, CONCURRENCY_MAX),
         timeouts=timeouts,
         meter=meter,

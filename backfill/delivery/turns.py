@@ -88,6 +88,7 @@ class RateLimitedTransport:
             await self._turn()
             began_s = self._time.now_s()
             answer = await self._attempts.attempt(batch, fresh=fresh)
+            # Errors come quicker than work is done: they would make the service look fast.
             if isinstance(answer, Answer) and answer.status < _ERROR_STATUS_MIN:
                 self._answered(began_s)
             return answer
@@ -115,6 +116,7 @@ class RateLimitedTransport:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Give no turn meanwhile."""
+        # Several batches may doubt the key at once.
         self._holds += 1
         self._open.clear()
         try:
@@ -127,6 +129,7 @@ class RateLimitedTransport:
     def stop(self, error: BackfillError) -> None:
         """Give no turn any more: whoever waits for one, or asks later, gets the error."""
         self._stopped_by = self._stopped_by or error
+        # Whoever waits at the gate must wake up to be told.
         self._open.set()
         if self._sleep is not None:
             self._sleep.cancel()
@@ -156,6 +159,7 @@ class RateLimitedTransport:
         self._tempo.answered(now_s, now_s - began_s)
         self._meter.latencies[latency_step(now_s - began_s)] += 1
         self._meter.latency_s = self._tempo.latency_s
+        # Only where the user has named no number.
         if self._adaptive:
             self._places.resize(concurrency(self._meter.rate, self._tempo.latency_s))
             self._meter.concurrency = self._places.count

@@ -97,8 +97,10 @@ def judge(answer: Answer | NoAnswer, count: int) -> Verdict:
     if status == _SOME_REFUSED:
         return _some_refused(answer, count)
     if status // 100 == 2:  # noqa: PLR2004  # the class of success
+        # Portals and proxies answer 200 with a page: nothing of ours was taken then.
         return Settled() if is_empty_object(answer) else Retry("unknown")
     if status in _MALFORMED or status in _TOO_LARGE:
+        # Nobody says which one it was: halves find it.
         return Halve() if count > 1 else Settled((_refusal_of_one(answer),))
     if status in _UNAUTHORIZED:
         return Unauthorized()
@@ -132,6 +134,7 @@ def _silence(answer: NoAnswer) -> Verdict:
 def _refused_as_a_whole(answer: Answer) -> Verdict:
     """Everything that is about the service or the settings, not about an operation."""
     status = answer.status
+    # Never a rejection: the same bytes are fine a second later.
     if status == _THROTTLED:
         return Retry("throttled", _hint_s(answer))
     if status in _TRY_LATER or (status // 100 == 5 and status not in _NOT_OFFERED):  # noqa: PLR2004  # the class of server errors
@@ -173,6 +176,7 @@ def retry_after_s(value: str, date: str) -> float | None:
     True
     """
     value = value.strip()
+    # Digits of other scripts are digits to Python.
     if value.isascii() and value.isdigit():
         return min(float(value), HINT_MAX_S)
     moment, now = _instant(value), _instant(date)
@@ -205,6 +209,7 @@ def _some_refused(answer: Answer, count: int) -> Verdict:
 
 
 def _is_index(value: Any, count: int) -> bool:
+    # True is an int to Python, and no index.
     return type(value) is int and 0 <= value < count
 
 
@@ -254,5 +259,6 @@ def _one_line(value: Any) -> str:
     """A text of theirs, fit for one cell of a report and one line of a terminal."""
     if not isinstance(value, str):
         return ""
+    # Cut first: a page of a megabyte would be cleaned for nothing.
     printable = "".join(c if c.isprintable() else " " for c in value[:_MESSAGE_CHARACTERS_MAX])
     return " ".join(printable.split())

@@ -123,6 +123,7 @@ class Database:
         pragma = self._connection.pragma
         # Before the first access: then no shared memory is made and nobody else gets in.
         pragma("locking_mode", "EXCLUSIVE")
+        # Whoever put the file there may have put triggers and views into it.
         pragma("trusted_schema", "OFF")
         pragma("foreign_keys", "ON")
         pragma("cell_size_check", "ON")
@@ -138,8 +139,10 @@ class Database:
             )
         if pragma("journal_mode", storage.journal_mode) != storage.journal_mode:
             raise _failed(self.path, f"no {storage.journal_mode} journal can be used here")
+        # After the journal mode: builds may have another default for a log.
         pragma("synchronous", storage.synchronous)
         pragma("wal_autocheckpoint", storage.checkpoint_pages)
+        # A read of the whole file: torn pages show before anything is sent, not after.
         if (verdict := pragma("quick_check", 1)) != "ok":
             raise corrupt(self.path, str(verdict))
 
@@ -172,6 +175,7 @@ class Database:
         """Make everything since the last commit durable, all of it or nothing."""
         with self._guarded():
             self._begin()
+            # SQLite would write on into a file that has no name any more.
             if _identity(self.path) != self._identity:
                 raise OSError(0, "the journal was deleted or replaced while it was in use")
             self._connection.execute("COMMIT")
@@ -184,6 +188,7 @@ class Database:
 
     def close(self) -> None:
         """Forget what was not committed and let go of the file; harmless when repeated."""
+        # A forked child must not move its parent's log.
         if os.getpid() != self._pid:
             return
         if self._broken:

@@ -177,6 +177,7 @@ class Journal:
         totals.commits += 1
         self._database.put(schema.PUT_TOTAL, [schema.total_row(totals)])
         self._database.commit()
+        # After the commit: a note that is lost hides a loss, and never invents one.
         self._lock.note(totals.commits)
         for part in self._dirty:
             self._states[part].committed()
@@ -194,6 +195,7 @@ class Journal:
     def raise_ceiling(self, part: int, row: int) -> None:
         """Ask that rows below `row` may be dispatched; the next commit grants it."""
         state = self._state(part)
+        # Never lowered here: rows below it may be under way.
         state.raised = max(state.raised, row)
 
     def ceiling(self, part: int) -> int:

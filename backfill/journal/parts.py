@@ -56,6 +56,7 @@ class PartState:
     def resume_from(self) -> Position | None:
         """The furthest position before which every row is settled, if any."""
         reached = bisect_right(self.positions, self.ranges.low_watermark, key=attrgetter("row"))
+        # They are ascending, and each that is reached makes those before it useless.
         del self.positions[: max(reached - 1, 0)]
         return self.positions[0] if reached else None
 
@@ -94,6 +95,7 @@ def load_parts(database: Database, *, dropped: int = 0) -> dict[int, PartState]:
         states = {row[0]: _part_state(row, ranges.pop(row[0], ())) for row in rows}
     except ValueError as error:
         raise corrupt(database.path, str(error)) from error
+    # Ids are given one by one, and counted when they are taken back: a gap is a lost row.
     whole = not ranges and max(states, default=0) <= len(states) + dropped
     if not whole or any(state.imbalance() for state in states.values()):
         raise corrupt(database.path, "rows of its tables are missing")

@@ -111,6 +111,7 @@ class Counts:
         """Take back one rejected row."""
         self.rejected -= 1
         self.reasons.subtract(codes(rejection))
+        # Without codes that count nothing: the summary would show them as 0.
         self.reasons = +self.reasons
 
 

@@ -80,6 +80,7 @@ def write_call(folder: Path, call: Call, *, keep: int) -> None:
     """
     content = orjson.dumps(asdict(call), option=orjson.OPT_APPEND_NEWLINE)
     write_atomically(folder / call.name, content)
+    # After the write: a full disk forgets nothing.
     for path in _files(folder)[:-keep]:
         path.unlink(missing_ok=True)
 

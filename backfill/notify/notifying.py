@@ -51,6 +51,7 @@ def occasions(call: Call, before: Call | None) -> list[Occasion]:
     """
     if not call.succeeded:
         return ["failure"]
+    # Nobody wants to hear of each success, but of the first after a failure.
     recovered: list[Occasion] = ["recovery"] if before and not before.succeeded else []
     return [*recovered, "rejections" if call.exit == ExitCode.REJECTIONS else "success"]
 

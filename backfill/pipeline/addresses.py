@@ -10,6 +10,7 @@ def is_loopback_host(host: str) -> bool:
     >>> is_loopback_host("127.0.0.1"), is_loopback_host("::1"), is_loopback_host("example.com")
     (True, True, False)
     """
+    # The one name that is believed: others are what a name server says.
     if host == "localhost":
         return True
     try:
@@ -28,6 +29,7 @@ def objection(url: str) -> str:
         return "has a space, a control character or a character outside ASCII"
     try:
         split = urlsplit(url)
+        # Parsed when it is asked for, and only then refused.
         _ = split.port
     except ValueError:
         return "cannot be read"

@@ -32,6 +32,7 @@ class Allowance(StrictSettings):
 
 
 def _allowance(value: object) -> object:
+    # TOML's true is an int to Python.
     if isinstance(value, bool) or not isinstance(value, int | str):
         return value
     if isinstance(value, int) and value >= 0:

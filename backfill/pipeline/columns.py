@@ -37,6 +37,7 @@ class Dated(StrictSettings):
                 'timezone = "TODO": nothing in the data proves the zone; name it, for example'
                 ' "America/New_York" or "UTC"'
             )
+        # Any format will do to prove the zone; what is left out is found in the data later.
         validate_reading(self.reading(self.format or "iso8601"))
         return self
 
@@ -89,6 +90,7 @@ class Identifier(StrictSettings):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
+        # Two would be two people, and nothing says which one counts.
         if sum(each is not None for each in (self.id, self.email, self.cio_id)) != 1:
             raise ValueError("give exactly one of id, email, cio_id, for example { id = … }")
         return self

@@ -19,6 +19,7 @@ class Destination(StrictSettings):
     region: Literal["us", "eu"] | None = None
     url: str | None = None
     credentials: str | None = None
+    # 0, no limit, is refused later toward any other machine than this.
     rate: float = Field(default=100, ge=0)
     concurrency: int | None = Field(default=None, ge=1, le=1024)
     outage_max: DurationSetting = Field(default=900, gt=0)
@@ -27,6 +28,7 @@ class Destination(StrictSettings):
 class Notify(StrictSettings):
     """A webhook that is told how a call ended. Its URL is as good as a password."""
 
+    # Not in reprs, which end up in logs.
     webhook: str | None = Field(default=None, repr=False)
     webhook_env: str | None = Field(default=None, min_length=1)
     on: tuple[Occasion, ...] = Field(default=("failure", "rejections", "recovery"), min_length=1)

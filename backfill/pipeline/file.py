@@ -42,6 +42,7 @@ class Pipeline(StrictSettings):
     destination: Destination = Destination()
     notify: Notify | None = None
     sources: tuple[Source, ...] = Field(alias="source")
+    # Where the file stands is no part of what it says, and of no digest.
     path: Path = Field(exclude=True)
 
     @field_validator("name")
@@ -114,7 +115,9 @@ class Pipeline(StrictSettings):
         sources = []
         for source in self.sources:
             settings = source.model_dump(mode="json", by_alias=True, exclude=set(_UNBOUND))
+            # Of `reserved` only this changes what is sent; the rest is a guard.
             settings["drops_reserved"] = source.reserved == "drop"
+            # The code, not its name: an edited transform makes other operations.
             if source.transform:
                 settings["transform_code"] = _code_digest(self.folder, source.transform)
             sources.append(settings)

@@ -22,6 +22,7 @@ def mistakes(error: ValidationError, tables: Tables) -> list[str]:
         error: What the settings say of the file.
         tables: Which keys there are, for the nearest right one.
     """
+    # pydantic names a mistake once for each branch of a union that it tried.
     found = (f"{_key(each['loc'])}: {_sentence(each, tables)}" for each in error.errors())
     return list(dict.fromkeys(found))
 

@@ -36,6 +36,7 @@ class Sync(StrictSettings):
 
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
+        # A column that is named and not used would be a mistake that nobody sees.
         if (self.mode == "cursor") != (self.column is not None):
             raise ValueError('mode = "cursor" and column = "…" need each other')
         if self.vanished == "delete" and self.mode not in ("diff", None):
@@ -163,7 +164,9 @@ class EventsSource(LastingSource):
     identical_rows: Literal["refuse", "keep", "collapse"] = "refuse"
     repeated_keys: Literal["refuse", "first"] = "refuse"
     recent_events: Literal["refuse", "send", "skip", "hold"] = "refuse"
+    # None: it depends on the other sources, see `Pipeline.unknown_people`.
     unknown_people: Literal["refuse", "reject", "send"] | None = None
+    # 1990: an older event is most often an epoch that was read in the wrong unit.
     earliest: MomentSetting = RelativeTime(unix_s=631_152_000)
     latest: MomentSetting = RelativeTime(after_now_s=86_400)
 
@@ -181,6 +184,7 @@ class DeletionsSource(LastingSource):
     kind: Literal["deletions"]
     action: Literal["delete", "suppress"] = "delete"
     deletes_max: AllowanceSetting = Allowance(count=100)
+    # A deletion sends nothing but the identifier.
     other_columns: Literal["keep", "drop", "error"] = "drop"
 
     @field_validator("sync")

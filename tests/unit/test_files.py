@@ -91,6 +91,17 @@ def test_a_missing_directory_is_the_callers_error(tmp_path):
         write_atomically(tmp_path / "none" / "a", b"")
 
 
+def test_what_a_link_leads_to_is_not_made_lasting(tmp_path):
+    """It keeps its rights: it is somebody else's."""
+    (tmp_path / "a").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"precious")
+    elsewhere.chmod(0o644)
+    (tmp_path / "a" / "link").symlink_to(elsewhere)
+    make_lasting(tmp_path / "a")
+    assert elsewhere.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_folder_can_be_made_lasting_as_a_whole(tmp_path, monkeypatch):
     """Every file and folder in it is forced to the disk; files are their owner's only."""
     (tmp_path / "a/b").mkdir(parents=True)
