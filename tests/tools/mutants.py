@@ -3,8 +3,8 @@
     python tests/tools/mutants.py            all of `tests/tools/planted.py`
     python tests/tools/mutants.py redirect   those whose name holds a word
 
-Works on a copy; the tree stays as it is. Exits with 1 if a mistake is not found, or cannot be
-planted since the code has changed: then the list has to follow.
+Works on copies, one for each processor; the tree stays as it is. Exits with 1 if a mistake is not
+found, or cannot be planted since the code has changed: then the list has to follow.
 """
 
 import os
@@ -13,14 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.tools.planted import BUGS, Bug  # noqa: E402 - the tests are not installed
 
+AT_ONCE = os.cpu_count() or 1
 TIMEOUT_S = 180.0
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".backfill", "*.egg-info")
 _SLOW_TESTS = {"POWER_CUTS": "300"}
@@ -29,21 +33,35 @@ _SLOW_TESTS = {"POWER_CUTS": "300"}
 def main(words: Sequence[str]) -> int:
     """Try every mistake; print a table."""
     chosen = [bug for bug in BUGS if all(word in bug.name for word in words)]
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, symlinks=True, ignore=_LEFT_OUT)
-        found = _run(tree, sorted({test for bug in chosen for test in bug.tests}), 3 * TIMEOUT_S)
-        if found:
-            print(f"without any mistake: {found}", file=sys.stderr)
+    tests = sorted({test for bug in chosen for test in bug.tests})
+    width = max(len(bug.name) for bug in chosen)
+    with _trees() as trees, ThreadPoolExecutor(AT_ONCE) as pool:
+        tree = trees.get()
+        failed = _run(tree, tests, 3 * TIMEOUT_S, AT_ONCE)
+        trees.put(tree)
+        if failed:
+            print(f"without any mistake: {failed}", file=sys.stderr)
             return 1
-        width = max(len(bug.name) for bug in chosen)
-        missed = [bug.name for bug in chosen if not _is_found(tree, bug, width)]
-    print(f"\n{len(chosen) - len(missed)} of {len(chosen)} found")
-    return 1 if missed else 0
+        found = list(pool.map(lambda bug: _is_found(trees, bug, width), chosen))
+    print(f"\n{sum(found)} of {len(found)} found")
+    return 0 if all(found) else 1
 
 
-def _is_found(tree: Path, bug: Bug, width: int) -> bool:
+@contextmanager
+def _trees() -> Iterator["SimpleQueue[Path]"]:
+    """Copies of the tree: each is taken out by who works on it, and put back as it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for number in range(AT_ONCE):
+            tree = Path(folder) / str(number)
+            shutil.copytree(ROOT, tree, symlinks=True, ignore=_LEFT_OUT)
+            trees.put(tree)
+        yield trees
+
+
+def _is_found(trees: "SimpleQueue[Path]", bug: Bug, width: int) -> bool:
     """Plant a mistake, run its tests, take it away again; print a line."""
+    tree = trees.get()
     path = tree / "backfill" / bug.file
     sound = path.read_text("utf-8")
     began_s = time.monotonic()
@@ -55,6 +73,7 @@ def _is_found(tree: Path, bug: Bug, width: int) -> bool:
         found, said = "", f"NOT PLANTED: {error}"
     finally:
         path.write_text(sound, "utf-8")
+        trees.put(tree)
     print(f"{bug.name:{width}}  {time.monotonic() - began_s:5.1f} s  {said}", flush=True)
     return bool(found)
 
@@ -72,9 +91,10 @@ def planted(text: str, bug: Bug) -> str:
     return text
 
 
-def _run(tree: Path, tests: Iterable[str], timeout_s: float) -> str:
-    """Run tests on a tree; gives the first that failed, "" if none did."""
+def _run(tree: Path, tests: Iterable[str], timeout_s: float, at_once: int = 0) -> str:
+    """Run tests on a tree, some at once; gives the first that failed, "" if none did."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command += ["-n", str(at_once), "--dist", "loadfile", f"--basetemp={tree}.jobs"]
     # Bytecode is known by the second and the size of its source: too coarse for this.
     env = {**os.environ, **_SLOW_TESTS, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
