@@ -313,8 +313,8 @@ BUGS = (
     _bug(
         "formulas reach the report",
         "rejected/safe_cells.py",
-        r"""return _DANGEROUS.sub(r"\1'\2", cell_text(value).translate(_PICTURES))""",
-        "return cell_text(value).translate(_PICTURES)",
+        r"""return _DANGEROUS.sub(r"\1'\2", text.translate(_PICTURES))""",
+        "return text.translate(_PICTURES)",
         "unit/rejected/test_writer.py",
     ),
     _bug(
