@@ -348,7 +348,7 @@ BUGS = (
     _bug(
         "events that may repeat are let through",
         "planning/duplicate_filter.py",
-        'repeating(some["hash"])',
+        'repeated(some["hash"])',
         'some["row"] == 0',
         "unit/planning/test_duplicate_filter.py",
         "unit/planning/test_plan.py",
