@@ -1,5 +1,6 @@
 """`backfill init`: look at files that nobody has described, and write a pipeline file."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from backfill.cli.flags import OutputOptions, flat
 from backfill.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
-    from backfill.scaffold import FileProfile, Proposal, Question
+    from backfill.scaffold import FileProfile, Proposal, Question, TextFormat
 
 PIPELINE_FILE = Path("pipeline.toml")
 
@@ -33,25 +34,38 @@ def init(
             metavar="ZONE", help="The time zone of timestamps without one: Europe/Berlin."
         ),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(metavar="CODEC", help="The encoding of text that is not UTF-8: cp1252."),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Ask nothing; what the files do not prove stays open.")
     ] = False,
 ) -> Ending:
     """Inspect files and write a pipeline file for them."""
-    from backfill.scaffold import nobody, pipeline_text, propose
+    from backfill.scaffold import nobody, passed_over, pipeline_text, propose, text_formats
 
     _refuse_existing(output)
     _check_zone(timezone)
-    looks = _look(files, output, quiet=showing.quiet)
     here = sys.stdin.isatty() and sys.stderr.isatty()
-    proposals = propose(looks, timezone, _asked if here and not yes else nobody)
+    ask = _asked if here and not yes else nobody
+    formats = text_formats(files, ask, encoding)
+    looks = _look(formats, files, output.parent, quiet=showing.quiet)
+    proposals = propose(looks, timezone, ask)
+    if not proposals:
+        raise UsageError(
+            "every file was left out: there is nothing to write", next_step="name other files"
+        )
     rows = sum(each.rows for each in looks)
+    others = [os.path.relpath(each, output.parent) for each in passed_over(files)]
     with output.open("x", encoding="utf-8") as file:  # it may have come to be meanwhile
-        file.write(pipeline_text(proposals, rows, output))
-    return _ending(output, proposals, rows)
+        file.write(pipeline_text(proposals, rows, output, others))
+    return _ending(output, proposals, rows, others)
 
 
-def _look(files: Sequence[Path], output: Path, *, quiet: bool) -> list["FileProfile"]:
+def _look(
+    formats: "dict[Path, TextFormat]", files: Sequence[Path], folder: Path, *, quiet: bool
+) -> list["FileProfile"]:
     from backfill.cli.terminal import view_for
     from backfill.commands.watch import Watch
     from backfill.engine.clock import Clock
@@ -59,7 +73,7 @@ def _look(files: Sequence[Path], output: Path, *, quiet: bool) -> list["FileProf
 
     watch = Watch(view_for(quiet=quiet), Clock().now_s, lambda *_: True)
     try:
-        return look_at(files, output.parent, watch.checked)
+        return look_at(formats, files, folder, watch.checked)
     finally:
         watch.ended(None)
 
@@ -118,12 +132,14 @@ def _complaint(question: "Question", answer: str) -> str:
     return ""
 
 
-def _ending(output: Path, proposals: "Sequence[Proposal]", rows: int) -> Ending:
+def _ending(
+    output: Path, proposals: "Sequence[Proposal]", rows: int, others: Sequence[str]
+) -> Ending:
     import orjson
 
     from backfill.cli.terminal import wrapped
     from backfill.report.wording import counted
-    from backfill.scaffold import in_one_line, open_keys
+    from backfill.scaffold import in_one_line, open_keys, some
 
     still_open = open_keys(proposals)
     check = command("check", output)
@@ -133,11 +149,14 @@ def _ending(output: Path, proposals: "Sequence[Proposal]", rows: int) -> Ending:
         lines += wrapped("  ", ", ".join(each.files))
         for remark in each.remarks:
             lines += wrapped("    ", in_one_line(remark))
+    if others:
+        lines += wrapped("  ", f"not looked at, since the format is unknown: {some(others)}")
     result = {
         "exit": ExitCode.DELIVERED,
         "pipeline": str(output),
         "rows_read": rows,
         "open": still_open,
+        "passed_over": list(others),
         "sources": [
             {"kind": each.kind, "files": each.files, "remarks": each.remarks} for each in proposals
         ],

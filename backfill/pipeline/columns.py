@@ -32,11 +32,6 @@ class Dated(StrictSettings):
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        if self.timezone == "TODO":
-            raise ValueError(
-                'timezone = "TODO": nothing in the data proves the zone; name it, for example'
-                ' "America/New_York" or "UTC"'
-            )
         # Any format will do to prove the zone; what is left out is found in the data later.
         validate_reading(self.reading(self.format or "iso8601"))
         return self

@@ -28,6 +28,7 @@ from backfill.pipeline.source_settings import (
     Source,
     Sync,
 )
+from backfill.pipeline.todo import open_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -68,7 +69,8 @@ class Pipeline(StrictSettings):
         """
         path = Path(path)
         try:
-            document = parse_toml(path.read_bytes())
+            content = path.read_bytes()
+            document = parse_toml(content)
         except FileNotFoundError:
             raise UsageError(
                 f"{path}: no such pipeline file", next_step=_other_files(path)
@@ -81,6 +83,12 @@ class Pipeline(StrictSettings):
             raise UsageError(
                 f"{path}: is not TOML: {error}", next_step=_instead_of(path)
             ) from error
+        if left := open_settings(document, content.decode("utf-8-sig")):
+            lines = "\n".join(f"  {each}" for each in left)
+            raise UsageError(
+                f"{path}: {len(left)} of its settings are TODO:\n{lines}",
+                next_step="decide these keys of the pipeline file, then run the command again",
+            )
         try:
             return cls.model_validate({**document, "path": path.resolve()})
         except ValidationError as error:

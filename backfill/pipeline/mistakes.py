@@ -39,6 +39,9 @@ def _key(location: tuple[str | int, ...]) -> str:
 def _sentence(each: Any, tables: Tables) -> str:
     kind, location = each["type"], each["loc"]
     if kind == "extra_forbidden":
+        others = [each for each in _KINDS if location[-1] in tables[each].model_fields]
+        if location[0] == "source" and len(location) == _KIND_AT + 2 and others:
+            return f"is a setting of {' and '.join(others)} only; remove it"
         near = get_close_matches(str(location[-1]), _known_keys(location, tables), 1, 0.6)
         return "no such key" + (f"; did you mean {near[0]}?" if near else "")
     if kind == "missing":

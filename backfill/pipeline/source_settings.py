@@ -77,11 +77,6 @@ class FileSettings(StrictSettings):
     @field_validator("encoding")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value == "TODO":
-            raise ValueError(
-                'encoding = "TODO": nothing in the data proves it; name the encoding that the'
-                ' program writes, for example "cp1252", "cp1251" or "cp932"'
-            )
         try:
             codecs.lookup(value)
         except LookupError:

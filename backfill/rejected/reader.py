@@ -31,6 +31,7 @@ Find = Callable[[str, int], RejectedRow | None]
 
 _CELL_CHARS_MAX = 1 << 24
 _HEAD_CHARS = 1 << 16
+_BLOCK_BYTES = 1 << 20
 _CODE_PAGE = "cp1252"
 _ROWS_NAMED = 20
 
@@ -253,7 +254,7 @@ def _encoding_of(path: Path) -> str:
     """The codec of a file that a spreadsheet may have saved: as its bytes prove, else cp1252."""
     try:
         with path.open("rb") as file:
-            evidence = text_evidence(file)
+            evidence = text_evidence(iter(lambda: file.read(_BLOCK_BYTES), b""))
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}",

@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from backfill.instants import NoFormat
 from backfill.report.wording import counted
 from backfill.scaffold import names
-from backfill.scaffold.column_profile import ColumnProfile, TimestampColumn
+from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.pipeline_text import Setting, Value
-from backfill.scaffold.questions import Ask, Question
 
 _MEANINGFUL: Mapping[str, Callable[[ColumnProfile], bool]] = MappingProxyType(
     {
@@ -25,54 +24,51 @@ _NEARLY_UNIQUE_MIN = 0.95
 _KEY_BYTES_MAX = 64
 
 
-@dataclass(slots=True)
-class DeclaredAttribute:
-    """How timestamps are written: what stands in the inline table, and why."""
-
-    value: dict[str, Value]
-    note: str
-
-
-def written(file: str, column: str, timestamps: TimestampColumn, ask: Ask) -> DeclaredAttribute:
-    """The format of a column of timestamps; where two fit, a person is asked."""
-    if timestamps.rivals:
-        question = f"{file}: {column}: {timestamps.evidence}; which one?"
-        if answer := ask(Question(question, "", timestamps.rivals)):
-            return DeclaredAttribute({"format": answer}, "your answer")
-        note = f"{timestamps.evidence}; until a format is set here, a run refuses to send"
-        return DeclaredAttribute({}, note)
-    if timestamps.format is None:
-        return DeclaredAttribute({}, timestamps.evidence)
-    return DeclaredAttribute({"format": timestamps.format}, timestamps.evidence)
+def against(found: NoFormat) -> str:
+    """How many values a format fits, the first that it does not fit, and what would help."""
+    said = []
+    if found.nearest is not None and found.misfit is not None:
+        said.append(
+            f"{found.fits:,} of {found.values:,} values fit {found.nearest.format}, the first that"
+            f" does not is {found.misfit.value!r} in row {found.misfit.row:,}"
+        )
+    if found.short_year:
+        said.append(f"two-digit years: {found.short_year} fits where pivot is set")
+    if found.unknown_zones:
+        said.append(f"zones would have to say what {', '.join(found.unknown_zones)} means")
+    return "; ".join(said)
 
 
-def attribute_name(column: ColumnProfile, look: FileProfile, kind: str) -> str:
-    """What a column is sent as: its own name, but for those that the service knows by another."""
+def names_sent_as(look: FileProfile, kind: str) -> dict[str, str]:
+    """The columns that are sent under another name: the one by which the service knows them."""
     if kind != "customers":
-        return column.name
+        return {}
+    found = {}
     for meant, means in _MEANINGFUL.items():
         first = next(filter(means, look.columns.values()), None)
-        if meant not in look.columns and column is first:
-            return meant
-    return column.name
+        if first is not None and meant not in look.columns:
+            found[first.name] = meant
+    return found
 
 
-def typed(
-    column: ColumnProfile, look: FileProfile, kind: str, nulls: Collection[str]
-) -> list[Setting]:
+def typed(column: ColumnProfile, name: str, decimal: str, nulls: Collection[str]) -> list[Setting]:
     """The declaration of a column that holds no timestamps; none where it is what it is.
 
     Args:
         column: The column.
-        look: Its files.
-        kind: Their kind.
+        name: What it is sent as.
+        decimal: The decimal mark of the file's numbers; empty: its values have types.
         nulls: The texts that mean null.
     """
-    name = attribute_name(column, look, kind)
     if column.holds_bytes:
         return [Setting(name, "string", "bytes in the file, read as text")]
     renamed: dict[str, Value] = {} if name == column.name else {"from": column.name}
-    type_, fits = _type_of(column, look)
+    if nearly := column.nearly_timestamps():
+        form = nearly.nearest.format if nearly.nearest else nearly.short_year
+        suggested: Value = {**renamed, "type": "timestamp", "format": form}
+        said = [Setting(name, renamed)] if renamed else []
+        return [*said, Setting(name, suggested, against(nearly), on=False)]
+    type_, fits = _type_of(column, decimal)
     left = sum(count for text, count in column.like_null.items() if text not in nulls)
     if type_ == "string" or name == "unsubscribed":
         return [Setting(name, renamed)] if renamed else []
@@ -81,15 +77,14 @@ def typed(
         return [Setting(name, value)]
     others = column.values - fits + left
     note = f"fits {fits:,} values; it would reject {counted(others, 'row')}"
-    suggested = Setting(name, value, note, on=False)
-    return [Setting(name, renamed), suggested] if renamed else [suggested]
+    perhaps = Setting(name, value, note, on=False)
+    return [Setting(name, renamed), perhaps] if renamed else [perhaps]
 
 
-def _type_of(column: ColumnProfile, look: FileProfile) -> tuple[str, int]:
-    if look.format == "jsonl":
+def _type_of(column: ColumnProfile, decimal: str) -> tuple[str, int]:
+    if not decimal:
         return "string", column.values
     type_, fits = column.nearly()
-    decimal, _ = decimal_mark(look)
     if type_ in ("number", "decimal comma"):
         is_of_mark = (type_ == "number") == (decimal == ".")
         return ("number", fits) if is_of_mark else ("string", column.values)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding import cell_json, json_text
 from backfill.encoding.json_text import Encoded, as_mask, null_where
-from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat
+from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.judge import VALUE_BYTES_MAX
 from backfill.judge.row_faults import any_of
 from backfill.rows import Chunk, Rows
@@ -30,6 +30,8 @@ _NO_QUANTITY = r"^\s*([+]|-?0[0-9])|[0-9]{16}"
 
 _OBJECT = r"^\s*[\[{]"
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
+_WHOLE_FLOAT = r"^\s*-?[0-9]+\.0+\s*$"
+_EXPONENT = r"^\s*[-+]?[0-9.,]+[eE][-+]?[0-9]+\s*$"
 _NAMES_SHOWN = 3
 _EMAILS_MIN = 0.9
 _TRIED_MIN = 5_000
@@ -91,19 +93,22 @@ class ColumnProfile:
 
     `values` counts the cells that hold something, `like_null` the texts that may mean nothing,
     `too_long` the values beyond an attribute's limit, `emails` the e-mail addresses, `objects` the
-    nested JSON values, `examples` has some of the first values.
+    nested JSON values, `whole_floats` whole numbers with a point (`42.0`), `exponents` those of
+    which a spreadsheet kept some digits only (`1.2E+15`); `examples` has some of the first values.
     """
 
     def __init__(self, name: str, type_: pa.DataType | None = None) -> None:
         self.name = name
         self.type = type_
         self.values = self.emails = self.objects = self.too_long = self.bytes_max = 0
+        self.whole_floats = self.exponents = 0
         self.like_null: Counter[str] = Counter()
         self.distinct = Distinct()
         self.lowered = Distinct()
         self.examples: list[str] = []
         self._misfits = dict.fromkeys(_TAKES, 0)
         self._evidence: Evidence | None = Evidence()
+        self._found: Reading | Ambiguity | NoFormat | None = None
 
     @property
     def is_text(self) -> bool:
@@ -137,12 +142,32 @@ class ColumnProfile:
         return self.objects > 0 or (self.type is not None and pa.types.is_nested(self.type))
 
     @property
+    def holds_whole_floats(self) -> bool:
+        """Whether its numbers are whole, and written with a point all the same."""
+        if self.type is not None:
+            return bool(pa.types.is_floating(self.type))
+        return self.values > 0 and self.whole_floats == self.values
+
+    @property
+    def can_identify(self) -> bool:
+        """Whether its values may be identifiers: texts or whole numbers, with all their digits."""
+        if self.type is not None and (
+            pa.types.is_nested(self.type)
+            or pa.types.is_boolean(self.type)
+            or pa.types.is_temporal(self.type)
+        ):
+            return False
+        some_floats = 0 < self.whole_floats < self.values
+        return not (self.objects or self.exponents or some_floats)
+
+    @property
     def is_unique(self) -> bool:
         """Whether each value stands once."""
         return self.values > 0 and not self.distinct.repeated
 
     def add(self, chunk: Chunk) -> None:
         """Take a chunk of the column into account."""
+        self._found = None
         column = cell_json.plain(chunk.batch.column(self.name))
         kind = chunk.values if pa.types.is_string(column.type) else "typed"
         if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
@@ -150,7 +175,7 @@ class ColumnProfile:
             if self._evidence and not pa.types.is_nested(column.type):
                 self._evidence.add(column, chunk.rows)
             return
-        if kind == "json":
+        if kind != "typed":
             self.objects += _count(pc.match_substring_regex(column, _OBJECT))
         text = null_where(cell_json.text_of(column, kind).text, [""])
         self._text(self._without_nulls(text), chunk.rows)
@@ -175,6 +200,8 @@ class ColumnProfile:
         self.bytes_max = max(self.bytes_max, pc.max(sizes).as_py())
         self.too_long += _count(pc.greater(sizes, VALUE_BYTES_MAX))
         self.emails += _count(pc.match_substring_regex(given, _EMAIL))
+        self.whole_floats += _count(pc.match_substring_regex(given, _WHOLE_FLOAT))
+        self.exponents += _count(pc.match_substring_regex(given, _EXPONENT))
         self.distinct.add(given)
         if self.emails:
             self.lowered.add(pc.utf8_lower(given))
@@ -211,12 +238,33 @@ class ColumnProfile:
 
     def timestamps(self) -> TimestampColumn | None:
         """How its timestamps are written; None where it holds none."""
-        if self._evidence is None or not self.values:
+        if self._evidence is None or not self.values or self._is_quantity():
             return None
+        found = self._decided(self._evidence)
+        return timestamp_column_of(
+            self._evidence, found, self.type, whole=not self._misfits["integer"]
+        )
+
+    def nearly_timestamps(self) -> NoFormat | None:
+        """What stands against a format where half of the values have one; None: it has no such."""
+        if self._evidence is None or not self.values or self._is_quantity():
+            return None
+        found = self._decided(self._evidence)
+        if not isinstance(found, NoFormat):
+            return None
+        is_half = 2 * found.fits >= found.values
+        return found if is_half or found.short_year or found.unknown_zones else None
+
+    def _decided(self, evidence: Evidence) -> Reading | Ambiguity | NoFormat:
+        # It is asked again and again, and hundreds of candidates are compared for an answer.
+        if self._found is None:
+            self._found = evidence.decide()
+        return self._found
+
+    def _is_quantity(self) -> bool:
+        """Whether it holds numbers under a name that says nothing of time."""
         is_number = not self._misfits["number"] or _is_number(self.type)
-        if is_number and self._is_of_text() and not names.says_timestamp(self.name):
-            return None
-        return timestamp_column_of(self._evidence, self.type, whole=not self._misfits["integer"])
+        return is_number and self._is_of_text() and not names.says_timestamp(self.name)
 
     def _is_of_text(self) -> bool:
         return self.type is None or not pa.types.is_temporal(self.type)
@@ -246,12 +294,17 @@ def _is_number(type_: pa.DataType | None) -> bool:
 
 
 def timestamp_column_of(
-    evidence: Evidence, type_: pa.DataType | None, *, whole: bool
+    evidence: Evidence,
+    found: Reading | Ambiguity | NoFormat,
+    type_: pa.DataType | None,
+    *,
+    whole: bool,
 ) -> TimestampColumn | None:
     """What was found out about a column; None where its values are no timestamps.
 
     Args:
         evidence: What all of its values prove.
+        found: What that decides.
         type_: Its type, where the file has types.
         whole: Whether all values are whole numbers.
     """
@@ -260,7 +313,6 @@ def timestamp_column_of(
             return None
         values = evidence.values
         return TimestampColumn(None, values, values, not evidence.zoneless, pa.types.is_date(type_))
-    found = evidence.decide()
     if isinstance(found, NoFormat) or not evidence.values:
         return None
     values, fits = evidence.values, evidence.figures[0].fits

@@ -1,7 +1,7 @@
 """Which file holds what, and whom its rows are about."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from backfill.pipeline.columns import IdentifierType
 from backfill.report.wording import counted
@@ -10,6 +10,7 @@ from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
 
 _REPEATED_MIN = 1.2
+"""So many rows a person, and people repeat."""
 _DELETIONS_COLUMNS_MAX = 4
 _NAMES_MAX = 1000
 _FEW_ROWS = 20
@@ -23,68 +24,111 @@ class Kind:
     """What a file's rows are.
 
     Args:
-        kind: `customers`, `events` or `deletions`.
+        kind: `customers`, `events` or `deletions`: the likeliest.
         why: What says so.
-        is_sure: Whether it could be nothing else.
+        others: What they may be instead, each with what speaks for it; none: it is sure.
     """
 
     kind: str
     why: str
-    is_sure: bool = True
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 def kind_of(look: FileProfile) -> Kind:
     """Whether the rows of a file are people, events, or people to be deleted."""
     person = person_of(look)
     people = person.distinct.shown("person", "people") if person else ""
-    listed = f": {people} in {counted(look.rows, 'row')}" if people else ""
-    each_once = person is not None and look.rows < person.distinct.count * _REPEATED_MIN
-    few = len(look.columns) <= _DELETIONS_COLUMNS_MAX
-    if each_once and few and any(map(names.says_deletions, (*look.files, *look.columns))):
-        return Kind(
-            "deletions", f"the name says so, and there is one row per person{listed}", False
-        )
+    listed = f": {people} in {counted(person.values, 'row')}" if person else ""
+    once = person is not None and not _repeats(person)
+    if once and len(look.columns) <= _DELETIONS_COLUMNS_MAX:
+        why = f"the name says so, and there is one row per person{listed}"
+        if any(map(names.says_deletions, look.files)):
+            return Kind("deletions", why)
+        if any(map(names.says_deletions, look.columns)):
+            others = {"customers": "if these people are to stay"}
+            return Kind("deletions", f"the name of a column says so{listed}", others)
     event = name_column_of(look)
     if event is not None:
-        when = "" if occurrences_of(look) else "; none says when"
-        return Kind("events", f"column {event.name!r} names what happened{when}{listed}", not when)
+        when = "" if occurrences_of(look) else "; no column says when"
+        return Kind("events", f"column {event.name!r} names what happened{when}{listed}")
     if not occurrences_of(look):
-        return Kind("customers", "no column says when something happened")
+        return _without_time(look, person, listed)
     if person is None:
-        return Kind("events", "a column says when, and none says who", False)
-    if any(map(names.says_customers, look.files)) and not any(
-        map(names.says_occurred, _apart(look))
-    ):
-        return Kind("customers", f"the name says so{listed}", each_once)
+        return Kind("events", "a column says when, and none says who", _OTHERWISE_CUSTOMERS)
+    named = any(map(names.says_customers, look.files))
+    if (once or named) and _is_about_people(look):
+        why = "the name says so" if named else "there is one row per person"
+        return Kind("customers", f"{why}{listed}")
     return _by_people(look, person, listed)
+
+
+_OTHERWISE_CUSTOMERS = {"customers": "if each row is a person"}
+_OTHERWISE_EVENTS = {"events": "if each row is something that a person did"}
+
+
+def _repeats(person: ColumnProfile) -> bool:
+    """Whether people repeat, among the rows that say who they are about."""
+    return person.values >= person.distinct.count * _REPEATED_MIN
+
+
+def _without_time(look: FileProfile, person: ColumnProfile | None, listed: str) -> Kind:
+    """What a file is that says nowhere when something happened."""
+    if person is None and not _is_about_people(look) and not _holds_a_person(look):
+        return Kind("customers", "no column says who or when", _OTHERWISE_EVENTS)
+    is_named = any(map(names.says_customers, look.files))
+    if person is not None and _repeats(person) and not is_named:
+        why = f"no column says when, but people repeat{listed}"
+        return Kind("customers", why, _OTHERWISE_EVENTS)
+    return Kind("customers", "no column says when something happened")
+
+
+def _holds_a_person(look: FileProfile) -> bool:
+    """Whether there are columns that only people have, such as a first name."""
+    return any(map(names.says_of_person, look.columns))
+
+
+def _is_about_people(look: FileProfile) -> bool:
+    """Whether names say that rows are people: the file's, or those of all columns of timestamps."""
+    said = [each.name for each in occurrences_of(look)]
+    if any(map(names.says_customers, look.files)):
+        return all(map(names.says_created, said)) or not any(map(names.says_occurred, said))
+    own = next(iter(identifiers_of(look, "customers").values()), None)
+    is_own = own is not None and own.is_unique and own.values >= look.rows - look.rows_malformed
+    return is_own and bool(said) and all(map(names.says_since, said))
 
 
 def _by_people(look: FileProfile, person: ColumnProfile, listed: str) -> Kind:
     """What a file with people and timestamps is, whose name says nothing."""
-    if look.rows >= person.distinct.count * _REPEATED_MIN:
+    if _repeats(person):
         return Kind("events", f"people repeat{listed}")
+    when = occurrences_of(look)[0].name
     own = next((each for each in keys_of(look) if each is not person), None)
-    if own is not None and names.plain(person.name) != "id":
-        return Kind("events", f"each row has its own {own.name} besides {person.name}", False)
-    return Kind("customers", f"there is one row per person{listed}", False)
-
-
-def _apart(look: FileProfile) -> list[str]:
-    """The columns of timestamps that do not say since when there is a person."""
-    return [each.name for each in occurrences_of(look) if not names.says_created(each.name)]
+    if own is None:
+        others = {"events": f"if they happened at {when}"}
+        return Kind("customers", f"there is one row per person{listed}", others)
+    said = f"each row has its own {own.name} besides {person.name}"
+    if not person.holds_emails and names.says_occurred(when):
+        return Kind("events", said)
+    if names.says_own_id(own.name):  # an id and an address in every row: as people have them
+        others = {"events": f"if they happened at {when}"}
+        return Kind("customers", f"there is one row per person{listed}", others)
+    return Kind("events", said, {"customers": f"since there is one row per person{listed}"})
 
 
 def identifiers_of(look: FileProfile, kind: str) -> dict[IdentifierType, ColumnProfile]:
     """The columns that may say who a row is about, the best of each type."""
-    columns = list(look.columns.values())
     found: dict[IdentifierType, ColumnProfile] = {}
-    ids = [each for each in columns if names.says_person(each.name) and not each.holds_emails]
-    plain_id = [each for each in columns if names.plain(each.name) == "id"]
+    columns = [each for each in look.columns.values() if each.can_identify]
     emails = [each for each in columns if each.holds_emails]
+    others = [each for each in columns if not each.holds_emails]
+    ids = [each for each in others if names.says_person(each.name)]
+    own = [each for each in others if names.says_own_id(each.name)]
     ids.sort(key=lambda each: (names.plain(each.name).rpartition("_")[2] != "id", -each.values))
     emails.sort(key=lambda each: (not names.says_email(each.name), -each.values))
-    if kind == "customers" or not (ids or emails):
-        ids = plain_id + ids if kind == "customers" else ids + plain_id
+    if kind == "customers":
+        ids = own + ids
+    elif not (ids or emails) and any(map(names.says_customers, look.files)):
+        ids = own
     cio = [each for each in columns if names.plain(each.name) == "cio_id"]
     for type_, ranked in zip(IDENTIFIERS, (ids, emails, cio), strict=True):
         ranked.sort(key=lambda each: not each.values)

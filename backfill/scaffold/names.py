@@ -21,10 +21,19 @@ _OCCURRED = re.compile(
     r"|bestelldatum|created(_at|_on)?"
 )
 _CREATED = re.compile(
-    r"created(_?(at|on|date))?|(sign(ed)?_?up|join(ed)?|register(ed)?|registration|subscribed"
+    r"created?(_?(at|on|date|time))?|(sign(ed)?_?up|join(ed)?|register(ed)?|registration|subscribed"
     r"|opt_?in|member_since|customer_since)(_?(at|on|date|time))?|date_(joined|created|registered)"
-    r"|angemeldet(_am)?|registriert(_am)?|kunde_seit"
+    r"|angemeldet(_am)?|angelegt(_am)?|registriert(_am)?|kunde_seit|erstellt(_am)?"
 )
+_SINCE = re.compile(
+    r"last_.*|(.*_)?(updated?|modified|birth(day|_?date)?|born|dob|geburtstag|geburtsdatum|seen"
+    r"|login|unsubscribed|subscribed|expires|expiry|valid_until)(_?(at|on|date|time))?"
+)
+_OF_PERSON = re.compile(
+    r"(first|last|given|family|full|middle|sur)_?name|vorname|nachname|phone(_number)?|mobile"
+    r"|telefon|birth(day|_?date)|dob|geburts(tag|datum)|gender|salutation|anrede|.*(e_?)?mail.*"
+)
+_OWN_ID = re.compile(r"(record|row|object|internal|system)?_?(id|uuid|guid)")
 _EVENT_NAME = re.compile(r"(event|action|activity)(_?(name|type))?|event|verb|ereignis")
 _NOT_A_NUMBER = re.compile(
     rf".*(^|_)({_NUMBER}|zip|zipcode|plz|postal|postcode|postleitzahl|phone|tel|telephone|telefon"
@@ -78,6 +87,21 @@ def says_occurred(name: str) -> bool:
 def says_created(name: str) -> bool:
     """Whether a column of this name says since when there is a person: `created_at`."""
     return _CREATED.fullmatch(plain(name)) is not None
+
+
+def says_since(name: str) -> bool:
+    """Whether a column of this name says something about a person: `created_at`, `last_login`."""
+    return says_created(name) or _SINCE.fullmatch(plain(name)) is not None
+
+
+def says_of_person(name: str) -> bool:
+    """Whether only people have a column of this name: `first_name`, `phone`."""
+    return _OF_PERSON.fullmatch(plain(name)) is not None
+
+
+def says_own_id(name: str) -> bool:
+    """Whether a column of this name tells rows apart, whatever they are: `id`, `Record ID`."""
+    return _OWN_ID.fullmatch(plain(name)) is not None
 
 
 def says_event(name: str) -> bool:

@@ -84,6 +84,13 @@ def in_one_line(text: str) -> str:
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
+def some(names: Sequence[str], most: int = 20) -> str:
+    """Names in a row; of many, the first, and how many more there are."""
+    left = len(names) - most
+    more = f" and {left:,} more" if left > 0 else ""
+    return in_one_line(", ".join(names[:most])) + more
+
+
 def key(name: str) -> str:
     """A key as TOML writes it."""
     return name if _BARE.fullmatch(name) else toml(name)
@@ -118,18 +125,24 @@ _TEMPLATES = Environment(  # noqa: S701  # it writes TOML; the values are quoted
 )
 
 
-def pipeline_text(proposals: Sequence[Proposal], rows: int, path: Path) -> str:
+def pipeline_text(
+    proposals: Sequence[Proposal], rows: int, path: Path, passed_over: Sequence[str] = ()
+) -> str:
     """The text of a pipeline file.
 
     Args:
         proposals: Its sources.
         rows: How many rows were looked at.
         path: Where it is to be written.
+        passed_over: Files that nobody looked at.
     """
+    todo = f"To be decided by you: {', '.join(keys)}" if (keys := open_keys(proposals)) else ""
+    others = f"Not looked at, since the format is unknown: {some(passed_over)}" * bool(passed_over)
     return _TEMPLATES.get_template("pipeline.toml.j2").render(
         schema=schema_uri(),
         rows=counted(rows, "row"),
-        open=open_keys(proposals),
+        open="\n".join(comment(todo)),
+        passed_over="\n".join(comment(others)),
         file=path.name,
         name=_lines([Setting("name", _job_name(path), ABOUT["name"])]),
         rejected_max=_lines([Setting("rejected_max", "1%", ABOUT["rejected_max"])]),

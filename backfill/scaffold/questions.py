@@ -1,4 +1,4 @@
-"""What only a person can say."""
+"""What only a person can say; where nobody is asked it stays open, as TODO."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class Question:
 
     Args:
         text: What is asked, as a sentence.
-        default: What is taken where nothing is answered; empty: it stays open.
+        default: What is taken where a person answers nothing; empty: it stays open.
         choices: The answers that there are; none: any.
         check: Raises ValueError, with a sentence, for an answer that cannot be.
     """
 
     text: str
-    default: str
+    default: str = ""
     choices: tuple[str, ...] = ()
     check: Callable[[str], None] = anything
 

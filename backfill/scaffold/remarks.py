@@ -11,6 +11,7 @@ from backfill.judge.judge import (
     ATTRIBUTES_MAX,
     VALUE_BYTES_MAX,
 )
+from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
 from backfill.sources.layout import is_reserved
@@ -32,13 +33,24 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
     if look.malformed:
         shapes = ", ".join(f"{code} {count:,}" for code, count in look.malformed.items())
         yield f"rows that cannot be split into cells are rejected: {shapes}"
+    if any(not look.is_readable(each) for each in look.columns):
+        yield (
+            "the names of columns beyond ASCII depend on the encoding: these columns are not"
+            " declared; once you know it, run init again with --encoding"
+        )
+    for each in look.columns.values():
+        if each.exponents and names.says_text(each.name):
+            yield (
+                f"{each.name} holds numbers with an exponent, such as {each.examples[0]}: a"
+                " spreadsheet has dropped their other digits; export it anew as text"
+            )
     yield from _limits(look, kind, used)
     if kind == "deletions":
         return
     columns = [each for each in look.columns.values() if each not in used]
-    names = [each.name for each in columns if is_reserved(each.name, kind)]
-    if names:
-        yield f"the service acts on {', '.join(names)}: `reserved` decides what happens to them"
+    reserved = [each.name for each in columns if is_reserved(each.name, kind)]
+    if reserved:
+        yield f"the service acts on {', '.join(reserved)}: `reserved` decides what happens to them"
     for each in columns:
         if each.is_nested and look.format != "csv":
             yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"

@@ -1,6 +1,6 @@
 """One `[[source]]` table: what a file was seen to hold, setting by setting."""
 
-import pyarrow as pa
+from dataclasses import replace
 
 from backfill.pipeline.columns import IdentifierType
 from backfill.pipeline.source_settings import (
@@ -10,6 +10,7 @@ from backfill.pipeline.source_settings import (
     EventsSource,
     SourceSettings,
 )
+from backfill.pipeline.todo import TODO
 from backfill.report.wording import counted
 from backfill.scaffold import attributes
 from backfill.scaffold.column_profile import SURELY_NULL, ColumnProfile
@@ -21,13 +22,11 @@ from backfill.scaffold.kinds import (
     name_column_of,
     occurrences_of,
 )
-from backfill.scaffold.pipeline_text import Proposal, Setting
-from backfill.scaffold.questions import Ask, Question, zone
+from backfill.scaffold.pipeline_text import Proposal, Setting, Value, some
+from backfill.scaffold.questions import Ask, Question, nobody, zone
 from backfill.scaffold.remarks import remarks_on
 from backfill.scaffold.setting_docs import ABOUT
-
-TODO = "TODO"
-"""Stands where nothing proves a value; `check` refuses it by name."""
+from backfill.sources.detection import Detected
 
 MODELS: dict[str, type[SourceSettings]] = {
     "customers": CustomersSource,
@@ -58,7 +57,15 @@ _GUARDS = (
 
 
 class Writer:
-    """Writes the settings of one source."""
+    """Writes the settings of one source.
+
+    Args:
+        look: Its files.
+        kind: What their rows are.
+        timezone: The zone of clocks that carry none; None: a person is asked.
+        ask: Asks a person.
+        has_customers: Whether any source names the people.
+    """
 
     def __init__(
         self, look: FileProfile, kind: Kind, timezone: str | None, ask: Ask, *, has_customers: bool
@@ -71,6 +78,7 @@ class Writer:
         self._used: list[ColumnProfile] = []
         self._nulls: list[str] = []
         self._key_name = ""
+        self._decimal = "."
         self._made = Proposal(kind.kind, look.files, [f"{kind.kind}: {kind.why}"])
 
     def proposal(self, type_: IdentifierType | None, person: ColumnProfile | None) -> Proposal:
@@ -80,11 +88,13 @@ class Writer:
             type_: The identifier's type.
             person: The column that says who a row is about; None: nothing says so.
         """
+        self._kind_of_rows()
         self._files()
         self._identifier(type_, person)
         if self._kind.kind == "events":
             self._event()
         self._guards()
+        self._other_kinds(type_, person)
         if self._kind.kind != "deletions":
             self._columns()
         self._made.remarks += remarks_on(self._look, self._kind.kind, self._used)
@@ -93,18 +103,57 @@ class Writer:
     def _set(self, key: str, value: object, note: str = "", *, on: bool = True) -> None:
         self._made.settings.append(Setting(key, value, note or ABOUT[key], on))  # type: ignore[arg-type]
 
+    def _decided(self, key: str, question: Question) -> str:
+        """A person's answer; where there is none, the setting stays open as TODO."""
+        answer = self._ask(question)
+        if not answer:
+            self._made.open.append(key)
+        return answer or TODO
+
+    def _kind_of_rows(self) -> None:
+        kind = self._kind
+        if not kind.others:
+            self._set("kind", kind.kind)
+            return
+        self._made.open.append("kind")
+        self._made.remarks[0] = f"customers or events? {kind.why}"
+        said = [f"{kind.kind}: {kind.why}"]
+        said += [f"{other}: {why}" for other, why in kind.others.items()]
+        self._set("kind", TODO, " | ".join([*said, "or remove this table to leave the file out"]))
+
+    def _other_kinds(self, type_: IdentifierType | None, person: ColumnProfile | None) -> None:
+        """What belongs there instead, as comments, where the rows may be of another kind."""
+        have = {each.key for each in self._made.settings}
+        for other, why in self._kind.others.items():
+            kind = Kind(other, why)
+            writer = Writer(self._look, kind, TODO, nobody, has_customers=self._has_customers)
+            needed = [
+                each
+                for each in writer.proposal(type_, person).settings
+                if each.key not in have and each.on
+            ]
+            instead = [key for key in have if key in _GUARDS and key not in _fields_of(other)]
+            note = f'for kind = "{other}", without {", ".join(sorted(instead))}'
+            for each in needed:
+                self._made.settings.append(replace(each, on=False, note=note or each.note))
+                note = ""
+
     def _files(self) -> None:
         look = self._look
-        self._set("kind", self._kind.kind)
         self._set("files", look.files, counted(look.rows, "row"))
         if look.delimiter is not None:
             self._set("delimiter", look.delimiter.value, look.delimiter.why)
         if look.encoding is not None:
-            self._set("encoding", look.encoding.value, look.encoding.why)
+            self._encoding(look.encoding)
+        self._decimal, why = attributes.decimal_mark(look)
         if look.format == "csv" and self._kind.kind != "deletions":
-            decimal, why = attributes.decimal_mark(look)
-            self._set("decimal", decimal, why)
+            self._set("decimal", self._decimal, why)
         self._null_values()
+
+    def _encoding(self, encoding: Detected) -> None:
+        self._set("encoding", encoding.value, encoding.why)
+        if encoding.value == TODO:
+            self._made.open.append("encoding")
 
     def _null_values(self) -> None:
         counts = attributes.like_null(self._look)
@@ -132,27 +181,22 @@ class Writer:
         if empty > 0:
             note += f"; without one, and rejected: {counted(empty, 'row')}"
         self._set("identifier", {type_: person.name}, note)
-        if person.type is not None and pa.types.is_floating(person.type):
+        if person.holds_whole_floats:
             self._made.columns.append(
-                Setting(person.name, "integer", "the file holds it as a floating-point number")
+                Setting(person.name, "integer", "the file holds whole numbers with a point")
             )
 
     def _unknown_person(self) -> None:
-        columns = tuple(self._look.columns)
-        answer = self._ask(
-            Question(f"{self._look.files[0]}: which column identifies the person?", "", columns)
-        )
-        if answer:
+        columns = tuple(each.name for each in self._look.columns.values() if each.can_identify)
+        text = f"{self._look.files[0]}: which column identifies the person?"
+        answer = self._decided("identifier", Question(text, choices=columns))
+        if answer != TODO:
             person = self._look.columns[answer]
             self._used.append(person)
             self._set("identifier", {"email" if person.emails else "id": answer}, "your answer")
             return
-        self._made.open.append("identifier")
-        self._set(
-            "identifier",
-            {},
-            f'no column identifies the person; {{ id = "…" }} names one of {", ".join(columns)}',
-        )
+        note = f"no column surely identifies the person; one of {some(columns)}"
+        self._set("identifier", {"id": TODO}, note)
 
     def _event(self) -> None:
         self._set("type", "event", ABOUT["EventsSource.type"])
@@ -171,40 +215,55 @@ class Writer:
             self._set("name", {"from": column.name}, note)
             return
         name = self._look.name
-        answer = self._ask(
-            Question(f"{self._look.files[0]}: what is the name of these events?", name)
-        )
-        self._set("name", answer or name, "your answer" if answer else "the file's name; change it")
+        text = f"{self._look.files[0]}: what is the name of these events?"
+        answer = self._decided("name", Question(text, name))
+        note = f'what these events are called, such as "{name}", or {{ from = COLUMN }}'
+        self._set("name", answer, note if answer == TODO else "your answer")
 
     def _timestamp(self) -> None:
         columns = occurrences_of(self._look)
-        if not columns:
-            self._made.open.append("timestamp")
-            self._set("timestamp", {}, 'no column holds timestamps; { from = "…" } names one')
+        if columns:
+            self._used.append(columns[0])
+            value, note = self._written(columns[0], "timestamp", is_day=False)
+            self._set("timestamp", {"from": columns[0].name, **value}, note)
             return
-        self._used.append(columns[0])
-        written = self._written(columns[0], "timestamp", is_day=False)
-        self._set("timestamp", {"from": columns[0].name, **written.value}, written.note)
+        nearly = [
+            f"{each.name}: {attributes.against(found)}"
+            for each in self._look.columns.values()
+            if (found := each.nearly_timestamps())
+        ]
+        names_ = tuple(self._look.columns)
+        text = f"{self._look.files[0]}: which column says when? {'; '.join(nearly)}".strip()
+        answer = self._decided("timestamp", Question(text, choices=names_))
+        said = "; ".join(nearly) or "no column holds timestamps"
+        note = f"{said}; one of {some(names_)}" if answer == TODO else "your answer"
+        self._set("timestamp", {"from": answer}, note)
 
     def _written(
         self, column: ColumnProfile, key: str, *, is_day: bool
-    ) -> attributes.DeclaredAttribute:
-        """How the timestamps of a column are written; a day needs no zone."""
+    ) -> tuple[dict[str, Value], str]:
+        """How the timestamps of a column are written, and why; a day needs no zone."""
         timestamps = column.timestamps()
         if timestamps is None:
             raise ValueError(f"{column.name} holds no timestamps")
-        file = self._look.files[0]
-        written = attributes.written(file, column.name, timestamps, self._ask)
+        file, value, note = self._look.files[0], dict[str, Value](), timestamps.evidence
+        if timestamps.rivals:
+            text = f"{file}: {column.name}: {note}; which one?"
+            value["format"] = self._decided(
+                f"{key}.format", Question(text, choices=timestamps.rivals)
+            )
+            note = note if value["format"] == TODO else "your answer"
+        elif timestamps.format is not None:
+            value["format"] = timestamps.format
         if timestamps.has_zone or is_day:
-            return written
-        if self._timezone is None:
-            question = f"{file}: {column.name} has no time zone: which one? (an IANA name)"
-            self._timezone = self._ask(Question(question, "UTC", check=zone))
-        written.value["timezone"] = self._timezone or TODO
-        if self._timezone is None:
-            written.note += "; nothing proves the time zone: set it, for example Europe/Berlin"
-            self._made.open.append(f"{key}.timezone")
-        return written
+            return value, note
+        if self._timezone in (None, TODO):
+            text = f"{file}: {column.name} has no time zone: which one? (an IANA name)"
+            self._timezone = self._decided(f"{key}.timezone", Question(text, "UTC", check=zone))
+        value["timezone"] = self._timezone or TODO
+        if self._timezone == TODO:
+            note += "; nothing proves the time zone: set it, for example Europe/Berlin"
+        return value, note
 
     def _key(self) -> None:
         found = [each for each in keys_of(self._look) if each not in self._used]
@@ -230,20 +289,26 @@ class Writer:
 
     def _columns(self) -> None:
         look, kind = self._look, self._kind.kind
+        sent_as = attributes.names_sent_as(look, kind)
+        used = {each.name for each in self._used}
+        decimal = "" if look.format == "jsonl" else self._decimal
         for column in look.columns.values():
-            if column in self._used:
+            if column.name in used or not look.is_readable(column.name):
                 continue
+            name = sent_as.get(column.name, column.name)
             timestamps = column.timestamps()
-            if timestamps is None:
-                self._made.columns += attributes.typed(column, look, kind, self._nulls)
-                if column.refusal:
-                    self._made.remarks.append(f"{column.name} cannot be sent: {column.refusal}")
-                    self._made.open.append(f"columns.{column.name}")
-                continue
-            name = attributes.attribute_name(column, look, kind)
-            written = self._written(column, f"columns.{name}", is_day=timestamps.is_day)
-            renamed = {} if name == column.name else {"from": column.name}
-            type_ = "date" if timestamps.is_day else "timestamp"
-            self._made.columns.append(
-                Setting(name, {**renamed, "type": type_, **written.value}, written.note)
-            )
+            if timestamps is None and column.refusal:
+                self._made.open.append(f"columns.{name}")
+                note = f"'{column.name}' cannot be sent as it is: {column.refusal}"
+                self._made.columns.append(Setting(name, TODO, note))
+            elif timestamps is None:
+                self._made.columns += attributes.typed(column, name, decimal, self._nulls)
+            else:
+                value, note = self._written(column, f"columns.{name}", is_day=timestamps.is_day)
+                renamed = {} if name == column.name else {"from": column.name}
+                type_ = "date" if timestamps.is_day else "timestamp"
+                self._made.columns.append(Setting(name, {**renamed, "type": type_, **value}, note))
+
+
+def _fields_of(kind: str) -> set[str]:
+    return set(MODELS[kind].model_fields)

@@ -3,20 +3,35 @@
 import codecs
 import csv
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
-from typing import BinaryIO
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+
+from backfill.pipeline.todo import TODO
 
 DELIMITERS = (",", ";", "\t", "|")
 _BLOCK_BYTES = 1 << 20
-_UNDEFINED_IN_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+_ASCII_MAX = 0x7F
 _HEAD_ROWS = 200
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+_WORD = re.compile(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*")
+"""A word in some 8-bit encoding; what comes behind its first byte may look like a letter."""
+_WORDS_MAX = 50
+_WORD_BYTES_MAX = 24
+
+SINGLE_BYTE = (
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8-r"),
+    *("iso8859-2", "mac-roman", "cp850", "latin-1"),
+)
+MULTI_BYTE = ("cp932", "gb18030", "big5", "euc-kr", "euc-jp")
+"""The encodings that are held against text which is no UTF-8."""
 
 
 @dataclass(slots=True)
@@ -27,36 +42,59 @@ class TextEvidence:
         bom: The codec that a byte-order mark at the beginning names; empty: there is none.
         lines: How many lines have bytes beyond ASCII.
         utf8: How many of these are valid UTF-8.
-        no_cp1252: How many of these hold a byte that cp1252 leaves undefined.
+        seen: Which bytes stand in the others.
+        possible: The multi-byte encodings that all of the others are valid in.
+        words: Some words of the others.
     """
 
     bom: str = ""
     lines: int = 0
     utf8: int = 0
-    no_cp1252: int = 0
+    seen: set[int] = field(default_factory=set)
+    possible: list[str] = field(default_factory=lambda: list(MULTI_BYTE))
+    words: list[bytes] = field(default_factory=list)
+
+    def add(self, line: bytes) -> None:
+        """Take a line with bytes beyond ASCII into account."""
+        self.lines += 1
+        if _is_valid(line, "utf-8"):
+            self.utf8 += 1
+            return
+        self.seen.update(line)
+        self.possible = [each for each in self.possible if _is_valid(line, each)]
+        if len(self.words) < _WORDS_MAX:
+            self.words += _WORD.findall(line)
+
+    @property
+    def encodings(self) -> list[str]:
+        """The encodings that the lines which are no UTF-8 are valid in, the likeliest first."""
+        every = bytes(self.seen)
+        known = [each for each in SINGLE_BYTE if _is_valid(every, each)] + self.possible
+        return sorted(known, key=lambda each: -_likeness(self.words, each))
 
 
-def text_evidence(stream: BinaryIO) -> TextEvidence:
-    """Look at all bytes of a text file, uncompressed; memory does not depend on its size."""
+def text_evidence(raw: Iterable[bytes]) -> TextEvidence:
+    """Look at all bytes of a text file; memory does not depend on its size.
+
+    Args:
+        raw: The file in blocks, uncompressed.
+    """
     found = TextEvidence()
-    blocks = _whole_lines(stream)
+    blocks = _whole_lines(raw)
     first = next(blocks)
     found.bom = next((codec for bom, codec in _BOMS if first.startswith(bom)), "")
     for block in chain([first.removeprefix(codecs.BOM_UTF8)], blocks):
         # Most files are ASCII but for a few lines: only blocks with other bytes are split.
         for line in () if block.isascii() else block.split(b"\n"):
-            if line.isascii():
-                continue
-            found.lines += 1
-            found.utf8 += _is_utf8(line)
-            found.no_cp1252 += bool(_UNDEFINED_IN_CP1252.search(line))
+            if not line.isascii():
+                found.add(line)
     return found
 
 
-def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+def _whole_lines(raw: Iterable[bytes]) -> Iterator[bytes]:
     """The file in blocks that end with a line; a line longer than a block is cut."""
     rest = b""
-    while block := stream.read(_BLOCK_BYTES):
+    for block in raw:
         lines, end, rest = (rest + block).rpartition(b"\n")
         if end:
             yield lines
@@ -66,40 +104,83 @@ def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
     yield rest
 
 
-def _is_utf8(line: bytes) -> bool:
+def _is_valid(text: bytes, codec: str) -> bool:
     try:
-        line.decode()
+        text.decode(codec)
     except UnicodeDecodeError:
         return False
     return True
 
 
+_JAPANESE = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}
+
+
+def _likeness(words: Sequence[bytes], codec: str) -> float:
+    """How much words look like words in an encoding: letters of one script, each where it belongs.
+
+    Only the order of the candidates hangs on it, nothing is decided by it.
+    """
+    score = 0.0
+    for word in words:
+        text = word.decode(codec, "replace")
+        letters = [each for each in text if each.isalpha()]
+        beyond = [each for each in letters if not each.isascii()]
+        if not letters:
+            continue
+        scripts = {unicodedata.name(each, "?").split()[0] for each in letters}
+        # Accented letters are few in a Latin word; a word of another script has no others.
+        is_latin = scripts == {"LATIN"}
+        is_one = len(scripts) == 1 or scripts <= _JAPANESE
+        plausible = 2 * len(beyond) <= len(letters) if is_latin else is_one
+        odd_case = any(each.islower() and other.isupper() for each, other in pairwise(text))
+        score += len(letters) / len(text) * plausible * (0.5 if odd_case else 1)
+    return score / max(len(words), 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """Something that was found out about a file, and why."""
+    """Something that was found out about a file, and why.
+
+    Args:
+        value: What was found; TODO where nothing proves it.
+        why: What says so.
+        choices: What it may be, where nothing proves it.
+    """
 
     value: str
     why: str
+    choices: tuple[str, ...] = ()
 
 
 def encoding_of(evidence: TextEvidence) -> Detected:
-    """The encoding of a text file, decided by what all of it says.
+    """The encoding of a text file, as far as all of it proves one.
 
-    A file is UTF-8 where most of its lines with non-ASCII letters are; the others become
-    rejected rows. Else it is cp1252, which Windows writes, unless bytes that cp1252 does not know
-    leave only latin-1.
+    A file is UTF-8 where most of its lines with letters beyond ASCII are; the others become
+    rejected rows. Any other text of 8 bits is valid in several encodings, and in each it says
+    something else: which of them makes sense only a reader can tell.
     """
     if evidence.bom == "utf-16":
         return Detected("utf-16", "it begins with the byte-order mark of UTF-16")
     if not evidence.lines:
         return Detected("utf-8", "all of it is ASCII")
-    share = f"of {evidence.lines:,} lines with non-ASCII letters"
+    share = f"of {evidence.lines:,} lines with letters beyond ASCII"
     if 2 * evidence.utf8 >= evidence.lines:
         return Detected("utf-8", f"{evidence.utf8:,} {share} are valid UTF-8")
-    others = f"{evidence.lines - evidence.utf8:,} {share} are no UTF-8"
-    if evidence.no_cp1252:
-        return Detected("latin-1", f"{others}, {evidence.no_cp1252:,} no cp1252")
-    return Detected("cp1252", f"{others}, and all are cp1252")
+    choices = _as_read(evidence)
+    why = f"{evidence.lines - evidence.utf8:,} {share} are no UTF-8; their text is, in "
+    return Detected(TODO, why + " | ".join(choices), choices)
+
+
+def _as_read(evidence: TextEvidence) -> tuple[str, ...]:
+    """The encodings that it may be, each with a word as it reads in it; one of those that agree."""
+    if not evidence.words:
+        return tuple(evidence.encodings)
+    word = max(evidence.words, key=lambda each: sum(byte > _ASCII_MAX for byte in each))
+    read = {each: word.decode(each, "replace")[:_WORD_BYTES_MAX] for each in evidence.encodings}
+    every: dict[tuple[str, ...], str] = {}
+    for codec in evidence.encodings:
+        every.setdefault(tuple(each.decode(codec, "replace") for each in evidence.words), codec)
+    return tuple(f"{codec}: {read[codec]}" for codec in every.values())
 
 
 def delimiter_of(head: str, *, usual: str = ",", column: str | None = None) -> Detected:

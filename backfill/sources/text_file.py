@@ -128,6 +128,15 @@ class TextFile:
         return Rejection(row, line, tuple(why), raw=text)
 
 
+def raw_blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a text file, uncompressed, whatever their encoding.
+
+    Raises:
+        UsageError: The file cannot be read, is cut off, or its compression is broken.
+    """
+    return _contents(path, _compression(path), 0, BLOCK_BYTES)
+
+
 def _compression(path: Path) -> Compression | None:
     """How a file is compressed, by its first bytes: names lie, and browsers unpack in passing."""
     try:

@@ -126,7 +126,11 @@ def test_a_spreadsheet_export_is_read_as_what_it_is(files, init, backfill):
     rows = [f"K{n:03};Größe {n};{n},50;{1 + n % 28:02}.03.2024" for n in range(1, 41)]
     text = "\r\n".join(["Kundennummer;Notiz;Umsatz;Angemeldet", *rows])
     folder = files(kunden__csv=text.encode("cp1252"))
-    source = init("kunden.csv")["source"][0]
+    assert init("kunden.csv")["source"][0]["encoding"] == "TODO"
+    assert "cp1252: Größe" in (text_ := (folder / "pipeline.toml").read_text("utf-8"))
+    assert "source[1].encoding" in text_
+    (folder / "pipeline.toml").unlink()
+    source = init("kunden.csv", "--encoding", "cp1252")["source"][0]
     assert (source["delimiter"], source["encoding"], source["decimal"]) == (";", "cp1252", ",")
     assert source["identifier"] == {"id": "Kundennummer"}
     assert source["columns"]["Umsatz"] == "number"
@@ -166,7 +170,7 @@ def test_texts_like_null_are_suggested(files, init, tmp_path):
 
 
 def test_formats_that_cannot_be_told_apart_are_shown(files, init, tmp_path, backfill):
-    """Both readings stand in a comment; check names the guard that stops a run."""
+    """Both readings stand in a comment, and check names the format that is to be decided."""
     events = "user_id,event,time\n" + "".join(
         f"u{n % 3},seen,0{n}/0{n + 1}/2023\n" for n in range(1, 8)
     )
@@ -174,7 +178,9 @@ def test_formats_that_cannot_be_told_apart_are_shown(files, init, tmp_path, back
     init("events.csv", "--timezone", "UTC")
     assert "2023-02-01" in (text := (tmp_path / "pipeline.toml").read_text("utf-8"))
     assert "2023-01-02" in text
-    assert "format" in backfill("check", "pipeline.toml").next_step
+    checked = backfill("check", "pipeline.toml")
+    assert checked.code == 2
+    assert "source[1].timestamp.format" in checked.stderr
 
 
 def test_a_list_for_deletion_is_told_by_its_name(files, init):

@@ -34,6 +34,7 @@ OPEN = {
     "export.jsonl": "identifier",
     "subscribers.csv": ZONE,
     "orders.csv": ZONE,
+    "wide.csv": "kind",
 }
 
 

@@ -131,10 +131,10 @@ def _describes_the_files(person):
     """Two clocks without a zone are asked for, each with a default; the rest is proved."""
     screen = person.types(
         "backfill init customers.csv events.parquet",
-        Then("signed_up has no zone", ""),
+        Then("signed_up has no time zone", ""),
         Then("[UTC] ", "Atlantis\n"),
         Then("[UTC] ", "America/New_York\n"),
-        Then("occurred_at has no zone", ""),
+        Then("occurred_at has no time zone", ""),
         Then("[UTC] ", "\n"),
     )
     assert person.code == 0

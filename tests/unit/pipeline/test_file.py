@@ -180,8 +180,44 @@ def test_a_constant_event_name_must_be_one_that_can_be_sent(load, name):
 def test_an_unanswered_time_zone_is_refused_by_name(load):
     """`init` writes TODO where nothing proves a zone."""
     text = SMALL.replace('from = "at"', 'from = "at", timezone = "TODO"')
-    (said,) = mistakes_of(load, text).values()
-    assert 'timezone = "TODO"' in said
+    ((key, said),) = mistakes_of(load, text).items()
+    assert key.endswith("timestamp.timezone")
+    assert "America/New_York" in said
+
+
+def test_every_open_setting_is_named_with_the_choices_that_its_comment_has(load):
+    """Behind it, or in the lines above; a suggestion is no comment of the next setting."""
+    text = """
+    name = "TODO"
+    [[source]]
+    # customers: one row per person |
+    # events: they say when
+    kind = "TODO"
+    files = ["a.csv"]  # "TODO" is to be decided
+    null_values = ["TODO"]
+    # key = ["id"]  # if it is one
+    identifier = { id = "TODO" }
+    encoding = "TODO"  # cp1252: Größe | cp1251: "#"
+    [source.columns]
+    "a b" = { type = "timestamp", format = "TODO", timezone = "TODO" } # 1/2 or 2/1
+    took = "TODO"
+    """
+    assert mistakes_of(load, text) == {
+        "source[1].kind": "customers: one row per person | events: they say when",
+        "source[1].identifier.id": "the column that identifies the person",
+        "source[1].encoding": 'cp1252: Größe | cp1251: "#"',
+        "source[1].columns.a b.format": "1/2 or 2/1",
+        "source[1].columns.a b.timezone": "1/2 or 2/1",
+        "source[1].columns.took": "what is it sent as?",
+    }
+
+
+def test_a_setting_of_another_kind_is_told_from_a_mistyped_one(load):
+    """After a kind was decided, those of the other may be left."""
+    text = SMALL.replace('kind = "events"', 'kind = "events"\nnulls = "omit"\ncrate = true')
+    said = mistakes_of(load, text)
+    assert said["source[1].nulls"] == "is a setting of customers only; remove it"
+    assert said["source[1].crate"].startswith("no such key")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""What a terminal would ask stays open elsewhere: TODO with its choices, which check refuses."""
+
+import tomllib
+
+import pytest
+
+from tests.support.terminals import in_terminal
+
+ROWS = range(1, 11)
+
+
+@pytest.fixture
+def init(backfill, tmp_path):
+    """Write files and run `init`, without a terminal; gives how it ended, and what it wrote."""
+
+    def inited(contents, *arguments):
+        for name, content in contents.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        ended = backfill("init", *(arguments or contents), cwd=tmp_path)
+        assert ended.code == 0, ended.stderr
+        return ended, (tmp_path / "pipeline.toml").read_text("utf-8")
+
+    return inited
+
+
+def sources(written):
+    """The sources of a pipeline file."""
+    return tomllib.loads(written[1])["source"]
+
+
+@pytest.fixture
+def checked(backfill, tmp_path):
+    """Decide what is open, each with one answer, and check the file."""
+
+    def check(*answers):
+        path = tmp_path / "pipeline.toml"
+        for answer in answers:
+            path.write_text(path.read_text("utf-8").replace('"TODO"', f'"{answer}"', 1), "utf-8")
+        return backfill("check", "pipeline.toml", cwd=tmp_path)
+
+    return check
+
+
+@pytest.mark.parametrize("column", ["last_login", "birthday", "signed_up", "created_at"])
+def test_a_row_per_person_with_an_id_and_an_address_is_a_person(init, checked, column):
+    """What the column says is something about the person, not something that happened."""
+    rows = "".join(f"{n},p{n}@example.com,Ada,2024-01-{n:02}T10:00:00Z\n" for n in ROWS)
+    (source,) = sources(init({"export1.csv": f"id,email,name,{column}\n{rows}"}))
+    assert (source["kind"], source["identifier"]) == ("customers", {"id": "id"})
+    assert checked().code == 0
+
+
+def test_a_row_that_may_be_a_person_or_what_one_did_is_a_question(init, checked):
+    """The likelier kind's settings stand there, those of the other as comments."""
+    rows = "".join(f"{n},p{n}@example.com,2024-01-{n:02}T10:00:00Z\n" for n in ROWS)
+    ended, text = init({"export1.csv": f"id,email,at\n{rows}"})
+    assert 'kind = "TODO"' in text
+    assert "source[1].kind" in ended.next_step
+    assert '# timestamp = { from = "at", format = "iso8601" }' in text
+    refused = checked()
+    assert refused.code == 2
+    assert "source[1].kind: customers: " in refused.stderr
+    assert "events: if they happened at at" in refused.stderr
+    assert checked("customers").code == 0
+
+
+def test_rows_without_an_address_do_not_make_the_others_repeat(init):
+    """Two people in two rows of three that have an address; the record's id is in each."""
+    text = (
+        "Record ID,First Name,Email,Create Date\n1,Ann,ann@example.com,2024-01-15T10:00:00Z\n"
+        "2,Ben,,2024-01-16T11:30:00Z\n3,Cat,cat@example.com,2024-01-17T09:15:00Z\n"
+    )
+    (source,) = sources(init({"contacts.csv": text}))
+    assert (source["kind"], source["identifier"]) == ("customers", {"id": "Record ID"})
+    assert source["columns"]["created_at"]["from"] == "Create Date"
+
+
+FOREIGN = {
+    "customers.csv": "id,first_name,last_name\n1,Mia,P.\n2,Sam,M.\n",
+    "orders.csv": "id,user_id,order_date,status\n1,1,2018-01-01,back\n2,2,2018-01-02,done\n",
+    "payments.csv": "id,order_id,method,amount\n1,1,card,1000\n2,2,coupon,2000\n",
+    "read.me": "hello",
+}
+
+
+@pytest.mark.parametrize("arguments", [(), (".",)])
+def test_a_table_in_which_no_column_names_a_person_is_a_question(init, checked, arguments):
+    """A payment's id is no person's; each source has its own files."""
+    given = arguments or ("customers.csv", "orders.csv", "payments.csv")
+    ended, text = init(FOREIGN, *given)
+    people, payments, orders = sources((ended, text))
+    assert [people["files"], payments["files"], orders["files"]] == [
+        ["customers.csv"],
+        ["payments.csv"],
+        ["orders.csv"],
+    ]
+    assert (payments["kind"], payments["identifier"]) == ("TODO", {"id": "TODO"})
+    assert "remove this table to leave the file out" in text.replace("\n# ", " ")
+    assert orders["identifier"] == {"id": "user_id"}
+    assert orders["name"] == "TODO"
+    assert ("read.me" in text) == ("read.me" in ended.stdout) == bool(arguments)
+    refused = checked()
+    assert refused.code == 2
+    for key in ("source[2].kind", "source[2].identifier", "source[3].name"):
+        assert key in refused.stderr
+    assert '"orders"' in refused.stderr
+
+
+def test_each_source_of_a_folder_names_its_own_files(init, checked):
+    """By a pattern where one names these files and no others."""
+    days = {f"in/log_{day}.csv": f"user,event,at\n1,a,2024-01-{day}T00:00Z\n" for day in (11, 12)}
+    people = {"in/customers.csv": "customer_id,email\n1,a@example.com\n2,b@example.com\n"}
+    found = {each["kind"]: each["files"] for each in sources(init(days | people, "in"))}
+    assert found == {"customers": ["in/customers.csv"], "events": ["in/**/log*.csv"]}
+    assert checked().code == 0
+
+
+def test_text_of_eight_bits_is_shown_in_each_encoding(init, checked):
+    """Nothing in the bytes proves one of them."""
+    content = "id,email,city\n1,a@example.com,Москва\n2,b@example.com,Казань\n".encode("cp1251")
+    written = init({"customers.csv": content})
+    assert sources(written)[0]["encoding"] == "TODO"
+    assert "cp1251: Москва" in written[1]
+    refused = checked()
+    assert refused.code == 2
+    assert "source[1].encoding" in refused.stderr
+    assert "cp1251: Москва" in refused.stderr
+
+
+def test_names_of_columns_in_an_unknown_encoding_are_not_written_down(init):
+    """They would be names of no column once the encoding is set."""
+    content = "customer_id,名前\n1,太郎\n2,花子\n".encode("cp932")
+    written = init({"customers.csv": content})
+    assert "columns" not in sources(written)[0]
+    assert "run init again with --encoding" in written[1].replace("\n# ", " ")
+
+
+def test_whole_numbers_with_a_point_are_declared_as_whole(init, checked):
+    """People are not called 17850.0."""
+    rows = "".join(f"{n},2010-12-01T08:{n}:00Z,{17850 + n % 3}.0\n" for n in range(10, 40))
+    (source,) = sources(init({"e.csv": f"invoice,at,customer\n{rows}"}))
+    assert source["identifier"] == {"id": "customer"}
+    assert source["columns"]["customer"] == "integer"
+    assert checked("bought").code == 0
+
+
+@pytest.mark.parametrize("cell", ["1.23457E+15", '"{""$oid"": 7}"', "[1]"])
+def test_what_cannot_identify_is_not_proposed(init, cell):
+    """A spreadsheet's exponent has lost digits; an object is no text."""
+    rows = f"{cell},a@x.com\n{cell},b@x.com\n42,c@x.com\n"
+    written = init({"customers.csv": f"customer_id,email\n{rows}"})
+    assert sources(written)[0]["identifier"] == {"email": "email"}
+    assert ("exponent" in written[1]) == ("E+15" in cell)
+
+
+def test_a_column_that_is_nearly_of_timestamps_is_told_with_its_share(init, checked):
+    """And the first value that does not fit."""
+    at = ["2024-03-31 01:59:59", "2024-10-27T03:00:00", "29/02/2024 10:00", "2024-02-29"]
+    rows = "".join(f"1,a,{each}\n" for each in at)
+    ended, text = init({"e.csv": f"uid,event,at\n{rows}"})
+    said = "at: 3 of 4 values fit iso8601, the first that does not is '29/02/2024 10:00' in row 3"
+    assert said in text.replace("\n# ", " ")
+    assert "source[1].timestamp" in ended.next_step
+    assert said in checked().stderr
+
+
+def test_a_person_can_leave_a_file_out(tmp_path, clean_env):
+    """Asked on a terminal, `none` is an answer."""
+    (tmp_path / "payments.csv").write_text(FOREIGN["payments.csv"])
+    (tmp_path / "customers.csv").write_text(FOREIGN["customers.csv"])
+    command = ("-m", "backfill", "init", "customers.csv", "payments.csv")
+    shown = in_terminal(*command, columns=80, cwd=tmp_path, env=clean_env, typed="none\n")
+    assert shown.code == 0, shown.text
+    written = tomllib.loads((tmp_path / "pipeline.toml").read_text("utf-8"))
+    assert [each["files"] for each in written["source"]] == [["customers.csv"]]
