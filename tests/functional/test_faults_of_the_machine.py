@@ -1,6 +1,6 @@
 """Disk, clock, memory and files do what they like: the run ends with a sentence, and goes on later.
 
-What the network does is in `test_verdicts.py`, what people do to files between two runs in
+What the network does is in `test_service_answers.py`, what people do to files between two runs in
 `test_changed_sources.py`.
 """
 

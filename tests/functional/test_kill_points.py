@@ -1,7 +1,7 @@
 """A run that is killed at its first durable step, its second, its third … until it is done.
 
 The idea is that of SQLite's crash tests. Every write to the disk is tried in
-`test_journal_database.py`; here the whole program is killed at what can be seen from outside.
+`test_database.py`; here the whole program is killed at what can be seen from outside.
 """
 
 from itertools import count

@@ -125,7 +125,7 @@ BUGS = (
         "delivery/verdicts.py",
         "return Abort(_redirected(answer))",
         "return Settled()",
-        "functional/test_verdicts.py::test_redirects_are_never_followed",
+        "functional/test_service_answers.py::test_redirects_are_never_followed",
     ),
     _bug(
         "any 200 is taken for success, also a portal's page",
