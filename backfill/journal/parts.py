@@ -15,7 +15,7 @@ from backfill.errors import BackfillError
 from backfill.journal import schema
 from backfill.journal.database import Database, Row, corrupt
 from backfill.journal.ranges import Range, Ranges
-from backfill.journal.values import Counts, Part
+from backfill.journal.schema import Counts, Part
 from backfill.rows import Position
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from backfill.delivery.destination import is_loopback
 from backfill.errors import ExitCode
 from backfill.journal import Journal, Run
-from backfill.journal.values import codes
+from backfill.journal.schema import codes
 from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.planning.proof import Decision

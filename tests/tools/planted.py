@@ -248,7 +248,7 @@ BUGS = (
     ),
     _bug(
         "the journal is not forced to the disk",
-        "journal/storage.py",
+        "journal/database.py",
         'LOCAL = Storage("wal", "FULL")',
         'LOCAL = Storage("wal", "NORMAL")',
         "functional/test_power_cuts.py::test_a_power_cut_loses_no_commit",

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from backfill.journal.storage import LOCAL, NETWORK, file_system, is_network, storage_for
+from backfill.journal.database import LOCAL, NETWORK, file_system, is_network, storage_for
 
 MOUNTS = """\
 21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
