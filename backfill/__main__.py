@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
-from backfill.encoding.optional_imports import leave_out
+from backfill.judge.optional_imports import leave_out
 
 
 def main() -> NoReturn:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, cast
 
@@ -127,18 +127,88 @@ def _is_exact(number: str) -> bool:
     return len(number) < most or (len(number) == most and int(number) <= INTEGER_MAX)
 
 
-def numbers(column: pa.StringArray, decimal: str = ".") -> Encoded:
-    """Text as numbers, each in the shortest form that reads back as the same double."""
+def numbers(column: pa.StringArray, decimal: str = ".", thousands: str = "") -> Encoded:
+    """Text as numbers, each in the shortest form that reads back as the same double.
+
+    A number with more digits than a double holds is a string, with all of them.
+
+    Args:
+        column: n texts; null where there is nothing.
+        decimal: The decimal mark.
+        thousands: What may group the digits before it by threes; empty: nothing.
+    """
     trimmed = pc.ascii_trim_whitespace(column)
+    if thousands:
+        trimmed = _ungrouped(trimmed, decimal, thousands)
     if decimal == ",":
         dotted = pc.match_substring(trimmed, ".")
         trimmed = pc.replace_substring(_where(pc.invert(dotted), trimmed, ""), ",", ".")
+    if (pc.max(pc.binary_length(trimmed)).as_py() or 0) > _DIGITS_OF_A_DOUBLE:
+        many = as_mask(pc.match_substring_regex(trimmed, MANY_DIGITS))
+        if many.any() and (many := many & ~_are_shortest(trimmed)).any():
+            return _with_exact(trimmed, many)
     read = _read_at_once(trimmed)
     if read is not None:
         return floats(read)
     fits = pc.match_substring_regex(trimmed, _NUMBER)
     encoded = floats(pc.cast(_where(fits, trimmed), pa.float64()))
     return Encoded(encoded.text, failures=_failures("not_a_number", fits) | encoded.failures)
+
+
+def _are_shortest(column: pa.StringArray) -> Mask:
+    """Whether each of n texts is just how a double is written, as programs write most of them."""
+    fits = pc.match_substring_regex(column, _NUMBER)
+    read = pc.cast(_where(fits, column), pa.float64())
+    return as_mask(pc.equal(pc.cast(read, pa.string()), column))
+
+
+def _ungrouped(column: pa.StringArray, decimal: str, thousands: str) -> pa.StringArray:
+    """Numbers without what groups their digits; any other text as it is, which is no number.
+
+    Groups have three digits: else `1,5` would become fifteen where a comma is said to group.
+    """
+    mark, point = re.escape(thousands), re.escape(decimal)
+    if thousands == " ":
+        mark = "[ \u00a0\u202f]"  # what is typeset between the groups is no plain space
+    grouped = pc.match_substring_regex(
+        column, rf"^[+-]?[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+(?:{point}[0-9]*)?$"
+    )
+    bare = pc.replace_substring_regex(column, mark, "")
+    return pc.if_else(pc.fill_null(grouped, False), bare, column)
+
+
+def _with_exact(column: pa.StringArray, many: Mask) -> Encoded:
+    """Numbers of which some may have more digits than a double: those one by one.
+
+    Args:
+        column: n texts, with a point as decimal mark.
+        many: Which of them those are, bool of length n.
+    """
+    short = pc.if_else(pa.array(many), pa.scalar(None, pa.string()), column)
+    fits = pc.match_substring_regex(short, _NUMBER)
+    few = floats(pc.cast(_where(fits, short), pa.float64()))
+    few = replace(few, failures=_failures("not_a_number", fits) | few.failures)
+    written: list[str | None] = [None] * len(column)
+    failures = {code: failed.copy() for code, failed in few.failures.items()}
+    for place in np.flatnonzero(many).tolist():
+        code, written[place] = _exact_number(column[place].as_py())
+        if code:
+            failures.setdefault(code, np.zeros(len(column), np.bool_))[place] = True
+    text = pc.coalesce(few.text, pa.array(written, pa.string()))
+    return Encoded(text, failures=failures)
+
+
+def _exact_number(text: str) -> tuple[str, str | None]:
+    """One number as JSON; or the code of the reason why it is none."""
+    if not re.search(_NUMBER, text):
+        return "not_a_number", None
+    try:
+        found = _exact_float(text)
+    except (ArithmeticError, ValueError):
+        return "not_finite", None
+    if isinstance(found, str):
+        return "", f'"{found}"'
+    return "", floats(pa.array([found])).text[0].as_py()
 
 
 def _read_at_once(column: pa.StringArray) -> pa.DoubleArray | None:
@@ -297,11 +367,15 @@ def decimals(column: pa.Array) -> Encoded:
 
 def decimal_json(value: Decimal) -> str:
     """One exact decimal: a number where a double holds all its digits, else a string."""
-    if value == value.to_integral_value():
-        return _whole(f"{value:.0f}")
-    if len(value.normalize().as_tuple().digits) > _DIGITS_OF_A_DOUBLE:
-        return f'"{value.normalize():f}"'
-    return cast("str", pc.cast(pa.scalar(float(value)), pa.string()).as_py())
+    # Formatting keeps every digit; normalize() would round to the 28 of the default context.
+    text = f"{value:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    if "." not in text:
+        return _whole(text)
+    if len(text.lstrip("-0.").replace(".", "")) > _DIGITS_OF_A_DOUBLE:
+        return f'"{text}"'
+    return cast("str", pc.cast(pa.scalar(float(text)), pa.string()).as_py())
 
 
 def _each(column: pa.Array, write: Callable[[Any], str]) -> pa.StringArray:

@@ -23,6 +23,7 @@ from backfill.encoding.json_text import (
     strings,
 )
 from backfill.encoding.members import Member, Members
+from backfill.encoding.typed_json import plain
 from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues, implausible
 from backfill.judge.row_faults import RowFaults, any_of
 from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Accepted, Api, sizes
@@ -413,7 +414,7 @@ def _cells(chunk: Chunk, column: str) -> pa.Array:
     """A column's cells; all null where the chunk has no such column (JSON Lines)."""
     if column not in chunk.batch.schema.names:
         return pa.nulls(len(chunk.rows), pa.string())
-    return cell_json.plain(chunk.batch.column(column))
+    return plain(chunk.batch.column(column))
 
 
 def _kind(chunk: Chunk, column: pa.Array) -> Values:

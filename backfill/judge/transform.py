@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from backfill.encoding.optional_imports import with_pandas
 from backfill.errors import UsageError
+from backfill.judge.optional_imports import with_pandas
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Rows
 

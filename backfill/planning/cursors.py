@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from backfill.encoding import cell_json
 from backfill.encoding.json_text import instants, null_where
+from backfill.encoding.typed_json import plain
 from backfill.errors import UsageError
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.judge.judge import EVENT_TIMESTAMP
@@ -42,7 +43,7 @@ def moments(source: Source, judged: JudgedChunk, readings: Readings) -> pa.Int64
     column = source.sync.column if declared is None else declared.from_
     if column not in chunk.batch.schema.names:
         return pa.nulls(len(rows), pa.int64())
-    values = cell_json.plain(chunk.batch.column(column))
+    values = plain(chunk.batch.column(column))
     kind = chunk.values if pa.types.is_string(values.type) else "typed"
     if kind == "text":
         values = null_where(values, source.null_values)

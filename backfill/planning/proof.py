@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from backfill.encoding import cell_json
 from backfill.encoding.json_text import null_where
+from backfill.encoding.typed_json import plain
 from backfill.errors import UsageError
 from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.chunk_judge import JudgedChunk
@@ -70,7 +71,7 @@ class _Question:
         """Take a chunk of the source into account."""
         if self.column not in chunk.batch.schema.names:
             return
-        column = cell_json.plain(chunk.batch.column(self.column))
+        column = plain(chunk.batch.column(self.column))
         kind = chunk.values if pa.types.is_string(column.type) else "typed"
         if kind != "typed":
             column = null_where(cell_json.text_of(column, kind).text, source.null_values)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding import cell_json, json_text
 from backfill.encoding.json_text import Encoded, as_mask, null_where
+from backfill.encoding.typed_json import plain, refusal_of
 from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.judge import VALUE_BYTES_MAX
 from backfill.judge.row_faults import any_of
@@ -134,7 +135,7 @@ class ColumnProfile:
         """Why its type cannot be sent, and no declaration helps; empty: it can."""
         if self.type is None or self.holds_bytes:
             return ""
-        return cell_json.refusal_of(self.type) or ""
+        return refusal_of(self.type) or ""
 
     @property
     def is_nested(self) -> bool:
@@ -168,7 +169,7 @@ class ColumnProfile:
     def add(self, chunk: Chunk) -> None:
         """Take a chunk of the column into account."""
         self._found = None
-        column = cell_json.plain(chunk.batch.column(self.name))
+        column = plain(chunk.batch.column(self.name))
         kind = chunk.values if pa.types.is_string(column.type) else "typed"
         if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
             self.values += len(column) - column.null_count

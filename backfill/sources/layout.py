@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import pyarrow as pa
 
-from backfill.encoding.cell_json import refusal_of
+from backfill.encoding.typed_json import refusal_of, unsendable
 from backfill.errors import UsageError
 from backfill.pipeline.columns import Column, Dated, FromColumn
 from backfill.pipeline.source_settings import DeletionsSource, EventsSource, Source
@@ -222,6 +222,8 @@ def _refusal(type_: pa.DataType, declared: Column | None) -> str | None:
     """Why a typed column cannot be sent as it is declared; None where it can."""
     if declared is None:
         return refusal_of(type_)
+    if unknown := unsendable(type_):
+        return unknown
     is_dated = declared.type in ("timestamp", "date")
     if pa.types.is_temporal(type_) and not pa.types.is_time(type_) and not is_dated:
         return f"it holds timestamps and is declared {declared.type!r}"

@@ -4,15 +4,18 @@ import datetime as dt
 import json
 import math
 from decimal import Decimal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.encoding import cell_json
+from backfill.encoding.typed_json import plain, refusal_of
 from backfill.instants import Reading
 from backfill.pipeline.columns import Column
 from backfill.rows import Chunk, Position
@@ -33,10 +36,12 @@ def finite(value):
 
 def exact(value):
     """A decimal as it is sent: a number while fifteen digits are enough."""
-    if value == value.to_integral_value():
-        return whole(int(value))
-    digits = len(value.normalize().as_tuple().digits)
-    return float(value) if digits <= 15 else f"{value.normalize():f}"
+    text = f"{value:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    if "." not in text:
+        return whole(int(text))
+    return float(text) if len(text.lstrip("-0.").replace(".", "")) <= 15 else text
 
 
 def seconds(moment):
@@ -47,6 +52,9 @@ def seconds(moment):
 def same(value):
     """A value that JSON says itself."""
     return value
+
+
+DECIMALS_60 = st.integers(-(10**55), 10**55).map(lambda n: Decimal(f"{n}e-2"))
 
 
 def integers_of(type_, low, high):
@@ -66,16 +74,38 @@ CASES = {
     "uint8": integers_of(pa.uint8(), 0, 255),
     "uint32": integers_of(pa.uint32(), 0, 2**32 - 1),
     "uint64": integers_of(pa.uint64(), 0, 2**64 - 1),
-    "float16": (pa.float16(), st.floats(width=16), finite),
-    "float32": (pa.float32(), st.floats(width=32), finite),
+    "float16": (pa.float16(), st.floats(width=16), lambda x: finite(float(str(np.float16(x))))),
+    "float32": (pa.float32(), st.floats(width=32), lambda x: finite(float(str(np.float32(x))))),
+    "list of float32": (
+        pa.list_(pa.float32()),
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=3),
+        lambda each: [float(str(np.float32(x))) for x in each],
+    ),
     "float64": (pa.float64(), st.floats(), finite),
     "decimal": (pa.decimal128(12, 3), st.decimals(-(10**8), 10**8, places=3), exact),
     "decimal, wide": (pa.decimal128(38, 9), st.decimals(-(10**20), 10**20, places=9), exact),
-    "decimal256": (pa.decimal256(60, 2), st.decimals(-(10**22), 10**22, places=2), exact),
+    "decimal32": (pa.decimal32(9, 4), st.decimals(-(10**4), 10**4, places=4), exact),
+    "decimal64": (pa.decimal64(18, 4), st.decimals(-(10**13), 10**13, places=4), exact),
+    "decimal256": (pa.decimal256(60, 2), DECIMALS_60, exact),
     "bool": (pa.bool_(), st.booleans(), same),
     "string": (pa.string(), TEXT, same),
     "large string": (pa.large_string(), TEXT, same),
     "string view": (pa.string_view(), TEXT, same),
+    "runs": (pa.run_end_encoded(pa.int32(), pa.string()), TEXT, same),
+    "uuid": (pa.uuid(), st.uuids().map(lambda each: each.bytes), lambda b: str(UUID(bytes=b))),
+    "json": (pa.json_(), TEXT, same),
+    "bool8": (pa.bool8(), st.sampled_from([0, 1]), bool),
+    "list of dictionaries": (
+        pa.list_(pa.dictionary(pa.int8(), pa.string())),
+        st.lists(TEXT, max_size=2),
+        same,
+    ),
+    "list view": (pa.list_view(pa.int64()), st.lists(st.integers(0, 9), max_size=3), same),
+    "large list view": (
+        pa.large_list_view(pa.string_view()),
+        st.lists(TEXT, max_size=3),
+        same,
+    ),
     "dictionary": (pa.dictionary(pa.int16(), pa.string()), TEXT, same),
     "dictionary of integers": (
         pa.dictionary(pa.int8(), pa.int64()),
@@ -124,6 +154,11 @@ def sliced(values, type_):
     filler = [next((each for each in values if each is not None), None)] * 2
     if pa.types.is_dictionary(type_):
         whole_column = pa.array([*filler, *values, *filler], type_.value_type).dictionary_encode()
+    elif pa.types.is_run_end_encoded(type_):
+        whole_column = pc.run_end_encode(pa.array([*filler, *values, *filler], type_.value_type))
+    elif isinstance(type_, pa.BaseExtensionType):
+        storage = pa.array([*filler, *values, *filler], type_.storage_type)
+        whole_column = pa.ExtensionArray.from_storage(type_, storage)
     elif pa.types.is_time(type_) or pa.types.is_string_view(type_):
         given_type = pa.int32() if pa.types.is_time(type_) else pa.string()
         whole_column = pa.array([*filler, *values, *filler], given_type).cast(type_)
@@ -145,7 +180,7 @@ def test_a_typed_column_says_what_its_values_say(case, data):
     """Every type, with nulls between, all null, or empty; also a slice of a longer column."""
     type_, values, says = CASES[case]
     column = data.draw(st.lists(st.none() | values, max_size=6))
-    encoded = cell_json.encode(cell_json.plain(sliced(column, type_)), "typed", None, None, ".")
+    encoded = cell_json.encode(plain(sliced(column, type_)), "typed", None, None, ".")
     truth = [None if each is None else says(each) for each in column]
     if case == "time":
         truth = [each and each.rjust(8, "0") for each in truth]
@@ -168,7 +203,7 @@ def test_nan_inside_a_list_fails_its_row():
 @pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()])
 def test_bytes_that_are_no_text_fail_their_row(type_):
     """Parquet checks nothing: a string column may hold any bytes."""
-    column = cell_json.plain(pa.array([b"caf\xc3\xa9", b"\xff\xfe", None], pa.binary()).cast(
+    column = plain(pa.array([b"caf\xc3\xa9", b"\xff\xfe", None], pa.binary()).cast(
         pa.large_binary() if pa.types.is_large_string(type_) else pa.binary()
     ).view(type_) if not pa.types.is_large_binary(type_) else
         pa.array([b"caf\xc3\xa9", b"\xff\xfe", None], type_))  # fmt: skip
@@ -308,6 +343,15 @@ def test_json_digits_beyond_a_double_are_kept_as_text():
 
 
 NO_JSON = {
+    "opaque extension": pa.opaque(pa.binary(), "geometry", "somebody"),
+    "tensor extension": pa.fixed_shape_tensor(pa.int32(), [2]),
+    "interval": pa.month_day_nano_interval(),
+    "union": pa.dense_union([pa.field("a", pa.int8())]),
+    "list of opaque extensions": pa.list_(pa.opaque(pa.binary(), "geometry", "somebody")),
+    "bytes view": pa.binary_view(),
+    "large bytes": pa.large_binary(),
+    "runs of dates": pa.run_end_encoded(pa.int32(), pa.date32()),
+    "deep duration": pa.list_(pa.struct({"a": pa.map_(pa.string(), pa.duration("ms"))})),
     "naive timestamp": pa.timestamp("us"),
     "date": pa.date32(),
     "bytes": pa.binary(),
@@ -323,13 +367,13 @@ NO_JSON = {
 @pytest.mark.parametrize("name", NO_JSON)
 def test_types_without_a_json_of_their_own_must_be_declared(name):
     """A naive moment is no instant; bytes are no text."""
-    assert cell_json.refusal_of(NO_JSON[name])
+    assert refusal_of(NO_JSON[name])
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_other_type_can_be_sent(case):
     """What can be encoded is not refused."""
-    assert cell_json.refusal_of(CASES[case][0]) is None
+    assert refusal_of(CASES[case][0]) is None
 
 
 def chunk(columns, values):
@@ -390,8 +434,59 @@ def test_a_timestamp_without_a_zone_inside_is_text_and_no_instant():
 
     encoded = cell_json.encode(column, "typed", Column(type="json"), None, ".")
 
-    assert "without a zone" in cell_json.refusal_of(type_)
+    assert "without a zone" in refusal_of(type_)
     assert json.loads(encoded.text[0].as_py()) == {
         "order": {"paid": 1706695200, "placed": "2024-01-31T10:00:00"},
         "seen": ["2024-01-31T10:00:00", None],
+    }
+
+
+def test_uuids_inside_a_list_are_their_text():
+    """As in a column of their own, also in a slice."""
+    ids = [UUID(int=number) for number in range(4)]
+    inside = pa.array([each.bytes for each in ids], pa.uuid())
+    column = pa.ListArray.from_arrays([0, 1, 1, 4], inside).slice(1)
+    assert read(cell_json.encode(column, "typed", None, None, ".")) == [[], list(map(str, ids[1:]))]
+
+
+def test_thirty_eight_digits_leave_as_they_came():
+    """Also in structs; Decimal's own arithmetic keeps twenty-eight."""
+    values = [
+        Decimal("12345678901234567890.123456789012345678"),
+        Decimal("123456789012345678901234567890.120000000"),
+        Decimal("0.000000000000000001"),
+        Decimal(0),
+    ]
+    truth = [
+        "12345678901234567890.123456789012345678",
+        "123456789012345678901234567890.12",
+        1e-18,
+        0,
+    ]
+    for value, expected in zip(values, truth, strict=True):
+        column = pa.array([value], pa.decimal256(50, 18))
+        assert read(cell_json.encode(column, "typed", None, None, ".")) == [expected]
+        inside = pa.StructArray.from_arrays([column], ["a"])
+        assert read(cell_json.encode(inside, "typed", None, None, ".")) == [{"a": expected}]
+
+
+def test_a_float32_has_the_digits_that_were_meant():
+    """The fewest that tell it from its neighbours, as a number and inside of lists."""
+    column = pa.array([19.99, 0.1, 16777216.0, 3.4e38, 1e-7, None], pa.float32())
+    truth = [19.99, 0.1, 16777216, 3.4e38, 1e-7, None]
+    assert read(cell_json.encode(column, "typed", None, None, ".")) == truth
+    declared = cell_json.encode(column, "typed", Column(type="number"), None, ".")
+    assert read(declared) == truth
+    lists = pa.array([[19.99], None, [0.1, None]], pa.list_(pa.float32()))
+    assert read(cell_json.encode(lists, "typed", None, None, ".")) == [[19.99], None, [0.1, None]]
+
+
+def test_bytes_that_are_no_text_inside_a_struct_fail_their_row():
+    """By the same code as in a column of their own."""
+    column = pa.array([{"a": b"x"}, {"a": b"\xff"}, {"a": b"a\0"}], pa.struct({"a": pa.binary()}))
+    encoded = cell_json.encode(column, "typed", Column(type="json"), None, ".")
+    assert read(encoded) == [{"a": "x"}, None, None]
+    assert {code: mask.tolist() for code, mask in encoded.failures.items()} == {
+        "invalid_utf8": [False, True, False],
+        "nul_byte": [False, False, True],
     }

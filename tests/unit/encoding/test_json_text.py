@@ -93,18 +93,48 @@ NUMBER = st.from_regex(
 
 
 @given(st.lists(st.none() | NUMBER, max_size=8))
-def test_numbers_are_the_nearest_double(cells):
-    """A number that no double holds is refused; any other reads back as Python reads it."""
+def test_numbers_keep_their_value_or_their_digits(cells):
+    """Each reads back as the same number; one that no double is equal to is its own text."""
     doubles = [None if each is None else float(each) for each in cells]
     found, failed = read(json_text.numbers(sliced(cells)))
-    finite = [each if each is not None and math.isfinite(each) else None for each in doubles]
-    assert found == finite
+    for cell, double, one in zip(cells, doubles, found, strict=True):
+        if cell is None or math.isinf(double):
+            assert one is None
+        elif isinstance(one, str):
+            assert one == cell
+            assert Decimal(repr(double)) != Decimal(cell)
+        else:
+            digits = len(cell.lower().partition("e")[0].strip("+-").replace(".", "").lstrip("0"))
+            assert one == double
+            assert digits <= 15 or Decimal(repr(double)) == Decimal(cell)
     infinite = {
         place: "not_finite"
         for place, each in enumerate(doubles)
         if each is not None and math.isinf(each)
     }
     assert failed == infinite
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "thousands", "truth"),
+    [
+        ("2.980", ",", ".", 2980),
+        ("-1.750,5", ",", ".", -1750.5),
+        ("1,234,567.89", ".", ",", 1234567.89),
+        ("1 234", ".", " ", 1234),
+        ("1\u202f234\u00a0567,5", ",", " ", 1234567.5),
+        ("1234", ".", ",", 1234),
+        ("12,34", ".", ",", None),
+        ("1,2345", ".", ",", None),
+        (",234", ".", ",", None),
+        ("1,234,56.7", ".", ",", None),
+    ],
+)
+def test_digits_may_be_grouped_by_threes(cell, decimal, thousands, truth):
+    """What groups them otherwise is no grouping, and the value no number."""
+    found, failed = read(json_text.numbers(pa.array([cell]), decimal, thousands))
+    assert found == [truth]
+    assert bool(failed) == (truth is None)
 
 
 @pytest.mark.parametrize("cell", ["1e400", "-1e400", "1" + "0" * 400])

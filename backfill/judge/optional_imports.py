@@ -1,9 +1,13 @@
 """What other libraries load in passing, and our commands leave out: nothing of ours needs it.
 
-    pandas       Arrow loads it for its first array: a quarter of a second. A transform gets it
+    pandas       Arrow loads it for its first array: 0.18 of the 0.74 s that `backfill check` of
+                 ten rows takes then. Only a transform gets it
     httpx._main  httpx's own command line, with rich and pygments behind it
 
 Both are optional to those who load them. A process that imports the library is left alone.
+
+A finder is the one way: Arrow has no switch for it, and `sys.modules["pandas"] = None`, the usual
+way to forbid an import, makes it fail (Cython hands it the None).
 """
 
 import sys

@@ -32,7 +32,7 @@ def clean(frame):
     return frame.assign(n=[float("nan"), 7.5])
 """
 NANOSECONDS = """
-from backfill.encoding.optional_imports import leave_out
+from backfill.judge.optional_imports import leave_out
 leave_out()
 import pyarrow as pa
 from backfill.encoding import cell_json
@@ -40,7 +40,7 @@ column = pa.array([[1_700_000_000_999_999_999, -1]], pa.list_(pa.timestamp("ns",
 print(cell_json.encode(column, "typed", None, None, ".").fragments().to_pylist())
 """
 SENDING = """
-from backfill.encoding.optional_imports import leave_out
+from backfill.judge.optional_imports import leave_out
 leave_out()
 import backfill.engine.run, httpx, sys
 print([name for name in ("pandas", "duckdb", "rich", "pygments") if name in sys.modules])
