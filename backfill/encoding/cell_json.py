@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
-from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, unsendable
+from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
 from backfill.instants import Reading, WrittenValues
 from backfill.pipeline.columns import Column
 from backfill.rows import Chunk, Values
@@ -194,7 +194,7 @@ def row_cells(chunk: Chunk, places: npt.NDArray[np.int64]) -> list[dict[str, Any
     """
     found: list[dict[str, Any]] = [{} for _ in places]
     for name, column in zip(chunk.batch.schema.names, chunk.batch.columns, strict=True):
-        some = column.take(pa.array(places))
+        some = takeable(column).take(pa.array(places))
         cells = _cells(some, chunk.values)
         if chunk.values == "json" and some.null_count:  # an absent key is never a null
             for place in np.flatnonzero(kernels.as_mask(pc.is_valid(some))).tolist():
@@ -213,9 +213,9 @@ def _cells(column: pa.Array, kind: Values) -> list[Any]:
             None if each is None else written(each.decode(errors="backslashreplace"))
             for each in column.cast(pa.binary()).to_pylist()
         ]
-    if pa.types.is_temporal(column.type):
+    if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
         return cast("list[Any]", pc.cast(column, pa.string()).to_pylist())
-    texts = [None] * len(column)
+    texts: list[str | None] = [None] * len(column)
     if not unsendable(column.type):
         texts = encode_typed(column).fragments().to_pylist()
     return [

@@ -58,6 +58,21 @@ def plain(column: pa.Array) -> pa.Array:
     return column if wanted.equals(type_) else column.cast(wanted)
 
 
+def takeable(column: pa.Array) -> pa.Array:
+    """The column in a form of which Arrow can take some values; mostly itself."""
+    type_ = column.type
+    if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
+        return _lists(column)
+    return pc.run_end_decode(column) if pa.types.is_run_end_encoded(type_) else column
+
+
+def _lists(column: pa.Array) -> pa.LargeListArray:
+    """Lists of a fixed size, and views, as lists; Arrow's own cast loses values of views (26.0)."""
+    sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))))
+    return pa.LargeListArray.from_arrays(offsets, column.flatten(), mask=column.is_null())
+
+
 def _uuid_text(column: pa.FixedSizeBinaryArray) -> pa.StringArray:
     """UUIDs of 16 bytes as their text: 3f2b8c1e-9d4a-4f6b-8a7c-1e2d3c4b5a69."""
     count = len(column)
@@ -270,8 +285,7 @@ def _values(column: pa.Array) -> list[Any]:
         return [None if each is None else dict(each) for each in _cut(column, pairs)]
     if pa.types.is_nested(type_):
         if not (pa.types.is_list(type_) or pa.types.is_large_list(type_)):
-            # Lists of a fixed size, and views: the same values in the usual form.
-            column = column.cast(pa.large_list(type_.value_type))
+            column = _lists(column)
         return _cut(column, _values(_behind(column, column.values)))
     return _leaves(column)
 

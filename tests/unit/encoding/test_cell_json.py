@@ -383,6 +383,9 @@ def chunk(columns, values):
     return Chunk(1, batch, rows, None, (), Position(batch.num_rows + 1), values)
 
 
+OPAQUE = pa.ExtensionArray.from_storage(
+    pa.opaque(pa.binary(), "geometry", "somebody"), pa.array([b"\xff"])
+)
 AS_READ = [
     (pa.array(["\x07"]), "text", "\x07"),
     (pa.array([None], pa.string()), "text", None),
@@ -393,6 +396,13 @@ AS_READ = [
     (pa.array([2**60], pa.timestamp("s")), "typed", None),
     (pa.array([[1, None]]), "typed", [1, None]),
     (pa.array([5], pa.duration("ns")), "typed", "5"),
+    (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), "typed", None),
+    (pa.array([[5]], pa.list_(pa.duration("ns"))), "typed", None),
+    (pa.array([[1, 2]], pa.list_view(pa.int64())), "typed", [1, 2]),
+    (pa.array([[1, 2]], pa.large_list_view(pa.int64())), "typed", [1, 2]),
+    (pc.run_end_encode(pa.array(["x"])), "typed", "x"),
+    (pa.array([bytes(16)], pa.uuid()), "typed", str(UUID(int=0))),
+    (OPAQUE, "typed", None),
     (pa.array(["1e400"]), "json", "1e400"),
     (pa.array(["[" * 400 + "]" * 400]), "json", "[" * 400 + "]" * 400),
     (pa.array(["null"]), "json", None),
