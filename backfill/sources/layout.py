@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import pyarrow as pa
 
-from backfill.encoding.typed_json import refusal_of, unsendable
+from backfill.encoding.typed_json import is_bytes, plain_type, refusal_of, unsendable
 from backfill.errors import UsageError
 from backfill.pipeline.columns import Column, Dated, FromColumn
 from backfill.pipeline.source_settings import DeletionsSource, EventsSource, Source
@@ -243,15 +243,49 @@ def _refuse_types(
         if type_ is None:
             continue
         if refusal := _refusal(type_, each.declared):
+            step = f"declare {each.name!r} under [source.columns] of the pipeline file"
+            if unsendable(type_):
+                step = 'change it in a transform, or leave it out: other_columns = "drop"'
             raise UsageError(
                 f"{where}: column {each.column!r} cannot be sent as it is: {refusal}",
-                next_step=f"declare {each.name!r} under [source.columns] of the pipeline file",
+                next_step=step,
             )
-    identifier = types.get(source.identifier.column)
-    declared = source.declared().get(source.identifier.column)
-    if identifier is not None and pa.types.is_floating(identifier) and declared is None:
+    if (type_ := types.get(source.identifier.column)) is not None:
+        _refuse_identifier(source, plain_type(type_), where)
+
+
+def _refuse_identifier(source: Source, type_: pa.DataType, where: str) -> None:
+    """Refuse a column whose values name nobody, or name somebody in several ways.
+
+    Raises:
+        UsageError: With what it holds.
+    """
+    column = source.identifier.column
+    if column in source.declared():
+        return
+    is_decimal = pa.types.is_decimal(type_) and type_.scale > 0
+    if pa.types.is_floating(type_) or is_decimal:
+        raise float_identifier(where, column)
+    holds = None
+    if pa.types.is_nested(type_):
+        holds = "objects or lists"
+    elif pa.types.is_boolean(type_) or pa.types.is_temporal(type_):
+        holds = "true and false" if pa.types.is_boolean(type_) else "dates or times"
+    elif is_bytes(type_):
+        holds = "bytes"
+    if holds:
         raise UsageError(
-            f"{where}: the identifier {source.identifier.column!r} holds floating-point numbers:"
-            " 42 would be sent as another id than the 42 of a whole-number column",
-            next_step=f'declare {source.identifier.column} = "integer" under [source.columns]',
+            f"{where}: the identifier {column!r} holds {holds}, which name nobody",
+            next_step="name the column that says whom a row is about; a member of an object is"
+            f' named as "{column}.MEMBER"; bytes that are text are declared: "string"',
         )
+
+
+def float_identifier(where: str, column: str) -> UsageError:
+    """The refusal of identifiers that are written as floating-point numbers."""
+    return UsageError(
+        f"{where}: the identifier {column!r} holds floating-point numbers, such as 42.0 or 1.2E+15:"
+        " the same person has another id in other files, and digits may be lost",
+        next_step=f'export them as text, or declare {column} = "integer" under [source.columns]'
+        " where they are whole numbers",
+    )
