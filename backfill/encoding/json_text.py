@@ -347,6 +347,12 @@ def null_where(column: pa.StringArray, texts: Sequence[str]) -> pa.StringArray:
     return pc.if_else(listed, pa.scalar(None, pa.string()), column)
 
 
+def null_where_blank(column: pa.StringArray) -> pa.StringArray:
+    """The column with null where it holds nothing but blanks."""
+    blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+    return pc.if_else(blank, pa.scalar(None, pa.string()), column)
+
+
 def _where(kept: pa.Array, column: pa.Array, other: str | None = None) -> pa.Array:
     """The column where `kept` is true; `other`, or null, elsewhere."""
     return pc.if_else(pc.fill_null(kept, True), column, pa.scalar(other, column.type))

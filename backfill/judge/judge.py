@@ -20,6 +20,7 @@ from backfill.encoding.json_text import (
     escaped,
     instants,
     null_where,
+    null_where_blank,
     strings,
 )
 from backfill.encoding.members import Member, Members
@@ -27,6 +28,7 @@ from backfill.encoding.typed_json import plain
 from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues, implausible
 from backfill.judge.row_faults import RowFaults, any_of
 from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Accepted, Api, sizes
+from backfill.pipeline.columns import Column
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
     CustomersSource,
@@ -207,7 +209,7 @@ class Judge:
         column = _cells(chunk, each.column)
         kind = _kind(chunk, column)
         if kind == "text":
-            column = null_where(column, self._source.null_values)
+            column = self._says(column, each.declared)
         reading = self._readings.get(each.name)
         if reading is not None and (zones := self._zones(chunk, reading)) is not None:
             return cell_json.timestamps(column, kind, reading, zones)
@@ -291,20 +293,28 @@ class Judge:
         # The API takes no null there, and consent must not vanish with an empty cell.
         if clears and each.name.partition(".")[0] not in _NEVER_CLEARED:
             text = pc.if_else(
-                self._says_null(chunk, each.column), cell_json.NULL_FRAGMENT, encoded.fragments()
+                self._says_null(chunk, each), cell_json.NULL_FRAGMENT, encoded.fragments()
             )
             return Member(opening, text)
         if encoded.quoted:
             return Member(opening + '"', encoded.text, '"')
         return Member(opening, encoded.text)
 
-    def _says_null(self, chunk: Chunk, column: str) -> pa.BooleanArray:
+    def _says(self, column: pa.StringArray, declared: Column | None) -> pa.StringArray:
+        """The text cells of an attribute, null where they mean nothing."""
+        column = null_where(column, self._source.null_values)
+        # A program that quotes every cell writes "" for nothing; only a string can be empty.
+        if declared is None or declared.type == "string":
+            return column
+        return null_where_blank(column)
+
+    def _says_null(self, chunk: Chunk, each: Attribute) -> pa.BooleanArray:
         """Where a row says null; a key that a JSON line does not have says nothing."""
-        cells_ = _cells(chunk, column)
+        cells_ = _cells(chunk, each.column)
         if _kind(chunk, cells_) == "json":
             return pc.fill_null(pc.equal(cells_, cell_json.NULL_FRAGMENT), False)
         if _kind(chunk, cells_) == "text":
-            cells_ = null_where(cells_, self._source.null_values)
+            cells_ = self._says(cells_, each.declared)
         return pc.is_null(cells_)
 
     def _members(self, members: dict[str, Member], count: int, findings: RowFaults) -> Members:
@@ -342,7 +352,7 @@ class Judge:
         cells_ = _cells(chunk, column)
         kind = _kind(chunk, cells_)
         if kind == "text":
-            cells_ = null_where(cells_, source.null_values)
+            cells_ = null_where_blank(null_where(cells_, source.null_values))
         reading = self._readings[EVENT_TIMESTAMP]
         found, reading = cell_json.moment_cells(cells_, kind, reading)
         written = WrittenValues(found, self._zones(chunk, reading))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from backfill.encoding import cell_json
-from backfill.encoding.json_text import null_where
+from backfill.encoding.json_text import null_where, null_where_blank
 from backfill.encoding.typed_json import plain
 from backfill.errors import UsageError
 from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
@@ -74,7 +74,8 @@ class _Question:
         column = plain(chunk.batch.column(self.column))
         kind = chunk.values if pa.types.is_string(column.type) else "typed"
         if kind != "typed":
-            column = null_where(cell_json.text_of(column, kind).text, source.null_values)
+            text = cell_json.text_of(column, kind).text
+            column = null_where_blank(null_where(text, source.null_values))
         self.evidence.add(column, chunk.rows)
 
     @property

@@ -224,6 +224,39 @@ def test_a_json_null_clears_and_an_absent_key_says_nothing(objects, nulls):
     assert [loads_sorted(each)["attributes"] for each in sent(source, result)] == expected
 
 
+BLANKS = st.text("\t\u00a0\u2003 ", max_size=3)
+
+
+@given(blank=BLANKS, nulls=st.sampled_from(["omit", "clear"]))
+def test_only_a_string_can_be_empty(blank, nulls):
+    """In any other column a cell of blanks says nothing, as an empty cell does."""
+    types = {
+        "age": "integer",
+        "score": "number",
+        "vip": "boolean",
+        "moment": "timestamp",
+        "day": "date",
+        "tags": "json",
+        "note": "string",
+        "undeclared": None,
+    }
+    declared = {name: kind for name, kind in types.items() if kind}
+    source = customers(columns=declared, nulls=nulls)
+    result = judged(source, chunk({"person": ["p"], **{name: [blank] for name in types}}))
+    (body,) = sent(source, result)
+    nothing = {} if nulls == "omit" else {name: None for name in declared if name != "note"}
+    expected = {**nothing, "note": blank, "undeclared": blank}
+    assert loads_sorted(body)["attributes"] == expected
+
+
+@given(blank=BLANKS)
+def test_an_event_whose_timestamp_is_blank_has_none(blank):
+    """It is missing, not unreadable."""
+    result = judged(events(), chunk({"person": ["p"], "what": ["w"], "when": [blank]}))
+    (rejection,) = result.rejections
+    assert [each.code for each in rejection.reasons] == ["timestamp_missing"]
+
+
 @pytest.mark.parametrize(("kind", "nothing"), [("text", None), ("json", "null")])
 def test_consent_is_never_cleared_by_an_empty_cell(kind, nothing):
     """The API takes no null there; other attributes of the row are cleared all the same."""
