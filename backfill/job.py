@@ -4,7 +4,7 @@ Files are known by their content: a file that was renamed or moved keeps the par
 journal has settled its rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,19 +100,17 @@ def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> li
         SourceChangedError: A file that rows were read from is gone or has other bytes; or, unless
             `append` allows it, has grown, or is new to a job that has begun.
     """
-    unclaimed = {part.id: part for part in journal.parts()}
-    begun = bool(unclaimed)
+    known = KnownParts(journal.parts())
+    begun = bool(known.by_id)
     # Files of unchanged content first: else a renamed file could lose its part to a new file
     # that took its old name.
-    parts = {id(each): _claim_same(each, unclaimed) for each in inputs}
+    parts = {id(each): known.claim(known.same(each)) for each in inputs}
     changes: list[str] = []
     for each in inputs:
         if parts[id(each)] is not None:
             continue
-        at = (each.source, each.name)
-        grown = next((one for one in unclaimed.values() if (one.source, one.path) == at), None)
+        grown = known.claim(next(known.named(each), None))
         if grown is not None:
-            del unclaimed[grown.id]
             longer = has_grown(each, grown)
             if not (append and longer):
                 changes.append(f"{each.name} has {'grown' if longer else 'other bytes'}")
@@ -120,7 +118,7 @@ def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> li
         elif begun and not append:
             changes.append(f"{each.name} is new")
     # A sync counts the rows of the files that it has finished with; such a file may go.
-    changes += [f"{part.path} is gone" for part in unclaimed.values() if part.rows is None]
+    changes += [f"{part.path} is gone" for part in known.by_id.values() if part.rows is None]
     if changes:
         raise SourceChangedError(
             f"the source has changed since this job read it: {'; '.join(changes)}",
@@ -130,15 +128,44 @@ def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> li
     return [_add_or_update(each, parts[id(each)], journal) for each in inputs]
 
 
-def _claim_same(each: Input, unclaimed: dict[int, Part]) -> Part | None:
-    """The part of the same content, taken out of `unclaimed`; the one of the same name first."""
-    same = [
-        part
-        for part in unclaimed.values()
-        if part.source == each.source and part.digest == each.fingerprint.digest
-    ]
-    same.sort(key=lambda part: part.path != each.name)
-    return unclaimed.pop(same[0].id) if same else None
+class KnownParts:
+    """The parts of a journal, found by content and by name whatever their number.
+
+    Args:
+        parts: All of them.
+
+    `by_id` holds those that were not claimed.
+    """
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self.by_id = {part.id: part for part in parts}
+        self._by_content: dict[tuple[int, str], dict[int, Part]] = {}
+        self._by_name: dict[tuple[int, str], dict[int, Part]] = {}
+        self._exact: dict[tuple[int, str, str], Part] = {}
+        for part in self.by_id.values():
+            self._by_content.setdefault((part.source, part.digest), {})[part.id] = part
+            self._by_name.setdefault((part.source, part.path), {})[part.id] = part
+            self._exact.setdefault((part.source, part.digest, part.path), part)
+
+    def same(self, each: Input) -> Part | None:
+        """The part of a file's content; of several the one of its name, or the first."""
+        digest = each.fingerprint.digest
+        exact = self._exact.get((each.source, digest, each.name))
+        if exact is not None and exact.id in self.by_id:
+            return exact
+        return next(iter(self._by_content.get((each.source, digest), {}).values()), None)
+
+    def named(self, each: Input) -> Iterator[Part]:
+        """The parts of a file's name."""
+        return iter(self._by_name.get((each.source, each.name), {}).values())
+
+    def claim(self, part: Part | None) -> Part | None:
+        """The same part, which is not found again."""
+        if part is not None:
+            del self.by_id[part.id]
+            del self._by_content[part.source, part.digest][part.id]
+            del self._by_name[part.source, part.path][part.id]
+        return part
 
 
 def has_grown(each: Input, part: Part) -> bool:

@@ -77,6 +77,9 @@ def named(folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
                         yield type_, batch.column(1).filter(here)
 
 
+GROUP_ROWS = 16_384
+"""So many rows of a file are written together."""
+
 HEAVY_CHARS = 7_000
 """Fewer characters of attributes never make an operation of 32,000 bytes."""
 
@@ -95,6 +98,7 @@ class PeopleFiles:
             )
             for name, schema in SCHEMAS.items()
         }
+        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in SCHEMAS}
 
     def __enter__(self) -> Self:
         return self
@@ -105,14 +109,26 @@ class PeopleFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for writer in self._writers.values():
+        for name, writer in self._writers.items():
+            self._write(name)
             writer.close()
 
     def add(self, batches: Mapping[str, pa.RecordBatch]) -> None:
         """Take what one chunk shows, by the file that it belongs to."""
         for name, batch in batches.items():
             if batch.num_rows:
-                self._writers[name].write_batch(batch)
+                self._waiting[name].append(batch)
+            if sum(map(len, self._waiting[name])) >= GROUP_ROWS:
+                self._write(name)
+
+    def _write(self, name: str) -> None:
+        """Write down what waits.
+
+        Thousands of small files would make as many row groups, and each is described in memory.
+        """
+        if self._waiting[name]:
+            self._writers[name].write_table(pa.Table.from_batches(self._waiting[name]))
+            self._waiting[name].clear()
 
     def resolve(
         self, marks: RowDecisions, merged: MergedPeople, parts: frozenset[int]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from backfill.errors import SourceChangedError
-from backfill.job import Job, has_grown
+from backfill.job import Job, KnownParts, has_grown
 from backfill.journal import Journal, Part
 from backfill.planning.guards import Guard, refuse
 from backfill.planning.plan import inputs_key
@@ -74,10 +74,11 @@ def _as_before(job: Job) -> list[Input] | None:
 
 def _taken_up(job: Job) -> Iterator[Input]:
     journal = job.journal
-    known = journal.parts()
-    open_ = {part.id: part for part in known if not is_done(journal, part)}
+    parts = journal.parts()
+    known = KnownParts(parts)
+    open_ = {part.id: part for part in parts if not is_done(journal, part)}
     matches = [(each, _known(each, known)) for each in job.inputs]
-    rewritten = _rewritten(job, matches, known)
+    rewritten = _rewritten(job, matches, parts)
     refuse(list(_files_changed(job, rewritten)))
     for replaced in rewritten:  # its rows count once: as those of tonight's version
         journal.drop_part(replaced.id)
@@ -103,24 +104,21 @@ def _taken_up(job: Job) -> Iterator[Input]:
         raise _changed([part.path for part in open_.values()])
 
 
-def _known(each: Input, parts: Sequence[Part]) -> Part | None:
+def _known(each: Input, known: KnownParts) -> Part | None:
     """The part with a file's content, or with its beginning where the file has grown."""
-    mine = [part for part in parts if part.source == each.source]
-    same = [part for part in mine if part.digest == each.fingerprint.digest]
-    if same:
-        return min(same, key=lambda part: part.path != each.name)
-    return next((part for part in mine if part.path == each.name and has_grown(each, part)), None)
+    same = known.same(each)
+    return same or next((part for part in known.named(each) if has_grown(each, part)), None)
 
 
 def _rewritten(
-    job: Job, matches: Sequence[tuple[Input, Part | None]], known: Sequence[Part]
+    job: Job, matches: Sequence[tuple[Input, Part | None]], parts: Sequence[Part]
 ) -> list[Part]:
     """The parts that were done, and whose files have changed otherwise than by growing.
 
     Args:
         job: The job.
         matches: Tonight's files, each with the part that it is.
-        known: All parts.
+        parts: All parts.
     """
     # A file that was moved away takes its part with it: what has its old name is another file.
     kept = {part.id for _, part in matches if part}
@@ -131,7 +129,7 @@ def _rewritten(
     }
     return [
         part
-        for part in known
+        for part in parts
         if (part.source, part.path) in names and part.id not in kept and is_done(job.journal, part)
     ]
 
