@@ -7,7 +7,9 @@ decides nothing.
 """
 
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ EventHashes = npt.NDArray[np.uint64]
 _MAY_REPEAT = 1
 
 BUFFERED_HASHES_MAX = 2**18
+LARGE_RECORDS_MIN = 2**20
 
 HASHED_BYTES_MAX = 256
 """So many bytes of a text make its hash: keys that differ only behind them share one."""
@@ -46,10 +49,17 @@ class DuplicateFilter:
     Args:
         folder: Where they are kept meanwhile; made when first needed.
         buffered_max: So many stay in memory.
+        large_min: More hashes than this in one partition are taken a slice at a time.
     """
 
-    def __init__(self, folder: Path, buffered_max: int = BUFFERED_HASHES_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        buffered_max: int = BUFFERED_HASHES_MAX,
+        large_min: int = LARGE_RECORDS_MIN,
+    ) -> None:
         self._folder = folder
+        self._large_min = large_min
         self._hashes = HashPartitions(folder, "hashes", buffered_max, EVENT_HASH)
         self._kept = RowTable(folder / "kept", buffered_max=buffered_max)
 
@@ -62,8 +72,12 @@ class DuplicateFilter:
     def resolve(self, pool: Executor) -> set[int]:
         """Find the rows that may be repeats; the parts that have any. To be called once."""
         parts: set[int] = set()
-        some = self._hashes.neighbours(BUFFERED_HASHES_MAX)
-        for kept in in_order(self._alike, some, pool, THREADS):
+        every = list(self._hashes.neighbours(BUFFERED_HASHES_MAX))
+        # Events that are all alike are in one partition, however many they are.
+        large = [each for each in every if self._hashes.count(each) > self._large_min]
+        others = [each for each in every if each not in large]
+        found = in_order(self._alike, others, pool, THREADS)
+        for kept in chain(found, chain.from_iterable(map(self._alike_in_slices, large))):
             self._kept.add(_MAY_REPEAT, kept["part"], kept["row"])
             parts.update(np.unique(kept["part"]).tolist())
         self._kept.flush()
@@ -73,6 +87,16 @@ class DuplicateFilter:
         """The records of some partitions that share their hash with another one."""
         some = self._hashes.read(partitions)
         return some.take(np.flatnonzero(repeated(some["hash"])))
+
+    def _alike_in_slices(self, partitions: range) -> Iterator[Records]:
+        """The same, a slice at a time: only their hashes are in memory together, each once."""
+        seen, shared = np.empty((2, 0), np.uint64)
+        for some in self._hashes.slices(partitions):
+            hashes, counts = np.unique(some["hash"], return_counts=True)
+            shared = np.union1d(shared, hashes[(counts > 1) | np.isin(hashes, seen)])
+            seen = np.union1d(seen, hashes)
+        for some in self._hashes.slices(partitions):
+            yield some.take(np.flatnonzero(np.isin(some["hash"], shared)))
 
     def remove(self) -> None:
         """Remove what was kept."""

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,18 @@ from backfill.pipeline.source_settings import CustomersSource, EventsSource
 from backfill.planning.folder import PlanFolder
 from backfill.planning.hash_groups import (
     BUFFERED_RECORDS_MAX,
+    PARTITIONS,
+    PIECE_RECORDS_MAX,
     Hashes,
     HashPartitions,
     Records,
     contained,
     first_in_group,
     group_by_hash,
+    in_pieces,
     make_records,
-    occurrence_numbers,
+    running_counts,
+    weights,
 )
 from backfill.planning.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Rows
@@ -65,10 +70,15 @@ class Grouping:
         pipeline: The policies.
         folder: The plan's directory; the decisions stay in it.
         buffered_max: So many records of each kind stay in memory.
+        piece_max: About so many of them are resolved at once, if need be.
     """
 
     def __init__(
-        self, pipeline: Pipeline, folder: Path, buffered_max: int = BUFFERED_RECORDS_MAX
+        self,
+        pipeline: Pipeline,
+        folder: Path,
+        buffered_max: int = BUFFERED_RECORDS_MAX,
+        piece_max: int = PIECE_RECORDS_MAX,
     ) -> None:
         self.marks = RowDecisions(PlanFolder(folder).decisions, buffered_max)
         self._sources = pipeline.sources
@@ -82,7 +92,7 @@ class Grouping:
         self._partitions = folder / "partitions"
 
         def partitions(name: str) -> HashPartitions:
-            return HashPartitions(self._partitions, name, buffered_max)
+            return HashPartitions(self._partitions, name, buffered_max, piece_max=piece_max)
 
         self._people, self._named = partitions("people"), partitions("named")
         self._emails, self._left_out = partitions("emails"), partitions("left-out")
@@ -124,53 +134,58 @@ class Grouping:
 
     def resolve(self) -> Groups:
         """Decide about the rows that belong together; to be called once, after all were added."""
+        numbers = range(PARTITIONS)
         # E-mails first: a row that is left out for its address is merged with no other.
-        for _, partition in self._emails.partitions():
-            self._resolve_emails(partition)
-        for number, partition in self._people.partitions():
-            self._resolve_people(partition, self._left_out.partition(number))
-        for _, partition in self._events.partitions():
-            self._resolve_events(partition)
-        for number, partition in self._actors.partitions():
-            known = self._named.partition(number)["hash"], self._known.partition(number)["hash"]
-            self._resolve_actors(partition, np.concatenate(known))
-        for number, partition in self._deletions.partitions():
-            self._resolve_deletions(partition, self._named.partition(number))
+        for number in numbers:
+            in_pieces(self._emails.pieces(number, by_rank=True), self._resolve_emails)
+        for number in numbers:
+            left_out = _place(self._left_out.partition(number))
+            pieces = self._people.pieces(number, by_rank=False)
+            in_pieces((_open(each, left_out) for each in pieces), self._resolve_people)
+        for number in numbers:
+            in_pieces(self._events.pieces(number, by_rank=True), self._resolve_events)
+        for number in numbers:
+            known = self._named.hashes(number), self._known.hashes(number)
+            resolve = partial(self._resolve_actors, np.concatenate(known))
+            in_pieces(self._actors.pieces(number, by_rank=False), resolve)
+        for number in numbers:
+            resolve = partial(self._resolve_deletions, self._named.hashes(number))
+            in_pieces(self._deletions.pieces(number, by_rank=True), resolve)
         self.marks.flush()
         shutil.rmtree(self._partitions, ignore_errors=True)
         return self._found
 
-    def _resolve_emails(self, partition: Records) -> None:
+    def _resolve_emails(self, some: Records) -> None:
         """E-mail addresses that several people have; the hash is the address."""
-        ordered, group = group_by_hash(partition)
+        ordered, group = group_by_hash(some)
         first = first_in_group(group)
         others = (ordered["content"] != ordered["content"][first]).any(axis=1)
-        _, first_other = np.unique(group[others], return_index=True)
-        self._found.shared_emails.update(ordered["source"][others][first_other].tolist())
+        own = ordered["rank"] >= 0
+        counted = np.isin(group, group[others & ~own])
+        shared = others & own & ~counted
+        _, first_other = np.unique(group[shared], return_index=True)
+        self._found.shared_emails.update(ordered["source"][shared][first_other].tolist())
         skipping = [
             index
             for index, source in enumerate(self._sources)
             if isinstance(source, CustomersSource) and source.shared_emails == "first"
         ]
-        skipped = ordered[others & np.isin(ordered["source"], skipping)]
+        skipped = ordered[others & own & np.isin(ordered["source"], skipping)]
         self._skip(RowDecision.SHARED_EMAIL, skipped)
         by_person = skipped.copy()
         by_person["hash"] = skipped["content"]
         self._left_out.add(by_person)
 
-    def _resolve_people(self, partition: Records, left_out: Records) -> None:
+    def _resolve_people(self, some: Records) -> None:
         """People who occur in several rows: the first row carries them."""
-        # Rows settled before took their people with them: those who follow are sent by themselves.
-        gone = np.isin(_place(partition), _place(left_out)) | partition["settled"]
-        open_ = partition[~gone]
-        open_["rank"] = 0  # among people the order of the files counts
-        ordered, group = group_by_hash(open_)
+        ordered, group = group_by_hash(some)
         if not len(ordered):
             return
         first = first_in_group(group)
         is_first = first == np.arange(len(ordered))
         carriers, members = ordered[is_first], ordered[~is_first]
         carried_by = ordered[first[~is_first]]
+        carriers = carriers[weights(carriers) == 1]  # the others carried members before
         self.marks.add(RowDecision.CARRIER, carriers["part"], carriers["row"])
         self.marks.add(
             RowDecision.MERGED,
@@ -182,41 +197,44 @@ class Grouping:
         self._found.merged.update(members["source"].tolist())
         self._found.parts.update(np.unique(ordered["part"]).tolist())
 
-    def _resolve_events(self, partition: Records) -> None:
+    def _resolve_events(self, some: Records) -> None:
         """Events that repeat one another; the hash is what makes an event itself."""
-        ordered, group = group_by_hash(partition)
+        ordered, group = group_by_hash(some)
         if not len(ordered):
             return
-        first = first_in_group(group)
+        first, own = first_in_group(group), ordered["rank"] >= 0
         alike = (ordered["content"] == ordered["content"][first]).all(axis=1)
-        identical = alike & (first != np.arange(len(ordered)))
+        identical = own & alike & (first != np.arange(len(ordered)))
+        others = own & ~alike
         self._found.identical.update(ordered["source"][identical].tolist())
-        self._found.repeated_keys.update(ordered["source"][~alike].tolist())
-        numbers = occurrence_numbers(ordered, group)
+        self._found.repeated_keys.update(ordered["source"][others].tolist())
+        numbers = running_counts(np.where(alike, weights(ordered), 0), first)
         kept = identical & np.isin(ordered["source"], self._with("identical_rows", "keep"))
-        some = ordered[kept]
-        self.marks.add(RowDecision.OCCURRENCE, some["part"], some["row"], value=numbers[kept])
+        copies = ordered[kept]
+        self.marks.add(RowDecision.OCCURRENCE, copies["part"], copies["row"], value=numbers[kept])
         collapsed = identical & np.isin(ordered["source"], self._with("identical_rows", "collapse"))
         self._skip(RowDecision.IDENTICAL, ordered[collapsed])
-        later = ~alike & np.isin(ordered["source"], self._with("repeated_keys", "first"))
+        later = others & np.isin(ordered["source"], self._with("repeated_keys", "first"))
         self._skip(RowDecision.REPEATED_KEY, ordered[later])
 
-    def _resolve_actors(self, actors: Records, known: Hashes) -> None:
+    def _resolve_actors(self, known: Hashes, some: Records) -> None:
         """People whom only events name."""
-        unknown = actors[~contained(actors["hash"], known)]
-        place = np.unique(unknown["hash"], axis=0, return_index=True)[1]
-        self._found.unknown_people.update(unknown["source"][place].tolist())
+        unknown = some[~contained(some["hash"], known)]
+        people = unknown[np.unique(unknown["hash"], axis=0, return_index=True)[1]]
+        self._found.unknown_people.update(people["source"][people["rank"] >= 0].tolist())
         rejecting = [index for index, policy in self._unknown.items() if policy == "reject"]
-        rejected = unknown[np.isin(unknown["source"], rejecting) & ~unknown["settled"]]
+        rejected = unknown[
+            np.isin(unknown["source"], rejecting) & ~unknown["settled"] & (unknown["rank"] >= 0)
+        ]
         self.marks.add(RowDecision.UNKNOWN_PERSON, rejected["part"], rejected["row"])
         self._found.unknown_rows.update(rejected["source"].tolist())
         self._found.parts.update(np.unique(rejected["part"]).tolist())
 
-    def _resolve_deletions(self, partition: Records, named: Records) -> None:
+    def _resolve_deletions(self, named: Hashes, some: Records) -> None:
         """People to be deleted: once each, and nobody who is in customers too."""
-        people = np.unique(partition["hash"], axis=0)
-        self._found.both += int(contained(people, named["hash"]).sum())
-        ordered, group = group_by_hash(partition)
+        people = some[np.unique(some["hash"], axis=0, return_index=True)[1]]
+        self._found.both += int(contained(people["hash"][people["rank"] >= 0], named).sum())
+        ordered, group = group_by_hash(some)
         again = first_in_group(group) != np.arange(len(ordered))
         self._skip(RowDecision.REPEATED_PERSON, ordered[again])
 
@@ -233,6 +251,19 @@ class Grouping:
             for index, source in enumerate(self._sources)
             if getattr(source, setting, None) == value
         ]
+
+
+def _open(some: Records, left_out: npt.NDArray[np.int64]) -> Records:
+    """The rows of people who may be merged.
+
+    Args:
+        some: RECORD (n,), by person.
+        left_out: The places of rows that are skipped, int64 (m,).
+    """
+    # Rows settled before took their people with them: those who follow are sent by themselves.
+    open_: Records = some[~(np.isin(_place(some), left_out) | some["settled"])]
+    open_["rank"] = 0  # among people the order of the files counts
+    return open_
 
 
 def _place(some: Records) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@ What needs the whole source is written to partitions by hash (as a database's ha
 of one hash land in one partition, and each partition is small enough to be sorted by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from backfill.rows import Rows
 PARTITIONS = 128
 BUFFERED_RECORDS_MAX = 100_000
 
+# Rows that are all alike share one hash and one partition, however many they are: such a one is
+# taken in pieces.
+PIECE_RECORDS_MAX = 2**18
+
 RECORD = np.dtype(
     [
         ("hash", "<u8", (2,)),  # rows of one hash belong together
@@ -27,7 +31,7 @@ RECORD = np.dtype(
         ("row", "<i8"),
         ("source", "<i2"),
         ("settled", "?"),
-        ("rank", "<i4"),  # the lower ones come first among rows that belong together
+        ("rank", "<i4"),  # the lower ones come first; below 0: see `carried_on`
     ]
 )
 Records = npt.NDArray[Any]
@@ -82,6 +86,7 @@ class HashPartitions:
         name: The file's name.
         buffered_max: So many records stay in memory.
         dtype: The fields of a record; `hash` is one of them, of 64 or of 128 bits.
+        piece_max: About so many records of a partition are read at once, if need be.
     """
 
     def __init__(
@@ -90,8 +95,10 @@ class HashPartitions:
         name: str,
         buffered_max: int = BUFFERED_RECORDS_MAX,
         dtype: np.dtype[Any] = RECORD,
+        piece_max: int = PIECE_RECORDS_MAX,
     ) -> None:
         self._path = folder / name
+        self._piece_max = piece_max
         self._buffered_max = buffered_max
         self._dtype = dtype
         self._buffer: list[Records] = []
@@ -107,11 +114,53 @@ class HashPartitions:
         if self._buffered >= self._buffered_max:
             self._write()
 
-    def partitions(self) -> Iterator[tuple[int, Records]]:
-        """Every partition that holds anything, with its number."""
-        for number in range(PARTITIONS):
-            if len(partition := self.partition(number)):
-                yield number, partition
+    def pieces(self, number: int, *, by_rank: bool) -> Iterator[Records]:
+        """One partition of RECORDs, piece by piece.
+
+        Args:
+            number: Which one.
+            by_rank: Whether no record may come behind one of a higher rank: where they were added
+                otherwise, all come in one piece. Else they come in the order of adding.
+        """
+        numbers = range(number, number + 1)
+        total = self.count(numbers)
+        if total <= self._piece_max or (by_rank and not _is_ranked(self.slices(numbers))):
+            if total:
+                yield self.partition(number)
+            return
+        waiting: list[Records] = []
+        for each in self.slices(numbers):
+            waiting.append(each)
+            if sum(map(len, waiting)) >= self._piece_max:
+                yield np.concatenate(waiting)
+                waiting = []
+        if waiting:
+            yield np.concatenate(waiting)
+
+    def hashes(self, number: int) -> Hashes:
+        """The hashes of one partition of RECORDs, uint64 (n, 2); of many alike perhaps one."""
+        found: Hashes = np.empty((0, 2), np.uint64)
+        for piece in self.pieces(number, by_rank=False):
+            some = piece["hash"]
+            found = some if not len(found) else np.unique(np.concatenate([found, some]), axis=0)
+        return found
+
+    def slices(self, numbers: range) -> Iterator[Records]:
+        """Neighbouring partitions as they lie on the disk and in memory, never many at once."""
+        last, starts = self._partitioned_last()
+        for begin, at in self._runs:
+            first, stop = begin + int(at[numbers.start]), begin + int(at[numbers.stop])
+            for start in range(first, stop, self._piece_max):
+                yield self._read(start, min(self._piece_max, stop - start))
+        rest = last[starts[numbers.start] : starts[numbers.stop]]
+        for start in range(0, len(rest), self._piece_max):
+            yield rest[start : start + self._piece_max]
+
+    def count(self, numbers: range) -> int:
+        """How many records neighbouring partitions hold."""
+        _, starts = self._partitioned_last()
+        every = [starts, *(at for _, at in self._runs)]
+        return int(sum(at[numbers.stop] - at[numbers.start] for at in every))
 
     def neighbours(self, records_max: int) -> Iterator[range]:
         """All partitions, by so many neighbours as hold `records_max` together; one at least."""
@@ -126,15 +175,19 @@ class HashPartitions:
 
     def read(self, numbers: range) -> Records:
         """What neighbouring partitions hold."""
-        if self._last is None:
-            self._last = self._partitioned()
-        last, starts = self._last
+        last, starts = self._partitioned_last()
         first, stop = numbers.start, numbers.stop
         written = (self._read(begin + at[first], at[stop] - at[first]) for begin, at in self._runs)
         return np.concatenate([*written, last[starts[first] : starts[stop]]])
 
     def _read(self, first: int, count: int) -> Records:
         return np.fromfile(self._path, self._dtype, count, offset=first * self._dtype.itemsize)
+
+    def _partitioned_last(self) -> tuple[Records, Rows]:
+        """What has stayed in memory, by partition."""
+        if self._last is None:
+            self._last = self._partitioned()
+        return self._last
 
     def _write(self) -> None:
         """Write down what is in memory, its partitions behind one another.
@@ -158,6 +211,56 @@ class HashPartitions:
         starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=PARTITIONS))])
         # `take` moves records whole, an index field by field; and bytes are sorted by counting.
         return some.take(np.argsort(numbers, kind="stable")), starts
+
+
+def _is_ranked(slices: Iterable[Records]) -> bool:
+    """Whether no record has a lower rank than one before it."""
+    last = 0
+    for each in slices:
+        rank = each["rank"]
+        if len(rank) and (rank[0] < last or (rank[1:] < rank[:-1]).any()):
+            return False
+        last = int(rank[-1]) if len(rank) else last
+    return True
+
+
+def in_pieces(pieces: Iterable[Records], resolve: Callable[[Records], None]) -> None:
+    """Resolve a partition, piece by piece; what was carried on comes before each further piece."""
+    before: Records | None = None
+    for piece in pieces:
+        if before is not None:
+            piece = np.concatenate([carried_on(before), piece])  # noqa: PLW2901
+        resolve(piece)
+        before = piece
+
+
+def carried_on(some: Records) -> Records:
+    """What stands for the records so far, before the next piece of their partition.
+
+    Args:
+        some: RECORD (n,): what was carried on so far, and a piece.
+
+    Returns:
+        RECORD (m,): the first record of each hash, of rank -1 - k where k is how many are like it,
+        itself included; and the first one that is not like it, of rank -1, where there is any.
+    """
+    hashes = some["hash"]
+    ordered = some.take(np.lexsort((some["rank"], hashes[:, 1], hashes[:, 0])))
+    new = np.ones(len(ordered), np.bool_)
+    new[1:] = (ordered["hash"][1:] != ordered["hash"][:-1]).any(axis=1)
+    starts, group = np.flatnonzero(new), np.cumsum(new) - 1
+    alike = (ordered["content"] == ordered["content"][starts][group]).all(axis=1)
+    firsts = ordered[starts]
+    firsts["rank"] = -1 - np.add.reduceat(np.where(alike, weights(ordered), 0), starts)
+    others = ordered[~alike][np.unique(group[~alike], return_index=True)[1]]
+    others["rank"] = -1
+    return np.concatenate([firsts, others])
+
+
+def weights(some: Records) -> npt.NDArray[np.int64]:
+    """For how many alike each of n records stands, int64 (n,)."""
+    rank = some["rank"].astype(np.int64)
+    return np.where(rank < 0, -1 - rank, 1)
 
 
 def group_by_hash(partition: Records) -> tuple[Records, Groups]:
@@ -195,23 +298,17 @@ def first_in_group(group: Groups) -> npt.NDArray[np.int64]:
     return np.searchsorted(group, np.arange(len(np.unique(group))))[group] if len(group) else group
 
 
-def occurrence_numbers(ordered: Records, group: Groups) -> npt.NDArray[np.int64]:
-    """For each of n records, how many of its group and its content come before it, int64 (n,).
+def running_counts(
+    counts: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """For each of n records, the sum of the counts before it in its group, int64 (n,).
 
     Args:
-        ordered: RECORD (n,), group behind group.
-        group: The group of each, int64 (n,).
+        counts: The count of each, int64 (n,).
+        first: The place of the first one of each one's group, int64 (n,).
     """
-    content = ordered["content"]
-    order = np.lexsort((np.arange(len(ordered)), content[:, 1], content[:, 0], group))
-    alike = np.ones(len(ordered), np.bool_)
-    same_group = group[order][1:] == group[order][:-1]
-    alike[1:] = ~(same_group & (content[order][1:] == content[order][:-1]).all(axis=1))
-    places = np.arange(len(ordered))
-    begin = np.maximum.accumulate(np.where(alike, places, 0))
-    numbered = np.empty(len(ordered), np.int64)
-    numbered[order] = places - begin
-    return numbered
+    before = np.cumsum(counts) - counts
+    return before - before[first]
 
 
 def contained(hashes: Hashes, others: Hashes) -> Mask:

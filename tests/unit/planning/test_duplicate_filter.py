@@ -102,10 +102,13 @@ def test_numbers_of_like_events_do_not_collide():
 @given(
     st.lists(st.lists(st.integers(0, 12), max_size=20), max_size=3),
     st.sampled_from([1, 5, 10**6]),
+    st.sampled_from([0, 10**6]),
 )
-def test_rows_are_kept_whose_number_another_row_has(tmp_path_factory, parts, buffered_max):
-    """In whatever part, in memory or on disk."""
-    sieve = DuplicateFilter(tmp_path_factory.mktemp("plan") / "sieve", buffered_max)
+def test_rows_are_kept_whose_number_another_row_has(
+    tmp_path_factory, parts, buffered_max, large_min
+):
+    """In whatever part, in memory or on disk, together or a slice at a time."""
+    sieve = DuplicateFilter(tmp_path_factory.mktemp("plan") / "sieve", buffered_max, large_min)
     for part, some in enumerate(parts, 1):
         sieve.add(np.array(some, np.uint64), part, np.arange(1, len(some) + 1))
     counted = Counter(number for some in parts for number in some)

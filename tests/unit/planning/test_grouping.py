@@ -15,7 +15,8 @@ from backfill.planning.row_decisions import SKIPPED, EarlierDecisions, RowDecisi
 
 ROWS_MAX = 30
 PEOPLE, EMAILS = list("abcd"), ["x@y", "z@y", None]
-BUFFERED = st.sampled_from([1, 5, 10**6])
+BUFFERED = st.tuples(st.sampled_from([1, 5, 10**6]), st.sampled_from([1, 3, 10**6]))
+"""How many records stay in memory, and how many are resolved at once."""
 
 
 def pipeline(*sources):
@@ -92,7 +93,7 @@ SETTLED = st.sets(st.tuples(st.integers(1, 3), st.integers(1, 8)))
 def test_people_are_merged_into_their_first_row(tmp_path_factory, parts, policy, settled, buffered):
     """Also over files; settled rows and those of shared e-mails are not theirs any more."""
     settings_of = pipeline(*[{"kind": "customers", "shared_emails": policy}] * 2)
-    together = Grouping(settings_of, tmp_path_factory.mktemp("plan"), buffered)
+    together = Grouping(settings_of, tmp_path_factory.mktemp("plan"), *buffered)
     by_email = [
         (part, source, [each for each in rows if each[1][1]])
         for part, source, rows in numbered(parts)
@@ -155,7 +156,7 @@ def alike(parts, order=None):
 def test_events_repeat_as_a_dict_of_them_says(tmp_path_factory, parts, identical, keys, buffered):
     """Identical rows, and rows of one key with other content."""
     policies = {"kind": "events", "identical_rows": identical, "repeated_keys": keys}
-    together = Grouping(pipeline(policies, policies), tmp_path_factory.mktemp("plan"), buffered)
+    together = Grouping(pipeline(policies, policies), tmp_path_factory.mktemp("plan"), *buffered)
     events = recorded(numbered(parts), lambda row: row[0], (), lambda row: row)
     for each in events:
         together.add_events(each)
@@ -186,14 +187,15 @@ def test_events_repeat_as_a_dict_of_them_says(tmp_path_factory, parts, identical
     three(st.just(("k", "x"))),
     three(st.just(("k", "x"))),
     st.sampled_from(["keep", "collapse"]),
+    BUFFERED,
     st.data(),
 )
 def test_a_second_plan_loses_no_event_and_uses_no_number_twice(
-    tmp_path_factory, parts, more, policy, data
+    tmp_path_factory, parts, more, policy, buffered, data
 ):
     """Rows were added while some of the first ones were settled, sent or left out."""
     sources = [{"kind": "events", "identical_rows": policy}] * 2
-    first = Grouping(pipeline(*sources), tmp_path_factory.mktemp("plan"))
+    first = Grouping(pipeline(*sources), tmp_path_factory.mktemp("plan"), *buffered)
     for each in recorded(numbered(parts), lambda row: row[0], (), lambda row: row):
         first.add_events(each)
     first.resolve()
@@ -208,7 +210,7 @@ def test_a_second_plan_loses_no_event_and_uses_no_number_twice(
     sent = [number(before, place) for place in places if place in settled]
     grown = [[*some, *new] for some, new in zip(parts, more, strict=True)]
     former = EarlierDecisions(first.marks, {part: len(rows) for part, rows in enumerate(parts, 1)})
-    second = Grouping(pipeline(*sources), tmp_path_factory.mktemp("plan"))
+    second = Grouping(pipeline(*sources), tmp_path_factory.mktemp("plan"), *buffered)
     for each in recorded(numbered(grown), lambda row: row[0], settled, lambda row: row, former):
         second.add_events(each)
     second.resolve()
@@ -241,7 +243,7 @@ def test_unknown_people_are_those_whom_no_customers_row_names(
     """A rejected customers row names its person too."""
     events = {"kind": "events", "unknown_people": policy}
     together = Grouping(
-        pipeline(events, events, {"kind": "customers"}), tmp_path_factory.mktemp("plan"), buffered
+        pipeline(events, events, {"kind": "customers"}), tmp_path_factory.mktemp("plan"), *buffered
     )
     known = recorded([(9, 2, list(enumerate(sorted(named), 1)))], lambda row: row)[0]
     together.add_people(known[:0], known, None)
@@ -270,7 +272,7 @@ def test_people_are_deleted_once_and_never_while_they_are_customers(
     together = Grouping(
         pipeline({"kind": "deletions"}, {"kind": "deletions"}, {"kind": "customers"}),
         tmp_path_factory.mktemp("plan"),
-        buffered,
+        *buffered,
     )
     known = recorded([(9, 2, list(enumerate(sorted(named), 1)))], lambda row: row)[0]
     together.add_people(known[:0], known, None)

@@ -8,11 +8,12 @@ from backfill.planning.hash_groups import (
     PARTITIONS,
     RECORD,
     HashPartitions,
+    carried_on,
     contained,
     first_in_group,
     group_by_hash,
     make_records,
-    occurrence_numbers,
+    running_counts,
 )
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2), st.integers(0, 2)), max_size=40)
@@ -45,17 +46,25 @@ def groups_of(rows):
     return {hash_: sorted(some, key=lambda each: each[:2]) for hash_, some in groups.items()}
 
 
-@given(ROWS, st.integers(1, 12), st.integers(1, 50))
-def test_partitions_hold_every_record_in_order(tmp_path_factory, rows, chunk_rows, buffered_max):
+@given(ROWS, st.integers(1, 12), st.integers(1, 50), st.integers(1, 50))
+def test_partitions_hold_every_record_in_order(
+    tmp_path_factory, rows, chunk_rows, buffered_max, piece_max
+):
     """In memory or on disk: rows of one hash are in one partition, as they were added."""
-    spill = HashPartitions(tmp_path_factory.mktemp("spill"), "some", buffered_max)
+    folder = tmp_path_factory.mktemp("spill")
+    spill = HashPartitions(folder, "some", buffered_max, piece_max=piece_max)
     for start in range(0, len(rows), chunk_rows):
         spill.add(recorded(rows)[start : start + chunk_rows])
-    numbers = [number for number, _ in spill.partitions()]
-    assert numbers == sorted(set(numbers))
     found = {}
-    for number, partition in spill.partitions():
-        assert partition.tobytes() == spill.partition(number).tobytes()
+    for number in range(PARTITIONS):
+        partition = spill.partition(number)
+        assert len(partition) == spill.count(range(number, number + 1))
+        for by_rank in (True, False):
+            pieces = list(spill.pieces(number, by_rank=by_rank))
+            assert b"".join(map(bytes, pieces)) == partition.tobytes()
+            ranks = [each["rank"].tolist() for each in pieces]
+            assert not by_rank or ranks == [sorted(each) for each in ranks] or len(pieces) == 1
+            assert by_rank or max(map(len, pieces), default=0) < 2 * piece_max
         for each in partition:
             found.setdefault(int(each["hash"][1]), []).append(int(each["row"]))
     truth = {}
@@ -74,7 +83,9 @@ def test_partitions_hold_every_record_in_order(tmp_path_factory, rows, chunk_row
 def test_groups_firsts_and_occurrences_are_those_of_a_dict(rows):
     """Only rows that are not alone, the lower rank first, then the order of reading."""
     ordered, group = group_by_hash(recorded(rows))
-    first, numbers = first_in_group(group), occurrence_numbers(ordered, group)
+    first = first_in_group(group)
+    alike = (ordered["content"] == ordered["content"][first]).all(axis=1)
+    numbers = running_counts(alike.astype(np.int64), first)
     found = {}
     for place, each in enumerate(ordered):
         found.setdefault(int(group[place]), []).append(int(each["row"]))
@@ -87,7 +98,7 @@ def test_groups_firsts_and_occurrences_are_those_of_a_dict(rows):
         assert int(ordered["row"][first[place]]) == members[0][1]
         before = [content for _, number, content in members if number != each["row"]]
         before = before[: [number for _, number, _ in members].index(int(each["row"]))]
-        assert numbers[place] == before.count(rows[int(each["row"]) - 1][1])
+        assert numbers[place] == before.count(members[0][2])
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
@@ -100,10 +111,23 @@ def test_membership_is_that_of_a_set(some, others):
 def test_nothing_has_no_groups():
     """An empty partition is no special case for its readers."""
     ordered, group = group_by_hash(np.empty(0, RECORD))
-    assert (
-        len(ordered)
-        == len(group)
-        == len(first_in_group(group))
-        == len(occurrence_numbers(ordered, group))
-        == 0
-    )
+    first = first_in_group(group)
+    assert len(ordered) == len(group) == len(first) == len(running_counts(group, first)) == 0
+
+
+@given(ROWS, st.integers(1, 5))
+def test_what_is_carried_on_stands_for_all_before_it(rows, piece):
+    """The first row of each hash with how many are like it, and the first that is not."""
+    carried = np.empty(0, RECORD)
+    ordered = sorted(rows, key=lambda each: each[2])
+    for start in range(0, len(rows), piece):
+        some = recorded(ordered)[start : start + piece]
+        carried = carried_on(np.concatenate([carried, some]))
+    truth = set()
+    for hash_, members in groups_of(ordered).items():
+        contents = [content for _, _, content in members]
+        truth.add((hash_, contents[0], -1 - contents.count(contents[0])))
+        others = [content for content in contents if content != contents[0]]
+        truth |= {(hash_, content, -1) for content in others[:1]}
+    found = {(int(each["hash"][1]), int(each["content"][1]), int(each["rank"])) for each in carried}
+    assert found == truth
