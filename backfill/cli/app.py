@@ -1,5 +1,6 @@
 """The commands, and the one way in."""
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -19,7 +20,6 @@ from backfill.errors import ExitCode, UsageError
 app = typer.Typer(
     name="backfill",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -65,6 +65,10 @@ for _command in (
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the arguments ask; give the exit code. Nothing is ever raised."""
+    if not arguments:
+        main(["--help"])
+        print("next: see it at work with: backfill demo", file=sys.stderr)
+        return ExitCode.USAGE
     asked = Asked(arguments)
     try:
         found = typer.main.get_command(app).main(

@@ -81,11 +81,9 @@ def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) 
 
 
 def _next_step(rows: str, code: ExitCode) -> str:
-    from backfill.cli.samples import sample_pipeline
-
     if code != ExitCode.DELIVERED:
         return "report this, with the output of --json"
-    return f"open {rows}, then write your own pipeline file after {shown(sample_pipeline())}"
+    return f"look at {rows}; then describe your own files: backfill init FILE…"
 
 
 def _held_by(url: str) -> Mapping[str, int]:

@@ -1,7 +1,6 @@
 """The one way out: the result goes to stdout, what to do next is the last line of stderr."""
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -107,16 +106,6 @@ def nothing_done(job: str, code: ExitCode) -> bytes:
     from backfill.report.wording import utc_text
 
     return Summary.empty(job, code, utc_text(Clock().unix_s())).to_json()
-
-
-def command(name: str, *files: Path, state_dir: Path | None = None, url: str | None = None) -> str:
-    """A command as it can be pasted into a shell, with the options that it was given before."""
-    words = ["backfill", name, *map(str, files)]
-    if state_dir is not None:
-        words += ["--state-dir", str(state_dir)]
-    if url is not None:
-        words += ["--url", url]
-    return shlex.join(words)
 
 
 def shown(path: Path) -> str:

@@ -3,7 +3,8 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -98,6 +99,13 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOptions(OutputOptions):
+    """Where the job is that a command shows."""
+
+    state_dir: StateDir = None
+
+
+@dataclass(frozen=True, slots=True)
 class CheckOptions:
     """What the commands that send nothing can be asked."""
 
@@ -112,6 +120,20 @@ class CheckOptions:
         from backfill.engine.options import Options  # see above
 
         return Options(state_dir=self.state_dir, limit=self.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions(CheckOptions):
+    """What `plan` can be asked: the figures are those of a run with the same options."""
+
+    url: Url = None
+    rate: Rate = None
+
+    def options(self) -> "Options":
+        """As the library takes them."""
+        from backfill.engine.options import Options  # see above
+
+        return Options(state_dir=self.state_dir, limit=self.limit, url=self.url, rate=self.rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +205,32 @@ class SendOptions:
             now = datetime.fromtimestamp(Clock().unix_s()).astimezone()
             given.append(seconds_until(self.until, now))
         return min(given, default=None)
+
+
+_ONCE = frozenset(
+    ("restart", "append", "accept_changes", "yes", "for_", "until", "json", "quiet", "debug")
+)
+"""Options that are asked for one call; all others hold for what is done next with the job."""
+
+
+def command(name: str, *files: Path, given: Any = None, without: Collection[str] = ()) -> str:
+    """A command as it can be pasted into a shell, with the options that were given before.
+
+    Args:
+        name: The command.
+        files: Its arguments.
+        given: The options of the command before, a dataclass of this module.
+        without: Names of options that it does not take, or must not repeat.
+    """
+    words = ["backfill", name, *map(str, files)]
+    for each in fields(given) if given is not None else ():
+        value = getattr(given, each.name)
+        if each.name in _ONCE or each.name in without or value == each.default:
+            continue
+        words.append(f"--{each.name.replace('_', '-')}")
+        if value is not True:
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return shlex.join(words)
 
 
 def flat(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backfill.cli.exits import Ending, command, shown
-from backfill.cli.flags import OutputOptions, flat
+from backfill.cli.exits import Ending, shown
+from backfill.cli.flags import OutputOptions, command, flat
 from backfill.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backfill.cli.exits import Ending, command, shown
+from backfill.cli.exits import Ending, shown
 from backfill.cli.flags import (
     CheckOptions,
-    OutputOptions,
+    JobOptions,
     PipelineFile,
-    Rate,
+    PlanOptions,
     SendOptions,
-    StateDir,
-    Url,
+    command,
     duration_s,
     flat,
 )
@@ -35,31 +34,30 @@ def check(pipeline: PipelineFile, asked: CheckOptions) -> Ending:
     planned = session.look(given, asked)
     return Ending(
         planned.exit,
-        _next_step(pipeline, asked, planned, "plan"),
+        _next_step(command("plan", pipeline, given=asked), planned),
         screens.check_text(given, planned),
         screens.plan_json(given, planned, asked.options()),
     )
 
 
 @flat
-def plan(pipeline: PipelineFile, asked: CheckOptions, url: Url = None, rate: Rate = None) -> Ending:
+def plan(pipeline: PipelineFile, asked: PlanOptions) -> Ending:
     """Show what a run would send, and what would stop it."""
     from backfill.cli import plan_screen, screens, session
     from backfill.pipeline.file import Pipeline
 
     given = Pipeline.load(pipeline)
     planned = session.look(given, asked)
-    options = replace(asked.options(), url=url, rate=rate)
+    options = asked.options()
     return Ending(
         planned.exit,
-        _next_step(pipeline, asked, planned, "run"),
+        _next_step(command("run", pipeline, given=asked), planned),
         plan_screen.plan_text(given, planned, options),
         screens.plan_json(given, planned, options),
     )
 
 
-def _next_step(path: Path, asked: CheckOptions, planned: "Planned", then: str) -> str:
-    go_on = command(then, path, state_dir=asked.state_dir)
+def _next_step(go_on: str, planned: "Planned") -> str:
     if planned.guards:
         return f"{planned.guards[0].answer}; then: {go_on}"
     if planned.rejected_file:
@@ -143,8 +141,7 @@ class Redact(StrEnum):
 @flat
 def report(
     pipeline: PipelineFile,
-    showing: OutputOptions,
-    state_dir: StateDir = None,
+    asked: JobOptions,
     redact: Annotated[
         Redact,
         typer.Option(help="Leave out cell values; all: names of files, columns and events too."),
@@ -156,8 +153,7 @@ def report(
     from backfill.commands import report as library
     from backfill.pipeline.file import Pipeline
 
-    del showing  # how it is shown is asked of every ending
-    summary, path = library.report(Pipeline.load(pipeline), state_dir, redact.value)
+    summary, path = library.report(Pipeline.load(pipeline), asked.state_dir, redact.value)
     return Ending(
         ExitCode.DELIVERED,
         f"open {shown(path)} in a browser",

@@ -15,6 +15,7 @@ from backfill.cli.screens import (
     rejected,
     sources_table,
     titled_sources,
+    warnings,
 )
 from backfill.cli.terminal import bar, histogram, joined, width, wrapped
 from backfill.commands.check import Planned
@@ -24,7 +25,6 @@ from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan, PlanFigures, figures_of
 from backfill.planning.proof import Decision
 from backfill.planning.source_stats import SourcePlan
-from backfill.planning.warnings import warnings_of
 from backfill.report.wording import counted, size
 
 _NAMES_SHOWN = 6
@@ -43,7 +43,7 @@ def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
         _time(pipeline, plan, options),
         _since(plan, planned.former),
         guards(planned),
-        _warnings(pipeline, plan),
+        warnings(pipeline, plan),
         list(_history(plan.sources)),
         _together(pipeline, plan),
         rejected(planned, places=True),
@@ -95,14 +95,6 @@ def _figure(name: str, count: int) -> str:
 
 def _signed(name: str, difference: int) -> str:
     return f"{'+' if difference > 0 else '-'}{_figure(name, abs(difference))}"
-
-
-def _warnings(pipeline: Pipeline, plan: Plan) -> list[str]:
-    found = warnings_of(pipeline, plan)
-    lines = ["Warnings"] if found else []
-    for each in found:
-        lines += wrapped("  - ", each.what)
-    return lines
 
 
 def _together(pipeline: Pipeline, plan: Plan) -> list[str]:

@@ -33,6 +33,7 @@ def check_text(pipeline: Pipeline, planned: Planned) -> str:
         sources_table(planned.plan.sources),
         rejected(planned),
         guards(planned),
+        warnings(pipeline, planned.plan),
     ]
     return joined(sections)
 
@@ -178,6 +179,15 @@ def guards(planned: Planned) -> list[str]:
     lines = ["A run would be refused"]
     for each in planned.guards:
         lines += [*wrapped("  ! ", each.what), *wrapped("    ", each.answer)]
+    return lines
+
+
+def warnings(pipeline: Pipeline, plan: Plan) -> list[str]:
+    """What to know before sending."""
+    found = warnings_of(pipeline, plan)
+    lines = ["Warnings"] if found else []
+    for each in found:
+        lines += wrapped("  - ", each.what)
     return lines
 
 

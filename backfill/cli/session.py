@@ -4,12 +4,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from backfill.cli import screens
-from backfill.cli.exits import Ending, command, nothing_done, shown
-from backfill.cli.flags import CheckOptions, SendOptions
+from backfill.cli.exits import Ending, nothing_done, shown
+from backfill.cli.flags import CheckOptions, SendOptions, command
 from backfill.cli.signals import obeyed, raised
 from backfill.cli.terminal import view_for, width
 from backfill.commands import check
@@ -94,18 +93,18 @@ def sent(path: Path, asked: SendOptions, given: Sent) -> Ending:
 
 
 def _next_step(path: Path, asked: SendOptions, given: Sent) -> str:
-    again = partial(command, state_dir=asked.state_dir, url=asked.url)
     if given.rejected_file and not given.summary.rejected:
         refused = f"{shown(given.rejected_file)} lists who was not deleted, and why"
         return f"nothing; {refused}: the next sync tries again"
     if given.rejected_file:
         mended = Path(shown(given.rejected_file))
         files = [path] if mended.name == REJECTED_FILE else [path, mended]
-        return f"fix the rows in {mended}, then: {again('retry', *files)}"
+        return f"fix the rows in {mended}, then: {command('retry', *files, given=asked)}"
+    go_on = command("run", path, given=asked, without=("limit",))
     if given.summary.held:
-        return f"nothing now; when the held rows are old enough: {again('run', path)}"
+        return f"nothing now; when the held rows are old enough: {go_on}"
     if not given.summary.complete:
-        return f"the rest is sent by: {again('run', path)}"
+        return f"the rest is sent by: {go_on}"
     return "nothing to do; every row is accounted for"
 
 

@@ -3,15 +3,16 @@
 No journal is opened: it belongs to the process that runs the job.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backfill.cli.exits import Ending
-from backfill.cli.flags import OutputOptions, StateDir, flat
+from backfill.cli.flags import JobOptions, command, flat
 from backfill.cli.terminal import lines_width, width
 from backfill.errors import ExitCode
 from backfill.report.wording import ago, table, timestamp, unix_of
@@ -28,11 +29,10 @@ _UNKNOWN = "?"
 
 @flat
 def status(
-    showing: OutputOptions,
+    asked: JobOptions,
     pipeline: Annotated[
         Path | None, typer.Argument(metavar="[PIPELINE]", help="Only this pipeline's job.")
     ] = None,
-    state_dir: StateDir = None,
     history: Annotated[
         bool, typer.Option("--history", help="Show every run, retry and sync on record.")
     ] = False,
@@ -42,14 +42,13 @@ def status(
 
     from backfill.engine.clock import Clock
 
-    del showing  # how it is shown is asked of every ending
     if history:
-        return _history(_folders(pipeline, state_dir))
-    jobs = [each for folder in _folders(pipeline, state_dir) if (each := _read(folder))]
+        return _history(_folders(pipeline, asked.state_dir))
+    jobs = [each for folder in _folders(pipeline, asked.state_dir) if (each := _read(folder))]
     now = Clock().unix_s()
     return Ending(
         ExitCode.DELIVERED,
-        _next_step(jobs),
+        _next_step(jobs, partial(command, given=asked), pipeline or Path("PIPELINE")),
         _text(jobs, now) if jobs else "no jobs here yet\n",
         orjson.dumps({"jobs": [_as_json(*each) for each in jobs]}),
     )
@@ -119,14 +118,14 @@ def _text(jobs: list[Job], now_s: float) -> str:
     return "\n".join([*table(lines, width=width()), *waits]) + "\n"
 
 
-def _next_step(jobs: list[Job]) -> str:
+def _next_step(jobs: list[Job], advised: Callable[..., str], pipeline: Path) -> str:
     states = {_state(found) for found, _ in jobs}
     if not jobs:
         return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"
     if "interrupted" in states:
         return "run an interrupted job's command again to resume"
     if any(found.rejected for found, _ in jobs):
-        return "fix the rows in a job's rejected.csv, then: backfill retry PIPELINE"
+        return f"fix the rows in a job's rejected.csv, then: {advised('retry', pipeline)}"
     return "nothing to do"
 
 

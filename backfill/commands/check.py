@@ -47,7 +47,9 @@ class Planned:
 
     @property
     def exit(self) -> ExitCode:
-        """Whether any row is rejected. Guards refuse sending only."""
+        """How `check` and `plan` end: 7 where a run would be refused, 3 where rows are rejected."""
+        if self.guards:
+            return ExitCode.GUARD
         return ExitCode.REJECTIONS if self.rejected_file else ExitCode.DELIVERED
 
 

@@ -73,7 +73,7 @@ def retry(
     if options and options.restart:
         raise UsageError(
             "a retry needs the rows that a run rejected; --restart would forget them",
-            next_step="drop --restart, or start over with: backfill run PIPELINE --restart",
+            next_step="drop --restart; to start over, give it to `backfill run` instead",
         )
     return execute(retry_mode(file), pipeline, options, observer, stop)
 

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination, is_loopback
@@ -372,5 +373,6 @@ class _Run:
 def _reach(url: str) -> str:
     """What to do where nobody answers."""
     if is_loopback(url):
-        return "start the sandbox with `backfill sandbox`, or correct `url`"
+        port = urlsplit(url).port or 80
+        return f"start the sandbox with `backfill sandbox --port {port}`, or correct `url`"
     return "check the network and `url`"

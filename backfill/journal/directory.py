@@ -46,7 +46,7 @@ def prepared(directory: Path, *, create: bool) -> Path:
     if found.st_uid != os.geteuid():
         raise StateError(
             f"{directory}: belongs to another user (uid {found.st_uid})",
-            next_step="run the command as that user, or choose another directory with --state-dir.",
+            next_step="run the command as that user, or choose another directory with --state-dir",
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise StateError(
@@ -73,7 +73,7 @@ def own_folder(path: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode):
         raise StateError(
             f"{path}: is a link or a file in the place of a folder",
-            next_step="move it away, then start the same command again.",
+            next_step="move it away, then run the same command again",
         )
     return path
 

@@ -50,6 +50,7 @@ def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
 
 
 _HARM = (
+    "source_empty",
     "recent_events",
     "deletes_max",
     "deletes_customers",
@@ -121,7 +122,22 @@ def _events(
         )
 
 
+def rows_change_answer(allowed: str) -> str:
+    """What answers an export that is too small or too large to be believed."""
+    return (
+        f"if the export is complete, set rows_change_max = {allowed} under [source.sync]; else put"
+        " the complete export in its place"
+    )
+
+
 def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
+    expected = source.sync.rows_change_max
+    if not seen.rows_read and not (expected.count is not None or (expected.share or 0) >= 1):
+        yield Guard(
+            "source_empty",
+            f"{of_source} has no rows: {', '.join(seen.files)}",
+            rows_change_answer('"100%"'),
+        )
     if seen.shared_emails and source.shared_emails == "refuse":
         yield Guard(
             "shared_emails",

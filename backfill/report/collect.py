@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from backfill.delivery.destination import is_loopback
+from backfill.delivery.destination import destination, is_loopback
 from backfill.errors import ExitCode
 from backfill.journal import Journal, Run
 from backfill.journal.schema import codes
@@ -114,7 +114,9 @@ def _next(
 
 def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
     """The options without which a command would not find the job, or leave the rehearsal."""
-    elsewhere = bool(url) and is_loopback(url) and url != pipeline.destination.url
+    settings = pipeline.destination
+    usual = destination(region=settings.region or "us", url=settings.url)
+    elsewhere = bool(url) and url != usual
     return [
         *(["--state-dir", state_dir] if state_dir else []),
         *(["--url", url] if elsewhere else []),

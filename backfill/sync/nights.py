@@ -5,8 +5,7 @@ from dataclasses import replace
 from statistics import median
 
 from backfill.job import Job
-from backfill.pipeline.amounts import Allowance
-from backfill.planning.guards import Guard
+from backfill.planning.guards import Guard, rows_change_answer
 from backfill.planning.plan import Plan
 
 NIGHTS_MAX = 7
@@ -67,7 +66,7 @@ def note(job: Job, plan: Plan) -> None:
 
 
 def _rows(job: Job, plan: Plan) -> Iterator[Guard]:
-    """Exports that are empty, or fell or grew too much."""
+    """Exports that fell or grew too much; an empty one is refused whatever was before."""
     for index, source in enumerate(job.pipeline.sources):
         if source.sync_mode != "diff":
             continue
@@ -75,27 +74,13 @@ def _rows(job: Job, plan: Plan) -> Iterator[Guard]:
         of_source = f"source {index + 1} ({source.kind})"
         nights = job.journal.meta.get(_ROWS, {}).get(str(index), ())
         usual = round(median(nights)) if nights else 0
-        if not rows and not _allows_all(allowed):
-            yield Guard("source_empty", f"{of_source} is empty", _answer("100%"))
-        elif usual and allowed.reached_by(abs(rows - usual), usual):
+        if rows and usual and allowed.reached_by(abs(rows - usual), usual):
             yield Guard(
                 "rows_change",
                 f"{of_source} has {rows:,} rows, and had {usual:,} on the nights before: more"
                 " difference than rows_change_max",
-                _answer(str(abs(rows - usual))),
+                rows_change_answer(str(abs(rows - usual))),
             )
-
-
-def _allows_all(allowed: Allowance) -> bool:
-    return (allowed.share or 0.0) >= 1 or allowed.count is not None
-
-
-def _answer(value: str) -> str:
-    shown = value if value.isdigit() else f'"{value}"'
-    return (
-        f"if the export is complete, set rows_change_max = {shown} under [source.sync] for tonight;"
-        " else put the complete export in its place"
-    )
 
 
 def _columns(job: Job) -> Iterator[Guard]:
