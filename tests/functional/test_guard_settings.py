@@ -68,7 +68,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.setting}={case.answer}")
 def test_a_guard_and_its_answer(tmp_path, send, look, sandbox, case):
-    """7 and nothing sent; `check` goes on; with the setting the rows end as it says."""
+    """7 and nothing sent; `check` goes on, and ends with 7; with the setting the rows end as it says."""
     pipeline = job(tmp_path, case.files, *case.tables)
 
     refused = send(pipeline, "--yes")
@@ -78,7 +78,7 @@ def test_a_guard_and_its_answer(tmp_path, send, look, sandbox, case):
     assert f"set {case.setting} = " in refused.next_step
     assert sandbox.stats()["operations"] == 0
     looked = look(pipeline)
-    assert looked.code == 0
+    assert looked.code == 7
     assert [each["code"] for each in looked.summary["guards"]] == [case.setting]
 
     *others, last = case.tables
