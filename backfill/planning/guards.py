@@ -50,7 +50,6 @@ def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
 
 
 _HARM = (
-    "source_empty",
     "recent_events",
     "deletes_max",
     "deletes_customers",
@@ -60,6 +59,7 @@ _HARM = (
     "unknown_people",
     "identical_rows",
     "repeated_keys",
+    "source_empty",
 )
 
 

@@ -33,9 +33,9 @@ def pipeline(**answers):
 def plan(customers=None, events=None, deletions=None, decisions=(), both=0):
     """A plan that found this."""
     sources = [
-        SourcePlan("customers", **(customers or {})),
-        SourcePlan("events", **(events or {})),
-        SourcePlan("deletions", **(deletions or {})),
+        SourcePlan("customers", **{"rows_read": 9, **(customers or {})}),
+        SourcePlan("events", **{"rows_read": 9, **(events or {})}),
+        SourcePlan("deletions", **{"rows_read": 9, **(deletions or {})}),
     ]
     return Plan("key", NOW_S, PlanResult({}, sources, list(decisions), {}, both, {}, []))
 
@@ -57,6 +57,7 @@ CASES = {
     "deletes_max": ({"deletions": {"operations": 101}}, ("deletions", "deletes_max", [101])),
     "deletes_customers": ({"both": 1}, None),
     "format": ({"decisions": [DOUBT]}, None),
+    "source_empty": ({"customers": {"rows_read": 0}}, None),
 }  # fmt: skip
 
 
