@@ -49,12 +49,15 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
             found += _events(pipeline, source, seen, plan, of_source)
         else:
             found += _deletions(source, seen, of_source)
+        if not seen.rows_read and source.kind != "customers":  # for them it is a guard
+            found.append(PlanWarning("no_rows", f"{of_source} has no rows"))
         found += _timestamps(seen, of_source)
         found += _cursor_in_future(source, seen, of_source)
     return sorted(found, key=lambda each: _HARM.index(each.code))
 
 
 _HARM = (
+    "no_rows",
     "recent_events",
     "suppressed",
     "no_created_at",
@@ -71,7 +74,7 @@ _HARM = (
 
 
 def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
-    if source.create and "created_at" not in seen.attributes:
+    if source.create and seen.rows_read and "created_at" not in seen.attributes:
         yield PlanWarning(
             "no_created_at",
             f"{of_source} has no created_at: the service uses the current time, and campaigns"

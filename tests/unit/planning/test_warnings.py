@@ -29,7 +29,10 @@ def _warned(*sources):
     pipeline = Pipeline.model_validate(
         {"name": "job", "path": Path("job.toml"), "source": [settings for settings, _ in sources]}
     )
-    seen = [SourcePlan(settings["kind"], settings["files"], **found) for settings, found in sources]
+    seen = [
+        SourcePlan(settings["kind"], settings["files"], **{"rows_read": 9, **found})
+        for settings, found in sources
+    ]
     plan = Plan("key", NOW_S, PlanResult({}, seen, [], {}, 0, {}, []))
     return [each.code for each in warnings_of(pipeline, plan)]
 
