@@ -68,8 +68,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.setting}={case.answer}")
 def test_a_guard_and_its_answer(tmp_path, send, look, sandbox, case):
-    """7 and nothing sent; `check` goes on, and ends with 7; with the setting the rows end as it"
-    " says."""
+    """7 and nothing sent, which `check` says, too; with the setting the rows end as it says."""
     pipeline = job(tmp_path, case.files, *case.tables)
 
     refused = send(pipeline, "--yes")
