@@ -243,6 +243,8 @@ def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
     types = source.schema()
     typed = {} if types is None else {each.name: each.type for each in types}
     for name in source.columns() or ():
+        if name == TODO:
+            continue
         in_text = name in look.folders or name not in typed
         look.columns.setdefault(name, ColumnProfile(name, None if in_text else typed[name]))
     for chunk in source.chunks():
@@ -251,5 +253,7 @@ def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
         for rejection in chunk.rejections:
             look.malformed.update({reason.code for reason in rejection.reasons})
         for name in chunk.batch.schema.names:
+            if name == TODO:  # in the pipeline file it would stand for what is open
+                continue
             look.columns.setdefault(name, ColumnProfile(name)).add(chunk)
         progress(Progress(chunk.end.row - chunk.first_row))

@@ -33,6 +33,14 @@ _OF_PERSON = re.compile(
     r"(first|last|given|family|full|middle|sur)_?name|vorname|nachname|phone(_number)?|mobile"
     r"|telefon|birth(day|_?date)|dob|geburts(tag|datum)|gender|salutation|anrede|.*(e_?)?mail.*"
 )
+_OPT_OUT = re.compile(
+    r"(.*_)?(unsubscribed?|opt(ed)?_?out|do_?not_?(e_?)?(mail|contact)|no_?(e_?)?mails?"
+    r"|abgemeldet|desinscrit|cancelled_subscription)"
+)
+_OPT_IN = re.compile(
+    r"(.*_)?(accepts?_(e_?mail_)?marketing|opt(ed)?_?in|(marketing|e_?mail)_consent|consent"
+    r"|newsletter|subscribed|permission|einwilligung)(_(status|level))?"
+)
 _OWN_ID = re.compile(r"(record|row|object|internal|system)?_?(id|uuid|guid)")
 _EVENT_NAME = re.compile(r"(event|action|activity)(_?(name|type))?|event|verb|ereignis")
 _NOT_A_NUMBER = re.compile(
@@ -102,6 +110,16 @@ def says_of_person(name: str) -> bool:
 def says_own_id(name: str) -> bool:
     """Whether a column of this name tells rows apart, whatever they are: `id`, `Record ID`."""
     return _OWN_ID.fullmatch(plain(name)) is not None
+
+
+def says_opt_out(name: str) -> bool:
+    """Whether yes under this name means that a person wants no mail: `Do Not Email`."""
+    return _OPT_OUT.fullmatch(plain(name)) is not None
+
+
+def says_opt_in(name: str) -> bool:
+    """Whether yes under this name means that a person wants mail: `accepts_marketing`."""
+    return _OPT_IN.fullmatch(plain(name)) is not None
 
 
 def says_event(name: str) -> bool:

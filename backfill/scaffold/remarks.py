@@ -14,6 +14,7 @@ from backfill.judge.judge import (
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
+from backfill.scaffold.pipeline_text import toml
 from backfill.sources.layout import is_reserved
 
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
@@ -28,6 +29,23 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
         kind: Their kind.
         used: The columns that say who, what and when.
     """
+    yield from _written(look)
+    yield from _limits(look, kind, used)
+    if kind == "deletions":
+        return
+    columns = [each for each in look.columns.values() if each not in used]
+    reserved = [each.name for each in columns if is_reserved(each.name, kind)]
+    if reserved:
+        yield f"the service acts on {', '.join(reserved)}: `reserved` decides what happens to them"
+    if kind == "customers":
+        yield from _consent(columns)
+    for each in columns:
+        if each.is_nested and look.format != "csv":
+            yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"
+
+
+def _written(look: FileProfile) -> Iterator[str]:
+    """What the files do not say as they should."""
     if look.format == "csv" and _is_a_row(list(look.columns)):
         yield "the first line looks like data but is read as the header: add a header before it"
     if look.malformed:
@@ -44,16 +62,24 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
                 f"{each.name} holds numbers with an exponent, such as {each.examples[0]}: a"
                 " spreadsheet has dropped their other digits; export it anew as text"
             )
-    yield from _limits(look, kind, used)
-    if kind == "deletions":
-        return
-    columns = [each for each in look.columns.values() if each not in used]
-    reserved = [each.name for each in columns if is_reserved(each.name, kind)]
-    if reserved:
-        yield f"the service acts on {', '.join(reserved)}: `reserved` decides what happens to them"
+
+
+def _consent(columns: Sequence[ColumnProfile]) -> Iterator[str]:
+    """Columns that say who wants mail, and that stop none by themselves."""
     for each in columns:
-        if each.is_nested and look.format != "csv":
-            yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"
+        if each.timestamps() is not None or names.plain(each.name) == "unsubscribed":
+            continue
+        if names.says_opt_out(each.name):
+            declared = f"unsubscribed = {toml({'from': each.name, 'type': 'boolean'})}"
+            yield (
+                f"{each.name} looks like consent, and is sent as an attribute that stops no mail;"
+                f" if yes means no mail, declare {declared}"
+            )
+        elif names.says_opt_in(each.name):
+            yield (
+                f"{each.name} looks like consent, and is sent as an attribute that stops no mail:"
+                " the service acts on unsubscribed, which means the opposite"
+            )
 
 
 def _is_a_row(names: Sequence[str]) -> bool:

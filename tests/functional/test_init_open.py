@@ -175,3 +175,21 @@ def test_a_person_can_leave_a_file_out(tmp_path, clean_env):
     assert shown.code == 0, shown.text
     written = tomllib.loads((tmp_path / "pipeline.toml").read_text("utf-8"))
     assert [each["files"] for each in written["source"]] == [["customers.csv"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("Do Not Email", 'unsubscribed = { from = "Do Not Email", type = "boolean" }'),
+        ("Email Opt Out", 'unsubscribed = { from = "Email Opt Out", type = "boolean" }'),
+        ("accepts_marketing", "the service acts on unsubscribed"),
+        ("Email Marketing Consent", "the service acts on unsubscribed"),
+        ("note", None),
+    ],
+)
+def test_columns_of_consent_are_seen(init, column, said):
+    """As attributes they would stop no mail."""
+    rows = "".join(f"{n},{'yes' if n % 2 else 'no'}\n" for n in ROWS)
+    ended, text = init({"customers.csv": f"customer_id,{column}\n{rows}"})
+    assert ("looks like consent" in " ".join(ended.stdout.split())) == bool(said)
+    assert said is None or said in text.replace("\n# ", " ")
