@@ -95,7 +95,7 @@ def _prepare(job: Job, plan: Plan, now_s: float) -> PreparedRun:
     return PreparedRun(against, start, complete, found)
 
 
-SYNC = RunMode("sync", _bind, _prepare, replaces_rows=True)
+SYNC = RunMode("sync", _bind, _prepare, replaces_rows=True, growing=True)
 
 
 def _differences(job: Job, plan: Plan, *, goes_on: bool) -> Differences:

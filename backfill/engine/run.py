@@ -54,6 +54,9 @@ UNANSWERED_AFTER_S = 2.0
 """When it is said that nobody has answered it yet."""
 
 
+_GROWING = "growing"  # in the journal: the job was synced once
+
+
 class Service(Delivery, Protocol):
     """A delivery that knows which workspace it delivers to."""
 
@@ -96,6 +99,7 @@ class RunMode:
             seconds, by which an event is recent or not.
         only_rejected: Only rejected rows are sent; whatever else is pending stays so.
         replaces_rows: The exports take the place of earlier ones, but not before it sends.
+        growing: Files may still be written to: now, and in every later run of the same job.
     """
 
     command: str
@@ -103,6 +107,7 @@ class RunMode:
     prepare: Callable[[Job, Plan, float], PreparedRun]
     only_rejected: bool = False
     replaces_rows: bool = False
+    growing: bool = False
 
 
 def execute(
@@ -182,13 +187,18 @@ class _Run:
             )
         return closed
 
+    def _growing(self, journal: Journal) -> bool:
+        """Whether files may still be written to; a retry after a sync reads what the sync read."""
+        if self.mode.growing:
+            journal.meta[_GROWING] = True
+        return bool(journal.meta.get(_GROWING))
+
     async def _accounted_for(self, journal: Journal) -> results.Closed:
         """Plan and send, and close the account while the journal is open."""
         begun_before = bool(journal.parts())
         url, credentials = self._destination()
-        job = Job(
-            self.pipeline, open_inputs(self.pipeline), journal, self.folder, self.options.limit
-        )
+        inputs = open_inputs(self.pipeline, growing=self._growing(journal))
+        job = Job(self.pipeline, inputs, journal, self.folder, self.options.limit)
         job = self.mode.bind(job, self.options.append)
         account = accounting.begin(job, self.mode.command, self.clock)
         results.show_status(account, "planning", self.clock)

@@ -144,7 +144,7 @@ class Pass:
         self._rejections = PlanFolder(folder).rejections
         self._fills = [Fill() for _ in pipeline.sources]
         self._sources = [
-            SourcePlan(source.kind, [each.name for each in inputs if each.source == index])
+            _opened(source.kind, [each for each in inputs if each.source == index])
             for index, source in enumerate(pipeline.sources)
         ]
         self._names = [AttributeNames() for _ in pipeline.sources]
@@ -336,3 +336,9 @@ def _some_of_each(samples: list[list[str]]) -> list[str]:
     """The first of each source, then the second, until there are enough."""
     in_turn = [each[rank] for rank in range(SAMPLES_MAX) for each in samples if rank < len(each)]
     return in_turn[:SAMPLES_MAX]
+
+
+def _opened(kind: str, inputs: Sequence[Input]) -> SourcePlan:
+    """What is known of a source before a row is read."""
+    notes = [note for each in inputs for note in each.notes]
+    return SourcePlan(kind, files=[each.name for each in inputs], notes=notes)

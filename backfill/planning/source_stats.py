@@ -34,6 +34,7 @@ class SourcePlan:
     Args:
         kind: Its kind.
         files: Its files.
+        notes: What there is to know about how they are read.
         rows_read: Its rows.
         rejected: Those that would not be sent, before anything is sent.
         nameless: Those of them that do not say who they are about.
@@ -67,6 +68,7 @@ class SourcePlan:
 
     kind: str
     files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     rows_read: int = 0
     rejected: int = 0
     nameless: int = 0

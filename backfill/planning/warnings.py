@@ -53,6 +53,7 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
             found.append(PlanWarning("no_rows", f"{of_source} has no rows"))
         found += _timestamps(seen, of_source)
         found += _cursor_in_future(source, seen, of_source)
+        found += _files(seen, of_source)
     return sorted(found, key=lambda each: _HARM.index(each.code))
 
 
@@ -70,6 +71,7 @@ _HARM = (
     "names_by_case",
     "names_with_spaces",
     "near_limit",
+    "files",
 )
 
 
@@ -120,6 +122,11 @@ def _cursor_in_future(source: Source, seen: SourcePlan, of_source: str) -> Itera
             f"{of_source} has rows whose {source.sync.column} is in the future:"
             f" {seen.cursor_in_future:,}; a sync sends them each night until then",
         )
+
+
+def _files(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.notes:
+        yield PlanWarning("files", f"{of_source}: {_some(seen.notes, '; ')}")
 
 
 def _near_limits(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
@@ -195,6 +202,6 @@ def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Ite
         )
 
 
-def _some(names: list[str]) -> str:
+def _some(names: list[str], between: str = ", ") -> str:
     more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+    return between.join(names[:_NAMES_SHOWN]) + more

@@ -49,8 +49,8 @@ def open_inputs(pipeline: Pipeline, *, growing: bool = False) -> list[Input]:
 
     Args:
         pipeline: The settings.
-        growing: Whether files may still be written to, so that a last line without a line end
-            waits where the settings do not say otherwise.
+        growing: Whether files that a sync takes up as they grow may still be written to, so that
+            a last line without a line end waits where the settings do not say otherwise.
 
     Raises:
         UsageError: A pattern names no file, or a file cannot be used: not what it claims to be,
@@ -60,7 +60,8 @@ def open_inputs(pipeline: Pipeline, *, growing: bool = False) -> list[Input]:
     for kind in KINDS:
         for index, settings in enumerate(pipeline.sources):
             if settings.kind == kind:
-                for each in _open_files(settings, pipeline.folder, growing=growing):
+                grows = growing and settings.sync_mode == "files"
+                for each in _open_files(settings, pipeline.folder, growing=grows):
                     name, file, notes = each
                     mark = fingerprint(file.path, file.size_limit)
                     inputs.append(Input(len(inputs) + 1, index, name, file, mark, notes))

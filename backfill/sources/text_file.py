@@ -29,6 +29,9 @@ class EmptyFileError(UsageError):
     """A file without a byte of content; among other files it is a part that had no rows."""
 
 
+_WAITS = 'its last line has no line end yet and waits; last_line = "send" would send it'
+
+
 @dataclass(frozen=True, slots=True)
 class TextFile:
     """A text file that can be read on from any position.
@@ -81,7 +84,7 @@ class TextFile:
     @property
     def notes(self) -> tuple[str, ...]:
         """Whether the end of the file waits."""
-        return () if self.end is None else ("its last line has no line end yet and waits",)
+        return () if self.end is None else (_WAITS,)
 
     def blocks(self, offset: int) -> Iterator[bytes]:
         """The text from `offset` on, in the encoding that rows are looked for in.

@@ -108,6 +108,36 @@ def test_a_file_that_was_rewritten_is_refused(night, sandbox, tonight):
     assert 3 <= len(sandbox.events()) <= 5
 
 
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_last_line_that_is_still_being_written_waits(tmp_path, send, sandbox, retried):
+    """Half a value would be sent, and the whole one taken for a repeat of it."""
+    line = "{},u1,bought,2024-01-02T10:00:00,{}"
+    begun = f"{HEADER}\n{line.format('a', 'x')}\n{line.format('b', '12')}"
+    pipeline = job(tmp_path, {"events.csv": begun}, EVENTS.format(settings='mode = "files"'))
+
+    first = send(pipeline, command="sync")
+
+    assert (first.code, first.summary["rows_read"]) == (3, 1)
+    assert 'events.csv: its last line has no line end yet and waits; last_line = "send"' in (
+        first.stderr
+    )
+    if retried:
+        assert send(pipeline, command="retry").code == 3
+    (tmp_path / "events.csv").write_text(f"{begun}0\n")
+    done = send(pipeline, command="sync")
+    assert (done.code, done.summary["delivered"]) == (3, 1)
+    assert [each["attributes"] for each in sandbox.events()] == [{"amount": 120, "key": "b"}]
+
+
+def test_a_last_line_does_not_wait_where_it_is_said_so(tmp_path, send):
+    """An export that never ends its last line is whole."""
+    text = f"{HEADER}\n1,u1,bought,2024-01-02T10:00:00,5"
+    settings = 'mode = "files"'
+    said = EVENTS.replace("[source.columns]", 'last_line = "send"\n[source.columns]')
+    pipeline = job(tmp_path, {"events.csv": text}, said.format(settings=settings))
+    assert send(pipeline, command="sync").summary["delivered"] == 1
+
+
 def test_a_file_that_makes_room_for_another_has_not_changed(night, tmp_path):
     """A log that was moved aside is known by its content; what has its name now is new."""
     files = 'mode = "files"'

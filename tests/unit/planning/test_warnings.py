@@ -121,3 +121,9 @@ def test_a_created_at_that_the_service_takes_for_no_timestamp_is_told():
     """As text, or as a number of another unit."""
     found = {"attributes": WHOLE, "created_at_text": True, "implausible": ["created_at"]}
     assert _warned((CUSTOMERS, found)) == ["created_at_text", "implausible_timestamps"]
+
+
+def test_how_files_are_read_is_said():
+    """A column without a name, a line that waits, a part without rows: left out, and said so."""
+    seen = {"attributes": list(WHOLE), "notes": ["c.csv: column 1 has no name and is left out"]}
+    assert _warned((CUSTOMERS, seen)) == ["files"]
