@@ -2,34 +2,32 @@
 
 import random
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True, slots=True)
 class Clock:
-    """Time as it is; `since_start_s` counts from when it was made."""
+    """What a run knows of time; `since_start_s` counts from when it was made.
 
-    def __init__(self) -> None:
-        self._started_s = time.monotonic()  # noqa: TID251 - this is the clock that others take
+    Args:
+        now_s: A monotonic clock, in seconds; no change of the date moves it. The real one stands
+            still while the machine sleeps: turns are not missed meanwhile, and an outage grows no
+            longer behind a closed lid.
+        unix_s: The time now, as unix seconds.
+        sleep: Does nothing for so many seconds; not in an event loop.
+        jitter: A random number from 0 up to, not including, 1, for the length of waits.
+    """
 
-    def now_s(self) -> float:
-        """A monotonic clock, in seconds; no change of the date moves it.
+    now_s: Callable[[], float] = time.monotonic  # noqa: TID251 - the clock that others take
+    unix_s: Callable[[], float] = time.time  # noqa: TID251
+    sleep: Callable[[float], None] = time.sleep  # noqa: TID251
+    jitter: Callable[[], float] = random.random
+    _started_s: float = field(init=False)
 
-        It stands still while the machine sleeps: turns are not missed meanwhile, and an outage
-        grows no longer behind a closed lid.
-        """
-        return time.monotonic()  # noqa: TID251
-
-    def sleep(self, seconds: float) -> None:
-        """Do nothing for so long."""
-        time.sleep(seconds)  # noqa: TID251
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_started_s", self.now_s())
 
     def since_start_s(self) -> float:
         """Seconds since this clock was made."""
         return self.now_s() - self._started_s
-
-    def unix_s(self) -> float:
-        """The time now, as unix seconds."""
-        return time.time()  # noqa: TID251
-
-    def jitter(self) -> float:
-        """A random number from 0 up to, not including, 1, for the length of waits."""
-        return random.random()  # noqa: S311 - it spreads retries, and keeps no secret

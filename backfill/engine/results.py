@@ -30,7 +30,7 @@ from backfill.report.summary import SUMMARY_FILE, RunSummary, Summary
 from backfill.sources.inputs import columns_of
 
 STATUS_EVERY_S = 0.5
-"""The journal is written up to sixty times a second; nobody looks at the status so often."""
+"""Nobody looks at the status more often."""
 
 COURSE_EVERY_S = 2.0
 """A crash takes so much of the report's curves."""
@@ -54,69 +54,48 @@ def show_status(account: Account, state: State, clock: Clock, exit_code: int | N
         raise unwritten(folder, failure) from failure
 
 
-class StatusWriter:
-    """Keeps the status of a call that sends.
-
-    A disk that takes no status takes no journal either, and that is what stops a run.
-
-    Args:
-        account: What is known of it.
-        clock: The time.
-    """
-
-    def __init__(self, account: Account, clock: Clock) -> None:
-        self._account = account
-        self._clock = clock
-        self._written_s = -STATUS_EVERY_S
-
-    def write(self) -> None:
-        """Write it now."""
-        with suppress(StateError):
-            show_status(self._account, "running", self._clock)
-
-    def committed(self) -> None:
-        """The journal has just been written; the status is, where it is old enough."""
-        now_s = self._clock.since_start_s()
-        if now_s >= self._written_s + STATUS_EVERY_S:
-            self._written_s = now_s
-            self.write()
-
-
 @asynccontextmanager
-async def recorded(
-    account: Account, meter: Meter, clock: Clock, *, on_pause: Callable[[], None]
-) -> AsyncIterator[None]:
-    """Note in the account's course how fast it goes, and the pauses, while the body runs.
+async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator[None]:
+    """While the body sends, keep the status of the call, and note in its course how fast it goes.
+
+    A disk that takes neither takes no journal, and that is what stops a run.
 
     Args:
         account: What is known of the call.
         meter: What the delivery does.
         clock: The time; its start is the call's.
-        on_pause: Called at the beginning of each pause.
     """
     course, tally = account.course, account.tally
     before = Counter(course.latencies)
     recorder = Recorder(course, account.run_id, clock.since_start_s(), tally.rows, meter.attempts)
 
+    def show() -> None:
+        with suppress(StateError):
+            show_status(account, "running", clock)
+
     def paused(pause: Pause) -> None:
         recorder.paused(pause.reason, clock.since_start_s(), pause.until_s - clock.now_s())
-        on_pause()
+        show()
 
     def note() -> None:
         recorder.note(clock.since_start_s(), tally.rows, meter.attempts, meter.latency_s)
         course.latencies = before + meter.latencies
 
     async def watch() -> None:
-        saved_s = clock.now_s()
+        shown_s = saved_s = clock.now_s()
         while True:
-            await asyncio.sleep(course.width_s)
+            await asyncio.sleep(min(course.width_s, STATUS_EVERY_S))
             note()
+            if clock.now_s() >= shown_s + STATUS_EVERY_S:
+                show()
+                shown_s = clock.now_s()
             if clock.now_s() >= saved_s + COURSE_EVERY_S:
-                with suppress(OSError):  # see StatusWriter
+                with suppress(OSError):
                     course.save(account.job.folder / COURSE_FILE)
                 saved_s = clock.now_s()
 
     meter.on_pause = paused
+    show()
     watching = asyncio.create_task(watch())
     try:
         yield

@@ -265,14 +265,12 @@ class _Run:
         """Send all of it, and watch how it goes."""
         meter = account.meter = delivery.meter
         commit_plan(account.job, plan)
-        status = results.StatusWriter(account, self.clock)
         sender = Sender(
             prepared.start(),
             self.pipeline.rejected_max,
             delivery,
             tally=account.tally,
             now_s=self.clock.now_s,
-            on_commit=status.committed,
         )
         self.observer.sending(self._started(account, plan, prepared, meter))
         loop = asyncio.get_running_loop()
@@ -282,7 +280,7 @@ class _Run:
             loop.call_soon_threadsafe(sender.stop, why)
 
         self.stop.listen(stop)
-        async with results.recorded(account, meter, self.clock, on_pause=status.write):
+        async with results.watched(account, meter, self.clock):
             await sender.send()
         await asyncio.to_thread(prepared.complete)
 

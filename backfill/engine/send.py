@@ -18,7 +18,7 @@ from backfill.engine.rules import MergedRow, RowPlace
 from backfill.errors import BackfillError, GuardError, as_ours
 from backfill.journal import Journal, Settlement
 from backfill.journal.journal import CommitClock
-from backfill.judge.row_faults import rejection
+from backfill.judge.row_faults import rejections
 from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.amounts import Allowance
 from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason
@@ -79,7 +79,6 @@ class Sender:
         delivery: Takes batches to the API.
         tally: Counts the rows that are settled.
         now_s: A monotonic clock, in seconds.
-        on_commit: Called whenever the journal has just been written.
     """
 
     def __init__(
@@ -90,12 +89,11 @@ class Sender:
         *,
         tally: Tally,
         now_s: Callable[[], float],
-        on_commit: Callable[[], None],
     ) -> None:
         self._work = work
         self._delivery = delivery
         self._now_s = now_s
-        self._settler = _Settler(work, delivery.meter, tally, now_s, on_commit)
+        self._settler = _Settler(work, delivery.meter, tally, now_s)
         self._refusals = _RefusalLimit(rejected_max)
         self._places = ResizableSemaphore(BATCHES_READY)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -228,7 +226,6 @@ class _Settler:
         meter: What the delivery counts into.
         tally: Counts the rows that are settled.
         now_s: A monotonic clock, in seconds.
-        on_commit: Called after each commit.
     """
 
     def __init__(
@@ -237,14 +234,12 @@ class _Settler:
         meter: Meter,
         tally: Tally,
         now_s: Callable[[], float],
-        on_commit: Callable[[], None],
     ) -> None:
         self._work = work
         self._journal = work.journal
         self._meter = meter
         self._tally = tally
         self._now_s = now_s
-        self._on_commit = on_commit
         self._clock = CommitClock(now_s())
         self._waiting = _Waiting(work)
         self._unsaved_rows = self._unsaved_requests = 0
@@ -277,17 +272,18 @@ class _Settler:
         for segment in batch.segments:
             operations, count = segment.operations, len(segment)
             rows = operations.rows[segment.start : segment.stop]
-            here = {at - offset: refused[at] for at in refused if offset <= at < offset + count}
-            rejections = [
-                rejection(_origin(operations.origin), int(rows[at]), (_reason(each),))
-                for at, each in sorted(here.items())
-            ]
-            delivered = count - len(here)
+            here = sorted(at for at in refused if offset <= at < offset + count)
+            rejected: Sequence[Rejection] = ()
+            if here:
+                why = [(_reason(refused[at]),) for at in here]
+                places = np.array(here, np.int64) - offset
+                rejected = rejections(_origin(operations.origin), rows[places], why)
+            delivered = count - len(rejected)
             self._settle(
                 operations.part,
                 rows,
                 delivered=delivered,
-                rejections=rejections,
+                rejected=rejected,
                 deletes=delivered if deletes else 0,
             )
             offset += count
@@ -300,27 +296,27 @@ class _Settler:
         held[place.source] = held.get(place.source, 0) + left_out.held
         if left_out.rejections:
             rows = np.array(sorted(each.row for each in left_out.rejections), np.int64)
-            self._settle(place.part, rows, rejections=left_out.rejections)
+            self._settle(place.part, rows, rejected=left_out.rejections)
         for why, rows in left_out.skipped.items():
             self._settle(place.part, rows, skipped={why: len(rows)})
         self._settle_merged(self._waiting.add(left_out.merged))
         self.commit_if_due()
 
     def _settle(
-        self, part: int, rows: Rows, *, rejections: Sequence[Rejection] = (), **counts: Any
+        self, part: int, rows: Rows, *, rejected: Sequence[Rejection] = (), **counts: Any
     ) -> None:
         """Settle rows of a part, and those that waited for any of them.
 
         Args:
             part: The part.
             rows: int64, ascending.
-            rejections: Those that are rejected.
+            rejected: Those that are rejected.
             counts: What became of the others, as `Settlement` has it.
         """
-        self._work.settle(Settlement(part, ranges_of(rows), rejections=rejections, **counts))
+        self._work.settle(Settlement(part, ranges_of(rows), rejections=rejected, **counts))
         self._unsaved_rows += len(rows)
         self._tally.rows += len(rows)
-        self._tally.rejected += len(rejections)
+        self._tally.rejected += len(rejected)
         self._settle_merged(self._waiting.answered(part, rows))
 
     def _settle_merged(self, rows: Iterable[MergedRow]) -> None:
@@ -329,8 +325,8 @@ class _Settler:
         for each in rows:
             part, row = each.place
             if reasons := self._work.fate(each.carrier):
-                rejections = [rejection(each.origin, row, reasons)]
-                self._settle(part, np.array([row], np.int64), rejections=rejections)
+                number = np.array([row], np.int64)
+                self._settle(part, number, rejected=rejections(each.origin, number, [reasons]))
             else:
                 merged.setdefault(part, []).append(row)
         for part, some in merged.items():
@@ -352,7 +348,6 @@ class _Settler:
         self._saved_attempts, self._saved_bytes = attempts, bytes_sent
         self._unsaved_rows = self._unsaved_requests = 0
         self._clock.committed(self._now_s())
-        self._on_commit()
 
     def end(self, *, nothing_in_flight: bool) -> None:
         """Commit for the last time; where everything was answered, no row stays in doubt."""
