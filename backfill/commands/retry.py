@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import as_mask
 from backfill.engine.options import Observer, Options, Stop
-from backfill.engine.prepare import ChunkPreparer, PreparedChunk
-from backfill.engine.rules import RowPlace
+from backfill.engine.prepare import ChunkPreparer, PreparedChunk, RowPlace
 from backfill.engine.run import PreparedRun, RunMode, execute
 from backfill.errors import UsageError
 from backfill.job import Job, bind_files

@@ -13,12 +13,11 @@ import numpy.typing as npt
 from backfill.delivery.outcome import Delivery, Meter, Outcome, Refusal
 from backfill.delivery.turns import ResizableSemaphore
 from backfill.engine.options import Tally
-from backfill.engine.prepare import PreparedChunk
-from backfill.engine.rules import MergedRow, RowPlace
+from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
 from backfill.errors import BackfillError, GuardError, as_ours
 from backfill.journal import Journal, Settlement
 from backfill.journal.journal import CommitClock
-from backfill.judge.row_faults import rejections
+from backfill.judge.judge import rejections
 from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.amounts import Allowance
 from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason

@@ -1,8 +1,7 @@
-"""A chunk of rows -> the accepted ones as JSON columns, and the rejections with all their reasons.
+"""Room 2: a chunk of rows -> the accepted ones as JSON columns, and the rejections.
 
-stage      what both passes do with a chunk: the user's transform, then the judge
-transform  the user's own code on a chunk
-frames     a chunk as a DataFrame, and back
-schema     the judge: the declared columns and the API's limits
-findings   what is wrong with a chunk's rows, gathered column by column
+chunk_judge  what both passes do with a chunk: the user's transform, then the judge, in threads
+transform    the user's own code on a chunk
+frames       a chunk as a DataFrame, and back
+judge        the declared columns and the API's limits; every reason that a row is rejected for
 """

@@ -1,7 +1,11 @@
-"""A chunk of a file -> the same chunk, judged: the user's transform first, then the judge."""
+"""Chunks of files -> the same, judged in threads: the user's transform first, then the judge."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from os import cpu_count
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +18,12 @@ from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Rejection, Rows
 from backfill.sources.inputs import Input
 from backfill.sources.layout import AttributeNames
+
+THREADS = min(cpu_count() or 1, 4)
+"""The kernels release the interpreter lock; beyond a few threads reading cannot keep up."""
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 _NO_ROWS: Rows = np.empty(0, np.int64)
 
@@ -98,3 +108,25 @@ class ChunkJudge:
             judged.names,
             judged.written,
         )
+
+
+def in_order(
+    work: Callable[[Given], Made], given: Iterable[Given], pool: Executor, ahead: int
+) -> Iterator[Made]:
+    """The results of `work` on each item, in order, while `ahead` more are in the making."""
+    pending: deque[Future[Made]] = deque()
+    for item in given:
+        pending.append(pool.submit(work, item))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def read_ahead(items: Iterator[Given]) -> Iterator[Given]:
+    """The items, none of them None; the next is read in another thread while one is looked at."""
+    with ThreadPoolExecutor(1) as reader:
+        pending = reader.submit(next, items, None)
+        while (item := pending.result()) is not None:
+            pending = reader.submit(next, items, None)
+            yield item

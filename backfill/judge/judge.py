@@ -3,8 +3,8 @@
 A whole chunk is judged with kernels; a rejection carries every reason that its row has.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -26,7 +26,6 @@ from backfill.encoding.json_text import (
 from backfill.encoding.members import Member, Members
 from backfill.encoding.typed_json import plain
 from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues, implausible
-from backfill.judge.row_faults import RowFaults, any_of
 from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Accepted, Api, sizes
 from backfill.pipeline.columns import Column
 from backfill.pipeline.source_settings import (
@@ -35,7 +34,7 @@ from backfill.pipeline.source_settings import (
     EventsSource,
     Source,
 )
-from backfill.rows import Chunk, Rejection, Rows, Values
+from backfill.rows import Chunk, Reason, Rejection, Rows, Values, reason
 from backfill.sources.layout import (
     Attribute,
     AttributeNames,
@@ -62,6 +61,85 @@ _EMAIL = r"^[^@\s]+@[^@\s]+$"
 _MISREAD_BY_V1 = r"(?i)^cio_|[^@\s]@[^@\s]|^\.{1,2}$"
 """v1 guesses an identifier's type "from the shape of the value": one that holds an e-mail address
 is one (Track OpenAPI)."""
+
+
+@dataclass(slots=True)
+class RowFaults:
+    """Each kind of fault that was found, with the rows that have it.
+
+    Args:
+        count: How many rows there are.
+    """
+
+    count: int
+    found: list[tuple[str, str, Mask]] = field(default_factory=list)
+
+    def add(self, code: str, column: str, mask: Mask | pa.Array) -> None:
+        """Note the rows where `mask` is true; null is false."""
+        mask = mask if isinstance(mask, np.ndarray) else as_mask(mask)
+        if mask.any():
+            self.found.append((code, column, mask))
+
+    def add_all(self, failures: Mapping[str, Mask], column: str) -> None:
+        """Note what a column's own reading found."""
+        for code, mask in failures.items():
+            self.add(code, column, mask)
+
+    def bad(self) -> Mask:
+        """The rows that have any fault."""
+        return any_of((mask for _, _, mask in self.found), self.count)
+
+    def rejections(self, rows: Rows, origin: Chunk) -> list[Rejection]:
+        """The rows that have any fault, each with all its reasons.
+
+        Args:
+            rows: The numbers of the n rows that were judged, int64 (n,).
+            origin: The chunk as it was read, which the report repeats.
+        """
+        bad = np.flatnonzero(self.bad())
+        if not len(bad):
+            return []
+        faults = np.array([mask[bad] for _, _, mask in self.found], np.bool_).T
+        # Rows fail in few ways, and alike: the sentences are made once for each way.
+        ways, way_of = np.unique(faults, axis=0, return_inverse=True)
+        reasons = [self._reasons(way) for way in ways]
+        return rejections(origin, rows[bad], [reasons[way] for way in way_of.ravel().tolist()])
+
+    def _reasons(self, has: Mask) -> tuple[Reason, ...]:
+        """The reasons of rows that have these faults; bool, as many as were found."""
+        return tuple(
+            reason(code, column)
+            for (code, column, _), it_has in zip(self.found, has, strict=True)
+            if it_has
+        )
+
+
+def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]]) -> list[Rejection]:
+    """Rows of a chunk that will not be sent, or were refused.
+
+    Args:
+        origin: The chunk as it was read.
+        rows: The numbers of the n rows, int64 (n,).
+        reasons: Those of each, n.
+    """
+    places = np.searchsorted(origin.rows, rows)
+    lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
+    found = zip(rows.tolist(), lines, reasons, cell_json.row_cells(origin, places), strict=True)
+    return [Rejection(*each) for each in found]
+
+
+def unknown_people(source: Source, origin: Chunk, rows: Rows) -> list[Rejection]:
+    """The rejections of events, int64 (n,), about people whom no customers source names."""
+    why = (reason("unknown_person", source.identifier.column),)
+    return rejections(origin, rows, [why] * len(rows))
+
+
+def any_of(masks: Iterable[Mask], count: int) -> Mask:
+    """Where any of the masks is true."""
+    found = np.zeros(count, np.bool_)
+    for mask in masks:
+        found |= mask
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +184,22 @@ class Judge:
         Raises:
             UsageError: The chunk's columns cannot be used with these settings.
         """
-        origin = origin or chunk
         layout = self._layout(chunk, where)
-        findings = RowFaults(len(chunk.rows))
-        person = self._person(chunk, layout, findings)
-        members, email, names = self._attributes(chunk, layout, person, findings)
+        faults = RowFaults(len(chunk.rows))
+        person = self._person(chunk, layout, faults)
+        members, email, names = self._attributes(chunk, layout, person, faults)
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):
-            name = self._name(chunk, self._source, findings)
-            micros, written = self._micros(chunk, self._source, findings)
-            key = self._key(chunk, self._source, findings)
+            name = self._name(chunk, self._source, faults)
+            micros, written = self._micros(chunk, self._source, faults)
+            key = self._key(chunk, self._source, faults)
         every = Accepted(chunk.rows, person, members, name, micros, key, email)
-        by_v1 = self._sizes(every, findings)
+        by_v1 = self._sizes(every, faults)
         every = replace(every, by_v1=by_v1 if by_v1.any() else None)
-        rejections = (*chunk.rejections, *findings.rejections(chunk.rows, origin))
+        rejected = (*chunk.rejections, *faults.rejections(chunk.rows, origin or chunk))
         return Judged(
-            every.take(~findings.bad()),
-            tuple(sorted(rejections, key=_by_row)),
+            every.take(~faults.bad()),
+            tuple(sorted(rejected, key=lambda each: each.row)),
             person.filter(pc.not_equal(person, "")),
             names,
             written,
@@ -139,7 +216,7 @@ class Judge:
             self._layouts[schema] = layout
         return layout
 
-    def _person(self, chunk: Chunk, layout: Layout, findings: RowFaults) -> pa.StringArray:
+    def _person(self, chunk: Chunk, layout: Layout, faults: RowFaults) -> pa.StringArray:
         source = self._source
         column = source.identifier.column
         cells_ = _cells(chunk, column)
@@ -148,47 +225,48 @@ class Judge:
             text = Encoded(pc.utf8_trim(encoded.text, '"'), failures=encoded.failures)
         else:
             text = cell_json.text_of(cells_, _kind(chunk, cells_))
-        findings.add_all(text.failures, column)
+        faults.add_all(text.failures, column)
         person = pc.utf8_trim_whitespace(null_where(text.text, source.null_values))
         person = pc.fill_null(person, "")
         if source.identifier.type == "cio_id":
             person = pc.replace_substring_regex(person, "^cio_", "")
         empty = as_mask(pc.equal(person, ""))
         failed = any_of(text.failures.values(), len(chunk.rows))
-        findings.add("identifier_missing", column, empty & ~failed)
-        findings.add(
+        faults.add("identifier_missing", column, empty & ~failed)
+        faults.add(
             "identifier_too_long",
             column,
             pc.greater(pc.binary_length(person), IDENTIFIER_BYTES_MAX[source.identifier.type]),
         )
         if source.identifier.type == "email":
             odd = ~as_mask(pc.match_substring_regex(person, _EMAIL))
-            findings.add("identifier_not_an_email", column, odd & ~empty)
+            faults.add("identifier_not_an_email", column, odd & ~empty)
         if source.identifier.type == "id" and self._api == "v1":
-            findings.add("identifier_shape_v1", column, _misread_by_v1(person))
+            misread = pc.match_substring_regex(person, _MISREAD_BY_V1)
+            faults.add("identifier_shape_v1", column, misread)
         return person
 
     def _attributes(
-        self, chunk: Chunk, layout: Layout, person: pa.StringArray, findings: RowFaults
+        self, chunk: Chunk, layout: Layout, person: pa.StringArray, faults: RowFaults
     ) -> tuple[Members, pa.StringArray | None, AttributeNames]:
         """The attributes of each row as JSON members; its e-mail in lower case; their names."""
         members: dict[str, Member] = {}
         email = None
         long: set[str] = set()
         noted: dict[str, set[str]] = {"odd_moments": set(), "implausible": set(), "texts": set()}
-        self._require_absent(chunk, layout, findings)
+        self._require_absent(chunk, layout, faults)
         for each in layout.attributes:
             if each.column not in chunk.batch.schema.names:
-                self._require(each, None, chunk, findings)
+                self._require(each, None, chunk, faults)
                 continue
             encoded = self._encoded(chunk, each)
-            findings.add_all(encoded.failures, each.column)
-            self._require(each, encoded, chunk, findings)
+            faults.add_all(encoded.failures, each.column)
+            self._require(each, encoded, chunk, faults)
             if isinstance(self._source, CustomersSource):
-                if self._is_long(each, encoded, findings):
+                if self._is_long(each, encoded, faults):
                     long.add(each.name)
                 if each.name == self._source.identifier.type:
-                    self._same_person(person, each, encoded, findings)
+                    self._same_person(person, each, encoded, faults)
                     continue
                 if each.name == "email":
                     email = null_where(
@@ -196,14 +274,14 @@ class Judge:
                     )
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
-                findings.add("attribute_name_too_long", each.column, says)
+                faults.add("attribute_name_too_long", each.column, says)
             for seen in self._seen_of_timestamps(each, encoded):
                 noted[seen].add(each.name)
             members[each.name] = self._member(chunk, each, encoded)
         every = frozenset(each.name for each in layout.attributes)
         found = {seen: frozenset(some) for seen, some in noted.items()}
         names = AttributeNames(every, frozenset(layout.reserved), frozenset(long), **found)
-        return self._members(members, len(chunk.rows), findings), email, names
+        return self._members(members, len(chunk.rows), faults), email, names
 
     def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
         column = _cells(chunk, each.column)
@@ -223,15 +301,15 @@ class Judge:
         text = cell_json.text_of(cells_, _kind(chunk, cells_)).text
         return null_where(pc.utf8_trim_whitespace(text), [*self._source.null_values, ""])
 
-    def _require_absent(self, chunk: Chunk, layout: Layout, findings: RowFaults) -> None:
+    def _require_absent(self, chunk: Chunk, layout: Layout, faults: RowFaults) -> None:
         """A required key that no line of a JSON Lines chunk has is missing in all of them."""
         there = {*chunk.batch.schema.names, *(each.name for each in layout.attributes)}
         for name in self._source.required:
             if name not in there:
-                findings.add("required_missing", name, np.ones(len(chunk.rows), np.bool_))
+                faults.add("required_missing", name, np.ones(len(chunk.rows), np.bool_))
 
     def _require(
-        self, each: Attribute, encoded: Encoded | None, chunk: Chunk, findings: RowFaults
+        self, each: Attribute, encoded: Encoded | None, chunk: Chunk, faults: RowFaults
     ) -> None:
         if each.name not in self._source.required and each.column not in self._source.required:
             return
@@ -242,14 +320,14 @@ class Judge:
             )
             if encoded.quoted:
                 missing |= as_mask(pc.equal(encoded.text, ""))
-        findings.add("required_missing", each.column, missing)
+        faults.add("required_missing", each.column, missing)
 
-    def _is_long(self, each: Attribute, encoded: Encoded, findings: RowFaults) -> bool:
+    def _is_long(self, each: Attribute, encoded: Encoded, faults: RowFaults) -> bool:
         """Whether any value comes near the limit of people's attributes; refuse those beyond."""
         size = encoded.size_bytes
         longest = 0 if size is None else pc.max(size).as_py() or 0
         if longest > VALUE_BYTES_MAX:
-            findings.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
+            faults.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
         return bool(longest >= NEAR_LIMIT * VALUE_BYTES_MAX)
 
     def _seen_of_timestamps(self, each: Attribute, encoded: Encoded) -> Iterator[str]:
@@ -277,14 +355,14 @@ class Judge:
             yield "implausible"
 
     def _same_person(
-        self, person: pa.StringArray, each: Attribute, encoded: Encoded, findings: RowFaults
+        self, person: pa.StringArray, each: Attribute, encoded: Encoded, faults: RowFaults
     ) -> None:
         """An attribute named as the identifier must name the same person, and is not repeated."""
         text = encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
         other = pc.utf8_trim_whitespace(text)
         kind = self._source.identifier.type
         differs = pc.not_equal(person_key(kind, escaped(person)), person_key(kind, other))
-        findings.add("identifier_conflict", each.column, differs)
+        faults.add("identifier_conflict", each.column, differs)
 
     def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Member:
         """`"name":value` for each row; null where there is nothing to send."""
@@ -317,35 +395,35 @@ class Judge:
             cells_ = self._says(cells_, each.declared)
         return pc.is_null(cells_)
 
-    def _members(self, members: dict[str, Member], count: int, findings: RowFaults) -> Members:
+    def _members(self, members: dict[str, Member], count: int, faults: RowFaults) -> Members:
         if isinstance(self._source, CustomersSource):
             if len(members) > ATTRIBUTES_MAX:
                 present = np.zeros(count, np.int64)
                 for each in members.values():
                     present += as_mask(pc.is_valid(each.value))
-                findings.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
+                faults.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
             if not self._source.create:
                 members["_update"] = Member('"_update":', pa.repeat("true", count))
         return Members(tuple(members[name] for name in sorted(members)), count)
 
-    def _name(self, chunk: Chunk, source: EventsSource, findings: RowFaults) -> pa.StringArray:
+    def _name(self, chunk: Chunk, source: EventsSource, faults: RowFaults) -> pa.StringArray:
         if isinstance(source.name, str):
             return pa.repeat(source.name.strip(), len(chunk.rows))
         column = source.name.from_
         cells_ = _cells(chunk, column)
         text = cell_json.text_of(cells_, _kind(chunk, cells_))
-        findings.add_all(text.failures, column)
+        faults.add_all(text.failures, column)
         name = pc.utf8_trim_whitespace(null_where(text.text, source.null_values))
         name = pc.fill_null(name, "")
         missing = as_mask(pc.equal(name, "")) & ~any_of(text.failures.values(), len(chunk.rows))
-        findings.add("name_missing", column, missing)
-        findings.add(
+        faults.add("name_missing", column, missing)
+        faults.add(
             "name_too_long", column, pc.greater(pc.binary_length(name), EVENT_NAME_BYTES_MAX)
         )
         return name
 
     def _micros(
-        self, chunk: Chunk, source: EventsSource, findings: RowFaults
+        self, chunk: Chunk, source: EventsSource, faults: RowFaults
     ) -> tuple[pa.Int64Array, WrittenValues | None]:
         """When each event happened; and the column as it is written, where it is text."""
         column = source.timestamp.from_
@@ -357,19 +435,17 @@ class Judge:
         found, reading = cell_json.moment_cells(cells_, kind, reading)
         written = WrittenValues(found, self._zones(chunk, reading))
         micros, failures = instants(written, reading)
-        findings.add_all(failures, column)
+        faults.add_all(failures, column)
         missing = as_mask(pc.is_null(micros)) & ~any_of(failures.values(), len(chunk.rows))
-        findings.add("timestamp_missing", column, missing)
+        faults.add("timestamp_missing", column, missing)
         # For a timestamp that the service does not take it takes now, and says nothing.
         earliest_s = max(source.earliest.at(self._now_s), 0)
         latest_s = min(source.latest.at(self._now_s), SERVICE_SECONDS_MAX - 1)
-        findings.add("timestamp_too_early", column, pc.less(micros, earliest_s * 1_000_000))
-        findings.add("timestamp_too_late", column, pc.greater(micros, latest_s * 1_000_000))
+        faults.add("timestamp_too_early", column, pc.less(micros, earliest_s * 1_000_000))
+        faults.add("timestamp_too_late", column, pc.greater(micros, latest_s * 1_000_000))
         return pc.fill_null(micros, 0), written if kind == "text" else None
 
-    def _key(
-        self, chunk: Chunk, source: EventsSource, findings: RowFaults
-    ) -> pa.StringArray | None:
+    def _key(self, chunk: Chunk, source: EventsSource, faults: RowFaults) -> pa.StringArray | None:
         """The key of each event as a JSON array of texts."""
         if not source.key:
             return None
@@ -379,7 +455,7 @@ class Judge:
             text = self._key_text(chunk, column)
             missing &= as_mask(pc.is_null(text)) | as_mask(pc.equal(text, ""))
             texts.append(pc.fill_null(strings(text).fragments(), cell_json.NULL_FRAGMENT))
-        findings.add("key_missing", source.key[0], missing)
+        faults.add("key_missing", source.key[0], missing)
         return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*texts, ","), "]", "")
 
     def _key_text(self, chunk: Chunk, column: str) -> pa.StringArray:
@@ -392,26 +468,27 @@ class Judge:
         text = cell_json.text_of(cells_, _kind(chunk, cells_)).text
         return null_where(text, self._source.null_values)
 
-    def _sizes(self, accepted: Accepted, findings: RowFaults) -> Mask:
+    def _sizes(self, accepted: Accepted, faults: RowFaults) -> Mask:
         """Refuse what the API is too small for; say which events only v1 takes."""
         data_bytes: Rows = accepted.members.lengths + len("{}")
         by_v1 = np.zeros(len(accepted), np.bool_)
         is_event = isinstance(self._source, EventsSource)
         if self._api == "v1":
-            findings.add("too_large", "", data_bytes > V1_DATA_BYTES_MAX)
+            faults.add("too_large", "", data_bytes > V1_DATA_BYTES_MAX)
             return by_v1
         largest = int(data_bytes.max(initial=0))
         if largest + _FRAME_BYTES_MAX <= V2_BYTES_MAX:
             return by_v1
         large = sizes(self._source, self._api, accepted) > V2_BYTES_MAX
         if not is_event:
-            findings.add("too_large", "", large)
+            faults.add("too_large", "", large)
             return by_v1
-        findings.add("too_large", "", large & (data_bytes > V1_DATA_BYTES_MAX))
+        faults.add("too_large", "", large & (data_bytes > V1_DATA_BYTES_MAX))
         by_v1 = large & (data_bytes <= V1_DATA_BYTES_MAX)
         if by_v1.any() and self._source.identifier.type == "id":
             column = self._source.identifier.column
-            findings.add("identifier_shape_v1", column, by_v1 & _misread_by_v1(accepted.person))
+            misread = as_mask(pc.match_substring_regex(accepted.person, _MISREAD_BY_V1))
+            faults.add("identifier_shape_v1", column, by_v1 & misread)
         return by_v1
 
 
@@ -430,11 +507,3 @@ def _cells(chunk: Chunk, column: str) -> pa.Array:
 def _kind(chunk: Chunk, column: pa.Array) -> Values:
     """How a column's cells are written: one that a transform made has types in any chunk."""
     return chunk.values if pa.types.is_string(column.type) else "typed"
-
-
-def _misread_by_v1(person: pa.StringArray) -> Mask:
-    return as_mask(pc.match_substring_regex(person, _MISREAD_BY_V1))
-
-
-def _by_row(rejection: Rejection) -> int:
-    return rejection.row

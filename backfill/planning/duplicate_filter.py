@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import Mask, characters
-from backfill.judge.threads import THREADS, in_order
+from backfill.judge.chunk_judge import THREADS, in_order
 from backfill.operations.encode import Accepted
 from backfill.planning.hash_groups import HashPartitions, Records, repeated
 from backfill.planning.row_decisions import RowTable

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
-from backfill.judge.row_faults import rejection
+from backfill.judge.judge import rejections
 from backfill.pipeline.file import Pipeline
 from backfill.planning.merged_people import MergedPeople, put_together
 from backfill.planning.row_decisions import RowDecision, RowDecisions
@@ -51,4 +51,6 @@ def overfull(
             carrier = (int(mark["other"]), int(mark["value"])) if is_member else (part, row)
             if carrier in refused:
                 kind = RowDecision.MERGED if is_member else RowDecision.CARRIER
-                yield judged, kind, rejection(judged.chunk, row, (reason("too_large_merged"),))
+                why = (reason("too_large_merged"),)
+                (rejected,) = rejections(judged.chunk, np.array([row], np.int64), [why])
+                yield judged, kind, rejected

@@ -10,9 +10,8 @@ from backfill.encoding.json_text import null_where, null_where_blank
 from backfill.encoding.typed_json import plain
 from backfill.errors import UsageError
 from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
-from backfill.judge.chunk_judge import JudgedChunk
+from backfill.judge.chunk_judge import JudgedChunk, read_ahead
 from backfill.judge.judge import EVENT_TIMESTAMP
-from backfill.judge.threads import read_ahead
 from backfill.judge.transform import Transform
 from backfill.pipeline.columns import Dated
 from backfill.pipeline.file import Pipeline

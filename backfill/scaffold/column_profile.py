@@ -11,8 +11,7 @@ from backfill.encoding import cell_json, json_text
 from backfill.encoding.json_text import Encoded, as_mask, null_where
 from backfill.encoding.typed_json import plain, refusal_of
 from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat, Reading
-from backfill.judge.judge import VALUE_BYTES_MAX
-from backfill.judge.row_faults import any_of
+from backfill.judge.judge import VALUE_BYTES_MAX, any_of
 from backfill.rows import Chunk, Rows
 from backfill.scaffold import names
 from backfill.scaffold.distinct import Distinct

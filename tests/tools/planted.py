@@ -220,7 +220,7 @@ BUGS = (
     ),
     _bug(
         "each row of a person is sent by itself",
-        "engine/rules.py",
+        "engine/prepare.py",
         'gone = accepted.decided["kind"] == RowDecision.MERGED',
         "gone = accepted.rows < 0",
         _WHOLE,

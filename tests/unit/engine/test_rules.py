@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.encoding.members import Members
-from backfill.engine import rules
-from backfill.engine.rules import RULES, Case, LeftOut, MergedRow, leave_out, not_noted
+from backfill.engine import prepare as rules
+from backfill.engine.prepare import RULES, Case, LeftOut, MergedRow, leave_out, not_noted
 from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
-from backfill.judge.row_faults import rejection
+from backfill.judge.judge import rejections
 from backfill.operations.encode import Accepted
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
 from backfill.planning.merged_people import members_of
@@ -67,7 +67,7 @@ def case(
         read,
         np.array(dropped, np.int64),
         accepted(count),
-        tuple(rejection(read, row, why) for row in rejected),
+        tuple(rejections(read, np.array(rejected, np.int64), [why] * len(rejected))),
         pa.array([], pa.string()),
         AttributeNames(),
         None,
