@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from backfill.delivery.pacing import AdaptiveRate, Pacer, concurrency
 from backfill.delivery.turns import ResizableSemaphore
-from tests.support.deliveries import in_no_time, worst_second
+from tests.support.deliveries import worst_second
+from tests.support.virtual_time import in_no_time
 
 rates = st.integers(1, 2_000)
 naps = st.lists(

@@ -25,7 +25,8 @@ from backfill.errors import (
     UsageError,
 )
 from backfill.operations.batches import Batch
-from tests.support.deliveries import batch_of, in_no_time, oversleep, worst_second
+from tests.support.deliveries import batch_of, worst_second
+from tests.support.virtual_time import in_no_time, oversleep
 
 OK = Answer(200, b"{}")
 REGION = Answer(200, b'{"url":"https://elsewhere.example","region":"us","environment_id":7}')

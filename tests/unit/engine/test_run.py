@@ -1,0 +1,290 @@
+"""A run as a whole: plan, guards, sending, account; over a delivery that does as it is told."""
+
+import asyncio
+import json
+import shutil
+
+import pytest
+
+from backfill.engine.options import Stop
+from backfill.engine.run import START_PATIENCE_S
+from backfill.errors import ExitCode
+from tests.support.checker import check_law
+from tests.support.fake_delivery import FakeDelivery, nothing
+from tests.support.jobs import (
+    CUSTOMERS,
+    DELETIONS,
+    EVENTS,
+    HEADER,
+    job,
+    numbered,
+    people,
+)
+from tests.support.runs import Noting, ctrl_c, journal_of, run_in_no_time
+
+V1 = '[destination]\napi = "v1"\n'
+FILES = {"customers.csv": people("p1", "p2"), "events.csv": f"{HEADER}p1,seen,2024-01-01,1\n"}
+RESULTS = (
+    "summary.json",
+    "report.html",
+    "rejected.jsonl",
+    ".rejected.sha256",
+    "course.json",
+    "status.json",
+)
+
+
+def test_an_observer_is_told_what_happens_in_order(tmp_path):
+    """How many rows there are, and how many are left; then it reads the tally."""
+    files = FILES | {"events.csv": f"{HEADER}p1,seen,2024-01-01,1\np1,seen,never,2\n"}
+
+    ran = run_in_no_time(job(tmp_path, files, CUSTOMERS, EVENTS), FakeDelivery())
+
+    observer = ran.observer
+    assert observer.told == ["checked", "planned", "sending", "ended"]
+    assert (observer.plan.rows_left, list(observer.plan.guards)) == (4, [])
+    assert (observer.started.rows, observer.started.settled, observer.started.doubt.rows) == (
+        4,
+        0,
+        0,
+    )
+    assert (observer.started.tally.rows, observer.started.tally.rejected) == (4, 1)
+    assert observer.rejected_file == tmp_path / ".backfill/job/rejected.csv"
+    assert ran.exit == ExitCode.REJECTIONS
+
+
+def test_who_says_no_sends_nothing(tmp_path):
+    """The run can be started again when they are ready."""
+    pipeline, delivery = job(tmp_path, FILES, CUSTOMERS, EVENTS), FakeDelivery()
+
+    ran = run_in_no_time(pipeline, delivery, observer=Noting(agrees=False))
+
+    assert ran.exit == ExitCode.INTERRUPTED
+    assert delivery.batches == []
+    assert ran.summary.pending == ran.summary.rows_read == 3
+    assert run_in_no_time(pipeline, delivery).exit == ExitCode.DELIVERED
+
+
+def test_a_guard_refuses_whatever_the_observer_says(tmp_path):
+    """The observer is shown why, and is not told that anything is sent."""
+    files = FILES | {"events.csv": f"{HEADER}stranger,seen,2024-01-01,1\n"}
+    delivery = FakeDelivery()
+
+    ran = run_in_no_time(job(tmp_path, files, CUSTOMERS, EVENTS), delivery)
+
+    assert ran.exit == ExitCode.GUARD
+    assert [each.code for each in ran.observer.plan.guards] == ["unknown_people"]
+    assert "sending" not in ran.observer.told
+    assert delivery.batches == []
+
+
+def test_a_resume_sends_only_what_is_left(tmp_path):
+    """Every row is delivered once, however often the run is stopped."""
+    pipeline = job(tmp_path, {"events.csv": numbered(40)}, V1, EVENTS)
+    delivery, stops = FakeDelivery(latency_s=1.0, concurrency=2), 0
+    while True:
+        stop, already = Stop(), len(delivery.batches)
+        ask = ctrl_c(stop)
+        delivery.on_answer = lambda number, ask=ask, at=already + 5: ask() if number == at else None
+        ran = run_in_no_time(pipeline, delivery, stop=stop)
+        check_law(ran.summary.as_dict())
+        if ran.error is None:
+            break
+        assert ran.exit == ExitCode.INTERRUPTED
+        stops += 1
+
+    assert stops > 3
+    assert ran.summary.delivered == 40
+    assert len({each["id"] for each in delivery.operations}) == len(delivery.operations) == 40
+
+
+def test_rows_in_doubt_are_sent_again_with_the_same_ids(tmp_path):
+    """And the observer is told how many they may be."""
+    pipeline = job(tmp_path, {"events.csv": numbered(5)}, V1, EVENTS)
+    stop, delivery = Stop(), FakeDelivery(hangs={3})
+    delivery.on_dispatch = lambda number, _: ctrl_c(stop)() if number == 5 else None
+    first = run_in_no_time(pipeline, delivery, stop=stop)
+    sent = {each["id"] for each in delivery.operations}
+
+    again = run_in_no_time(pipeline, delivery)
+
+    assert (first.summary.delivered, first.summary.pending) == (4, 1)
+    assert again.observer.started.doubt.rows == 1
+    assert again.summary.delivered == 5
+    assert delivery.operations[-1]["id"] in sent
+
+
+def test_merged_rows_know_the_rejection_that_an_earlier_run_kept(tmp_path):
+    """The row that carries their person was refused before; they are rejected with it."""
+    files = {"customers-1.csv": people("p1"), "customers-2.csv": people("p1", "p2")}
+    pipeline = job(tmp_path, files, V1, CUSTOMERS)
+    stop = Stop()
+    delivery = FakeDelivery(refuses=lambda each: "no" if "p1" in each["path"] else "")
+    delivery.on_dispatch = ctrl_c(stop)  # before the second file is looked at
+    first = run_in_no_time(pipeline, delivery, stop=stop)
+    delivery.on_dispatch = nothing
+
+    ran = run_in_no_time(pipeline, delivery)
+
+    assert (first.summary.rejected, first.summary.pending) == (1, 2)
+    assert (ran.summary.rejected, ran.summary.merged, ran.summary.delivered) == (2, 0, 1)
+    assert ran.summary.rejections_by_reason == {"refused": 2}
+
+
+def test_time_that_is_up_ends_a_run_in_order(tmp_path):
+    """What is under way is waited for; the exit says that it can be resumed."""
+    pipeline = job(tmp_path, {"events.csv": numbered(600)}, V1, EVENTS)
+
+    ran = run_in_no_time(pipeline, FakeDelivery(latency_s=60.0), stop_after_s=3_590.0)
+
+    assert ran.exit == ExitCode.UNAVAILABLE
+    assert "stopping: the time limit is reached" in ran.observer.told
+    assert ran.seconds == pytest.approx(3_600.0, abs=60.0)
+    assert 0 < ran.summary.delivered < 600
+    assert ran.summary.this_run.seconds == pytest.approx(ran.seconds, abs=1.0)
+
+
+def test_a_destination_that_never_answers_is_given_up_before_anything_is_sent(tmp_path):
+    """After half a minute; the observer hears of it long before."""
+
+    class Unreachable(FakeDelivery):
+        async def region(self):
+            await asyncio.Event().wait()
+
+    ran = run_in_no_time(job(tmp_path, FILES, CUSTOMERS, EVENTS), Unreachable())
+
+    assert ran.exit == ExitCode.UNAVAILABLE
+    assert ran.seconds == pytest.approx(START_PATIENCE_S)
+    assert ran.observer.told == ["unanswered http://127.0.0.1:1", "ended"]
+
+
+def test_a_bug_leaves_an_account_of_every_row(tmp_path):
+    """Exit 1, with all that was delivered before; what the bug says may be personal."""
+    pipeline = job(tmp_path, {"events.csv": numbered(30)}, V1, EVENTS)
+    delivery = FakeDelivery(fails={20: RuntimeError("a@example.com")}, concurrency=1)
+
+    ran = run_in_no_time(pipeline, delivery)
+
+    assert ran.exit == ran.summary.exit == ExitCode.BUG
+    assert "a@example.com" not in ran.error.what
+    check_law(ran.summary.as_dict())
+    assert ran.summary.delivered >= 19
+    kept = json.loads((tmp_path / ".backfill/job/summary.json").read_bytes())
+    assert kept["delivered"] == ran.summary.delivered
+    assert run_in_no_time(pipeline, FakeDelivery()).summary.delivered == 30
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_that_cannot_be_written_costs_6_and_never_the_account(tmp_path, name):
+    """All others are written; once it can be, everything is as it should be."""
+    files = {"events.csv": numbered(20) + "p1,seen,never,1\n"}
+    pipeline = job(tmp_path, files, EVENTS)
+    state = tmp_path / ".backfill/job"
+    delivery = FakeDelivery()
+    # A folder that is not empty stands where the file should be, for whoever runs as root too.
+    delivery.on_answer = lambda _: _put_in_the_way(state / name)
+
+    ran = run_in_no_time(pipeline, delivery)
+
+    assert ran.exit == ran.summary.exit == ExitCode.STATE
+    assert "cannot be written" in ran.error.what
+    assert (ran.summary.delivered, ran.summary.rejected) == (20, 1)
+    for other in {*RESULTS} - {name}:
+        assert (state / other).is_file() or "rejected" in name, other
+    with journal_of(pipeline) as journal:
+        (call,) = journal.runs.all()
+        assert (call.exit, call.summary["delivered"]) == (ExitCode.STATE, 20)
+    shutil.rmtree(state / name)
+    again = run_in_no_time(pipeline, delivery)
+    assert again.exit == ExitCode.REJECTIONS
+    assert (state / name).is_file()
+    assert len(delivery.batches) == 1
+
+
+def _put_in_the_way(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    (path / "kept").touch()
+
+
+def test_the_summary_on_disk_says_what_the_exit_code_says(tmp_path):
+    """Also where a result behind it could not be written."""
+    pipeline = job(tmp_path, {"events.csv": numbered(3)}, EVENTS)
+    state = tmp_path / ".backfill/job"
+    delivery = FakeDelivery(on_answer=lambda _: _put_in_the_way(state / "status.json"))
+
+    ran = run_in_no_time(pipeline, delivery)
+
+    assert json.loads((state / "summary.json").read_bytes())["exit"] == ran.exit == ExitCode.STATE
+
+
+def test_the_status_says_why_nothing_is_sent_and_until_when(tmp_path):
+    """While it sends, and how it ended."""
+    pipeline = job(tmp_path, {"events.csv": numbered(3)}, V1, EVENTS)
+    path, seen = tmp_path / ".backfill/job/status.json", []
+    delivery = FakeDelivery(latency_s=5.0, concurrency=1)
+
+    def look():
+        seen.append(json.loads(path.read_bytes()))
+
+    def paused(number, _):
+        loop = asyncio.get_running_loop()
+        if number == 1:
+            loop.call_later(1.0, lambda: delivery.meter.paused("throttled", loop.time() + 2.0))
+            loop.call_later(2.0, look)
+            loop.call_later(4.0, look)
+
+    delivery.on_dispatch = paused
+
+    ran = run_in_no_time(pipeline, delivery)
+
+    assert seen[0]["state"] == "paused"
+    assert "until 2026-01-01" in seen[0]["pause"]
+    assert (seen[1]["state"], seen[1]["pause"]) == ("running", "")
+    ended = json.loads(path.read_bytes())
+    assert (ended["state"], ended["exit"], ended["delivered"]) == ("ended", 0, 3)
+    assert ran.exit == ExitCode.DELIVERED
+
+
+def test_a_journal_of_another_workspace_is_refused_and_keeps_its_account(tmp_path):
+    """Nothing is sent, and what was delivered there is still told."""
+    pipeline = job(tmp_path, FILES, CUSTOMERS, EVENTS)
+    run_in_no_time(pipeline, FakeDelivery(workspace=1))
+    other = FakeDelivery(workspace=2)
+
+    ran = run_in_no_time(pipeline, other)
+
+    assert ran.exit == ExitCode.GUARD
+    assert other.batches == []
+    assert ran.summary.delivered == 3
+
+
+def test_held_events_wait_and_are_counted_by_their_source(tmp_path):
+    """A later run, when they are old enough, sends them."""
+    rows = "p1,seen,2025-12-31T00:00:00Z,1\np1,seen,2025-01-01T00:00:00Z,2\n"
+    pipeline = job(tmp_path, {"events.csv": HEADER + rows}, f'{EVENTS}recent_events = "hold"\n')
+
+    ran = run_in_no_time(pipeline, FakeDelivery())
+
+    assert ran.exit == ExitCode.DELIVERED
+    assert (ran.summary.held, ran.summary.pending, ran.summary.delivered) == (1, 1, 1)
+    assert [each.held for each in ran.summary.sources] == [1]
+
+
+def test_deletions_are_counted_apart(tmp_path):
+    """They go last, and are delivered rows too."""
+    files = FILES | {"gone.csv": "id\nx\ny\n"}
+
+    ran = run_in_no_time(
+        job(tmp_path, files, CUSTOMERS, EVENTS, f"{DELETIONS}deletes_max = 5\n"),
+        delivery := FakeDelivery(),
+    )
+
+    assert (ran.summary.delivered, ran.summary.deletes) == (5, 2)
+    assert [each["action"] for each in delivery.operations] == [
+        "identify",
+        "identify",
+        "event",
+        "delete",
+        "delete",
+    ]
