@@ -15,8 +15,8 @@ import numpy as np
 from backfill.errors import UsageError
 from backfill.job import Job
 from backfill.journal import Ranges, Settlement
-from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order
-from backfill.judge.judge import rejections, unknown_people
+from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
+from backfill.judge.judge import rejections
 from backfill.judge.transform import transforms_of
 from backfill.operations.encode import Accepted, Api, Operations, event_ids, operations_of
 from backfill.pipeline.file import Pipeline

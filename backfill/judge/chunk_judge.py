@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from backfill.instants import Reading, WrittenValues
-from backfill.judge.judge import Judge
+from backfill.judge.judge import Judge, rejections
 from backfill.judge.transform import Transform
 from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
-from backfill.rows import Chunk, Rejection, Rows
+from backfill.pipeline.source_settings import Source
+from backfill.rows import Chunk, Rejection, Rows, reason
 from backfill.sources.inputs import Input
 from backfill.sources.layout import AttributeNames
 
@@ -108,6 +109,12 @@ class ChunkJudge:
             judged.names,
             judged.written,
         )
+
+
+def unknown_people(source: Source, origin: Chunk, rows: Rows) -> list[Rejection]:
+    """The rejections of events, int64 (n,), about people whom no customers source names."""
+    why = (reason("unknown_person", source.identifier.column),)
+    return rejections(origin, rows, [why] * len(rows))
 
 
 def in_order(

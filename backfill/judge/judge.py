@@ -107,11 +107,8 @@ class RowFaults:
 
     def _reasons(self, has: Mask) -> tuple[Reason, ...]:
         """The reasons of rows that have these faults; bool, as many as were found."""
-        return tuple(
-            reason(code, column)
-            for (code, column, _), it_has in zip(self.found, has, strict=True)
-            if it_has
-        )
+        found = [each for each, it_has in zip(self.found, has, strict=True) if it_has]
+        return tuple(reason(code, column) for code, column, _ in found)
 
 
 def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]]) -> list[Rejection]:
@@ -126,12 +123,6 @@ def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]])
     lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
     found = zip(rows.tolist(), lines, reasons, cell_json.row_cells(origin, places), strict=True)
     return [Rejection(*each) for each in found]
-
-
-def unknown_people(source: Source, origin: Chunk, rows: Rows) -> list[Rejection]:
-    """The rejections of events, int64 (n,), about people whom no customers source names."""
-    why = (reason("unknown_person", source.identifier.column),)
-    return rejections(origin, rows, [why] * len(rows))
 
 
 def any_of(masks: Iterable[Mask], count: int) -> Mask:

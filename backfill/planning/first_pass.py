@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from backfill.encoding import identity
 from backfill.instants import Evidence, Reading
-from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order
-from backfill.judge.judge import unknown_people
+from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
 from backfill.judge.transform import transforms_of
 from backfill.operations.batches import Fill
 from backfill.operations.encode import Accepted, encode, event_ids

@@ -31,6 +31,7 @@ class FakeDelivery:
         latency_s: How long an answer takes; by batch, or for all.
         refuses: Says of an operation why the API refuses it; empty: it takes it.
         hangs: The batches that are never answered.
+        waits: The batches that wait to be tried again, and are not in flight meanwhile.
         fails: The batches that end the run, with the error.
         on_dispatch: Called with the number and the batch before it is answered.
         on_answer: Called with the number once it was answered.
@@ -41,6 +42,7 @@ class FakeDelivery:
     latency_s: Mapping[int, float] | float = 0.0
     refuses: Callable[[Operation], str] = lambda _: ""
     hangs: Collection[int] = ()
+    waits: Collection[int] = ()
     fails: Mapping[int, Exception] = field(default_factory=dict)
     on_dispatch: Callable[[int, Batch], None] = nothing
     on_answer: Callable[[int], None] = nothing
@@ -70,6 +72,8 @@ class FakeDelivery:
         self.on_dispatch(number, batch)
         self.meter.attempts += 1
         self.meter.bytes_sent += len(body)
+        if number in self.waits:
+            await asyncio.Event().wait()
         self.meter.in_flight += 1
         try:
             await self._answer(number)
