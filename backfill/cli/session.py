@@ -164,7 +164,8 @@ class Prompt:
     def _what(self, run: PlannedRun) -> Iterable[str]:
         """What is about to be sent."""
         if self._again:
-            return [f"retry: {run.rows_left:,} rejected rows; those that were corrected are sent"]
+            ready = f"retry: {run.rows_left:,} rejected rows; those that were corrected are sent"
+            return [ready, *run.notes]
         if run.differences is not None:
             return screens.short_sync(self._pipeline, run.plan, run.differences)
         warn = run.rows_left == run.plan.rows_read

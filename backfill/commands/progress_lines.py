@@ -21,6 +21,8 @@ def watch_saying(say: Say) -> Watch:
         say(f"plan: {counted(run.plan.rows_read, 'row')} checked, {rejected:,} rejected")
         if run.differences is not None:
             say(f"sync: {run.differences.text()}")
+        for note in run.notes:
+            say(note)
         return True
 
     return Watch(Lines(say), Clock().now_s, planned)

@@ -37,9 +37,10 @@ from backfill.planning.row_decisions import (
     occurrences,
     unmarked,
 )
-from backfill.rejected.reader import Mended, chunk_of, read_mended
+from backfill.rejected.reader import Mended, chunk_of, read_mended, some_of
 from backfill.rejected.writer import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary
+from backfill.report.wording import counted
 from backfill.rows import Reason, Rows
 from backfill.sources.inputs import Input, chunks_of, columns_of, of_kind
 from backfill.sync import catch_up
@@ -103,7 +104,24 @@ def _prepare(file: Path | None, job: Job, plan: Plan, now_s: float) -> PreparedR
         return FixedRows(lines, plan, found.known, now_s)
 
     # Nothing is left to do at the end: whoever was sent is in doubt, and compared anew by a sync.
-    return PreparedRun(list(_refusals(job.pipeline, found)), start, complete=lambda: None)
+    guards = list(_refusals(job.pipeline, found))
+    return PreparedRun(guards, start, lambda: None, notes=list(_notes(path, lines.mended)))
+
+
+def _notes(path: Path, found: Mended) -> Iterator[str]:
+    """Which lines of a fixed file are not sent, and why."""
+    if found.stale:
+        yield (
+            f"{path.name}: not sent, since another row stands there now:"
+            f" {some_of(found.stale)}; look for them in the newest rejected file"
+        )
+    if found.settled:
+        yield (
+            f"{path.name}: {counted(found.settled, 'line')} of rows that are not rejected any more:"
+            " a change there is not sent, only one in a source file is"
+        )
+    if found.unmended:
+        yield f"{path.name}: {counted(found.unmended, 'line')} not filled in, and not sent"
 
 
 # Reading the fixed rows

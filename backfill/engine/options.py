@@ -70,12 +70,14 @@ class PlannedRun:
         guards: Why nothing must be sent, in order of harm; empty: it may be.
         rows_left: How many rows are not settled; in a retry: how many are rejected.
         differences: In a sync: how the exports differ from what was delivered.
+        notes: What else people should know before it starts, as sentences.
     """
 
     plan: Plan
     guards: Sequence[Guard]
     rows_left: int
     differences: Differences | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,12 +80,14 @@ class PreparedRun:
         start: Gives what is sent; called once, when the journal has committed the plan.
         complete: Called once, when all of it is settled and committed; it may raise GuardError.
         differences: In a sync: how the exports differ from what was delivered.
+        notes: What else people should know before it starts, as sentences.
     """
 
     guards: Sequence[Guard]
     start: Callable[[], Work]
     complete: Callable[[], None]
     differences: Differences | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ class _Run:
         """
         done = account.before
         left = done.rejected if self.mode.only_rejected else account.rows() - done.rows()
-        planned = PlannedRun(plan, prepared.guards, left, prepared.differences)
+        planned = PlannedRun(plan, prepared.guards, left, prepared.differences, prepared.notes)
         wanted = self.observer.planned(planned)
         refuse(prepared.guards)
         self.stop.check()

@@ -21,7 +21,7 @@ from backfill.encoding.json_text import canonical_json
 from backfill.errors import GuardError, UsageError
 from backfill.rejected.edits import is_edited, typed
 from backfill.rejected.safe_cells import read_back, shown, shown_raw
-from backfill.rejected.writer import OWN_COLUMNS, RejectedRow
+from backfill.rejected.writer import OWN_COLUMNS, RejectedRow, read_bindings, row_digest
 from backfill.rows import Chunk, Position, Rejection, Rows, Values
 from backfill.sources import SourceFile
 from backfill.sources.detection import delimiter_of, text_evidence
@@ -64,6 +64,7 @@ class Mended:
         ready: How many rows can be tried again.
         settled: How many are not rejected any more, since an earlier retry delivered them.
         unmended: How many are of a bad shape still: nobody filled in their cells.
+        stale: The rows, as file and row, that have been replaced since the file was written.
         rows: Reads the rows that can be tried again, of these files or of all, in the order in
             which they stand.
     """
@@ -71,6 +72,7 @@ class Mended:
     ready: int
     settled: int
     unmended: int
+    stale: Sequence[str]
     rows: Callable[..., Iterator[MendedRow]]
 
 
@@ -95,6 +97,7 @@ def read_mended(
     file = _MendedFile(path, find, columns)
     seen: set[tuple[str, int]] = set()
     moved: list[str] = []
+    stale: list[str] = []
     ready = settled = unmended = 0
     for line in file.lines():
         if (line.source, line.row) in seen:
@@ -104,6 +107,9 @@ def read_mended(
         if rejected is None:
             settled += 1
             continue
+        if file.is_stale(rejected):
+            stale.append(f"{line.source} row {line.row}")
+            continue
         cells = file.cells(line, rejected.rejection)
         ready += bool(cells)
         unmended += not cells
@@ -111,7 +117,7 @@ def read_mended(
             moved.append(f"{line.source} row {line.row}")
     if moved:
         raise _moved(path, moved)
-    return Mended(ready, settled, unmended, file.rows)
+    return Mended(ready, settled, unmended, stale, file.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +137,20 @@ class _MendedFile:
         self._columns = columns
         self._encoding = _encoding_of(path)
         self._delimiter = ","
+        self._written_of = read_bindings(path)
+
+    def is_stale(self, rejected: RejectedRow) -> bool:
+        """Whether another row has taken the place of the one that the line was written for."""
+        rejection = rejected.rejection
+        bound = self._written_of.get((rejected.source, rejection.row))
+        return bound is not None and bound != row_digest(rejection)
 
     def rows(self, files: Container[str] | None = None) -> Iterator[MendedRow]:
         for line in self.lines():
             if files is not None and line.source not in files:
                 continue
             rejected = self._find(line.source, line.row)
-            if rejected is None:
+            if rejected is None or self.is_stale(rejected):
                 continue
             if cells := self.cells(line, rejected.rejection):
                 yield MendedRow(
@@ -313,10 +326,14 @@ def _is_about_another(rejection: Rejection, cells: Mapping[str, Any], identifier
     return all(reason.field != identifier for reason in rejection.reasons)
 
 
+def some_of(rows: Sequence[str]) -> str:
+    """The first of many rows, and how many more there are."""
+    more = f" and {len(rows) - _ROWS_NAMED} more" if len(rows) > _ROWS_NAMED else ""
+    return ", ".join(rows[:_ROWS_NAMED]) + more
+
+
 def _moved(path: Path, moved: Sequence[str]) -> GuardError:
-    named = ", ".join(moved[:_ROWS_NAMED])
-    more = f" and {len(moved) - _ROWS_NAMED} more" if len(moved) > _ROWS_NAMED else ""
     return GuardError(
-        f"{path}: the identifier of {len(moved)} rows is not what it was: {named}{more}",
+        f"{path}: the identifier of {len(moved)} rows is not what it was: {some_of(moved)}",
         next_step="put the identifiers back, or move these rows to a source file of their own",
     )

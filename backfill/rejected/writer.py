@@ -9,6 +9,7 @@ was read. Both are a view of the journal and can be made again at any time.
 import csv
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""
 
 _DIGESTS_FILE = ".rejected.sha256"
+_ROW_DIGEST_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,40 @@ def write_rejected(
         written.note(path.name, digest.hexdigest())
 
     write_atomically(path, write)
+    # After the file: a crash in between leaves lines unsent that would have matched, never the
+    # other way round.
+    write_atomically(bindings_file(path), lambda file: file.writelines(_bindings(rows())))
     return path
+
+
+def bindings_file(path: Path) -> Path:
+    """Where it is noted which bytes the lines of a CSV of ours were made of."""
+    return path.with_name(f".{path.name}.rows")
+
+
+def _bindings(rows: Iterable[RejectedRow]) -> Iterator[bytes]:
+    for row in rows:
+        said = [row.source, row.rejection.row, row_digest(row.rejection)]
+        yield orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def read_bindings(path: Path) -> dict[tuple[str, int], str]:
+    """The digest of each row, by source and row, of which a CSV was made; empty: not one of ours.
+
+    A correction is bound to the bytes that it corrects: on another night another row may stand at
+    the same place.
+    """
+    try:
+        with bindings_file(path).open("rb") as file:
+            return {(source, row): digest for source, row, digest in map(orjson.loads, file)}
+    except (OSError, ValueError):
+        return {}
+
+
+def row_digest(rejection: Rejection) -> str:
+    """What a rejected row was made of, without the reasons: those may be said anew."""
+    content = json.dumps([dict(rejection.cells), rejection.raw]).encode()
+    return hashlib.blake2b(content, digest_size=_ROW_DIGEST_BYTES).hexdigest()
 
 
 def twin_line(row: RejectedRow) -> bytes:
@@ -200,6 +235,7 @@ class _Written:
             path = self.folder / name
             if self._digest(path) is not None:
                 path.unlink()
+                bindings_file(path).unlink(missing_ok=True)
         (self.folder / _DIGESTS_FILE).unlink(missing_ok=True)
 
     def _digest(self, path: Path) -> str | None:

@@ -257,3 +257,49 @@ def test_a_retry_never_forgets(tmp_path, send):
 
     assert send(pipeline, "--restart", command="retry").code == 2
     assert rejected(pipeline).exists()
+
+
+AGED_PLANS = (
+    CUSTOMERS + '[source.columns]\nage = "integer"\n[source.sync]\nrows_change_max = "90%"\n'
+)
+
+
+def test_a_correction_of_another_night_is_not_sent(tmp_path, send, sandbox):
+    """Another row of that person and number has come: the older one must not overwrite it."""
+    night = "id,plan,age\n7,{},{}\n8,gold,old\n9,gold,1\n"
+    pipeline = job(tmp_path, {"customers.csv": night.format("gold", "old")}, AGED_PLANS)
+    assert send(pipeline, command="sync").code == 3
+    _mend(pipeline, age={1: "77", 2: "88"})
+    (tmp_path / "customers.csv").write_text(night.format("silver", "x"))
+    assert send(pipeline, command="sync").code == 3
+    corrected = rejected(pipeline).read_bytes()
+
+    done = send(pipeline, command="retry")
+
+    assert done.code == 3
+    assert "customers.csv row 1" in done.stderr
+    assert "customers.csv row 2" not in done.stderr  # the same bytes as before: corrected
+    assert sandbox.people().keys() == {"8", "9"}
+    assert sandbox.people()["8"]["attributes"]["age"] == 88
+    assert rejected(pipeline).read_bytes() == corrected
+    newest = rejected(pipeline).with_name("rejected.new.csv")
+    newest.write_text(newest.read_text("utf-8-sig").replace(",x,", ",78,"), "utf-8-sig")
+    assert send(pipeline, newest, command="retry").code == 0
+    assert sandbox.people()["7"]["attributes"] == {"plan": "silver", "age": 78}
+
+
+def test_a_second_edit_of_a_delivered_line_is_told_to_change_nothing(tmp_path, send, sandbox):
+    """The row was delivered by the first retry: what is edited since goes nowhere."""
+    rows = "id,age\n1,old\n2,older\n"
+    pipeline = job(tmp_path, {"customers.csv": rows}, TYPED)
+    send(pipeline)
+    _mend(pipeline, age={1: "10"})
+    assert send(pipeline, command="retry").code == 3
+    _mend(pipeline, age={1: "11"})
+
+    again = send(pipeline, command="retry")
+
+    assert (
+        "1 line of rows that are not rejected any more: a change there is not sent" in again.stderr
+    )
+    assert sandbox.people()["1"]["attributes"] == {"age": 10}

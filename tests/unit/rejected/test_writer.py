@@ -181,4 +181,5 @@ def test_files_go_when_no_row_is_rejected_any_more(tmp_path):
     path = _write(tmp_path, _row())
     path.write_text("mended")
     assert _write(tmp_path) is None
-    assert [each.name for each in tmp_path.iterdir()] == ["rejected.csv"]
+    left = sorted(each.name for each in tmp_path.iterdir())
+    assert left == [".rejected.csv.rows", "rejected.csv"]
