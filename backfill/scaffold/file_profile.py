@@ -58,6 +58,11 @@ class FileProfile:
         """What its files are about, as far as their names say."""
         return names.subject(self.paths[0].name)
 
+    @property
+    def file_names(self) -> list[str]:
+        """The names of its files, which a pattern does not tell."""
+        return [each.name for each in self.paths]
+
     def is_readable(self, column: str) -> bool:
         """Whether the name of a column is what the file says, whatever its encoding is."""
         return column.isascii() or self.encoding is None or self.encoding.value != TODO

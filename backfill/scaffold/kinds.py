@@ -42,7 +42,7 @@ def kind_of(look: FileProfile) -> Kind:
     once = person is not None and not _repeats(person)
     if once and len(look.columns) <= _DELETIONS_COLUMNS_MAX:
         why = f"the name says so, and there is one row per person{listed}"
-        if any(map(names.says_deletions, look.files)):
+        if any(map(names.says_deletions, look.file_names)):
             return Kind("deletions", why)
         if any(map(names.says_deletions, look.columns)):
             others = {"customers": "if these people are to stay"}
@@ -55,7 +55,7 @@ def kind_of(look: FileProfile) -> Kind:
         return _without_time(look, person, listed)
     if person is None:
         return Kind("events", "a column says when, and none says who", _OTHERWISE_CUSTOMERS)
-    named = any(map(names.says_customers, look.files))
+    named = any(map(names.says_customers, look.file_names))
     if (once or named) and _is_about_people(look):
         why = "the name says so" if named else "there is one row per person"
         return Kind("customers", f"{why}{listed}")
@@ -73,9 +73,13 @@ def _repeats(person: ColumnProfile) -> bool:
 
 def _without_time(look: FileProfile, person: ColumnProfile | None, listed: str) -> Kind:
     """What a file is that says nowhere when something happened."""
+    nearly = [each.name for each in look.columns.values() if each.nearly_timestamps()]
+    if nearly:
+        others = {"events": f"if {nearly[0]} says when: no format fits 90 % of its values"}
+        return Kind("customers", "no column surely says when something happened", others)
     if person is None and not _is_about_people(look) and not _holds_a_person(look):
         return Kind("customers", "no column says who or when", _OTHERWISE_EVENTS)
-    is_named = any(map(names.says_customers, look.files))
+    is_named = any(map(names.says_customers, look.file_names))
     if person is not None and _repeats(person) and not is_named:
         why = f"no column says when, but people repeat{listed}"
         return Kind("customers", why, _OTHERWISE_EVENTS)
@@ -90,7 +94,7 @@ def _holds_a_person(look: FileProfile) -> bool:
 def _is_about_people(look: FileProfile) -> bool:
     """Whether names say that rows are people: the file's, or those of all columns of timestamps."""
     said = [each.name for each in occurrences_of(look)]
-    if any(map(names.says_customers, look.files)):
+    if any(map(names.says_customers, look.file_names)):
         return all(map(names.says_created, said)) or not any(map(names.says_occurred, said))
     own = next(iter(identifiers_of(look, "customers").values()), None)
     is_own = own is not None and own.is_unique and own.values >= look.rows - look.rows_malformed
@@ -127,7 +131,7 @@ def identifiers_of(look: FileProfile, kind: str) -> dict[IdentifierType, ColumnP
     emails.sort(key=lambda each: (not names.says_email(each.name), -each.values))
     if kind == "customers":
         ids = own + ids
-    elif not (ids or emails) and any(map(names.says_customers, look.files)):
+    elif not (ids or emails) and any(map(names.says_customers, look.file_names)):
         ids = own
     cio = [each for each in columns if names.plain(each.name) == "cio_id"]
     for type_, ranked in zip(IDENTIFIERS, (ids, emails, cio), strict=True):

@@ -193,3 +193,21 @@ def test_columns_of_consent_are_seen(init, column, said):
     ended, text = init({"customers.csv": f"customer_id,{column}\n{rows}"})
     assert ("looks like consent" in " ".join(ended.stdout.split())) == bool(said)
     assert said is None or said in text.replace("\n# ", " ")
+
+
+def test_the_names_of_files_count_also_where_a_pattern_names_them(init):
+    """Customers of two nights, in folders of their own."""
+    rows = "id,email,updated_at\n1,a@example.com,2024-01-31T10:00Z\n"
+    written = init({f"{night}/customers.csv": rows for night in ("1", "2")}, ".")
+    assert [(each["kind"], each["files"]) for each in sources(written)] == [
+        ("customers", ["**/*.csv"])
+    ]
+
+
+def test_a_file_whose_only_timestamps_nearly_fit_is_no_list_of_people(init):
+    """Half of them cannot be read yet: what the rows are is a question."""
+    at = ["2024-01-31T10:00Z", "2024-01-31T11:00Z", "01/31/2024 10:00 PST", "soon"]
+    rows = "".join(f"{n},{each}\n" for n, each in enumerate(at))
+    written = init({"export.csv": f"customer_id,at\n{rows}"})
+    assert sources(written)[0]["kind"] == "TODO"
+    assert "events: if at says when" in written[1].replace("\n# ", " ")
