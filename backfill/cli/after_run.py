@@ -1,12 +1,11 @@
 """What a sending command leaves to those who did not watch: history, notification, figures."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from backfill.cli.exits import known
+from backfill.cli.exits import known, say
 from backfill.engine.clock import Clock
 from backfill.engine.options import Options
 from backfill.errors import StateError
@@ -123,4 +122,4 @@ class _Aftermath:
 
 
 def _say(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr, flush=True)
+    say(f"note: {sentence}")

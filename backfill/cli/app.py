@@ -1,6 +1,5 @@
 """The commands, and the one way in."""
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from backfill.cli import (
     schedule,
     status,
 )
-from backfill.cli.exits import Asked, Ending, leave, of_error
+from backfill.cli.exits import Asked, Ending, leave, of_error, say
 from backfill.errors import ExitCode, UsageError
 
 app = typer.Typer(
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     """Do what the arguments ask; give the exit code. Nothing is ever raised."""
     if not arguments:
         main(["--help"])
-        print("next: see it at work with: backfill demo", file=sys.stderr)
+        say("next: see it at work with: backfill demo")
         return ExitCode.USAGE
     asked = Asked(arguments)
     try:

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from backfill.report import progress_figures
 from backfill.report.progress_figures import ProgressFigures
+from backfill.report.wording import printable
 
 
 class Bars:
@@ -36,7 +37,9 @@ class Bars:
     def say(self, text: str) -> None:
         """Lines above the bar, no wider than the terminal."""
         width = shutil.get_terminal_size().columns
-        tqdm.write(textwrap.fill(text, max(width, 20), subsequent_indent="  "), file=self._file)
+        tqdm.write(
+            textwrap.fill(printable(text), max(width, 20), subsequent_indent="  "), file=self._file
+        )
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]

@@ -15,6 +15,7 @@ from backfill.errors import (
     InterruptedRunError,
     as_ours,
 )
+from backfill.report.wording import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +71,28 @@ def leave(ending: Ending, asked: Asked) -> int:
         if asked.json:
             sys.stdout.write(ending.json.decode() + "\n")
         elif ending.text and not asked.quiet:
-            sys.stdout.write(ending.text)
+            sys.stdout.write(printable(ending.text, lines=True))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read it has seen enough; the interpreter would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if ending.error:
         word = "stopped" if ending.code in RESUMABLE else "error"
-        print(f"{word}: {ending.error}", file=sys.stderr)
-    print(f"next: {ending.next_step}", file=sys.stderr, flush=True)
+        # Further lines are indented: what a file says can never look like a line of ours.
+        say(f"{word}: {ending.error}".replace("\n", "\n  "))
+    say(f"next: {printable(ending.next_step)}")
     return ending.code
+
+
+def say(text: str) -> None:
+    """Show lines on stderr: advice, progress and errors; stdout carries the result."""
+    print(printable(text, lines=True), file=sys.stderr, flush=True)
 
 
 def of_error(error: BaseException, asked: Asked) -> Ending:
     """How a command ends that something stopped."""
     if asked.debug:
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)))
     ours = known(error)
     summary = ours.summary
     return Ending(

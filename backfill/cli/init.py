@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backfill.cli.exits import Ending, shown
+from backfill.cli.exits import Ending, say, shown
 from backfill.cli.flags import OutputOptions, command, flat
 from backfill.errors import ExitCode, UsageError
 
@@ -109,7 +109,7 @@ def _asked(question: "Question") -> str:
 
     answers = " | ".join(question.choices)
     default = f"[{question.default}] " if question.default else "[Enter: leave it open] "
-    typer.echo("\n".join(wrapped("", question.text)), err=True)
+    say("\n".join(wrapped("", question.text)))
     while True:
         line = input_from_person(f"  {answers}{' ' if answers else ''}{default}")
         if not line:
@@ -118,7 +118,7 @@ def _asked(question: "Question") -> str:
         complaint = _complaint(question, answer)
         if not complaint:
             return answer
-        typer.echo("\n".join(wrapped("  ", complaint)), err=True)
+        say("\n".join(wrapped("  ", complaint)))
 
 
 def _complaint(question: "Question", answer: str) -> str:

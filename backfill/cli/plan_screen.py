@@ -25,7 +25,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan, PlanFigures, figures_of
 from backfill.planning.proof import Decision
 from backfill.planning.source_stats import SourcePlan
-from backfill.report.wording import counted, size
+from backfill.report.wording import counted, printable, size
 
 _NAMES_SHOWN = 6
 _NAME_WIDTH_MAX = 32
@@ -146,7 +146,9 @@ def _history(sources: Sequence[SourcePlan]) -> Iterator[str]:
 def _names(names: Counter[str]) -> Iterator[str]:
     """The most frequent events, each with a bar."""
     most = names.most_common(_NAMES_SHOWN)
-    room_of_names = min(max(len(name) for name, _ in most), _NAME_WIDTH_MAX, width() // 2)
+    room_of_names = min(
+        max(len(printable(name)) for name, _ in most), _NAME_WIDTH_MAX, width() // 2
+    )
     digits = len(f"{most[0][1]:,}")
     room = width() - len(_INDENT) - room_of_names - digits - 4
     for name, count in most:

@@ -22,6 +22,7 @@ from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
+from backfill.report.wording import printable
 
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
 
@@ -174,5 +175,5 @@ class Prompt:
 
 def input_from_person(question: str) -> str:
     """Ask on stderr: stdout carries the result."""
-    print(question, end="", file=sys.stderr, flush=True)
+    print(printable(question), end="", file=sys.stderr, flush=True)
     return sys.stdin.readline()

@@ -7,7 +7,7 @@ from backfill.engine.clock import Clock
 from backfill.engine.options import PlannedRun
 from backfill.report import progress_figures
 from backfill.report.progress_figures import ProgressFigures
-from backfill.report.wording import counted
+from backfill.report.wording import counted, printable
 
 Say = Callable[[str], None]
 """Shows a line: `print`, or a logger's `info`."""
@@ -15,17 +15,18 @@ Say = Callable[[str], None]
 
 def watch_saying(say: Say) -> Watch:
     """Observes a run, and says in a line now and then how far it has come."""
+    lines = Lines(say)
 
     def planned(run: PlannedRun) -> bool:
         rejected = sum(each.rejected for each in run.plan.sources)
-        say(f"plan: {counted(run.plan.rows_read, 'row')} checked, {rejected:,} rejected")
+        lines.say(f"plan: {counted(run.plan.rows_read, 'row')} checked, {rejected:,} rejected")
         if run.differences is not None:
-            say(f"sync: {run.differences.text()}")
+            lines.say(f"sync: {run.differences.text()}")
         for note in run.notes:
-            say(note)
+            lines.say(note)
         return True
 
-    return Watch(Lines(say), Clock().now_s, planned)
+    return Watch(lines, Clock().now_s, planned)
 
 
 class Lines:
@@ -34,7 +35,11 @@ class Lines:
     every_s = 10.0
 
     def __init__(self, say: Say) -> None:
-        self.say = say
+        self._say = say
+
+    def say(self, text: str) -> None:
+        """Say something once."""
+        self._say(printable(text))
 
     def show(self, shown: ProgressFigures, now_s: float) -> None:
         """Say how far it has come."""

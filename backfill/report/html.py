@@ -23,6 +23,7 @@ from backfill.report.wording import (
     duration,
     elapsed,
     latency,
+    printable,
     size,
     timestamp,
     titled,
@@ -86,6 +87,7 @@ def render(content: Content) -> bytes:
         autoescape=True,
         loader=PackageLoader("backfill.report"),
         undefined=StrictUndefined,
+        finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -99,6 +101,11 @@ def render(content: Content) -> bytes:
         script_digest=_digest(script),
     )
     return page.encode("utf-8", "replace")  # the name of a file need not be text
+
+
+def _harmless(value: Any) -> Any:
+    """Text as a page shows it, whatever a file holds; what is markup already is our own."""
+    return printable(value) if type(value) is str else value
 
 
 def outcome_of(content: Content) -> Headline:

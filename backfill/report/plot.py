@@ -7,6 +7,7 @@ from html import escape
 from markupsafe import Markup
 
 from backfill.report.scales import Tick
+from backfill.report.wording import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def element(name: str, *children: Markup | str, **attributes: Value) -> Markup:
         f' {key.rstrip("_").replace("_", "-")}="{_text(value)}"'
         for key, value in attributes.items()
     )
-    inside = "".join(each if isinstance(each, Markup) else escape(each) for each in children)
+    inside = "".join(each if isinstance(each, Markup) else _escaped(each) for each in children)
     return Markup(f"<{name}{given}>{inside}</{name}>")  # noqa: S704  # all of it is escaped
 
 
@@ -155,4 +156,8 @@ def _text(value: Value) -> str:
     """A value as text; a place to a tenth of a pixel, since more is noise."""
     if isinstance(value, float):
         return f"{value:.1f}".removesuffix(".0")
-    return escape(value) if isinstance(value, str) else str(value)
+    return _escaped(value) if isinstance(value, str) else str(value)
+
+
+def _escaped(text: str) -> str:
+    return escape(printable(text, lines=True))

@@ -1,5 +1,6 @@
 """Text for people: numbers with their words, sizes, times, pauses, and tables for terminals."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,11 +19,34 @@ PAUSES = {
 """Why sending pauses, by the reason that the delivery gives."""
 
 _TEXT_WIDTH_MIN = 20
+UNPRINTABLE = re.compile(
+    # Control characters, those that turn the direction of text, line ends of Unicode, and lone
+    # surrogates, which stand for bytes that are not UTF-8 and cannot be written.
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
 _EXACT_MAX = 10_000
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _UNITS_BYTES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "bytes"))
 _UNITS_AGO = ((_DAY_S, "days"), (_HOUR_S, "h"), (_MINUTE_S, "min"), (1, "s"))
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""A text that no terminal, log or page takes for anything but text.
+
+    Names and values come from files: they may hold escape sequences, or characters that turn the
+    direction of what follows (CVE-2021-42574).
+
+    Args:
+        text: The text.
+        lines: Whether it may have several lines; else a line end is shown as `\n`.
+
+    >>> printable("red \x1b[31m\n"), printable("a\nb", lines=True)
+    ('red \\x1b[31m\\n', 'a\nb')
+    """
+    return UNPRINTABLE.sub(
+        lambda found: found[0] if lines and found[0] == "\n" else ascii(found[0])[1:-1], text
+    )
 
 
 # Numbers

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backfill.report.wording import counted
+from backfill.report.wording import UNPRINTABLE, counted
 from backfill.scaffold.setting_docs import ABOUT, schema_uri
 
 _COMMENT_AT = 36
@@ -103,8 +103,10 @@ def toml(value: Value) -> str:
     '{ from = "Größe", n = [1, true] }'
     """
     if isinstance(value, str):
-        # JSON's strings are TOML's, but for this one character.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        # JSON's strings are TOML's. What no editor shows as it is, or what turns the direction of
+        # a line, is written as an escape.
+        quoted = json.dumps(value, ensure_ascii=False)
+        return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
     if isinstance(value, Mapping):
         if not value:
             return "{}"

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from backfill.cli.exits import Asked, command, of_error
+from backfill.cli.exits import Asked, of_error
+from backfill.cli.flags import JobOptions, command
 from backfill.errors import GuardError, InterruptedRunError
 
 SECRET = "ada@example.com"
@@ -61,6 +62,6 @@ def test_advice_can_be_pasted(tmp_path):
     pipeline = tmp_path / "my files" / "x.toml"
 
     assert (
-        command("run", pipeline, state_dir=tmp_path)
+        command("run", pipeline, given=JobOptions(state_dir=tmp_path))
         == f"backfill run '{pipeline}' --state-dir {tmp_path}"
     )
