@@ -134,6 +134,7 @@ SENTENCES: dict[str, str] = {
     "duplicate_key": "the object has a key twice",
     # who and what
     "identifier_missing": "the identifier is missing",
+    "identifier_not_text": "the identifier is an object, a list, true or false",
     "identifier_too_long": "an id may have 150 bytes, an e-mail address 254",
     "identifier_not_an_email": "the identifier is not an e-mail address",
     "identifier_conflict": "another identifier column names a different person",

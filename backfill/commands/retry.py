@@ -22,7 +22,7 @@ from backfill.errors import UsageError
 from backfill.job import Job, bind_files
 from backfill.journal import Journal, Settlement
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
-from backfill.judge.transform import transforms_of
+from backfill.judge.shape import shapes_of
 from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource
@@ -178,7 +178,7 @@ def _fixed_lines(job: Job, plan: Plan, path: Path) -> _FixedLines:
     columns[VANISHED] = ()  # such lines stay as they are: a sync tries them again
     identifiers = {each.name: sources[each.source].identifier.column for each in inputs.values()}
     mended = read_mended(path, find, columns, identifiers)
-    judge = ChunkJudge(job.pipeline, transforms_of(job.pipeline), plan.found.readings, plan.now_s)
+    judge = ChunkJudge(job.pipeline, shapes_of(job.pipeline), plan.found.readings, plan.now_s)
     return _FixedLines(job, mended, judge)
 
 

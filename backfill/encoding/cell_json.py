@@ -4,8 +4,8 @@ Three kinds of cells reach the same kernels (`values`): text, JSON fragments, an
 of a file that knows its types.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -27,8 +27,64 @@ _SAMPLED = 1_000
 """So many values tell whether a column repeats itself."""
 
 
-def encode(
-    column: pa.Array, kind: Values, declared: Column | None, reading: Reading | None, decimal: str
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A column as the kernels take it.
+
+    Args:
+        column: n cells, plain; null where there is nothing.
+        kind: How they are written.
+        null_values: Texts that mean nothing. Text has none of them any more.
+    """
+
+    column: pa.Array
+    kind: Values
+    null_values: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, chunk: Chunk, name: str, null_values: Sequence[str] = ()) -> "Cells":
+        """A column of a chunk; n nulls where it has none, as objects that lack a key do.
+
+        Args:
+            chunk: The rows.
+            name: The column.
+            null_values: Texts that mean nothing.
+        """
+        if name not in chunk.batch.schema.names:
+            return cls(pa.nulls(len(chunk.rows), pa.string()), chunk.values, null_values)
+        return cls.of_column(chunk.batch.column(name), chunk.values, null_values)
+
+    @classmethod
+    def of_column(
+        cls, column: pa.Array, values: Values, null_values: Sequence[str] = ()
+    ) -> "Cells":
+        """A column of a chunk whose cells are written in the way `values`.
+
+        One that a transform made, or a file with types, has a type of its own in any chunk.
+        """
+        column = plain(column)
+        kind = values if pa.types.is_string(column.type) else "typed"
+        if kind == "text":
+            column = kernels.null_where(column, null_values)
+        return cls(column, kind, null_values)
+
+    def text(self) -> Encoded:
+        """N texts, not yet JSON: what a CSV of the same values would hold."""
+        found = text_of(self.column, self.kind)
+        return replace(found, text=kernels.null_where(found.text, self.null_values))
+
+    def timestamps(self, reading: Reading) -> tuple[pa.Array, Reading]:
+        """The cells as `backfill.instants` takes them, and how; see `moment_cells`."""
+        return moment_cells(self.column, self.kind, reading)
+
+
+def encode(  # what a column can be declared as
+    column: pa.Array,
+    kind: Values,
+    declared: Column | None,
+    reading: Reading | None,
+    decimal: str,
+    thousands: str = "",
 ) -> Encoded:
     """One column as JSON.
 
@@ -38,6 +94,7 @@ def encode(
         declared: The declared type; None: each value is what it is.
         reading: How moments are written, where the type is timestamp or date.
         decimal: The decimal mark of written numbers.
+        thousands: What groups the digits of written numbers; empty: nothing.
     """
     if declared is None:
         return {"text": kernels.strings, "json": _as_found, "typed": encode_typed}[kind](column)
@@ -50,14 +107,15 @@ def encode(
     if kind == "json" and declared.type == "json":
         return kernels.documents(_without_null(column))
     written_here = kind != "typed" or is_text(column.type)
-    return _declared(text_of(column, kind), declared.type, decimal if written_here else ".")
+    marks = (decimal, thousands) if written_here else (".", "")
+    return _declared(text_of(column, kind), declared.type, *marks)
 
 
-def _declared(text: Encoded, type_: str, decimal: str) -> Encoded:
+def _declared(text: Encoded, type_: str, decimal: str, thousands: str) -> Encoded:
     take: Callable[[pa.StringArray], Encoded] = {
         "string": kernels.strings,
         "integer": kernels.integers,
-        "number": lambda column: kernels.numbers(column, decimal),
+        "number": lambda column: kernels.numbers(column, decimal, thousands),
         "boolean": kernels.booleans,
         "json": kernels.documents,
     }[type_]
@@ -109,7 +167,7 @@ def moment_cells(column: pa.Array, kind: Values, reading: Reading) -> tuple[pa.A
     A row that was typed when it was first read, and comes back as text to be sent again, holds
     its moment in ISO 8601.
     """
-    written = column if kind == "typed" else text_of(column, kind).text
+    written = column if kind == "typed" else kernels.without_blanks(text_of(column, kind).text)
     if reading.format == "native" and pa.types.is_string(written.type):
         reading = replace(reading, format="iso8601")
     return written, reading
@@ -130,6 +188,28 @@ def text_of(column: pa.Array, kind: Values) -> Encoded:
 def _unquoted(encoded: Encoded) -> pa.StringArray:
     """Numbers that were written as strings, as text again."""
     return encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
+
+
+def shortened(encoded: Encoded, size_max: int, cells: Cells | None) -> Encoded:
+    """An encoded column without values that are too long, or with texts cut to what fits.
+
+    Args:
+        encoded: n values as JSON.
+        size_max: How many bytes of UTF-8 a value may have.
+        cells: The n cells whose texts are cut; None: what is too long is left out. Half of an
+            object is none: what is no text stays as long as it is.
+    """
+    size = encoded.size_bytes
+    over = kernels.as_mask(pc.greater(size, size_max)) if size is not None else None
+    if over is None or not over.any():
+        return encoded
+    if cells is not None:
+        if not encoded.quoted:
+            return encoded
+        return kernels.cut(encoded, cells.text().text, over, size_max)
+    kept = pa.array(~over)
+    text = pc.if_else(kept, encoded.text, pa.scalar(None, pa.string()))
+    return replace(encoded, text=text, size_bytes=pc.if_else(kept, size, None))
 
 
 # JSON fragments ---------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from backfill.encoding.cell_json import Cells
+from backfill.encoding.json_text import Mask, as_mask, characters
+
 SCHEME = b"cio-event-v1"
 """The way ids are made. It goes into every id: another scheme never collides with this one."""
 
@@ -27,6 +30,9 @@ e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
 ULID_LENGTH = 26
 MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10
+_FLOAT = r"^[+-]?[0-9]+(?:\.[0-9]*(?:[eE][+-]?[0-9]+)?|[eE]\+[0-9]+)$"
+"""`42.0`, `1.2E+15`; not `12e4`, which may be half of a hash."""
+
 _SEEDS = {"id": 0, "email": 1, "cio_id": 2}
 """The same text is somebody else as another type of identifier."""
 _ALPHABET = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -76,6 +82,22 @@ def _tens(words: npt.NDArray[np.uint64], count: int) -> Iterator[npt.NDArray[np.
 def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     """The form in which two rows are about the same person: e-mails in lower case."""
     return pc.utf8_lower(person) if identifier_type == "email" else person
+
+
+def holds_floats(person: pa.StringArray) -> bool:
+    """Whether any of n identifiers is a number that was written with a point or an exponent."""
+    used = characters(person)
+    if not ((used == ord(".")) | (used == ord("+"))).any():  # mostly, and told at once
+        return False
+    return bool(pc.any(pc.match_substring_regex(person, _FLOAT)).as_py())
+
+
+def no_texts(cells: Cells) -> Mask | None:
+    """Which of n cells are JSON that names nobody: an object, a list, true or false."""
+    if cells.kind != "json":
+        return None
+    found = as_mask(pc.match_substring_regex(cells.column, r"^(?:[\[{]|true$|false$)"))
+    return found if found.any() else None
 
 
 def in_path(person: str) -> str:

@@ -84,6 +84,23 @@ def escaped(column: pa.StringArray) -> pa.StringArray:
     return pc.replace_with_mask(column, pa.array(needing), pa.array(rewritten, pa.string()))
 
 
+def cut(encoded: Encoded, texts: pa.StringArray, over: Mask, size_max: int) -> Encoded:
+    """JSON strings of which those that are too long are cut, never in the middle of a character.
+
+    Args:
+        encoded: n JSON strings.
+        texts: The n texts that they are of.
+        over: Which of them are too long, bool of length n.
+        size_max: How many bytes of UTF-8 the text of one may have.
+    """
+    kept = [
+        each.encode()[:size_max].decode(errors="ignore")
+        for each in texts.filter(pa.array(over)).to_pylist()
+    ]
+    short = pc.replace_with_mask(texts, pa.array(over), pa.array(kept, pa.string()))
+    return replace(strings(short), failures=encoded.failures)
+
+
 def characters(column: pa.StringArray) -> npt.NDArray[np.uint8]:
     """The bytes of all texts of a column behind one another; not a copy."""
     data = column.buffers()[2]
@@ -99,9 +116,20 @@ def _holds_escapes(column: pa.StringArray) -> bool:
     return bool(low.any() or quote.any() or backslash.any())
 
 
+def without_blanks(column: pa.StringArray) -> pa.StringArray:
+    """N texts without the blanks around them; null where there is nothing else.
+
+    In a column of anything but text an empty cell can mean nothing but that there is no value.
+    """
+    trimmed = pc.ascii_trim_whitespace(column)
+    if pc.min(pc.binary_length(trimmed)).as_py() == 0:
+        return null_where(trimmed, [""])
+    return trimmed
+
+
 def integers(column: pa.StringArray) -> Encoded:
     """Text as whole numbers; `42.0` is one, `42.5` is a failure. Any number of digits is kept."""
-    trimmed = pc.ascii_trim_whitespace(column)
+    trimmed = without_blanks(column)
     fits = pc.match_substring_regex(trimmed, _INTEGER)
     failures = _failures("not_an_integer", fits)
     digits = pc.replace_substring_regex(_where(fits, trimmed), r"^\+|\.0*$", "")
@@ -137,7 +165,7 @@ def numbers(column: pa.StringArray, decimal: str = ".", thousands: str = "") -> 
         decimal: The decimal mark.
         thousands: What may group the digits before it by threes; empty: nothing.
     """
-    trimmed = pc.ascii_trim_whitespace(column)
+    trimmed = without_blanks(column)
     if thousands:
         trimmed = _ungrouped(trimmed, decimal, thousands)
     if decimal == ",":
@@ -241,7 +269,7 @@ def _whole_doubles(column: pa.DoubleArray) -> pa.StringArray:
 
 def booleans(column: pa.StringArray) -> Encoded:
     """Text as true or false: true/false, t/f, yes/no, y/n, on/off, 1/0, in any case."""
-    folded = pc.utf8_lower(pc.ascii_trim_whitespace(column))
+    folded = pc.utf8_lower(without_blanks(column))
     true, false = pc.is_in(folded, value_set=_TRUE), pc.is_in(folded, value_set=_FALSE)
     valid = pc.or_(pc.or_(true, false), pc.is_null(folded))
     answer = pc.if_else(pc.is_null(folded), None, true)
@@ -252,6 +280,7 @@ def booleans(column: pa.StringArray) -> Encoded:
 
 def documents(column: pa.StringArray) -> Encoded:
     """Text that holds JSON, written anew with sorted keys."""
+    column = without_blanks(column)
     failed = np.zeros(len(column), np.bool_)
     text: list[str | None] = []
     for place, each in enumerate(column.to_pylist()):
@@ -345,12 +374,6 @@ def null_where(column: pa.StringArray, texts: Sequence[str]) -> pa.StringArray:
         return column
     listed = pc.is_in(column, value_set=pa.array(texts, pa.string()))
     return pc.if_else(listed, pa.scalar(None, pa.string()), column)
-
-
-def null_where_blank(column: pa.StringArray) -> pa.StringArray:
-    """The column with null where it holds nothing but blanks."""
-    blank = pc.equal(pc.utf8_trim_whitespace(column), "")
-    return pc.if_else(blank, pa.scalar(None, pa.string()), column)
 
 
 def _where(kept: pa.Array, column: pa.Array, other: str | None = None) -> pa.Array:

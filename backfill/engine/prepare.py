@@ -17,7 +17,7 @@ from backfill.job import Job
 from backfill.journal import Ranges, Settlement
 from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
 from backfill.judge.judge import rejections
-from backfill.judge.transform import transforms_of
+from backfill.judge.shape import shapes_of
 from backfill.operations.encode import Accepted, Api, Operations, event_ids, operations_of
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
@@ -128,9 +128,9 @@ def rejected(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
 
 
 def dropped(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
-    """Rows that the transform left out."""
-    rows = case.judged.dropped[~case.settled.contains(case.judged.dropped)]
-    return accepted, LeftOut(skipped={"transform": rows} if len(rows) else {})
+    """Rows that `where` or the transform left out."""
+    new = {why: rows[~case.settled.contains(rows)] for why, rows in case.judged.dropped.items()}
+    return accepted, LeftOut(skipped={why: rows for why, rows in new.items() if len(rows)})
 
 
 def unchanged(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
@@ -362,8 +362,8 @@ class SourceRows:
         self._rows = job.rows_to_send(plan)
         folder = job.plan_folder(plan.key)
         self._marks = RowDecisions(folder.decisions)
-        transforms = transforms_of(job.pipeline)
-        self._judge = ChunkJudge(job.pipeline, transforms, plan.found.readings, plan.now_s)
+        shapes = shapes_of(job.pipeline)
+        self._judge = ChunkJudge(job.pipeline, shapes, plan.found.readings, plan.now_s)
         said_of = MergedPeople(folder.merged).rows
         self._prepare = ChunkPreparer(job.pipeline, self._closed, now_s, said_of, changes)
         self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
+from types import MappingProxyType
 from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from backfill.instants import Reading, WrittenValues
 from backfill.judge.judge import Judge, rejections
-from backfill.judge.transform import Transform
+from backfill.judge.shape import Shape
 from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
@@ -26,7 +26,7 @@ THREADS = min(cpu_count() or 1, 4)
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-_NO_ROWS: Rows = np.empty(0, np.int64)
+_NOTHING: Mapping[str, Rows] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class JudgedChunk:
         place: The file.
         chunk: The rows as they were read.
         seen: The rows as the judge saw them: behind the transform, where there is one.
-        dropped: int64, the rows that the transform left out.
+        dropped: int64, the rows that were left out before, by why: `where`, `transform`.
         accepted: The rows that are good.
         rejections: Those that are not, the ones of bad shape included, in the order of the rows.
         named: string, everybody whom a row is about, rejected ones included; once for each row.
@@ -48,7 +48,7 @@ class JudgedChunk:
     place: Input
     chunk: Chunk
     seen: Chunk
-    dropped: Rows
+    dropped: Mapping[str, Rows]
     accepted: Accepted
     rejections: tuple[Rejection, ...]
     named: pa.StringArray
@@ -66,7 +66,7 @@ class ChunkJudge:
 
     Args:
         pipeline: The settings.
-        transforms: The users' functions, by source.
+        shapes: What is done with chunks before they are judged, by source.
         readings: How timestamps are written, by source and attribute.
         now_s: The plan's start.
     """
@@ -74,12 +74,12 @@ class ChunkJudge:
     def __init__(
         self,
         pipeline: Pipeline,
-        transforms: Mapping[int, Transform],
+        shapes: Mapping[int, Shape],
         readings: Mapping[int, Mapping[str, Reading]],
         now_s: float,
     ) -> None:
         api = pipeline.destination.api
-        self._transforms = transforms
+        self._shapes = shapes
         self._judges = [
             Judge(source, api, readings[index], now_s)
             for index, source in enumerate(pipeline.sources)
@@ -92,10 +92,10 @@ class ChunkJudge:
             UsageError: Its columns cannot be used with the settings, or the transform failed.
         """
         place, chunk = given
-        transform = self._transforms.get(place.source)
-        seen, dropped = chunk, _NO_ROWS
-        if transform is not None:
-            made = transform.apply(chunk, place.name)
+        shape = self._shapes.get(place.source)
+        seen, dropped = chunk, _NOTHING
+        if shape is not None:
+            made = shape.apply(chunk, place.name)
             seen, dropped = made.chunk, made.dropped
         judged = self._judges[place.source].judge(seen, place.name, chunk)
         return JudgedChunk(

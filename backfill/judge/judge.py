@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import cell_json
+from backfill.encoding.cell_json import Cells, shortened
+from backfill.encoding.column_names import own_names
 from backfill.encoding.identity import IDENTIFIER_BYTES_MAX, person_key
 from backfill.encoding.json_text import (
     Encoded,
@@ -20,25 +22,24 @@ from backfill.encoding.json_text import (
     escaped,
     instants,
     null_where,
-    null_where_blank,
     strings,
+    without_blanks,
 )
 from backfill.encoding.members import Member, Members
-from backfill.encoding.typed_json import plain
 from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues, implausible
 from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Accepted, Api, sizes
-from backfill.pipeline.columns import Column
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
     CustomersSource,
     EventsSource,
     Source,
 )
-from backfill.rows import Chunk, Reason, Rejection, Rows, Values, reason
+from backfill.rows import Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.layout import (
     Attribute,
     AttributeNames,
     Layout,
+    float_identifier,
     layout_of,
     require_columns,
 )
@@ -177,7 +178,7 @@ class Judge:
         """
         layout = self._layout(chunk, where)
         faults = RowFaults(len(chunk.rows))
-        person = self._person(chunk, layout, faults)
+        person = self._person(chunk, layout, faults, where)
         members, email, names = self._attributes(chunk, layout, person, faults)
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):
@@ -203,26 +204,39 @@ class Judge:
             if chunk.values != "json":
                 require_columns(self._source, schema.names, where)
             types = {each.name: each.type for each in schema if not pa.types.is_string(each.type)}
-            layout = layout_of(self._source, schema.names, types, where)
+            layout = layout_of(self._source, own_names(schema), types, where)
             self._layouts[schema] = layout
         return layout
 
-    def _person(self, chunk: Chunk, layout: Layout, faults: RowFaults) -> pa.StringArray:
+    def _cells(self, chunk: Chunk, column: str) -> Cells:
+        return Cells.of(chunk, column, self._source.null_values)
+
+    def _person(
+        self, chunk: Chunk, layout: Layout, faults: RowFaults, where: str
+    ) -> pa.StringArray:
+        """Whom each row is about, as n texts; empty where nothing says so."""
         source = self._source
         column = source.identifier.column
-        cells_ = _cells(chunk, column)
+        cells = self._cells(chunk, column)
         if layout.identifier and layout.identifier.type == "integer":
-            encoded = cell_json.encode(cells_, _kind(chunk, cells_), layout.identifier, None, ".")
-            text = Encoded(pc.utf8_trim(encoded.text, '"'), failures=encoded.failures)
+            encoded = cell_json.encode(cells.column, cells.kind, layout.identifier, None, ".")
+            text = pc.utf8_trim(null_where(encoded.text, source.null_values), '"')
+            failures = encoded.failures
         else:
-            text = cell_json.text_of(cells_, _kind(chunk, cells_))
-        faults.add_all(text.failures, column)
-        person = pc.utf8_trim_whitespace(null_where(text.text, source.null_values))
-        person = pc.fill_null(person, "")
+            text, failures = (found := cells.text()).text, found.failures
+        if (no_text := no_texts(cells)) is not None:
+            failures = {**failures, "identifier_not_text": no_text}
+            text = pc.if_else(pa.array(no_text), "", text)
+        faults.add_all(failures, column)
+        person = pc.fill_null(pc.utf8_trim_whitespace(text), "")
         if source.identifier.type == "cio_id":
             person = pc.replace_substring_regex(person, "^cio_", "")
+        is_free = layout.identifier is None and source.identifier.type != "email"
+        if is_free and holds_floats(person):
+            # One such value tells that the program which wrote the column took ids for numbers.
+            raise float_identifier(where, column)
         empty = as_mask(pc.equal(person, ""))
-        failed = any_of(text.failures.values(), len(chunk.rows))
+        failed = any_of(failures.values(), len(chunk.rows))
         faults.add("identifier_missing", column, empty & ~failed)
         faults.add(
             "identifier_too_long",
@@ -250,7 +264,7 @@ class Judge:
             if each.column not in chunk.batch.schema.names:
                 self._require(each, None, chunk, faults)
                 continue
-            encoded = self._encoded(chunk, each)
+            encoded = self._shortened(chunk, each, self._encoded(chunk, each))
             faults.add_all(encoded.failures, each.column)
             self._require(each, encoded, chunk, faults)
             if isinstance(self._source, CustomersSource):
@@ -271,26 +285,35 @@ class Judge:
             members[each.name] = self._member(chunk, each, encoded)
         every = frozenset(each.name for each in layout.attributes)
         found = {seen: frozenset(some) for seen, some in noted.items()}
-        names = AttributeNames(every, frozenset(layout.reserved), frozenset(long), **found)
+        columns = frozenset(chunk.batch.schema.names)
+        names = AttributeNames(
+            every, frozenset(layout.reserved), frozenset(long), columns=columns, **found
+        )
         return self._members(members, len(chunk.rows), faults), email, names
 
     def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
-        column = _cells(chunk, each.column)
-        kind = _kind(chunk, column)
-        if kind == "text":
-            column = self._says(column, each.declared)
+        cells, source = self._cells(chunk, each.column), self._source
         reading = self._readings.get(each.name)
         if reading is not None and (zones := self._zones(chunk, reading)) is not None:
-            return cell_json.timestamps(column, kind, reading, zones)
-        return cell_json.encode(column, kind, each.declared, reading, self._source.decimal)
+            return cell_json.timestamps(cells.column, cells.kind, reading, zones)
+        return cell_json.encode(
+            cells.column, cells.kind, each.declared, reading, source.decimal, source.thousands
+        )
+
+    def _shortened(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Encoded:
+        """An attribute of people without what is over the limit, where the settings say so."""
+        source = self._source
+        if not isinstance(source, CustomersSource) or source.too_long == "reject":
+            return encoded
+        cells = self._cells(chunk, each.column)
+        return shortened(encoded, VALUE_BYTES_MAX, cells if source.too_long == "truncate" else None)
 
     def _zones(self, chunk: Chunk, reading: Reading) -> pa.StringArray | None:
         """The zone of each row as text, null where it is empty; None where no column has them."""
         if reading.timezone_from is None:
             return None
-        cells_ = _cells(chunk, reading.timezone_from)
-        text = cell_json.text_of(cells_, _kind(chunk, cells_)).text
-        return null_where(pc.utf8_trim_whitespace(text), [*self._source.null_values, ""])
+        text = self._cells(chunk, reading.timezone_from).text().text
+        return null_where(pc.utf8_trim_whitespace(text), [""])
 
     def _require_absent(self, chunk: Chunk, layout: Layout, faults: RowFaults) -> None:
         """A required key that no line of a JSON Lines chunk has is missing in all of them."""
@@ -369,22 +392,15 @@ class Judge:
             return Member(opening + '"', encoded.text, '"')
         return Member(opening, encoded.text)
 
-    def _says(self, column: pa.StringArray, declared: Column | None) -> pa.StringArray:
-        """The text cells of an attribute, null where they mean nothing."""
-        column = null_where(column, self._source.null_values)
-        # A program that quotes every cell writes "" for nothing; only a string can be empty.
-        if declared is None or declared.type == "string":
-            return column
-        return null_where_blank(column)
-
     def _says_null(self, chunk: Chunk, each: Attribute) -> pa.BooleanArray:
         """Where a row says null; a key that a JSON line does not have says nothing."""
-        cells_ = _cells(chunk, each.column)
-        if _kind(chunk, cells_) == "json":
-            return pc.fill_null(pc.equal(cells_, cell_json.NULL_FRAGMENT), False)
-        if _kind(chunk, cells_) == "text":
-            cells_ = self._says(cells_, each.declared)
-        return pc.is_null(cells_)
+        cells = self._cells(chunk, each.column)
+        if cells.kind == "json":
+            return pc.fill_null(pc.equal(cells.column, cell_json.NULL_FRAGMENT), False)
+        is_text = each.declared is None or each.declared.type == "string"
+        if cells.kind == "text" and not is_text:
+            return pc.is_null(without_blanks(cells.column))
+        return pc.is_null(cells.column)
 
     def _members(self, members: dict[str, Member], count: int, faults: RowFaults) -> Members:
         if isinstance(self._source, CustomersSource):
@@ -401,11 +417,9 @@ class Judge:
         if isinstance(source.name, str):
             return pa.repeat(source.name.strip(), len(chunk.rows))
         column = source.name.from_
-        cells_ = _cells(chunk, column)
-        text = cell_json.text_of(cells_, _kind(chunk, cells_))
+        text = self._cells(chunk, column).text()
         faults.add_all(text.failures, column)
-        name = pc.utf8_trim_whitespace(null_where(text.text, source.null_values))
-        name = pc.fill_null(name, "")
+        name = pc.fill_null(pc.utf8_trim_whitespace(text.text), "")
         missing = as_mask(pc.equal(name, "")) & ~any_of(text.failures.values(), len(chunk.rows))
         faults.add("name_missing", column, missing)
         faults.add(
@@ -418,12 +432,8 @@ class Judge:
     ) -> tuple[pa.Int64Array, WrittenValues | None]:
         """When each event happened; and the column as it is written, where it is text."""
         column = source.timestamp.from_
-        cells_ = _cells(chunk, column)
-        kind = _kind(chunk, cells_)
-        if kind == "text":
-            cells_ = null_where_blank(null_where(cells_, source.null_values))
-        reading = self._readings[EVENT_TIMESTAMP]
-        found, reading = cell_json.moment_cells(cells_, kind, reading)
+        cells = self._cells(chunk, column)
+        found, reading = cells.timestamps(self._readings[EVENT_TIMESTAMP])
         written = WrittenValues(found, self._zones(chunk, reading))
         micros, failures = instants(written, reading)
         faults.add_all(failures, column)
@@ -434,7 +444,7 @@ class Judge:
         latest_s = min(source.latest.at(self._now_s), SERVICE_SECONDS_MAX - 1)
         faults.add("timestamp_too_early", column, pc.less(micros, earliest_s * 1_000_000))
         faults.add("timestamp_too_late", column, pc.greater(micros, latest_s * 1_000_000))
-        return pc.fill_null(micros, 0), written if kind == "text" else None
+        return pc.fill_null(micros, 0), written if cells.kind == "text" else None
 
     def _key(self, chunk: Chunk, source: EventsSource, faults: RowFaults) -> pa.StringArray | None:
         """The key of each event as a JSON array of texts."""
@@ -455,9 +465,7 @@ class Judge:
             if declared.from_ == column and declared.type != "string":
                 encoded = self._encoded(chunk, Attribute(name, column, declared))
                 return pc.utf8_trim(encoded.text, '"')
-        cells_ = _cells(chunk, column)
-        text = cell_json.text_of(cells_, _kind(chunk, cells_)).text
-        return null_where(text, self._source.null_values)
+        return self._cells(chunk, column).text().text
 
     def _sizes(self, accepted: Accepted, faults: RowFaults) -> Mask:
         """Refuse what the API is too small for; say which events only v1 takes."""
@@ -486,15 +494,3 @@ class Judge:
 _FRAME_BYTES_MAX = 2_500
 """More than an operation can have besides its attributes: an identifier of 150 bytes and a name
 of 100, each byte escaped to six, and some 200 of its own."""
-
-
-def _cells(chunk: Chunk, column: str) -> pa.Array:
-    """A column's cells; all null where the chunk has no such column (JSON Lines)."""
-    if column not in chunk.batch.schema.names:
-        return pa.nulls(len(chunk.rows), pa.string())
-    return plain(chunk.batch.column(column))
-
-
-def _kind(chunk: Chunk, column: pa.Array) -> Values:
-    """How a column's cells are written: one that a transform made has types in any chunk."""
-    return chunk.values if pa.types.is_string(column.type) else "typed"

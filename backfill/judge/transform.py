@@ -13,7 +13,6 @@ import numpy as np
 
 from backfill.errors import UsageError
 from backfill.judge.optional_imports import with_pandas
-from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Rows
 
 Function = Callable[[Any], object]
@@ -99,19 +98,6 @@ class Transform:
             f" {chunk.end.row - 1})",
             next_step="keep the index of the frame; drop rows, or change their columns",
         )
-
-
-def transforms_of(pipeline: Pipeline) -> dict[int, Transform]:
-    """The users' functions, by source.
-
-    Raises:
-        UsageError: One cannot be loaded.
-    """
-    return {
-        index: Transform(source.transform, pipeline.folder)
-        for index, source in enumerate(pipeline.sources)
-        if source.transform
-    }
 
 
 def _load(path: Path, spec: str) -> ModuleType:

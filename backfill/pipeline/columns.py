@@ -14,10 +14,24 @@ Ambiguous = Literal["reject", "earlier", "later"]
 Nonexistent = Literal["reject", "forward", "backward"]
 
 
+JOINED_BY = " + "
+"""What stands between the columns whose texts make one value: a name of its own, `day + clock`."""
+
+
+def _joined(value: object) -> object:
+    return JOINED_BY.join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+ColumnName = Annotated[
+    str, BeforeValidator(_joined, json_schema_input_type=str | list[str]), Field(min_length=1)
+]
+"""A column, a member of an object (`a.b`), or a list of columns joined by a space."""
+
+
 class FromColumn(StrictSettings):
     """A value that each row brings in one of its columns."""
 
-    from_: str = Field(alias="from", min_length=1)
+    from_: ColumnName = Field(alias="from")
 
 
 class Dated(StrictSettings):
@@ -58,7 +72,7 @@ class Dated(StrictSettings):
 class Column(Dated):
     """A declared attribute: its type, and the column it comes from when that has another name."""
 
-    from_: str | None = Field(default=None, alias="from")
+    from_: ColumnName | None = Field(default=None, alias="from")
     type: ColumnType = "string"
 
     @model_validator(mode="after")
@@ -73,7 +87,7 @@ class Column(Dated):
 class EventTimestamp(Dated):
     """When the event happened."""
 
-    from_: str = Field(alias="from", min_length=1)
+    from_: ColumnName = Field(alias="from")
 
 
 class Identifier(StrictSettings):

@@ -62,6 +62,7 @@ class FileSettings(StrictSettings):
     thousands: Literal["", ".", ",", " "] = ""
     null_values: tuple[str, ...] = ()
     missing_columns: Literal["refuse", "null"] = "refuse"
+    where: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     last_line: Literal["send", "wait"] | None = None
 
     @field_validator("quote", "escape", "delimiter")
@@ -84,6 +85,20 @@ class FileSettings(StrictSettings):
                 'there is no such encoding; name one of Python, such as "utf-8" or "cp1252"'
             ) from None
         return value
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _as_texts(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        lists = {
+            key: each if isinstance(each, list | tuple) else [each] for key, each in value.items()
+        }
+        # What a cell holds is compared as text: 1 and true are written so in every format.
+        return {
+            key: [str(one).lower() if isinstance(one, bool) else str(one) for one in each]
+            for key, each in lists.items()
+        }
 
     @field_validator("header")
     @classmethod
@@ -123,6 +138,7 @@ class CustomersSource(SourceSettings):
 
     kind: Literal["customers"]
     nulls: Literal["omit", "clear"] = "omit"
+    too_long: Literal["reject", "truncate", "drop"] = "reject"
     create: bool = True
     shared_emails: Literal["refuse", "first", "send"] = "refuse"
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from backfill.encoding import cell_json
-from backfill.encoding.json_text import instants, null_where
-from backfill.encoding.typed_json import plain
+from backfill.encoding.cell_json import Cells
+from backfill.encoding.json_text import instants
 from backfill.errors import UsageError
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.judge.judge import EVENT_TIMESTAMP
@@ -40,13 +39,10 @@ def moments(source: Source, judged: JudgedChunk, readings: Readings) -> pa.Int64
         return pa.nulls(len(rows), pa.int64())
     name = attribute_of(source)
     declared = source.declared().get(name)
-    column = source.sync.column if declared is None else declared.from_
+    column = (source.sync.column if declared is None else declared.from_) or name
     if column not in chunk.batch.schema.names:
         return pa.nulls(len(rows), pa.int64())
-    values = plain(chunk.batch.column(column))
-    kind = chunk.values if pa.types.is_string(values.type) else "typed"
-    if kind == "text":
-        values = null_where(values, source.null_values)
-    micros, _ = instants(*cell_json.moment_cells(values, kind, readings[name]))
+    cells = Cells.of(chunk, column, source.null_values)
+    micros, _ = instants(*cells.timestamps(readings[name]))
     places: Rows = np.searchsorted(chunk.rows, rows)
     return micros.take(pa.array(places))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from backfill.encoding import identity
 from backfill.instants import Evidence, Reading
 from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
-from backfill.judge.transform import transforms_of
+from backfill.judge.shape import shapes_of
 from backfill.operations.batches import Fill
 from backfill.operations.encode import Accepted, encode, event_ids
 from backfill.pipeline.file import Pipeline
@@ -34,7 +34,7 @@ from backfill.planning.row_decisions import SKIPPED, Decided, RowDecision
 from backfill.planning.source_stats import SourcePlan
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input, chunks_of
-from backfill.sources.layout import AttributeNames
+from backfill.sources.layout import AttributeNames, require_columns
 
 SAMPLES_MAX = 3
 
@@ -94,11 +94,11 @@ def find(task: Task) -> PlanResult:
     Raises:
         UsageError: A file, a column or a transform cannot be used.
     """
-    transforms = transforms_of(task.pipeline)
-    proof = Proof(task.pipeline, task.inputs, transforms, task.progress)
+    shapes = shapes_of(task.pipeline)
+    proof = Proof(task.pipeline, task.inputs, shapes, task.progress)
     readings = proof.begin()
     while True:
-        judge = ChunkJudge(task.pipeline, transforms, readings, task.now_s)
+        judge = ChunkJudge(task.pipeline, shapes, readings, task.now_s)
         looker = StatsCollector(task.pipeline, readings, task.before, task.now_s)
         with PeopleFiles(task.folder) as people_files:
             one = Pass(task, judge, looker, people_files)
@@ -163,9 +163,20 @@ class Pass:
             for seen, evidence in in_order(look, chunks, pool, _AHEAD):
                 proof.add(seen.judged.place.source, evidence)
                 self._take(seen, rejections)
+        self._require_columns()
         for fill, source in zip(self._fills, self._sources, strict=True):
             source.requests += fill.bytes > 0
         proof.close()
+
+    def _require_columns(self) -> None:
+        """Refuse settings that name what no object of a source has, as a header would be refused.
+
+        Raises:
+            UsageError: With the nearest names that there are.
+        """
+        for settings, names in zip(self._pipeline.sources, self._names, strict=True):
+            if names.columns:
+                require_columns(settings, sorted(names.columns), ", ".join(settings.files))
 
     def finding(self, proof: Proof) -> PlanResult:
         """Find what belongs together, and look at that once more.
@@ -237,8 +248,8 @@ class Pass:
         self._people.add(look.shown)
         if (said := look.shown.get(PEOPLE_FILE)) is not None:
             source.move_cursor(said.column("moved"), self._now_s)
-        if len(judged.dropped):
-            source.skipped["transform"] += len(judged.dropped)
+        for why, left_out in judged.dropped.items():
+            source.skipped[why] += len(left_out)
         source.see(look.sight)
         source.send(look.batched)
         source.send(look.alone)

@@ -3,16 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
-
-from backfill.encoding import cell_json
-from backfill.encoding.json_text import null_where, null_where_blank
-from backfill.encoding.typed_json import plain
+from backfill.encoding.cell_json import Cells
+from backfill.encoding.json_text import without_blanks
 from backfill.errors import UsageError
 from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.chunk_judge import JudgedChunk, read_ahead
 from backfill.judge.judge import EVENT_TIMESTAMP
-from backfill.judge.transform import Transform
+from backfill.judge.shape import Shape
 from backfill.pipeline.columns import Dated
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource, Source
@@ -70,11 +67,10 @@ class _Question:
         """Take a chunk of the source into account."""
         if self.column not in chunk.batch.schema.names:
             return
-        column = plain(chunk.batch.column(self.column))
-        kind = chunk.values if pa.types.is_string(column.type) else "typed"
-        if kind != "typed":
-            text = cell_json.text_of(column, kind).text
-            column = null_where_blank(null_where(text, source.null_values))
+        cells = Cells.of(chunk, self.column, source.null_values)
+        column = cells.column
+        if cells.kind != "typed":
+            column = without_blanks(cells.text().text)
         self.evidence.add(column, chunk.rows)
 
     @property
@@ -93,7 +89,7 @@ class Proof:
     Args:
         pipeline: The settings.
         inputs: The opened files.
-        transforms: The users' functions, by source.
+        shapes: What is done with chunks before they are judged, by source.
         progress: Told of a look that goes beyond the first rows.
     """
 
@@ -101,12 +97,12 @@ class Proof:
         self,
         pipeline: Pipeline,
         inputs: Sequence[Input],
-        transforms: Mapping[int, Transform],
+        shapes: Mapping[int, Shape],
         progress: OnProgress = nobody,
     ) -> None:
         self._sources = pipeline.sources
         self._inputs = inputs
-        self._transforms = transforms
+        self._shapes = shapes
         self._progress = progress
         self._open: set[int] = set()
         self._questions = {
@@ -182,12 +178,12 @@ class Proof:
 
     def _look(self, index: int, *, first_only: bool = False) -> None:
         """Look at the columns in question, and at nothing else of the source."""
-        questions, transform = self._questions[index], self._transforms.get(index)
-        wanted = None if transform else {each.column for each in questions}
+        questions, shape = self._questions[index], self._shapes.get(index)
+        wanted = None if shape else {each.column for each in questions}
         for each in (each for each in self._inputs if each.source == index):
             for chunk in read_ahead(each.file.chunks(columns=wanted)):
                 self._progress(Progress(rows=0))
-                seen = transform.apply(chunk, each.name).chunk if transform else chunk
+                seen = shape.apply(chunk, each.name).chunk if shape else chunk
                 for question in questions:
                     question.add(self._sources[index], seen)
                 if first_only:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.encoding import cell_json, json_text
+from backfill.encoding import json_text
+from backfill.encoding.cell_json import Cells
 from backfill.encoding.json_text import Encoded, as_mask, null_where
-from backfill.encoding.typed_json import plain, refusal_of
+from backfill.encoding.typed_json import refusal_of
 from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.judge import VALUE_BYTES_MAX, any_of
 from backfill.rows import Chunk, Rows
@@ -168,8 +169,8 @@ class ColumnProfile:
     def add(self, chunk: Chunk) -> None:
         """Take a chunk of the column into account."""
         self._found = None
-        column = plain(chunk.batch.column(self.name))
-        kind = chunk.values if pa.types.is_string(column.type) else "typed"
+        cells = Cells.of(chunk, self.name, [""])
+        column, kind = cells.column, cells.kind
         if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
             self.values += len(column) - column.null_count
             if self._evidence and not pa.types.is_nested(column.type):
@@ -177,7 +178,7 @@ class ColumnProfile:
             return
         if kind != "typed":
             self.objects += _count(pc.match_substring_regex(column, _OBJECT))
-        text = null_where(cell_json.text_of(column, kind).text, [""])
+        text = cells.text().text
         self._text(self._without_nulls(text), chunk.rows)
 
     def _without_nulls(self, text: pa.StringArray) -> pa.StringArray:

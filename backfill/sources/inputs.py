@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 
+import pyarrow as pa
+
+from backfill.encoding.column_names import can_be_made, is_made
 from backfill.errors import UsageError
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Position
 from backfill.sources.globs import expand, holds_no_data, is_pattern
 from backfill.sources.interface import FileFormat, SourceFile
-from backfill.sources.layout import require_columns
+from backfill.sources.layout import named_columns, require_columns
 from backfill.sources.opening import open_source
 from backfill.sources.partitions import partitions_of
 from backfill.sources.text_file import EmptyFileError
@@ -129,18 +132,18 @@ def _require_columns(settings: Source, opened: Sequence[tuple[str, SourceFile]])
     """Hold every header against the settings; a transform may make the columns later.
 
     Raises:
-        UsageError: A column that the settings name is missing from a file; or from all files,
-            where `missing_columns` lets older ones lack it.
+        UsageError: A column that the settings name is missing.
     """
     if settings.transform is not None:
         return
-    named = [(name, columns) for name, file in opened if (columns := file.columns()) is not None]
-    for name, columns in named:
-        require_columns(settings, columns, name)
-    if settings.missing_columns == "null" and len(named) == len(opened):
-        everywhere = {column for _, columns in named for column in columns}
-        files = ", ".join(settings.files)
-        require_columns(settings, sorted(everywhere), files, all_files=True)
+    wanted = [name for _, name in named_columns(settings) if is_made(name)]
+    for name, file in opened:
+        columns = file.columns()
+        if columns is None:  # what objects have is known once all are read
+            continue
+        schema = file.schema() or pa.schema([(each, pa.string()) for each in columns])
+        made = [each for each in wanted if can_be_made(each, schema)]
+        require_columns(settings, [*columns, *made], name)
 
 
 def columns_of(inputs: Iterable[Input]) -> dict[str, tuple[str, ...]]:

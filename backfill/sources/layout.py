@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 import pyarrow as pa
 
+from backfill.encoding.column_names import is_made, used_up
 from backfill.encoding.typed_json import is_bytes, plain_type, refusal_of, unsendable
 from backfill.errors import UsageError
 from backfill.pipeline.columns import Column, Dated, FromColumn
@@ -54,6 +55,7 @@ class AttributeNames:
         odd_moments: Those that hold timestamps before 1970 or in the future.
         implausible: Those that hold numbers which can hardly be unix seconds.
         texts: Those that the service reads as timestamps, and that hold text.
+        columns: The chunk's own columns, and those made of them.
     """
 
     all: frozenset[str] = frozenset()
@@ -62,6 +64,7 @@ class AttributeNames:
     odd_moments: frozenset[str] = frozenset()
     implausible: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
+    columns: frozenset[str] = frozenset()
 
     def __or__(self, other: "AttributeNames") -> "AttributeNames":
         return AttributeNames(
@@ -71,6 +74,7 @@ class AttributeNames:
             self.odd_moments | other.odd_moments,
             self.implausible | other.implausible,
             self.texts | other.texts,
+            self.columns | other.columns,
         )
 
 
@@ -95,7 +99,7 @@ def layout_of(
         UsageError: A column is missing, would be sent under a name that is taken, is not
             declared where it must be, or has a type that cannot be sent.
     """
-    taken = _taken(source)
+    taken = _taken(source, columns)
     declared = source.declared()
     attributes = [
         Attribute(name, column.from_ or name, _judged_as(name, column))
@@ -116,23 +120,19 @@ def layout_of(
     )
 
 
-def require_columns(
-    source: Source, columns: Sequence[str], where: str, *, all_files: bool = False
-) -> None:
+def require_columns(source: Source, columns: Sequence[str], where: str) -> None:
     """Refuse a header that lacks a column which the settings name.
 
     Args:
         source: The settings.
         columns: The columns that the file has.
         where: The file, for the message.
-        all_files: `columns` are those of all files of the source: what `missing_columns` lets
-            single files lack must be in one of them.
 
     Raises:
         UsageError: With the nearest names that the file has.
     """
-    lenient = source.missing_columns == "null" and not all_files
-    for key, name in _named(source):
+    lenient = source.missing_columns == "null"
+    for key, name in named_columns(source):
         if name in columns or (lenient and key.startswith(("columns.", "required"))):
             continue
         near = get_close_matches(name, columns, 3, 0.5)
@@ -145,7 +145,7 @@ def require_columns(
         )
 
 
-def _named(source: Source) -> list[tuple[str, str]]:
+def named_columns(source: Source) -> list[tuple[str, str]]:
     """The settings that name a column, each with the column."""
     named = [("identifier", source.identifier.column)]
     if isinstance(source, EventsSource):
@@ -156,6 +156,7 @@ def _named(source: Source) -> list[tuple[str, str]]:
     declared = source.declared()
     named += [(f"columns.{name}", column.from_ or name) for name, column in declared.items()]
     named += [(f"{key}.timezone", each) for key, each in _zone_columns(source)]
+    named += [(f"where.{name}", name) for name in source.where]
     named += [
         ("required", name)
         for name in source.required
@@ -164,14 +165,16 @@ def _named(source: Source) -> list[tuple[str, str]]:
     return named
 
 
-def _taken(source: Source) -> set[str]:
+def _taken(source: Source, columns: Sequence[str]) -> set[str]:
     """The columns that are used up: they are not sent again under their own name."""
-    taken = {source.identifier.column, *(each for _, each in _zone_columns(source))}
+    names = [source.identifier.column, *(each for _, each in _zone_columns(source))]
     if isinstance(source, EventsSource):
-        taken.add(source.timestamp.from_)
+        names.append(source.timestamp.from_)
         if isinstance(source.name, FromColumn):
-            taken.add(source.name.from_)
-    return taken
+            names.append(source.name.from_)
+    declared = (each.from_ or name for name, each in source.declared().items())
+    parts = (part for name in declared if is_made(name) for part in used_up(name, columns))
+    return {*names, *parts, *(part for name in names for part in used_up(name, columns))}
 
 
 def _zone_columns(source: Source) -> list[tuple[str, str]]:

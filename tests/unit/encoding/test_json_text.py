@@ -5,6 +5,7 @@ import math
 import re
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given
@@ -72,9 +73,7 @@ def test_whole_numbers_keep_every_digit(cells):
     assert [type(each) for each in found] == [type(each) for each in truth]
 
 
-@pytest.mark.parametrize(
-    "cell", ["42.5", "", " ", "1e3", "0x10", "1_000", "1,000", "٣", "--1", "."]
-)
+@pytest.mark.parametrize("cell", ["42.5", "1e3", "0x10", "1_000", "1,000", "٣", "--1", "."])
 def test_what_is_not_whole_is_refused(cell):
     """No cell is rounded or guessed at."""
     assert read(json_text.integers(pa.array(["7", cell]))) == ([7, None], {1: "not_an_integer"})
@@ -143,9 +142,7 @@ def test_a_number_beyond_doubles_is_refused(cell):
     assert read(json_text.numbers(pa.array([cell]))) == ([None], {0: "not_finite"})
 
 
-@pytest.mark.parametrize(
-    "cell", ["nan", "inf", "-inf", "Infinity", "1,5", "1e", "", "1.2.3", "0x1p3"]
-)
+@pytest.mark.parametrize("cell", ["nan", "inf", "-inf", "Infinity", "1,5", "1e", "1.2.3", "0x1p3"])
 def test_what_is_no_number_is_refused(cell):
     """Words for infinity are no numbers either."""
     assert read(json_text.numbers(pa.array([cell]))) == ([None], {0: "not_a_number"})
@@ -196,7 +193,7 @@ def test_words_for_true_and_false(cells, says):
     assert read(json_text.booleans(pa.array([*cells, None]))) == ([says] * 6 + [None], {})
 
 
-@pytest.mark.parametrize("cell", ["", "2", "ja", "truee", "1.0"])
+@pytest.mark.parametrize("cell", ["2", "ja", "truee", "1.0"])
 def test_other_words_are_no_booleans(cell):
     """Nobody is unsubscribed by a guess."""
     assert read(json_text.booleans(pa.array([cell]))) == ([None], {0: "not_a_boolean"})
@@ -250,7 +247,6 @@ def test_digits_that_no_double_holds_are_kept_as_text():
 @pytest.mark.parametrize(
     "cell",
     [
-        "",
         "{",
         "nan",
         "NaN",
@@ -310,3 +306,21 @@ def test_what_is_escaped_needs_no_more_escaping_than_json_asks(text):
     """Nothing but quotes, backslashes and control characters is rewritten."""
     written = json_text.escaped(pa.array([text]))[0].as_py()
     assert (written == text) is (re.search(r'[\x00-\x1f"\\]', text) is None)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t "])
+@pytest.mark.parametrize(
+    "kernel", [json_text.integers, json_text.numbers, json_text.booleans, json_text.documents]
+)
+def test_a_cell_of_blanks_is_nothing_but_in_text(kernel, blank):
+    """There is no other reading of it, quoted or not; a string may be empty."""
+    assert read(kernel(pa.array([blank, "1", None])))[0][0] is None
+    assert not kernel(pa.array([blank])).failures
+    assert read(json_text.strings(pa.array([blank]))) == ([blank], {})
+
+
+def test_texts_are_cut_between_characters():
+    """Never in the middle of one, and quotes are escaped after the cut."""
+    texts = pa.array(["é" * 4, 'a"b', None, "ok"])
+    short = json_text.cut(json_text.strings(texts), texts, np.array([True, True, False, False]), 3)
+    assert read(short) == (["é", 'a"b', None, "ok"], {})

@@ -65,7 +65,7 @@ def case(
         an_input(PART, "f"),
         read,
         read,
-        np.array(dropped, np.int64),
+        {"transform": np.array(dropped, np.int64)} if dropped else {},
         accepted(count),
         tuple(rejections(read, np.array(rejected, np.int64), [why] * len(rejected))),
         pa.array([], pa.string()),

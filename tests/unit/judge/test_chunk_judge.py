@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from backfill.judge.chunk_judge import ChunkJudge
-from backfill.judge.transform import transforms_of
+from backfill.judge.shape import shapes_of
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Position
 from tests.support.inputs import an_input
@@ -24,7 +24,7 @@ def judge(tmp_path):
             source["transform"] = "t.py:clean"
         said = {"name": "n", "source": [source], "path": str(tmp_path / "p.toml")}
         pipeline = Pipeline.model_validate(said)
-        return ChunkJudge(pipeline, transforms_of(pipeline), {0: {}}, 0.0)
+        return ChunkJudge(pipeline, shapes_of(pipeline), {0: {}}, 0.0)
 
     return made
 
@@ -41,12 +41,15 @@ def test_without_a_transform_the_judge_sees_what_was_read(judge):
     judged = judge()((PLACE, chunk()))
     assert judged.accepted.rows.tolist() == [11, 13]
     assert [each.row for each in judged.rejections] == [12]
-    assert (judged.key, judged.dropped.tolist()) == ("7:11:14", [])
+    assert (judged.key, dict(judged.dropped)) == ("7:11:14", {})
 
 
 def test_rows_that_a_transform_drops_are_neither_accepted_nor_rejected(judge):
     """A rejected row is reported with the cells that its file has."""
     judged = judge("frame[frame['who'] != 'c'].assign(age='0')")((PLACE, chunk()))
-    assert (judged.accepted.rows.tolist(), judged.dropped.tolist()) == ([11], [13])
+    assert (judged.accepted.rows.tolist(), judged.dropped["transform"].tolist()) == (
+        [11],
+        [13],
+    )
     assert judged.accepted.attributes.to_pylist() == ['"age":"0"']
     assert [each.cells for each in judged.rejections] == [{"who": "", "age": "2"}]

@@ -573,8 +573,11 @@ def test_a_judge_says_with_each_chunk_what_it_found_there_and_keeps_nothing():
         reserved=frozenset({"_odd"}),
         long=frozenset({"note"}),
         odd_moments=frozenset({"moment"}),
+        columns=frozenset(first),
     )
-    assert after == AttributeNames(all=frozenset({"moment"}))
+    assert after == AttributeNames(
+        all=frozenset({"moment"}), columns=frozenset({"person", "moment"})
+    )
     assert after | found == found
 
 

@@ -1,0 +1,154 @@
+"""Columns that settings name and no file has: members of an object, several columns joined.
+
+Where no column has the name, `a.b` is the member `b` of the object or struct `a`, at any depth,
+and `a + b` the texts of `a` and `b`, joined by a space.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.encoding import json_text
+from backfill.encoding.cell_json import Cells
+from backfill.encoding.typed_json import plain
+from backfill.pipeline.columns import JOINED_BY
+from backfill.rows import Chunk
+
+_MADE = {b"made": b"of other columns"}
+
+
+def is_made(name: str) -> bool:
+    """Whether a name can be that of a column which is made of others."""
+    return "." in name or JOINED_BY in name
+
+
+def made_of(name: str) -> set[str]:
+    """The columns that a name may be made of; more than it is, where a dot may be part of one."""
+    if JOINED_BY in name:
+        return {each for part in name.split(JOINED_BY) for each in {part, *made_of(part)}}
+    places = (at for at, letter in enumerate(name) if letter == ".")
+    return {name[:at] for at in places if at}
+
+
+def used_up(name: str, columns: Collection[str]) -> set[str]:
+    """The columns that say no more than one that is made of them, so that they are not sent.
+
+    Columns that are joined; and an object around a value, as MongoDB writes them: `{"$oid": …}`.
+    """
+    if name in columns:
+        return {name}
+    if JOINED_BY in name:
+        return {each for part in name.split(JOINED_BY) for each in used_up(part, columns)}
+    root, dot, member = name.partition(".$")
+    return {root} if dot and member else set()
+
+
+def can_be_made(name: str, schema: pa.Schema) -> bool:
+    """Whether a file with these columns has all that a name is made of."""
+    if name in schema.names:
+        return True
+    if JOINED_BY in name:
+        return all(can_be_made(part, schema) for part in name.split(JOINED_BY))
+    return any(
+        root in schema.names and _has_member(schema.field(root).type, name[len(root) + 1 :])
+        for root in made_of(name)
+    )
+
+
+def _has_member(type_: pa.DataType, path: str) -> bool:
+    if not pa.types.is_struct(type_):
+        return False
+    names = {type_.field(place).name: type_.field(place).type for place in range(type_.num_fields)}
+    return path in names or any(
+        _has_member(names[each], path[len(each) + 1 :]) for each in made_of(path) if each in names
+    )
+
+
+def with_made(chunk: Chunk, names: Iterable[str]) -> Chunk:
+    """The chunk with those of the named columns that it does not have and that can be made.
+
+    Args:
+        chunk: n rows.
+        names: Names of columns.
+
+    Returns:
+        The same n rows; a column that is made of JSON holds JSON, one of texts is text.
+    """
+    batch = chunk.batch
+    for name in names:
+        if name not in batch.schema.names and is_made(name):
+            column = _made(chunk, name)
+            if column is not None:
+                batch = batch.append_column(pa.field(name, column.type, metadata=_MADE), column)
+    return chunk if batch is chunk.batch else replace(chunk, batch=batch)
+
+
+def own_names(schema: pa.Schema) -> list[str]:
+    """The columns that were not made of others."""
+    return [each.name for each in schema if each.metadata is None or b"made" not in each.metadata]
+
+
+def _made(chunk: Chunk, name: str) -> pa.Array | None:
+    """A column of length n by its name; None where it cannot be made."""
+    batch = chunk.batch
+    if name in batch.schema.names:
+        return batch.column(name)
+    if JOINED_BY in name:
+        parts = [_made(chunk, part) for part in name.split(JOINED_BY)]
+        return None if any(part is None for part in parts) else _joined(chunk, parts)
+    for root in sorted(made_of(name), key=len, reverse=True):
+        if root in batch.schema.names:
+            column, path = batch.column(root), name[len(root) + 1 :]
+            if chunk.values == "json" and pa.types.is_string(column.type):
+                return _json_members(column, path)
+            if (member := _struct_member(plain(column), path)) is not None:
+                return member
+    return None
+
+
+def _joined(chunk: Chunk, parts: list[pa.Array]) -> pa.StringArray:
+    """The texts of n rows of several columns; null where all are, or hold blanks only."""
+    texts = []
+    for each in parts:
+        text = pc.utf8_trim_whitespace(Cells.of_column(each, chunk.values).text().text)
+        texts.append(json_text.null_where(text, [""]))
+    joined = texts[0]
+    for text in texts[1:]:  # Arrow's own null_handling="skip" drops rows that are null in all
+        joined = pc.coalesce(pc.binary_join_element_wise(joined, text, " "), joined, text)
+    return json_text.strings(joined).fragments() if chunk.values == "json" else joined
+
+
+def _struct_member(column: pa.Array, path: str) -> pa.Array | None:
+    """A member of n structs, null where the struct is; None where they have no such member."""
+    if not pa.types.is_struct(column.type):
+        return None
+    names = [column.type.field(place).name for place in range(column.type.num_fields)]
+    for each in (path, *sorted(made_of(path), key=len, reverse=True)):
+        if each in names:
+            member = pc.struct_field(column, [names.index(each)])
+            return member if each == path else _struct_member(plain(member), path[len(each) + 1 :])
+    return None
+
+
+def _json_members(column: pa.StringArray, path: str) -> pa.StringArray:
+    """A member of n JSON objects as JSON; null where there is none, or no object."""
+    found: list[str | None] = []
+    for fragment in column.to_pylist():
+        is_object = fragment is not None and fragment.startswith("{")
+        members = _member(json_text.load_json(fragment), path) if is_object else []
+        found.append(json_text.canonical_json(members[0]) if members else None)
+    return pa.array(found, pa.string())
+
+
+def _member(value: Any, path: str) -> list[Any]:
+    """The member of an object, which may be None; empty where there is none."""
+    if not isinstance(value, dict):
+        return []
+    if path in value:
+        return [value[path]]
+    nearest = sorted(made_of(path), key=len, reverse=True)
+    inner = next((each for each in nearest if each in value), None)
+    return [] if inner is None else _member(value[inner], path[len(inner) + 1 :])
