@@ -13,6 +13,7 @@ from backfill.sources.interface import FileFormat
 from backfill.sources.text_file import EmptyFileError, TextFile
 
 _HEAD_BLOCK_BYTES = 1 << 14
+_LINES_SEARCHED = 50
 _SKIPPED_LINE = re.compile(rb"[^\r\n]*(\r\n|\n|\r(?=[^\n]))")
 _SPREADSHEET_HINT = re.compile(r"sep=.?")
 
@@ -148,3 +149,26 @@ def fitted(
         ends = [frame.data[stop - 1 : stop] == delimiter for stop in frame.stops.tolist()]
         return (*header, "") if all(ends) else header
     return header[:-1] if found == {len(header) - 1} and not header[-1] else header
+
+
+def line_of(text: TextFile, dialect: Dialect, name: str, header: int) -> int | None:
+    """The line below the header, among the first ones, that has a cell of this name.
+
+    A title above the true header is read as the header; this finds the true one.
+
+    Args:
+        text: The file.
+        dialect: Its characters with a meaning.
+        name: What a cell must be.
+        header: The line that was read as the header.
+    """
+    block = next(replace(text, block_bytes=_HEAD_BLOCK_BYTES).blocks(text.encoding.bom_bytes), b"")
+    lines = block.decode(text.encoding.framed, "replace").splitlines()
+    for number, line in enumerate(lines[:_LINES_SEARCHED], start=1):
+        cells = [
+            each.strip(dialect.quote.decode() + " ")
+            for each in line.split(dialect.delimiter.decode())
+        ]
+        if number > header and len(cells) > 1 and name in cells:
+            return number
+    return None

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Reason, Rejection, Rows, Values, reason
 from backfill.sources.csv_cells import CellReader
-from backfill.sources.csv_header import begin_of, dialect_of, fitted, read_header
+from backfill.sources.csv_header import begin_of, dialect_of, fitted, line_of, read_header
 from backfill.sources.frame import Frame
 from backfill.sources.framing import frames
 from backfill.sources.interface import CHUNK_ROWS_MAX, FileFormat, Kind
@@ -103,6 +103,10 @@ class DelimitedSource:
     def columns(self) -> tuple[str, ...]:
         """The names of the header, then those of the folders."""
         return (*filter(None, self.header), *self.folders.values)
+
+    def line_of(self, name: str) -> int | None:
+        """Which line near the beginning, but the header, has a cell of this name; None: none."""
+        return line_of(self.text, self.cells.dialect, name, self.body.line - 1)
 
     def schema(self) -> None:
         """Text declares no types."""

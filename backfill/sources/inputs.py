@@ -143,7 +143,7 @@ def _require_columns(settings: Source, opened: Sequence[tuple[str, SourceFile]])
             continue
         schema = file.schema() or pa.schema([(each, pa.string()) for each in columns])
         made = [each for each in wanted if can_be_made(each, schema)]
-        require_columns(settings, [*columns, *made], name)
+        require_columns(settings, [*columns, *made], name, file.line_of)
 
 
 def columns_of(inputs: Iterable[Input]) -> dict[str, tuple[str, ...]]:

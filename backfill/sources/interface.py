@@ -101,6 +101,9 @@ class SourceFile(Protocol):
     def columns(self) -> tuple[str, ...] | None:
         """The names of the columns; None where each row has its own (JSON)."""
 
+    def line_of(self, name: str) -> int | None:
+        """Which line near its beginning, but the header, has a cell of this name; None: none."""
+
     def schema(self) -> pa.Schema | None:
         """The types that the file itself declares; None for text."""
 

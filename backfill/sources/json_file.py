@@ -121,6 +121,9 @@ class JsonSource:
     def columns(self) -> None:
         """Each row has its own."""
 
+    def line_of(self, name: str) -> None:
+        """There is no header to look for."""
+
     def schema(self) -> None:
         """Text declares no types."""
 

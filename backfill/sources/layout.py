@@ -1,7 +1,7 @@
 """Which column becomes what: a source's settings held against the columns that a file has."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -120,25 +120,36 @@ def layout_of(
     )
 
 
-def require_columns(source: Source, columns: Sequence[str], where: str) -> None:
+def require_columns(
+    source: Source,
+    columns: Sequence[str],
+    where: str,
+    line_of: Callable[[str], int | None] = lambda _: None,
+) -> None:
     """Refuse a header that lacks a column which the settings name.
 
     Args:
         source: The settings.
         columns: The columns that the file has.
         where: The file, for the message.
+        line_of: The line in which a name stands as a cell, where that may be the true header.
 
     Raises:
         UsageError: With the nearest names that the file has.
     """
     lenient = source.missing_columns == "null"
     for key, name in named_columns(source):
-        if name in columns or (lenient and key.startswith(("columns.", "required"))):
+        is_declared = key.startswith(("columns.", "required"))
+        if name in columns or (lenient and is_declared):
             continue
         near = get_close_matches(name, columns, 3, 0.5)
         has = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}"
         step = f"correct {key} in the pipeline file, or the file's header"
-        if len(columns) == 1 and name in re.split(r"\W", columns[0]):
+        if is_declared and not near:
+            step += '; missing_columns = "null" lets files lack it'
+        if (line := line_of(name)) is not None:
+            has, step = f"it is in line {line}", f"set the source's `skip_lines` to {line - 1}"
+        elif len(columns) == 1 and name in re.split(r"\W", columns[0]):
             step = "set the source's `delimiter`: the whole header was read as one column"
         raise UsageError(
             f"{where}: there is no column {name!r}, which {key} names; {has}", next_step=step

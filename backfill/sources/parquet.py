@@ -71,6 +71,9 @@ class ParquetSource:
         """The columns of the file, then those of its folders."""
         return (*self.types.names, *self.folders.values)
 
+    def line_of(self, name: str) -> None:
+        """The file says what its columns are."""
+
     def schema(self) -> pa.Schema:
         """The types that the file declares; the columns of its folders are strings."""
         extra = [pa.field(name, pa.string()) for name in self.folders.values]
