@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from backfill.encoding import cell_json
 from backfill.encoding.cell_json import Cells, shortened
 from backfill.encoding.column_names import own_names
-from backfill.encoding.identity import IDENTIFIER_BYTES_MAX, person_key
+from backfill.encoding.identity import IDENTIFIER_BYTES_MAX, holds_floats, no_texts, person_key
 from backfill.encoding.json_text import (
     Encoded,
     Mask,
