@@ -32,7 +32,7 @@ _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 MANY_DIGITS = r"[0-9.]{16}|[eE][+-]?[0-9]{3}"
 _DIGITS_OF_A_DOUBLE = 15
 _EXPONENTS_FROM = 1e9  # safely below where Arrow begins to write whole doubles as 1e+10
-_QUOTE, _BACKSLASH, _FIRST_PRINTABLE = 34, 92, 32
+_QUOTE, _BACKSLASH, _FIRST_PRINTABLE, _ASCII_MAX = 34, 92, 32, 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,8 @@ def without_blanks(column: pa.StringArray) -> pa.StringArray:
     In a column of anything but text an empty cell can mean nothing but that there is no value.
     """
     trimmed = pc.ascii_trim_whitespace(column)
+    if characters(trimmed).max(initial=0) > _ASCII_MAX:  # there are more blanks than ASCII has
+        trimmed = pc.utf8_trim_whitespace(trimmed)
     if pc.min(pc.binary_length(trimmed)).as_py() == 0:
         return null_where(trimmed, [""])
     return trimmed
