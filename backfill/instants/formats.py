@@ -15,7 +15,7 @@ from backfill.instants.numbers import Epoch, Excel
 
 
 @dataclass(frozen=True, slots=True)
-class TextFormat:
+class TimestampFormat:
     """Calendar and clock in digits, and the names of months and weekdays.
 
     Args:
@@ -43,7 +43,7 @@ class TextFormat:
         return local
 
 
-ISO8601 = TextFormat(
+ISO8601 = TimestampFormat(
     "iso8601",
     re.compile(
         r"(?P<year>0000)(?P<dash>-?)(?P<month>00)(?P=dash)(?P<day>00)"
@@ -61,7 +61,7 @@ _WORD = r"[a-z\x80-\xff]+(?:-[a-z\x80-\xff]+)*"
 """Letters of any language as bytes of UTF-8; whether they are a month is asked of the calendar."""
 _ORDINAL = r"(?:st|nd|rd|th|er|\xc2\xba)"
 
-RFC2822 = TextFormat(
+RFC2822 = TimestampFormat(
     "rfc2822",
     re.compile(
         r"(?:(?P<weekday>[a-z]+),\x20*)?"
@@ -169,7 +169,7 @@ def skeleton_of(text: str) -> str | None:
 _SAMPLES = {"%Y": "0000", "%a": "mon", "%b": "jan", "%p": "pm", "%z": "z"}
 
 
-def _compile(pattern: str, pivot: int) -> TextFormat:
+def _compile(pattern: str, pivot: int) -> TimestampFormat:
     """A strptime pattern as a regular expression over shapes.
 
     %d, %m and the clock take one digit or two, but one only where no other digit touches it; %b
@@ -196,7 +196,7 @@ def _compile(pattern: str, pivot: int) -> TextFormat:
             parts.append(re.escape(_as_in_shapes(piece)))
         if piece == "%S" and "%f" not in pieces:
             parts.append(r"(?:[.,](?P<fraction>0+))?")
-    return TextFormat(pattern, re.compile("".join(parts)), literals, pivot)
+    return TimestampFormat(pattern, re.compile("".join(parts)), literals, pivot)
 
 
 def _pieces(pattern: str) -> list[str]:

@@ -27,7 +27,7 @@ class Effect(NamedTuple):
     links: tuple[tuple[bool, str, int | None, str | None, str | None], ...] = ()
 
 
-class Batch:
+class OperationBatch:
     """The operations of one request on their way.
 
     Args:

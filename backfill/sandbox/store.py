@@ -116,7 +116,7 @@ APPEND_MAX = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class PendingWrites:
     """What is written in one transaction beside the rows that wait.
 
     Args:
@@ -194,7 +194,7 @@ class Store:
         """Whether so much is waiting that it should be flushed."""
         return len(self._arrivals[0]) >= APPEND_MAX
 
-    def flush(self, changes: Changes) -> None:
+    def flush(self, changes: PendingWrites) -> None:
         """Write what is waiting and what has changed, in one transaction.
 
         Raises:

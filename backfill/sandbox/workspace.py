@@ -13,7 +13,7 @@ from typing import Any
 from backfill.sandbox import handover, listings
 from backfill.sandbox.behaviour import DAY_S, Behaviour, SandboxSettings
 from backfill.sandbox.dedupe import SeenEventIds
-from backfill.sandbox.effect import Batch, Effect
+from backfill.sandbox.effect import Effect, OperationBatch
 from backfill.sandbox.identities import RECOGNISED_FOR_S, People, Person, guess_identifier
 from backfill.sandbox.ledger import Ledger
 from backfill.sandbox.operation import (
@@ -23,7 +23,7 @@ from backfill.sandbox.operation import (
     restored_operation,
     text_of,
 )
-from backfill.sandbox.store import ARRIVAL_COLUMNS, Changes, Statement, Store
+from backfill.sandbox.store import ARRIVAL_COLUMNS, PendingWrites, Statement, Store
 from backfill.sandbox.validation import ATTRIBUTES_MAX, counted
 
 MERGED_SINCE_S = 30 * DAY_S
@@ -44,7 +44,7 @@ class Workspace:
         self.store = store
         self.settings = self._started_with = settings
         self.clock = clock
-        self._ways: dict[str, Callable[[Operation, Batch], Effect]] = {
+        self._ways: dict[str, Callable[[Operation, OperationBatch], Effect]] = {
             "identify": self._identify,
             "form": self._identify,
             "delete": self._delete,
@@ -101,7 +101,7 @@ class Workspace:
             self.flush()
 
     def _carry_out(self, operations: Sequence[Operation], request: int, now_s: float) -> None:
-        batch = Batch(operations, request, now_s, self._arrivals + 1)
+        batch = OperationBatch(operations, request, now_s, self._arrivals + 1)
         event_ids = [None if o.problems else o.event_id for o in operations]
         # all ids of a batch at once: the search in sorted runs is numpy's
         fresh = iter(self._seen.admit([event_id for event_id in event_ids if event_id], now_s))
@@ -118,7 +118,7 @@ class Workspace:
             batch.effects.append(effect)
         self._write_down(batch)
 
-    def _write_down(self, batch: Batch) -> None:
+    def _write_down(self, batch: OperationBatch) -> None:
         """Hand what is done of a batch to the store's buffer."""
         start, end = batch.written, len(batch.effects)
         if start == end:
@@ -155,7 +155,7 @@ class Workspace:
         self.store.append([columns[name] for name in ARRIVAL_COLUMNS], links)
 
     def _links(
-        self, operation: Operation, effect: Effect, batch: Batch
+        self, operation: Operation, effect: Effect, batch: OperationBatch
     ) -> Iterator[tuple[bool, str, int | None, str | None, str | None]]:
         """The relationships of an operation, the people in them by their numbers.
 
@@ -198,13 +198,15 @@ class Workspace:
         """The same in the middle of a request, which stays in the log until it is done."""
         people, visitors = self._people.changed, self._people.changed_visitors
         self.store.flush(
-            Changes(list(people.values()), list(visitors.values()), self._statements, self.ledger)
+            PendingWrites(
+                list(people.values()), list(visitors.values()), self._statements, self.ledger
+            )
         )
         people.clear()
         visitors.clear()
         self._statements.clear()
 
-    def _bring_up_to_date(self, batch: Batch) -> None:
+    def _bring_up_to_date(self, batch: OperationBatch) -> None:
         """Let the tables know all that was done up to now, so that they can be asked."""
         self._write_down(batch)
         self._flush_tables()
@@ -222,7 +224,7 @@ class Workspace:
         self.store.clear()
         self._load()
 
-    def _event(self, operation: Operation, batch: Batch, *, is_repeat: bool) -> Effect:
+    def _event(self, operation: Operation, batch: OperationBatch, *, is_repeat: bool) -> Effect:
         if operation.identifier == "anonymous_id":
             visitor = self._people.visitor(operation.named)
             person = self._people.person_of(visitor, batch.now_s)
@@ -243,7 +245,7 @@ class Workspace:
         person.events += 1
         return Effect("applied", person)
 
-    def _identify(self, operation: Operation, batch: Batch) -> Effect:
+    def _identify(self, operation: Operation, batch: OperationBatch) -> Effect:
         attributes: dict[str, Any] = operation.extra
         if self._asks_the_tables(operation):
             self._bring_up_to_date(batch)
@@ -294,7 +296,7 @@ class Workspace:
             self._people.find("email", str(email)) if email else None,
         )
 
-    def _identified(self, operation: Operation, batch: Batch) -> Person | None:
+    def _identified(self, operation: Operation, batch: OperationBatch) -> Person | None:
         """Whom an identify is about: known by one of its identifiers, or new."""
         attributes: dict[str, Any] = operation.extra
         person = self._find(operation)
@@ -310,7 +312,7 @@ class Workspace:
             self._people.rename(person, operation.identifier, operation.named)
         return person
 
-    def _merge_if_due(self, person: Person, operation: Operation, batch: Batch) -> Person:
+    def _merge_if_due(self, person: Person, operation: Operation, batch: OperationBatch) -> Person:
         """The person of an identify, merged first where its id and its e-mail are two people's.
 
         Source: release notes of 2021-10-05 and community answer 367: merged where the one has no
@@ -352,7 +354,7 @@ class Workspace:
         person.attributes_max = before
         return False
 
-    def _recognise(self, person: Person, anonymous_id: Any, batch: Batch) -> None:
+    def _recognise(self, person: Person, anonymous_id: Any, batch: OperationBatch) -> None:
         """The person turns out to be a visitor, whose late events are now theirs."""
         if not isinstance(anonymous_id, str) or not anonymous_id:
             return
@@ -367,7 +369,7 @@ class Workspace:
         visitor.person, visitor.waiting = person.number, False
         visitor.until_s = batch.now_s + RECOGNISED_FOR_S
 
-    def _merge(self, operation: Operation, batch: Batch) -> Effect:
+    def _merge(self, operation: Operation, batch: OperationBatch) -> Effect:
         primary, secondary = self._find(operation), self._people.find(*operation.extra)
         if primary is None or secondary is None or primary is secondary:
             return Effect("ignored", primary)
@@ -377,7 +379,7 @@ class Workspace:
         self._unite(primary, secondary, batch)
         return Effect("applied", primary)
 
-    def _unite(self, primary: Person, secondary: Person, batch: Batch) -> None:
+    def _unite(self, primary: Person, secondary: Person, batch: OperationBatch) -> None:
         """Merge the secondary person into the primary one.
 
         Sources: OAS, `/merge_customers`; docs.customer.io/journeys/merge-people. Attributes that
@@ -402,7 +404,7 @@ class Workspace:
         self.ledger.events += handed.events
         self._people.touch(primary)
 
-    def _change_members(self, operation: Operation, _batch: Batch) -> Effect:
+    def _change_members(self, operation: Operation, _batch: OperationBatch) -> Effect:
         identifier, names = operation.extra
         found = [self._people.find(identifier, str(name)) for name in names]
         people = [person.number for person in found if person and person.state == "active"]
@@ -411,7 +413,7 @@ class Workspace:
         )
         return Effect("applied")
 
-    def _delete(self, operation: Operation, _batch: Batch) -> Effect:
+    def _delete(self, operation: Operation, _batch: OperationBatch) -> Effect:
         person = self._find(operation)
         if person is None or person.state != "active":
             return Effect("ignored", person)
@@ -419,7 +421,7 @@ class Workspace:
         self._people.remove(person, "deleted")
         return Effect("applied", person)
 
-    def _suppress(self, operation: Operation, batch: Batch) -> Effect:
+    def _suppress(self, operation: Operation, batch: OperationBatch) -> Effect:
         # suppressing somebody unknown is how one keeps them from ever coming
         person = self._find(operation) or self._create(operation, batch, {})
         if person is None or person.state != "active":
@@ -428,14 +430,14 @@ class Workspace:
         self._people.remove(person, "suppressed")
         return Effect("applied", person)
 
-    def _unsuppress(self, operation: Operation, _batch: Batch) -> Effect:
+    def _unsuppress(self, operation: Operation, _batch: OperationBatch) -> Effect:
         person = self._find(operation)
         if person is None or person.state != "suppressed":
             return Effect("ignored", person)
         self._people.remove(person, "deleted")
         return Effect("applied", person)
 
-    def _add_device(self, operation: Operation, batch: Batch) -> Effect:
+    def _add_device(self, operation: Operation, batch: OperationBatch) -> Effect:
         """A device without `last_used` was used now (OAS)."""
         effect = self._of_a_new_person(operation, batch)
         device: dict[str, Any] = operation.extra
@@ -443,19 +445,19 @@ class Workspace:
             return effect
         return effect._replace(payload=text_of({**device, "last_used": int(batch.now_s)}))
 
-    def _of_a_new_person(self, operation: Operation, batch: Batch) -> Effect:
+    def _of_a_new_person(self, operation: Operation, batch: OperationBatch) -> Effect:
         """Written down, and its person made if need be."""
         person = self._find(operation) or self._create(operation, batch, {})
         is_there = person is not None and person.state == "active"
         return Effect("applied" if is_there else "ignored", person)
 
-    def _of_a_person(self, operation: Operation, _batch: Batch) -> Effect:
+    def _of_a_person(self, operation: Operation, _batch: OperationBatch) -> Effect:
         """Written down if its person is there: who takes something away makes nobody."""
         person = self._find(operation)
         is_there = person is not None and person.state == "active"
         return Effect("applied" if is_there else "ignored", person)
 
-    def _of_nobody(self, _operation: Operation, _batch: Batch) -> Effect:
+    def _of_nobody(self, _operation: Operation, _batch: OperationBatch) -> Effect:
         """An object, a metric, an unsubscribe: written down."""
         return Effect("applied")
 
@@ -465,7 +467,7 @@ class Workspace:
     def _create(
         self,
         operation: Operation,
-        batch: Batch,
+        batch: OperationBatch,
         attributes: Mapping[str, Any],
         *,
         bare: bool = False,
