@@ -80,8 +80,8 @@ BUGS = (
     _bug(
         "a file is known by its name, whatever it holds",
         "job.py",
-        "part.digest == each.fingerprint.digest",
-        "part.path == each.name",
+        "return next(iter(self._by_content.get((each.source, digest), {}).values()), None)",
+        "return next(self.named(each), None)",
         f"{_CHANGED}::test_a_changed_source_stops_the_job",
     ),
     _bug(
