@@ -187,3 +187,12 @@ def test_a_value_in_the_future_moves_no_cursor(source, sync, sandbox, tmp_path):
         assert warning in " ".join(done.stderr.split())
     plans = {name: each["attributes"]["plan"] for name, each in sandbox.people().items()}
     assert plans == {"a": "pro", "odd": "free", "new": "new"}
+
+
+def test_a_limited_sync_moves_no_cursor(source, sync, sandbox):
+    """Rows that it did not send are no older than the next night's window."""
+    pipeline = source([("a", "gold", 20), ("b", "gold", 1)], [("a", 20, "k1"), ("b", 1, "k2")])
+    assert sync(pipeline, "--limit", "1").summary["delivered"] == 2
+    assert sync(pipeline).summary["this_run"]["delivered"] == 2
+    assert set(sandbox.people()) == {"a", "b"}
+    assert len(sandbox.events()) == 2

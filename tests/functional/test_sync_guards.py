@@ -117,6 +117,19 @@ def test_rejected_rows_keep_their_people(customers, sync, sandbox):
     assert sync(customers("id,age\np1,3\np2,2\n", settings)).code == 0
 
 
+def test_people_left_out_for_a_shared_address_have_not_vanished(tmp_path, sync, sandbox):
+    """Their rows are skipped, and name them all the same."""
+    settings = 'vanished = "delete"\ndeletes_max = "90%"'
+    table = CUSTOMERS.format(settings=settings)
+    table = table.replace("[source.sync]", 'shared_emails = "first"\n[source.sync]')
+    for address, skipped in (("b", 0), ("a", 2)):
+        text = f"id,email\np1,a@x.io\np2,{address}@x.io\n"
+        done = sync(job(tmp_path, {"customers.csv": text}, table))
+        found = (done.code, done.summary["deletes"], done.summary["skipped"])
+        assert found == (0, 0, skipped), done.stderr
+    assert set(sandbox.people()) == {"p1", "p2"}
+
+
 def test_a_row_without_identifier_stops_deletions_only(customers, sync, sandbox):
     """It may be about anybody: all else is sent, and the exit says that somebody was to go."""
     settings = 'vanished = "delete"\ndeletes_max = "90%"'

@@ -254,6 +254,73 @@ BUGS = (
         "functional/test_power_cuts.py::test_a_power_cut_loses_no_commit",
     ),
     _bug(
+        "a cursor moves past now",
+        "planning/source_stats.py",
+        "pc.max(pc.if_else(future, None, cursor))",
+        "pc.max(cursor)",
+        "unit/sync/test_nights.py::test_a_cursor_never_moves_past_now",
+    ),
+    _bug(
+        "an event is sent again for what it says",
+        "sync/differences.py",
+        "VALUES (?, NULL, NULL, true)",
+        "VALUES (?, NULL, NULL, false)",
+        "functional/test_sync_events.py::"
+        "test_an_id_that_was_delivered_is_not_sent_again_whatever_it_says",
+    ),
+    _bug(
+        "people left out for a shared address count as vanished",
+        "sync/differences.py",
+        "        UNION ALL\n        SELECT people.type, people.identifier FROM people"
+        " SEMI JOIN left_out USING (part, row)\n",
+        "",
+        "functional/test_sync_guards.py::"
+        "test_people_left_out_for_a_shared_address_have_not_vanished",
+    ),
+    _bug(
+        "lost commits leave nobody in doubt",
+        "sync/catch_up.py",
+        "if journal.lost_commits or not (snapshot.number == known or ahead):",
+        "if not (snapshot.number == known or ahead):",
+        "unit/sync/test_catch_up.py::test_after_lost_commits_everybody_is_in_doubt",
+    ),
+    _bug(
+        "a refused deletion forgets the person",
+        "sync/catch_up.py",
+        "(settled & ~refused) | may_be_sent",
+        "settled | may_be_sent",
+        "functional/test_sync_doubt.py::test_whom_the_api_did_not_delete_is_still_known",
+    ),
+    _bug(
+        "a retry leaves no doubt about people",
+        "commands/retry.py",
+        "            self._doubt(persons)\n",
+        "",
+        "functional/test_sync_doubt.py::"
+        "test_whom_a_retry_sent_is_sent_again_as_the_source_has_them",
+    ),
+    _bug(
+        "a limited sync counts as a night",
+        "sync/nights.py",
+        "if seen.cursor_max is not None and job.limit is None:",
+        "if seen.cursor_max is not None:",
+        "functional/test_sync_cursor.py::test_a_limited_sync_moves_no_cursor",
+    ),
+    _bug(
+        "a limited run settles what a whole run would settle otherwise",
+        "job.py",
+        "            closed[part].settle(rows + 1, plan.found.rows.get(part, 0) + 1)\n",
+        "            pass\n",
+        "functional/test_limit.py",
+    ),
+    _bug(
+        "rows of one kind in many pieces lose count",
+        "planning/hash_groups.py",
+        "np.where(rank < 0, -1 - rank, 1)",
+        "np.where(rank < 0, 1, 1)",
+        "unit/planning/test_grouping.py",
+    ),
+    _bug(
         "small files are not forced to the disk",
         "files.py",
         "            os.fsync(file.fileno())\n        temporary.replace(path)\n",

@@ -1,5 +1,6 @@
 """The snapshot follows the journal: what became of people goes in once, and doubt is kept."""
 
+import json
 from contextlib import contextmanager
 
 import pytest
@@ -126,6 +127,20 @@ def test_a_snapshot_of_another_time_is_not_believed(opened, tmp_path):
         other.catch_up(done=True)
     path.write_bytes(before)
     with opened() as later:
+        assert later.told() == {"p1": DOUBT, "p2": DOUBT}
+
+
+def test_after_lost_commits_everybody_is_in_doubt(opened, tmp_path):
+    """The journal and the snapshot may agree on a time before people were told something else."""
+    with opened() as one:
+        one.begin()
+        one.settle(1, 3)
+        one.catch_up()
+    lock = tmp_path / ".backfill" / "job" / "lock"
+    record = json.loads(lock.read_bytes())
+    lock.write_text(json.dumps(record | {"commits": record["commits"] + 1}))
+    with opened() as later:
+        assert later.journal.lost_commits == 1
         assert later.told() == {"p1": DOUBT, "p2": DOUBT}
 
 
