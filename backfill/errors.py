@@ -149,15 +149,33 @@ def unwritten(folder: Path, failure: OSError) -> StateError:
     """What it means that a result cannot be written."""
     return StateError(
         f"{folder}: the report cannot be written: {failure.strerror}",
-        next_step="free disk space or fix the permissions, then run the same command again",
+        next_step=f"{what_helps(folder, failure.errno)}, then run the same command again",
     )
+
+
+def what_helps(place: Path, code: int | None) -> str:
+    """What to do about a place on disk that cannot be written to.
+
+    Args:
+        place: A file or a folder of a job.
+        code: The error number of the system; None: unknown.
+
+    >>> what_helps(Path("/"), errno.EROFS)
+    'make the folder writable, or choose another with --state-dir'
+    """
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "make the folder writable, or choose another with --state-dir"
+    if code == errno.ENOENT or not place.parent.is_dir():
+        return "leave the state folder in place while a job runs: it was removed"
+    return "free disk space" if code in (errno.ENOSPC, errno.EDQUOT) else "check the disk"
 
 
 def _explained(error: BaseException) -> BackfillError:
     if isinstance(error, OSError) and error.errno in _DISK:
         return StateError(
             f"{error.filename or 'the disk'}: {error.strerror}",
-            next_step="free disk space, then run the same command again to resume",
+            next_step=f"{what_helps(Path(error.filename or '.'), error.errno)}, then run the same"
+            " command again to resume",
         )
     if isinstance(error, OSError) and error.filename is not None:
         return UsageError(

@@ -143,7 +143,7 @@ def _ending(
 
     still_open = open_keys(proposals)
     check = command("check", output)
-    said = f"{shown(output)}: what {counted(rows, 'row')} say, each line with its evidence"
+    said = f"{shown(output)}: made from {counted(rows, 'row')}, each line with its evidence"
     lines = [*wrapped("", said), ""]
     for each in proposals:
         lines += wrapped("  ", ", ".join(each.files))

@@ -203,7 +203,7 @@ def at_rate(rate: float, plan: Plan) -> str:
         return "without a rate limit"
     seconds = plan.requests / rate
     time = f"at least {duration(seconds)}" if seconds >= 1 else "under a second"
-    return f"{time} at {rate:,g} requests/s"
+    return f"{time} at {rate:,g} {'request' if rate == 1 else 'requests'}/s"
 
 
 def reasons_of(sources: Iterable[SourcePlan]) -> Counter[str]:

@@ -6,6 +6,7 @@ failed to write once may forget what it was told before, and says so only once (
 USENIX ATC 2020), so nothing is tried again; the next start reads what is really there.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from zlib import crc32
 
 import apsw
 
-from backfill.errors import BackfillError, StateError
+from backfill.errors import BackfillError, StateError, what_helps
 from backfill.files import sync_directory, write_atomically
 
 # fmt: off
@@ -318,21 +319,25 @@ def _explained(path: Path, error: Exception) -> BackfillError:
                 next_step="wait until that process has finished, or stop it; then run this"
                 " command again",
             )
-        case apsw.IOError() | apsw.FullError() | apsw.ReadOnlyError() | apsw.CantOpenError():
+        case apsw.FullError():
+            return _failed(path, str(error), errno.ENOSPC)
+        case apsw.ReadOnlyError():
+            return _failed(path, str(error), errno.EROFS)
+        case apsw.IOError() | apsw.CantOpenError():
             return _failed(path, str(error))
         case OSError():
-            return _failed(path, str(error.strerror))
+            return _failed(path, str(error.strerror), error.errno)
         case _:
             return corrupt(path, str(error))
 
 
-def _failed(path: Path, detail: str) -> StateError:
+def _failed(path: Path, detail: str, code: int | None = None) -> StateError:
     with suppress(OSError):
         detail += f" ({shutil.disk_usage(path.parent).free / 1e6:,.1f} MB free)"
     return StateError(
         f"{path}: the journal cannot be written: {detail}",
-        next_step="free disk space or check the disk, then run this command again: it resumes"
-        " from the last commit",
+        next_step=f"{what_helps(path, code)}, then run this command again: it resumes from the"
+        " last commit",
     )
 
 

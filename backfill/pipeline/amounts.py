@@ -1,6 +1,7 @@
 """Amounts that a setting can give in two ways: a count or a share, a moment or a distance."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated
 
@@ -32,10 +33,10 @@ class Allowance(StrictSettings):
 
 
 def _allowance(value: object) -> object:
-    # TOML's true is an int to Python.
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, Mapping | Allowance):  # as it was dumped or read
         return value
-    if isinstance(value, int) and value >= 0:
+    # TOML's true is an int to Python.
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return {"count": value}
     if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
         return {"share": float(match[1]) / 100}

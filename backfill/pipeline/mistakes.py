@@ -15,6 +15,32 @@ _BRANCHES = ("str", "FromColumn")
 """What pydantic adds to a location: the kind behind `source[n]`, the branch behind `name`."""
 
 
+_SENTENCES = {
+    "string_type": "must be text in quotes",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "tuple_type": 'must be a list, such as ["…"]',
+    "list_type": 'must be a list, such as ["…"]',
+    "dict_type": "must be a table, such as {{ … }}",
+    "mapping_type": "must be a table, such as {{ … }}",
+    "model_type": "must be a table, such as {{ … }}",
+    "model_attributes_type": "must be a table, such as {{ … }}",
+}
+"""What pydantic says in words of Python, by the type of its error."""
+
+
 def mistakes(error: ValidationError, tables: Tables) -> list[str]:
     """Every mistake, each named once.
 
@@ -52,6 +78,8 @@ def _sentence(each: Any, tables: Tables) -> str:
         return 'kind must be one of "customers", "events", "deletions"'
     if kind == "value_error":
         return str(each["ctx"]["error"])
+    if kind in _SENTENCES:
+        return _SENTENCES[kind].format(**each.get("ctx", {}))
     return str(each["msg"]).replace("Input should", "should")
 
 

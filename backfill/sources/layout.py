@@ -18,6 +18,7 @@ RESERVED_IN_EVENTS = ("recipient", "from_address", "reply_to", "cio_id", "anonym
 
 RESERVED_IN_PEOPLE = ("cio_id", "anonymous_id")
 _UNSUBSCRIBED = Column(type="boolean")
+_COLUMNS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def require_columns(
         if name in columns or (lenient and is_declared):
             continue
         near = get_close_matches(name, columns, 3, 0.5)
-        has = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}"
+        has = f"did you mean {' or '.join(near)}?" if near else f"it has {_some(columns)}"
         step = f"correct {key} in the pipeline file, or the file's header"
         if is_declared and not near:
             step += '; missing_columns = "null" lets files lack it'
@@ -152,8 +153,14 @@ def require_columns(
         elif len(columns) == 1 and name in re.split(r"\W", columns[0]):
             step = "set the source's `delimiter`: the whole header was read as one column"
         raise UsageError(
-            f"{where}: there is no column {name!r}, which {key} names; {has}", next_step=step
+            f"{where}: column {name!r} is missing, which {key} names; {has}", next_step=step
         )
+
+
+def _some(columns: Sequence[str]) -> str:
+    """The first columns of a file, and how many more there are."""
+    left = len(columns) - _COLUMNS_SHOWN
+    return ", ".join(columns[:_COLUMNS_SHOWN]) + (f" and {left:,} more" if left > 0 else "")
 
 
 def named_columns(source: Source) -> list[tuple[str, str]]:

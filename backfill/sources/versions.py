@@ -87,8 +87,7 @@ class Version:
         if not unchanged:
             raise SourceChangedError(
                 f"{self.path}: changed while it was read",
-                next_step="start again once nothing writes to it; --restart forgets what was read, "
-                "--append keeps it where only rows were added",
+                next_step="wait until nothing writes to it, then run the command again",
             )
 
 

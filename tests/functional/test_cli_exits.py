@@ -73,7 +73,7 @@ def test_looking_ends_as_sending_would(tmp_path, fine, backfill, command, ugly, 
 @pytest.mark.parametrize(
     ("change", "code", "said", "advice"),
     [
-        ("header", 2, "no column 'id'", "pipeline file"),
+        ("header", 2, "column 'id' is missing", "pipeline file"),
         ("empty", 2, "events.csv", ""),
         ("no file", 2, "events*.*", ""),
         ("credentials", 4, "does not accept the credentials", "API key"),

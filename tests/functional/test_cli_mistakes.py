@@ -56,10 +56,14 @@ SETTINGS = {
     "a key": ("region =", "regoin =", "did you mean region?", "fix these keys"),
     "a value": ('"us"', '"de"', "'us' or 'eu'", "fix these keys"),
     "a kind": ('"customers"', '"customer"', '"customers", "events"', "fix these keys"),
+    "no number": ('region = "us"', 'rate = "fast"', "rate: must be a number", "fix these keys"),
+    "too small": ('region = "us"', "concurrency = 0", "must be at least 1", "fix these keys"),
+    "no list": ('["customers.csv"]', '"customers.csv"', 'a list, such as ["…"]', "fix these keys"),
+    "no text": ('"utf-8"', "8", "encoding: must be text in quotes", "fix these keys"),
     "TOML": ('"us"', '"us', "is not TOML", "fix that line"),
     "a column": ('"signed_up"', '"signd_up"', "did you mean signed_up?", "columns.created_at"),
-    "an identifier": ('id = "id"', 'id = "ident"', "no column 'ident'", "identifier"),
-    "a delimiter": ('","', '";"', "no column 'id'", "delimiter"),
+    "an identifier": ('id = "id"', 'id = "ident"', "column 'ident' is missing", "identifier"),
+    "a delimiter": ('","', '";"', "column 'id' is missing", "delimiter"),
     "an encoding": ('"utf-8"', '"utf-16"', "it looks like utf-8", "encoding"),
     "an unknown encoding": ('"utf-8"', '"utf8x"', '"cp1252"', "fix these keys"),
     "a glob": ('"customers.csv"', '"custs*.csv"', "no such file", "customers.csv"),
@@ -140,3 +144,19 @@ def assert_it_teaches(ended, what, step):
     assert what.casefold() in " ".join(lines).casefold(), ended.stderr
     assert last.startswith("next: ")
     assert step.casefold() in last.casefold(), last
+
+
+def test_a_title_above_the_header_is_thought_of(tmp_path, backfill):
+    """Where not one column is there, the header may stand further down."""
+    pipeline = job(tmp_path, {"customers.csv": f"All customers\n{CUSTOMERS}"}, PIPELINE)
+    ended = backfill("check", pipeline)
+
+    assert_it_teaches(ended, "column 'id' is missing, which identifier names", "set skip_lines")
+
+
+def test_a_wide_header_is_cut_with_a_word(tmp_path, backfill):
+    """Of 500 columns 20 are shown."""
+    wide = ",".join(f"c{n}" for n in range(500)) + "\n"
+    ended = backfill("check", job(tmp_path, {"customers.csv": wide}, PIPELINE))
+
+    assert ", c18, c19 and 480 more" in ended.stderr

@@ -30,7 +30,7 @@ def test_0_for_a_file_without_rows(tmp_path, send):
     [
         ({"events.csv": ""}, [EVENTS], "empty"),
         ({}, [EVENTS], "events*.*"),
-        ({"events.csv": "id,event,when\n"}, [EVENTS], "no column 'at'"),
+        ({"events.csv": "id,event,when\n"}, [EVENTS], "column 'at' is missing"),
         ({"events.csv": "id,event,at,at\n"}, [EVENTS], "at"),
         ({"events.csv": numbered(5).encode("utf-16")}, [EVENTS], "utf-16"),
         ({"events.parquet": b"PAR1 no"}, [EVENTS], "events.parquet"),

@@ -139,7 +139,7 @@ def _describes_the_files(person):
     )
     assert person.code == 0
     assert "Atlantis" in screen
-    assert "pipeline.toml: what 130 rows say, each line with its evidence" in screen
+    assert "pipeline.toml: made from 130 rows, each line with its evidence" in screen
     assert f"customers: the name says so: {PEOPLE} people in {PEOPLE} rows" in screen
     assert f"events: column 'event' names what happened: 41 people in {EVENTS} rows" in screen
     assert screen.endswith("next: backfill check pipeline.toml")

@@ -2,12 +2,13 @@
 
 import errno
 import json
+import os
 
 import pytest
 
 from backfill.cli.exits import Asked, of_error
 from backfill.cli.flags import JobOptions, command
-from backfill.errors import GuardError, InterruptedRunError
+from backfill.errors import GuardError, InterruptedRunError, unwritten
 
 SECRET = "ada@example.com"
 
@@ -65,3 +66,22 @@ def test_advice_can_be_pasted(tmp_path):
         command("run", pipeline, given=JobOptions(state_dir=tmp_path))
         == f"backfill run '{pipeline}' --state-dir {tmp_path}"
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "step"),
+    [
+        (errno.ENOSPC, "free disk space"),
+        (errno.EDQUOT, "free disk space"),
+        (errno.EROFS, "make the folder writable"),
+        (errno.EACCES, "make the folder writable"),
+        (errno.ENOENT, "leave the state folder in place"),
+        (errno.EIO, "check the disk"),
+    ],
+)
+def test_what_cannot_be_written_is_answered_by_what_helps(tmp_path, code, step):
+    """A read-only folder needs no room, and a folder that was removed no other disk."""
+    said = unwritten(tmp_path, OSError(code, os.strerror(code)))
+
+    assert said.exit_code == 6
+    assert said.next_step.startswith(step)

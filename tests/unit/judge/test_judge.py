@@ -539,7 +539,7 @@ def test_a_required_key_that_no_line_has_is_missing_in_all():
 
 def test_a_column_that_a_transform_took_away_stops_the_run():
     """Every row would be rejected for it."""
-    with pytest.raises(UsageError, match=r"file\.csv: there is no column 'person'"):
+    with pytest.raises(UsageError, match=r"file\.csv: column 'person' is missing"):
         judged(customers(), chunk({"persons": ["p"]}))
 
 

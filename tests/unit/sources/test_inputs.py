@@ -47,7 +47,7 @@ def test_a_file_with_tabs_needs_no_delimiter(tmp_path, name):
 def test_every_header_is_looked_at_before_anything_else(tmp_path):
     """The file with the mistake is named; a transform may make the column later."""
     files = {"events-1.csv": numbered(1), "events-2.csv": "id,event,when\n"}
-    with pytest.raises(UsageError, match=r"events-2\.csv: there is no column 'at'"):
+    with pytest.raises(UsageError, match=r"events-2\.csv: column 'at' is missing"):
         opened(tmp_path, files, EVENTS)
     (tmp_path / "t.py").write_text("clean = print\n")
     assert len(opened(tmp_path, files, EVENTS + 'transform = "t.py:clean"\n')) == 2
