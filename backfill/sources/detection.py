@@ -21,10 +21,12 @@ _BOMS = (
 )
 
 
-_WORD = re.compile(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*")
+_WORD = re.compile(rb"[^\s,;|\"]+")
 """A word in some 8-bit encoding; what comes behind its first byte may look like a letter."""
 _WORDS_MAX = 50
-_WORD_BYTES_MAX = 24
+_WORD_BYTES_MAX = 96
+"""What is longer is no word, and would take long to be read in every encoding."""
+_SHOWN_CHARS_MAX = 24
 
 SINGLE_BYTE = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8-r"),
@@ -63,7 +65,8 @@ class TextEvidence:
         self.seen.update(line)
         self.possible = [each for each in self.possible if _is_valid(line, each)]
         if len(self.words) < _WORDS_MAX:
-            self.words += _WORD.findall(line)
+            some = (each for each in _WORD.findall(line) if len(each) <= _WORD_BYTES_MAX)
+            self.words += (each for each in some if not each.isascii())
 
     @property
     def encodings(self) -> list[str]:
@@ -176,7 +179,7 @@ def _as_read(evidence: TextEvidence) -> tuple[str, ...]:
     if not evidence.words:
         return tuple(evidence.encodings)
     word = max(evidence.words, key=lambda each: sum(byte > _ASCII_MAX for byte in each))
-    read = {each: word.decode(each, "replace")[:_WORD_BYTES_MAX] for each in evidence.encodings}
+    read = {each: word.decode(each, "replace")[:_SHOWN_CHARS_MAX] for each in evidence.encodings}
     every: dict[tuple[str, ...], str] = {}
     for codec in evidence.encodings:
         every.setdefault(tuple(each.decode(codec, "replace") for each in evidence.words), codec)

@@ -66,8 +66,9 @@ def test_a_column_that_is_known_to_be_there_proves_the_delimiter():
 
 
 def test_a_line_longer_than_a_block_is_looked_at_too():
-    """In pieces; memory does not grow with it."""
+    """In pieces; memory does not grow with it, and no word in it is tried letter by letter."""
     assert detected(b"a" * 3_000_000 + "é".encode("latin-1") + b"\n") == TODO
+    assert detected(b"a" * 3_000_000 + " é".encode("latin-1") + b"\n") == TODO
 
 
 @pytest.mark.parametrize(
