@@ -1,7 +1,9 @@
 """Cells -> JSON, a column at a time: every value is written once, and always the same way.
 
-layout     which column becomes what
-values     Arrow columns -> JSON text, whatever the type
-cells      a source's cells -> those columns: by the declared type, or by what they are
-members    `"name":value` for all rows of a chunk: what they share as text, the rest as columns
+cell_json     a source's cells -> JSON columns: by the declared type, or by what they are
+json_text     the kernels: text -> JSON strings, numbers, booleans, documents
+typed_json    columns of Arrow types -> JSON, at any depth; which types have none
+column_names  columns that settings name and no file has: members of objects, columns joined
+members       `"name":value` for all rows of a chunk: what they share as text, the rest as columns
+identity      who a row is about, and the id that an event keeps for ever
 """

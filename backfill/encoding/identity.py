@@ -30,6 +30,11 @@ e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
 ULID_LENGTH = 26
 MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10
+_NULL_WORDS = pa.array(
+    word
+    for each in ("null", "undefined", "nan", "none", "n/a", "#n/a", "#null!", "nil")
+    for word in dict.fromkeys((each, each.upper(), each.capitalize(), "NaN"))
+).unique()
 _FLOAT = r"^[+-]?[0-9]+(?:\.[0-9]*(?:[eE][+-]?[0-9]+)?|[eE]\+[0-9]+)$"
 """`42.0`, `1.2E+15`; not `12e4`, which may be half of a hash."""
 
@@ -82,6 +87,12 @@ def _tens(words: npt.NDArray[np.uint64], count: int) -> Iterator[npt.NDArray[np.
 def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     """The form in which two rows are about the same person: e-mails in lower case."""
     return pc.utf8_lower(person) if identifier_type == "email" else person
+
+
+def null_words(person: pa.StringArray) -> frozenset[str]:
+    """Which of n identifiers are words for nothing: programs write them where nobody is known."""
+    found = pc.is_in(person, value_set=_NULL_WORDS)
+    return frozenset(pc.unique(person.filter(found)).to_pylist())
 
 
 def holds_floats(person: pa.StringArray) -> bool:

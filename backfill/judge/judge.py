@@ -11,10 +11,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.encoding import cell_json
+from backfill.encoding import cell_json, identity
 from backfill.encoding.cell_json import Cells, shortened
 from backfill.encoding.column_names import own_names
-from backfill.encoding.identity import IDENTIFIER_BYTES_MAX, holds_floats, no_texts, person_key
 from backfill.encoding.json_text import (
     Encoded,
     Mask,
@@ -180,6 +179,7 @@ class Judge:
         faults = RowFaults(len(chunk.rows))
         person = self._person(chunk, layout, faults, where)
         members, email, names = self._attributes(chunk, layout, person, faults)
+        names = replace(names, null_words=identity.null_words(person))
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, faults)
@@ -224,7 +224,7 @@ class Judge:
             failures = encoded.failures
         else:
             text, failures = (found := cells.text()).text, found.failures
-        if (no_text := no_texts(cells)) is not None:
+        if (no_text := identity.no_texts(cells)) is not None:
             failures = {**failures, "identifier_not_text": no_text}
             text = pc.if_else(pa.array(no_text), "", text)
         faults.add_all(failures, column)
@@ -232,7 +232,7 @@ class Judge:
         if source.identifier.type == "cio_id":
             person = pc.replace_substring_regex(person, "^cio_", "")
         is_free = layout.identifier is None and source.identifier.type != "email"
-        if is_free and holds_floats(person):
+        if is_free and identity.holds_floats(person):
             # One such value tells that the program which wrote the column took ids for numbers.
             raise float_identifier(where, column)
         empty = as_mask(pc.equal(person, ""))
@@ -241,7 +241,9 @@ class Judge:
         faults.add(
             "identifier_too_long",
             column,
-            pc.greater(pc.binary_length(person), IDENTIFIER_BYTES_MAX[source.identifier.type]),
+            pc.greater(
+                pc.binary_length(person), identity.IDENTIFIER_BYTES_MAX[source.identifier.type]
+            ),
         )
         if source.identifier.type == "email":
             odd = ~as_mask(pc.match_substring_regex(person, _EMAIL))
@@ -275,7 +277,7 @@ class Judge:
                     continue
                 if each.name == "email":
                     email = null_where(
-                        person_key("email", pc.utf8_trim_whitespace(encoded.text)), [""]
+                        identity.person_key("email", pc.utf8_trim_whitespace(encoded.text)), [""]
                     )
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
@@ -375,7 +377,9 @@ class Judge:
         text = encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
         other = pc.utf8_trim_whitespace(text)
         kind = self._source.identifier.type
-        differs = pc.not_equal(person_key(kind, escaped(person)), person_key(kind, other))
+        differs = pc.not_equal(
+            identity.person_key(kind, escaped(person)), identity.person_key(kind, other)
+        )
         faults.add("identifier_conflict", each.column, differs)
 
     def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Member:

@@ -199,6 +199,7 @@ class Pass:
             source.long = sorted(names.long)
             source.odd_moments = sorted(names.odd_moments)
             source.implausible = sorted(names.implausible)
+            source.null_words = sorted(names.null_words)
             source.created_at_text = bool(names.texts)
         return PlanResult(
             self._rows,

@@ -62,6 +62,7 @@ class SourcePlan:
         attributes: The attributes.
         long: Those of them whose values come near their limit, or beyond it.
         odd_moments: Those of them that hold moments before 1970 or in the future.
+        null_words: Words for nothing that stand where people are named.
         implausible: Those that hold numbers which can hardly be unix seconds.
         created_at_text: Whether a created_at is sent as text.
     """
@@ -96,6 +97,7 @@ class SourcePlan:
     attributes: list[str] = field(default_factory=list)
     long: list[str] = field(default_factory=list)
     odd_moments: list[str] = field(default_factory=list)
+    null_words: list[str] = field(default_factory=list)
     implausible: list[str] = field(default_factory=list)
     created_at_text: bool = False
 

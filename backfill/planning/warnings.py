@@ -51,6 +51,14 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
             found += _deletions(source, seen, of_source)
         if not seen.rows_read and source.kind != "customers":  # for them it is a guard
             found.append(PlanWarning("no_rows", f"{of_source} has no rows"))
+        if seen.null_words:
+            found.append(
+                PlanWarning(
+                    "people_called_nothing",
+                    f"{of_source} has rows about people called {_some(seen.null_words)}; if that"
+                    " means nobody, list it in null_values",
+                )
+            )
         found += _timestamps(seen, of_source)
         found += _cursor_in_future(source, seen, of_source)
         found += _files(seen, of_source)
@@ -61,6 +69,7 @@ _HARM = (
     "no_rows",
     "recent_events",
     "suppressed",
+    "people_called_nothing",
     "no_created_at",
     "created_at_text",
     "implausible_timestamps",

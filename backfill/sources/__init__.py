@@ -1,4 +1,15 @@
-"""Sources: files that can be read again from any position, as chunks. One file a format."""
+"""Room 1: files that can be read again from any position, as chunks.
+
+interface     what a file promises, how it is written, the limits of reading
+inputs        the files of a job, in the order of sending
+globs         which files a pattern stands for          partitions  columns that folders name
+opening       which format a file has                   versions    which content, and whether it changed
+text_file     the bytes of a text file                  encodings   what characters they are
+delimited     CSV and TSV: csv_header, framing (frame, long_rows), csv_cells
+json_file     JSON: json_framing, json_objects          parquet     Parquet
+layout        which column becomes what
+detection     how a text file is written, for `init`
+"""
 
 from backfill.sources.globs import expand
 from backfill.sources.interface import FileFormat, SourceFile

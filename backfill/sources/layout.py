@@ -57,6 +57,7 @@ class AttributeNames:
         implausible: Those that hold numbers which can hardly be unix seconds.
         texts: Those that the service reads as timestamps, and that hold text.
         columns: The chunk's own columns, and those made of them.
+        null_words: Not names: the words for nothing that stand where people are named.
     """
 
     all: frozenset[str] = frozenset()
@@ -66,6 +67,7 @@ class AttributeNames:
     implausible: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
     columns: frozenset[str] = frozenset()
+    null_words: frozenset[str] = frozenset()
 
     def __or__(self, other: "AttributeNames") -> "AttributeNames":
         return AttributeNames(
@@ -76,6 +78,7 @@ class AttributeNames:
             self.implausible | other.implausible,
             self.texts | other.texts,
             self.columns | other.columns,
+            self.null_words | other.null_words,
         )
 
 

@@ -716,3 +716,29 @@ def test_seconds_that_are_declared_as_milliseconds_are_told(form, value, odd):
     judge = Judge(source, "v2", {"seen": Reading(form)}, NOW_S)
     names = judge.judge(chunk({"person": ["p"], "seen": [value]})).names
     assert names.implausible == ({"seen"} if odd else set())
+
+
+def test_words_for_nothing_among_identifiers_are_noted():
+    """As they are written; null_values answers, and then they name nobody."""
+    cells = ["null", "NaN", "1", "nullify", "N/A"]
+    result = judged(customers(), chunk({"person": cells}))
+    assert result.names.null_words == {"null", "NaN", "N/A"}
+    answered = judged(customers(null_values=["null", "NaN", "N/A"]), chunk({"person": cells}))
+    assert answered.names.null_words == set()
+    assert set(reasons_of(answered)) == {1, 2, 5}
+
+
+@pytest.mark.parametrize("cell", ["42.0", "1.23457E+15", "1E+15", "-1.5"])
+def test_identifiers_that_were_taken_for_numbers_refuse_the_column(cell):
+    """Another file has the same person without the point; digits may be lost already."""
+    with pytest.raises(UsageError, match="floating-point"):
+        judged(customers(), chunk({"person": ["42", cell]}))
+    declared = customers(columns={"person": "integer"})
+    result = judged(declared, chunk({"person": ["42.0", cell]}))
+    assert result.accepted.person.to_pylist()[0] == "42"
+
+
+@pytest.mark.parametrize("cell", ["12e4", "1.2.3", "a.b", "+49 30", "v1.5", "12E4"])
+def test_texts_that_only_look_like_numbers_are_identifiers(cell):
+    """Halves of hashes, versions, telephone numbers."""
+    assert judged(customers(), chunk({"person": [cell]})).accepted.person.to_pylist() == [cell]

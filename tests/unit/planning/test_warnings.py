@@ -123,6 +123,12 @@ def test_a_created_at_that_the_service_takes_for_no_timestamp_is_told():
     assert _warned((CUSTOMERS, found)) == ["created_at_text", "implausible_timestamps"]
 
 
+def test_people_who_are_called_nothing_are_told():
+    """A program wrote a word where nobody was known; the setting that answers is named."""
+    found = {"attributes": WHOLE, "null_words": ["null"]}
+    assert _warned((CUSTOMERS, found)) == ["people_called_nothing"]
+
+
 def test_how_files_are_read_is_said():
     """A column without a name, a line that waits, a part without rows: left out, and said so."""
     seen = {"attributes": list(WHOLE), "notes": ["c.csv: column 1 has no name and is left out"]}
