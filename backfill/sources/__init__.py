@@ -3,10 +3,10 @@
 interface     what a file promises, how it is written, the limits of reading
 inputs        the files of a job, in the order of sending
 globs         which files a pattern stands for          partitions  columns that folders name
-opening       which format a file has                   versions    which content, and whether it changed
+opening       which format a file has                   versions    which content
 text_file     the bytes of a text file                  encodings   what characters they are
-delimited     CSV and TSV: csv_header, framing (frame, long_rows), csv_cells
-json_file     JSON: json_framing, json_objects          parquet     Parquet
+delimited     CSV and TSV: csv_header, framing, frame, csv_cells
+json_file     JSON: json_framing, json_objects   parquet     Parquet
 layout        which column becomes what
 detection     how a text file is written, for `init`
 """

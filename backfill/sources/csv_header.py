@@ -52,7 +52,7 @@ def begin_of(text: TextFile, skip_lines: int) -> Position:
         while skipped < skip_lines and (found := _SKIPPED_LINE.match(rest, at)):
             at = found.end()
             skipped += 1
-        covered += text.encoding.width(rest[:at])
+        covered += text.width(rest[:at])
         rest = rest[at:]
         if skipped == skip_lines:
             return Position(0, 1 + skipped, position.offset + covered)
@@ -64,7 +64,7 @@ def begin_of(text: TextFile, skip_lines: int) -> Position:
 
 def _head(text: TextFile, cells: CellReader, begin: Position) -> Iterator[tuple[Frame, Position]]:
     """The frames of the file's beginning, each with its own; small ones."""
-    width = text.encoding.width
+    width = text.width
     blocks = replace(text, block_bytes=_HEAD_BLOCK_BYTES).blocks(begin.offset)
     for frame in frames(blocks, cells.dialect, width):
         yield frame, begin
@@ -91,7 +91,7 @@ def read_header(
                 name.encode(text.encoding.framed) for name in names
             )
             again = tuple(dict.fromkeys((raw, plain)))
-            return tuple(names), again, frame.position(1, position, text.encoding.width)
+            return tuple(names), again, frame.position(1, position, text.width)
     raise EmptyFileError(f"{text.path}: the file is empty", next_step="export it with a header")
 
 

@@ -118,7 +118,7 @@ class DelimitedSource:
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
         """Read on from `start`; see `SourceFile.chunks`."""
-        version, width = self.text.version, self.text.encoding.width
+        version, width = self.text.version, self.text.width
         version.check()
         position = self.body if start == START else start
         blocks = self.text.blocks(position.offset)
@@ -149,7 +149,7 @@ class DelimitedSource:
                     for row in sorted(faults)
                     if first <= row < last
                 ),
-                end=frame.position(last, position, self.text.encoding.width),
+                end=frame.position(last, position, self.text.width),
                 values="text",
             )
 
@@ -209,7 +209,9 @@ class DelimitedSource:
             for place in nameless:
                 self._refuse_values(batch.column(header[place]), place, first_row + kept)
             batch = batch.select(names)
-        return self.folders.added_to(batch, len(kept), columns)
+        if self.folders.values:
+            return self.folders.added_to(batch, len(kept), columns)
+        return batch
 
     def _refuse_values(self, column: pa.StringArray, place: int, rows: Rows) -> None:
         """Make sure that a column without a name holds nothing.

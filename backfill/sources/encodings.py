@@ -73,21 +73,19 @@ class Encoding:
         return "surrogatepass" if _UNICODE.match(self.transcoded or "") else "surrogateescape"
 
     def frame(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """The file's bytes, in `framed`; every block holds whole characters.
+        """The bytes of a file that has to be transcoded, in UTF-8, in whole characters.
 
         Raises:
             UnicodeError: The file ends in the middle of a character, or its characters have
                 several forms, so that places in it could not be found again.
         """
-        if self.transcoded is None:
-            yield from blocks
-            return
-        decoder = codecs.getincrementaldecoder(self.transcoded)(self.errors)
+        codec = self.transcoded or self.framed
+        decoder = codecs.getincrementaldecoder(codec)(self.errors)
         waiting = 0
         for block in blocks:
             text = decoder.decode(block)
             left = len(decoder.getstate()[0])
-            if len(text.encode(self.transcoded, self.errors)) != waiting + len(block) - left:
+            if len(text.encode(codec, self.errors)) != waiting + len(block) - left:
                 raise UnicodeError("some of its characters can be written in several ways")
             waiting = left
             if text:
@@ -97,9 +95,8 @@ class Encoding:
 
     def width(self, framed: bytes) -> int:
         """How many bytes of the file these framed bytes, whole characters, stand for."""
-        if self.transcoded is None:
-            return len(framed)
-        return len(framed.decode("utf-8", "surrogatepass").encode(self.transcoded, self.errors))
+        text = framed.decode("utf-8", "surrogatepass")
+        return len(text.encode(self.transcoded or self.framed, self.errors))
 
     @property
     def line_end(self) -> bytes:

@@ -17,22 +17,14 @@ opening or with a closing one; after a spoiled row the phase is that of the quot
 """
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from backfill.sources.frame import BOM, Dialect, Frame, Scan, Width, lone_frame
+from backfill.sources.interface import BLOCK_BYTES, OPEN_BYTES_MAX, RAW_BYTES_MAX, ROW_BYTES_MAX
 
-from backfill.rows import Rows
-from backfill.sources.frame import BOM, Bytes, Dialect, Frame, Width, without_escapes
-from backfill.sources.interface import ROW_BYTES_MAX
-from backfill.sources.long_rows import Blocks, LongRow, run_on
-
-Flags = npt.NDArray[np.bool_]
-
-_LF, _CR = b"\n\r"
-_NO_BYTE = 256  # where nothing is quoted, no byte is a quote
-_NEVER = np.iinfo(np.int64).max
+_LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
+_FILE_END = re.compile(rb"\r?\Z")
 
 
 def frames(
@@ -46,208 +38,172 @@ def frames(
         width: How many bytes of the file a piece of the text stands for.
         waits: Whether more text is to come some day: a row that is not whole is not given then.
     """
-    source = Blocks(blocks)
+    source = _Blocks(blocks)
     rest = b""
     final = False
     while not final:
         block = source.take()
         final = not block
-        scan = _Scan(rest + block, dialect, final=final and not waits)
+        scan = Scan(rest + block, dialect, final=final and not waits)
         frame, size = scan.frame(width)
         yield frame
         rest = scan.data[size:]
         if scan.open_row is not None:
             line_count = len(scan.line_ends) - frame.line_count
-            frame, rest = run_on(rest, scan.open_row[1], line_count, source, width)
+            frame, rest = _run_on(rest, scan.open_row[1], line_count, source, width)
             yield frame
         elif len(rest.removesuffix(b"\r")) > ROW_BYTES_MAX and not (final and waits):
-            yield LongRow(rest, source, dialect).frame(width)
+            yield _LongRow(rest, source, dialect).frame(width)
             rest = b""
 
 
-@dataclass(frozen=True, slots=True)
-class _Phase:
-    """A block as it reads in one phase: its line ends outside quotes, and what spoils a row."""
+class _Blocks:
+    """The blocks of a text, some of which are given back to be read again."""
 
-    line_ends: Rows
-    trouble: Rows
-    codes: list[str]
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._returned: deque[bytes] = deque()
+
+    def take(self) -> bytes:
+        """The next block; empty at the end."""
+        return self._returned.popleft() if self._returned else next(self._blocks, b"")
+
+    def give_back(self, text: bytes) -> None:
+        """Have this read again, before all else."""
+        pieces = [text[at : at + BLOCK_BYTES] for at in range(0, len(text), BLOCK_BYTES)]
+        self._returned.extendleft(reversed(pieces))
 
 
-class _Scan:
-    """One look at a block that begins with a row."""
+def _run_on(
+    head: bytes, code: str, line_count: int, blocks: _Blocks, width: Width
+) -> tuple[Frame, bytes]:
+    """Read a spoiled row to the end of its line without holding it: its frame, and what follows.
 
-    def __init__(self, data: bytes, dialect: Dialect, *, final: bool) -> None:
-        self.length = len(data)
-        self.data = data + b"\n" if final and data[-1:] not in {b"\n", b"\r"} else data
-        self.final = final
-        self.delimiter = dialect.delimiter[0]
-        self.quote = dialect.quote[0] if dialect.quote else _NO_BYTE
-        self.bytes: Bytes = np.frombuffer(self.data, np.uint8)
-        if dialect.escape and dialect.escape in self.data:
-            self.bytes = without_escapes(self.bytes, dialect.escape[0])
-        self.marks: Rows = np.flatnonzero(self._marked())
-        self.kinds: Bytes = self.bytes[self.marks]
-        self.quotes: Rows = self.marks[self.kinds == self.quote]
-        self.line_ends: Rows = self.marks[(self.kinds == _LF) | (self.kinds == _CR)]
-        # Looking for a mark takes a tenth of the time of a scan, asking for ASCII next to none.
-        self.boms: Rows = _places(b"" if self.data.isascii() else self.data, BOM)
-        self.phases: dict[int, _Phase] = {}
-        self.open_row: tuple[int, str] | None = None
+    Args:
+        head: What was read of the row.
+        code: Why it is spoiled.
+        line_count: The line ends in `head`, none of which ends the row.
+        blocks: What follows; taken from as far as needed.
+        width: As for `frames`.
+    """
+    piece = b"\r" if head.endswith(b"\r") else b""  # an LF may follow
+    head = head.removesuffix(b"\r")
+    raw, covered = head[: RAW_BYTES_MAX + 1], width(head)
+    while True:
+        block = blocks.take()
+        piece += block
+        found = _LINE_END.search(piece) or (None if block else _FILE_END.search(piece))
+        cut = found.start() if found else len(piece) - piece.endswith(b"\r")
+        raw += piece[:cut][: RAW_BYTES_MAX + 1 - len(raw)]
+        if found:
+            break
+        covered += width(piece[:cut])
+        piece = piece[cut:]
+    covered += width(piece[: found.end()])
+    lines = line_count + bool(found.group())  # the file may end without one
+    return lone_frame(raw, code, covered, lines), piece[found.end() :]
 
-    def _marked(self) -> Flags:
-        """Which bytes are a delimiter, a quote, or the last of a line end."""
-        found: Flags = self.bytes == _LF
-        if b"\r" in self.data:
-            lone = self.bytes == _CR
-            lone[:-1] &= self.bytes[1:] != _LF
-            lone[-1] &= self.final  # else the next block may begin with its LF
-            found |= lone
-        found |= self.bytes == self.delimiter
-        if self.quote != _NO_BYTE and self.quote in self.data:
-            found |= self.bytes == self.quote
-        return found
 
-    def frame(self, width: Width) -> tuple[Frame, int]:
-        """The whole rows, and how many bytes of the block they take."""
-        spans = self._spoiled()
-        marks, kinds = self._outside_quotes(spans)
-        last = np.flatnonzero(kinds != self.delimiter)
-        ends = marks[last]
-        starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
-        crlf = (self.bytes[ends] == _LF) & (self.bytes[ends - 1] == _CR) & (ends > starts)
-        stops = ends - crlf
-        begun = starts
-        if len(self.boms):
-            starts = starts + len(BOM) * np.isin(starts, self.boms)
-        rows = stops > starts
-        size = min(int(ends[-1]) + 1, self.length) if len(ends) else 0
-        spoiled = begun[rows].searchsorted([span[0] for span in spans])
-        frame = Frame(
-            data=self.data,
-            starts=starts[rows],
-            stops=stops[rows],
-            nexts=ends[rows] + 1,
-            lines=self.line_ends.searchsorted(starts[rows]),
-            fields=np.diff(last, prepend=-1)[rows],
-            spoiled={int(row): span[2] for row, span in zip(spoiled, spans, strict=True)},
-            width=width(self.data[:size]),
-            line_count=int(self.line_ends.searchsorted(size)),
-        )
-        return frame, size
+class _LongRow:
+    """A row of more than `ROW_BYTES_MAX`, read to its end; no more than its open cell is held.
 
-    def _outside_quotes(self, spans: list[tuple[int, int, str]]) -> tuple[Rows, Bytes]:
-        """The marks that separate fields and rows: of a spoiled row only its end."""
-        marks, kinds = self.marks, self.kinds
-        if spans or self.open_row is not None:
-            kept = np.ones(len(marks), np.bool_)
-            bounds = marks.searchsorted([(start, end - 1) for start, end, _ in spans])
-            for first, last in bounds.reshape(-1, 2):
-                kept[first:last] = False
-            if self.open_row is not None:
-                kept[marks.searchsorted(self.open_row[0]) :] = False
-            marks, kinds = marks[kept], kinds[kept]
-        if len(self.quotes):
-            quote = kinds == self.quote
-            inside = (np.cumsum(quote, dtype=np.uint8) & 1).astype(np.bool_)  # parity survives 255
-            outside = ~(quote | inside)
-            marks, kinds = marks[outside], kinds[outside]
-        return marks, kinds
+    Args:
+        head: What was read of the row; nothing in it breaks the grammar.
+        blocks: What follows; what turns out to be no part of the row is given back.
+        dialect: The characters with a meaning.
+    """
 
-    def _spoiled(self) -> list[tuple[int, int, str]]:
-        """The spoiled rows: where each begins, where the next row begins, and why.
+    def __init__(self, head: bytes, blocks: _Blocks, dialect: Dialect) -> None:
+        self.text = head
+        self.blocks = blocks
+        self.quote = dialect.quote
+        self.escape = dialect.escape
+        self.beside_quote = {dialect.delimiter, b"\n", b"\r", b""}
+        escaped = re.escape(dialect.escape) + rb"(?s:.)|" if dialect.escape else b""
+        quote = b"|" + re.escape(dialect.quote) if dialect.quote else b""
+        self.outside = re.compile(escaped + rb"\r\n|\n|\r(?=[^\n])" + quote)
+        self.quotes = re.compile(escaped + quote[1:])
+        self.raw = self.last = b""
+        self.length = self.line_count = self.covered = 0
 
-        A spoiled row whose last line does not end in this block becomes the open row.
-        """
-        spans: list[tuple[int, int, str]] = []
+    def frame(self, width: Width) -> Frame:
+        """The row by itself, as spoiled."""
         at = 0
-        while (found := self._first_spoiled(at)) is not None:
-            start, trouble, code = found
-            line_end = int(self.line_ends.searchsorted(trouble))
-            if line_end == len(self.line_ends):
-                self.open_row = (start, code)
-                break
-            at = int(self.line_ends[line_end]) + 1
-            spans.append((start, at, code))
-        return spans
+        while True:
+            found = self.outside.search(self.text, at)
+            if found is None:
+                self._pass(
+                    len(self.text) - self.text.endswith((b"\r", self.escape or b"\r")), width
+                )
+                at = 0
+                if not self._read_on():
+                    return self._end(_FILE_END.search(self.text), "row_too_long", width)
+            elif found[0] == self.quote:
+                opening = found.start()
+                closed, code = self._close(opening)
+                if code:
+                    code = "row_too_long" if self.length + opening > ROW_BYTES_MAX else code
+                    return self._end(self._line_end(opening), code, width)
+                at = closed
+            elif self.escape and found[0].startswith(self.escape):
+                at = found.end()
+            else:
+                return self._end(found, "row_too_long", width)
 
-    def _first_spoiled(self, at: int) -> tuple[int, int, str] | None:
-        """The first spoiled row from the row at `at` on.
+    def _close(self, opening: int) -> tuple[int, str]:
+        """Where the cell that a quote opens has ended, or why it does not end."""
+        before = self.text[opening - 1 : opening] if opening else self.last
+        begins = not self.length and self.text[:opening] == BOM
+        if before not in self.beside_quote and not begins:
+            return 0, "quote_out_of_place"
+        at = opening + 1
+        while True:
+            found = self.quotes.search(self.text, at)
+            end = found.end() if found else len(self.text)
+            if end - opening > OPEN_BYTES_MAX:
+                return 0, "unclosed_quote"
+            if found is None or end == len(self.text):
+                at = found.start() if found else end - self.text.endswith(self.escape or BOM)
+                if self._read_on():
+                    continue
+            if found is None:
+                return 0, "unclosed_quote"
+            after = self.text[end : end + 1]
+            if found[0] != self.quote:
+                at = end
+            elif after == self.quote:
+                at = end + 1
+            elif after in self.beside_quote:
+                return end, ""
+            else:
+                spilled = _LINE_END.search(self.text, opening, end)
+                return 0, "unclosed_quote" if spilled else "quote_out_of_place"
 
-        Returns:
-            Where it begins, a place in its last line, and why; None where all rows are well.
-        """
-        phase = self._phase(int(self.quotes.searchsorted(at)) & 1)
-        number = int(phase.trouble.searchsorted(at))
-        troubled = number < len(phase.trouble)
-        end = int(phase.trouble[number]) if troubled else len(self.data)
-        first, last = phase.line_ends.searchsorted((at, end))
-        if end - at > ROW_BYTES_MAX:
-            ends = phase.line_ends[first:last]
-            starts = np.append(at, ends[:-1] + 1)[: len(ends)]
-            long = np.flatnonzero(ends - starts > ROW_BYTES_MAX)
-            if len(long):
-                return int(starts[long[0]]), int(ends[long[0]]), "row_too_long"
-        if not troubled:
-            return None
-        start = int(phase.line_ends[last - 1]) + 1 if last > first else at
-        code = "row_too_long" if end - start > ROW_BYTES_MAX else phase.codes[number]
-        return start, end, code
+    def _line_end(self, at: int) -> re.Match[bytes] | None:
+        """The end of the line that the place `at` stands in."""
+        while (found := _LINE_END.search(self.text, at)) is None and self._read_on():
+            pass
+        return found or _FILE_END.search(self.text)
 
-    def _phase(self, number: int) -> _Phase:
-        if number not in self.phases:
-            self.phases[number] = self._read(number)
-        return self.phases[number]
+    def _read_on(self) -> bool:
+        block = self.blocks.take()
+        self.text += block
+        return bool(block)
 
-    def _read(self, phase: int) -> _Phase:
-        if not len(self.quotes):
-            return _Phase(self.line_ends, self.quotes, [])
-        inside = self.quotes.searchsorted(self.line_ends) & 1
-        opening = (np.arange(len(self.quotes)) & 1) == phase
-        misplaced = self.quotes[opening & ~self._may_open()]
-        unclosed, codes = self._unclosed(opening, phase)
-        trouble = np.concatenate((misplaced, unclosed))
-        codes = ["quote_out_of_place"] * len(misplaced) + codes
-        order = np.argsort(trouble, kind="stable")
-        return _Phase(
-            self.line_ends[inside == phase], trouble[order], [codes[index] for index in order]
-        )
+    def _pass(self, end: int, width: Width) -> None:
+        """Let go of the text up to `end`, which is known to belong to the row."""
+        passed, self.text = self.text[:end], self.text[end:]
+        self.raw += passed[: RAW_BYTES_MAX + 1 - len(self.raw)]
+        self.last = passed[-1:] or self.last
+        self.length += len(passed)
+        self.line_count += len(_LINE_END.findall(passed + b"x"))
+        self.covered += width(passed)
 
-    def _may_open(self) -> Flags:
-        """Whether each quote follows what an opening or doubled quote may follow."""
-        found: Flags = (self.quotes == 0) | self._separates(self.bytes[self.quotes - 1])
-        if len(self.boms):
-            # In text that was put together from files, a mark stands before a row's first quote.
-            before = self.quotes - len(BOM)
-            begins = (before == 0) | np.isin(self.bytes[before - 1], (_LF, _CR))
-            found |= begins & np.isin(before, self.boms)
-        return found
-
-    def _separates(self, beside: Bytes) -> Flags:
-        """Whether these bytes may stand beside a quote, outside of the field or doubling it."""
-        found: Flags = (beside == self.quote) | (beside == self.delimiter)
-        found |= (beside == _LF) | (beside == _CR)
-        return found
-
-    def _unclosed(self, opening: Flags, phase: int) -> tuple[Rows, list[str]]:
-        """The quotes whose field does not end, or not where a field may; and why."""
-        doubled = np.diff(self.quotes) == 1
-        opens = self.quotes[opening & ~np.concatenate(([False], doubled))]
-        closes = self.quotes[~opening & ~np.concatenate((doubled, [False]))]
-        if phase and len(closes):  # the first one closes a field that began before
-            closes = closes[1:]
-        # A row that is still open at the end of a block that is not the last goes on in the next.
-        end = _NEVER if self.final else len(self.data)
-        closed = np.append(closes, end)[: len(opens)]
-        # What follows the last byte is not known yet; the row of such a quote is not whole either.
-        followed = self._separates(self.bytes[np.minimum(closed, len(self.data) - 2) + 1])
-        bad = (closed == _NEVER) | ~(followed | (closed >= len(self.data) - 1))
-        opens, closed = opens[bad], closed[bad]
-        lines = self.line_ends.searchsorted(closed) - self.line_ends.searchsorted(opens)
-        near = (lines == 0) & (closed != _NEVER)
-        return opens, np.where(near, "quote_out_of_place", "unclosed_quote").tolist()
-
-
-def _places(text: bytes, wanted: bytes) -> Rows:
-    """Where each `wanted` begins, ascending."""
-    return np.array([each.start() for each in re.finditer(re.escape(wanted), text)], np.int64)
+    def _end(self, found: re.Match[bytes] | None, code: str, width: Width) -> Frame:
+        """The row that ends where a line end was found; what follows is given back."""
+        stop, end = found.span() if found else (len(self.text), len(self.text))
+        line_end = self.text[stop:end]
+        self._pass(stop, width)
+        self.blocks.give_back(self.text[len(line_end) :])
+        lines = self.line_count + bool(line_end)
+        return lone_frame(self.raw, code, self.covered + width(line_end), lines)

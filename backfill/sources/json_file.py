@@ -79,7 +79,7 @@ class JsonSource:
                     next_step='set format = "json" for the source',
                 )
             opening = head[: head.index(b"[") + 1]
-            width = text.encoding.width(opening)
+            width = text.width(opening)
             body = Position(1, 1 + opening.count(b"\n"), body.offset + width)
         folders = PartitionColumns.of(partitions, ()).values
         return cls(
@@ -158,7 +158,7 @@ class JsonSource:
             ) from broken
 
     def _items(self, offset: int) -> Iterator[Item]:
-        blocks, width = self.text.blocks(offset), self.text.encoding.width
+        blocks, width = self.text.blocks(offset), self.text.width
         if self.layout == "lines":
             return lines(blocks, width)
         return values(blocks, width, in_array=self.layout == "array")

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -86,6 +86,11 @@ class TextFile:
         """Whether the end of the file waits."""
         return () if self.end is None else (_WAITS,)
 
+    @property
+    def width(self) -> Callable[[bytes], int]:
+        """How many bytes of the file some text of its blocks, in whole characters, stands for."""
+        return len if self.encoding.transcoded is None else self.encoding.width
+
     def blocks(self, offset: int) -> Iterator[bytes]:
         """The text from `offset` on, in the encoding that rows are looked for in.
 
@@ -96,6 +101,9 @@ class TextFile:
         contents = _contents(self.path, self.compression, offset, self.block_bytes)
         if self.end is not None:
             contents = _until(contents, self.end - offset)
+        if self.encoding.transcoded is None:
+            yield from contents
+            return
         try:
             yield from self.encoding.frame(contents)
         except UnicodeDecodeError as error:
