@@ -127,7 +127,8 @@ def summarize(
         for index in range(len(job.pipeline.sources))
     ]
     not_deleted, left = deletes_refused(job), sum(pending.values())
-    seconds = float(journal.meta.get("seconds", 0.0)) + call_s
+    # Rounded once: the report, made again from the journal, must show the same rate.
+    seconds = round(float(journal.meta.get("seconds", 0.0)) + call_s, 3)
     is_whole = account.plan is not None and job.limit is None
     return Summary(
         job=job.pipeline.name,
@@ -145,7 +146,7 @@ def summarize(
         requests=cost.requests,
         attempts=cost.attempts,
         bytes_sent=cost.bytes_sent,
-        seconds=round(seconds, 3),
+        seconds=seconds,
         rows_per_second=_per_second(counts.rows(), seconds),
         started_at=str(journal.meta.get("started_at", utc_text(account.started_s))),
         finished_at=utc_text(now_s),

@@ -151,7 +151,7 @@ def test_a_title_above_the_header_is_thought_of(tmp_path, backfill):
     pipeline = job(tmp_path, {"customers.csv": f"All customers\n{CUSTOMERS}"}, PIPELINE)
     ended = backfill("check", pipeline)
 
-    assert_it_teaches(ended, "column 'id' is missing, which identifier names", "set skip_lines")
+    assert_it_teaches(ended, "column 'id' is missing, which identifier names", "`skip_lines` to 1")
 
 
 def test_a_wide_header_is_cut_with_a_word(tmp_path, backfill):

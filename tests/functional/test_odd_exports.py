@@ -270,7 +270,7 @@ REFUSED = {
     "a mistyped identifier in JSON": (
         {"customers.jsonl": '{"id":"1"}\n'},
         CUSTOMERS.replace('"id"', '"idd"'),
-        "there is no column 'idd'",
+        "column 'idd' is missing",
         "identifier",
     ),
     "a title above the header": (
@@ -301,7 +301,7 @@ REFUSED = {
     "a column in no file": (
         {"customers.csv": "id\n1\n"},
         CUSTOMERS + columns(plan='"string"'),
-        "there is no column 'plan'",
+        "column 'plan' is missing",
         'missing_columns = "null"',
     ),
     "a nameless column with values": (

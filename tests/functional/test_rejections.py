@@ -71,6 +71,10 @@ CASES = {
     "not_an_object": (_json_lines("[1]"), [EVENTS]),
     "duplicate_key": (_json_lines('{"id": "p1", "id": "p2"}'), [EVENTS]),
     "identifier_missing": (_events(f" ,seen,{AT},1"), [EVENTS]),
+    "identifier_not_text": (
+        _json_lines(f'{{"id": {{"$oid": "p1"}}, "event": "seen", "at": "{AT}"}}'),
+        [EVENTS],
+    ),
     "identifier_too_long": (_events(f"{'p' * 151},seen,{AT},1"), [EVENTS]),
     "identifier_not_an_email": (_customers("email", "a@example.com", "nobody"), [EMAILS]),
     "identifier_conflict": (_customers("customer,id", "1,1", "2,3"), [NAMED]),

@@ -103,13 +103,13 @@ def test_fewer_names_are_reserved_in_people():
 
 
 MISSING = [
-    (customers(), ["identity", "note"], "'id', which identifier names; it has identity, note"),
+    (customers(), ["identity", "note"], "'id' is missing, which identifier names; it has id"),
     (customers(identifier={"id": "customer_id"}), ["costumer_id"], "did you mean costumer_id?"),
-    (events(), ["id", "events", "at"], "'event', which name names; did you mean events?"),
-    (events(), ["id", "event", "when"], "'at', which timestamp names"),
-    (events(key=["order", "line"]), ["id", "event", "at", "order"], "'line', which key names"),
-    (customers(columns={"n": {"from": "m"}}), ["id", "n"], "'m', which columns.n names"),
-    (customers(required=["email"]), ["id", "e-mail"], "'email', which required names; did"),
+    (events(), ["id", "events", "at"], "'event' is missing, which name names; did you"),
+    (events(), ["id", "event", "when"], "'at' is missing, which timestamp names"),
+    (events(key=["order", "line"]), ["id", "event", "at", "order"], "'line' is missing, which key"),
+    (customers(columns={"n": {"from": "m"}}), ["id", "n"], "'m' is missing, which columns.n names"),
+    (customers(required=["email"]), ["id", "e-mail"], "'email' is missing, which required names"),
 ]  # fmt: skip
 
 

@@ -71,12 +71,6 @@ def test_only_the_last_nights_count(export):
         assert codes(tonight) == ["rows_change"]
 
 
-def test_an_empty_export_is_refused_on_the_first_night_too(export):
-    """A header alone is what a failed export leaves."""
-    with night(export("id,email\n")) as tonight:
-        assert codes(tonight) == ["source_empty"]
-
-
 def test_columns_may_come_but_not_go(export):
     """A new one is news; one that is gone would leave its attribute as it is for ever."""
     for text, refused in (
