@@ -200,6 +200,8 @@ def test_the_panel_beside_the_list_is_never_empty(page):
     page.value("document.querySelectorAll('#people-list button')[1].click()")
     page.wait_for(page.text("#person h3"), "person-1")
 
+    assert page.value(page.text("#person h3")) == "person-1"
+
 
 def test_an_event_of_many_fields_is_folded(page, workspace):
     """Few are a table; many are one line until somebody asks."""

@@ -114,6 +114,8 @@ def test_what_arrived_is_written_by_itself(tmp_path):
 
         until(lambda: log.exists() and log.stat().st_size >= before + 100 * 50)
 
+        assert log.stat().st_size > before
+
 
 def _past(answered, age_s):
     """The time, once the first answer is so old."""
