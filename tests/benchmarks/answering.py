@@ -1,7 +1,8 @@
 """A server that answers `{}` to whatever it is sent, and counts: what is left is the client's cost.
 
-Started as `python tests/benchmarks/answering.py PORT_FILE [DELAY_S]`. `GET /counted` tells what
-has come since the last time it was asked.
+Started as `python tests/benchmarks/answering.py PORT_FILE [DELAY_S [REFUSED_EVERY]]`, the last to
+refuse every so manieth operation of a batch by a 207. `GET /counted` tells what has come since the
+last time it was asked.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+_REFUSED = {"reason": "invalid", "field": "attributes.page", "message": "value is not allowed"}
 _REGION = b'{"url":"","region":"us","environment_id":1}'
 
 
@@ -28,10 +30,10 @@ class Counted:
         self.bytes += length
 
 
-def _answer(body: bytes) -> bytes:
+def _answer(body: bytes, status: bytes = b"200 OK") -> bytes:
     return (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"HTTP/1.1 %b\r\nContent-Type: application/json; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (status, len(body), body)
     )
 
 
@@ -40,9 +42,10 @@ class Answering(asyncio.Protocol):
 
     counted = Counted()
     delay_s = 0.0
+    refused_every = 0
 
     def __init__(self) -> None:
-        self._head = b""
+        self._head = self._body = b""
         self._left = 0
         self._transport: asyncio.Transport | None = None
 
@@ -56,9 +59,11 @@ class Answering(asyncio.Protocol):
             if self._left:
                 skipped = min(self._left, len(data))
                 self._left -= skipped
+                if self.refused_every:
+                    self._body += data[:skipped]
                 data = data[skipped:]
                 if not self._left:
-                    self._later(b"{}\n")
+                    self._later(*self._said())
                 continue
             head, end, rest = (self._head + data).partition(b"\r\n\r\n")
             if not end:
@@ -81,12 +86,19 @@ class Answering(asyncio.Protocol):
         if not self._left:
             self._later(b"{}\n")
 
-    def _later(self, body: bytes) -> None:
+    def _said(self) -> tuple[bytes, bytes]:
+        if not self.refused_every:
+            return b"{}\n", b"200 OK"
+        count, self._body = len(json.loads(self._body)["batch"]), b""
+        errors = [{"batch_index": at, **_REFUSED} for at in range(0, count, self.refused_every)]
+        return json.dumps({"errors": errors}).encode(), b"207 Multi-Status"
+
+    def _later(self, body: bytes, status: bytes = b"200 OK") -> None:
+        answer = _answer(body, status)
         if self.delay_s:
-            loop = asyncio.get_running_loop()
-            loop.call_later(self.delay_s, self._transport.write, _answer(body))
+            asyncio.get_running_loop().call_later(self.delay_s, self._transport.write, answer)
         else:
-            self._transport.write(_answer(body))
+            self._transport.write(answer)
 
 
 async def _serve(port_file: Path) -> None:
@@ -98,4 +110,5 @@ async def _serve(port_file: Path) -> None:
 
 if __name__ == "__main__":
     Answering.delay_s = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+    Answering.refused_every = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     asyncio.run(_serve(Path(sys.argv[1])))

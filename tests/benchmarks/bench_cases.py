@@ -2,6 +2,8 @@
 
     make bench                                     100,000 rows: some minutes
     make bench ARGS="--rows 1000000 --tenfold"     the figures of the README, and ten times as many
+    make bench ARGS=--shapes                       data of every shape instead: see `shapes.py`
+    make bench ARGS="--shapes rejected,207 --sizes 10000,100000"
 
 Data, server and results are made anew. The server only answers; it shares the machine with what
 is measured. The table goes to build/benchmarks.md, all figures to build/benchmarks.json.
@@ -9,24 +11,19 @@ is measured. The table goes to build/benchmarks.md, all figures to build/benchma
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).parent
-BACKFILL = [sys.executable, "-m", "backfill"]
-STATE = ".backfill"
+from measuring import BACKFILL, HERE, STATE, Measured, answering, machine, measure
+from shapes import LIMIT_S, measure_shapes
+
 ROWS_PER_REQUEST = 2_000
 STOPPING_S = 10
 """A run that is to be stopped takes so long: its status is written twice a second."""
@@ -92,19 +89,6 @@ TENFOLD = tuple(
 
 
 @dataclass
-class Measured:
-    """What one process took: seconds, CPU seconds, peak MB; and what the server has seen."""
-
-    seconds: float
-    cpu_s: float
-    peak_mb: float
-    requests: int = 0
-    bytes: int = 0
-    first_request_s: float = 0.0
-    sending_s: float = 0.0
-
-
-@dataclass
 class Result:
     """A case with the medians of its repeats."""
 
@@ -120,27 +104,6 @@ class Result:
         return self.rows / self.median.seconds
 
 
-@contextmanager
-def answering(folder: Path, delay_s: float) -> Iterator[str]:
-    """The URL of a server that answers, after so long."""
-    port_file = folder / "port"
-    port_file.unlink(missing_ok=True)
-    command = [sys.executable, HERE / "answering.py", port_file, str(delay_s)]
-    with subprocess.Popen(command) as server:
-        try:
-            while not (port_file.exists() and port_file.read_text()):
-                time.sleep(0.02)
-            yield f"http://127.0.0.1:{port_file.read_text()}"
-        finally:
-            server.terminate()
-
-
-def counted(url: str) -> dict[str, float]:
-    """What the server has seen since the last time."""
-    with urllib.request.urlopen(f"{url}/counted") as answer:
-        return json.load(answer)
-
-
 def command_of(case: Case, url: str, rows: int) -> list[str]:
     """What is measured."""
     if case.command in ("client", "batch", "script"):
@@ -150,28 +113,6 @@ def command_of(case: Case, url: str, rows: int) -> list[str]:
         return [*BACKFILL, case.command]
     command = [*BACKFILL, case.command, f"{case.pipeline}.toml", "--quiet", *case.options]
     return command if case.command == "check" else [*command, "--yes", "--url", url]
-
-
-def measure(command: list[str], folder: Path, url: str) -> Measured:
-    """Run a process to its end."""
-    counted(url)
-    began_s = time.time()
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=-1) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.time() - began_s
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"{command}: {process.returncode}\n{process.stderr.read().decode()}")
-    seen = counted(url)
-    return Measured(
-        seconds,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss / 1000,
-        seen["requests"],
-        seen["bytes"],
-        max(seen["first_s"] - began_s, 0.0),
-        seen["last_s"] - seen["first_s"],
-    )
 
 
 def prepare(case: Case, folder: Path, url: str, rows: int) -> None:
@@ -250,15 +191,6 @@ def table(results: list[Result]) -> str:
     return "\n".join([lines[0], "|---" + "|---:" * (len(HEAD) - 1) + "|", *lines[1:]])
 
 
-def machine() -> str:
-    """Where it was measured."""
-    processors = Path("/proc/cpuinfo")
-    models = processors.read_text().splitlines() if processors.exists() else []
-    model = next((each.split(": ")[1] for each in models if each.startswith("model name")), "")
-    processor = f"{os.cpu_count()} x {model or platform.machine()}"
-    return f"{processor}, {platform.system()}, Python {platform.python_version()}"
-
-
 def main() -> None:
     """Measure, and write the table after every case."""
     parser = argparse.ArgumentParser(description="measure speed and memory")
@@ -267,8 +199,18 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases with this text in their name")
     parser.add_argument("--tenfold", action="store_true", help="also 0.01 to 10 times the rows")
     parser.add_argument("--out", type=Path, default=Path("build"))
+    parser.add_argument("--shapes", nargs="?", const="", help="these shapes, or all; not the cases")
+    parser.add_argument("--sizes", default="", help="of the shapes, instead of their own")
+    parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="for one run of a shape")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.shapes is not None:
+        names, sizes = (
+            asked.shapes.split(","),
+            [int(each) for each in asked.sizes.split(",") if each],
+        )
+        measure_shapes(names, sizes, asked.repeats, asked.limit_s, asked.out)
+        return
     cases = [each for each in (*CASES, *(TENFOLD * asked.tenfold)) if asked.only in each.name]
     results: list[Result] = []
     where = f"{machine()}; {asked.rows:,} rows, median of {asked.repeats}"

@@ -53,32 +53,32 @@ def make(folder: Path, kinds: set[str], rows: int, seed: int = 1) -> None:
         (folder / f"{kind}.toml").write_text(f'name = "{kind}"\n{PIPELINES[kind]}')
     chance = np.random.default_rng(seed)
     if kinds & {"customers", "history"}:
-        pa.parquet.write_table(_customers(rows, chance), folder / "customers.parquet")
+        pa.parquet.write_table(customers_of(rows, chance), folder / "customers.parquet")
     if kinds & {"parquet", "history", "v1"}:
         _write(folder / "events.parquet", rows, chance)
     if "csv" in kinds:
-        events = _as_written(_events(0, rows, rows, chance))
+        events = as_written(events_of(0, rows, rows, chance))
         options = pa.csv.WriteOptions(quoting_style="none")
         pa.csv.write_csv(events, folder / "events.csv", options)
 
 
 def _write(path: Path, rows: int, chance: np.random.Generator) -> None:
-    some = _events(0, 1, rows, chance)
+    some = events_of(0, 1, rows, chance)
     with pa.parquet.ParquetWriter(path, some.schema) as writer:
         for first in range(0, rows, STEP_ROWS):
             count = min(STEP_ROWS, rows - first)
-            writer.write_table(_events(first, count, rows, chance), row_group_size=100_000)
+            writer.write_table(events_of(first, count, rows, chance), row_group_size=100_000)
 
 
-def _events(first: int, count: int, rows: int, chance: np.random.Generator) -> pa.Table:
+def events_of(first: int, count: int, rows: int, chance: np.random.Generator) -> pa.Table:
     """Seven columns; every tenth row has a person of its own, each a moment of its own."""
     numbers = np.arange(first, first + count)
     return pa.table(
         {
-            "id": _texts("%08d", chance.integers(max(rows // 10, 1), size=count)),
+            "id": texts("%08d", chance.integers(max(rows // 10, 1), size=count)),
             "event": pa.array(NAMES[numbers % len(NAMES)]),
             "at": pa.array(FIRST_US + numbers * 100_001, pa.timestamp("us", tz="UTC")),
-            "page": _texts("/products/%d", numbers % 5000),
+            "page": texts("/products/%d", numbers % 5000),
             "amount": pa.array(np.round(chance.random(count) * 200, 2)),
             "quantity": pa.array(chance.integers(1, 9, count)),
             "premium": pa.array(chance.random(count) < 0.3),
@@ -86,20 +86,22 @@ def _events(first: int, count: int, rows: int, chance: np.random.Generator) -> p
     )
 
 
-def _as_written(events: pa.Table) -> pa.Table:
+def as_written(events: pa.Table) -> pa.Table:
     """Moments in ISO 8601, as an export has them."""
     at = pc.strftime(events["at"], format="%Y-%m-%dT%H:%M:%SZ")
     return events.set_column(events.schema.get_field_index("at"), "at", at)
 
 
-def _customers(rows: int, chance: np.random.Generator) -> pa.Table:
-    """Twenty attributes of four types; one value in ten is null."""
-    columns = {"id": _texts("%08d", np.arange(rows))}
-    for place in range(ATTRIBUTES):
+def customers_of(
+    rows: int, chance: np.random.Generator, attributes: int = ATTRIBUTES, first: int = 0
+) -> pa.Table:
+    """Attributes of four types; one value in ten is null."""
+    columns = {"id": texts("%08d", np.arange(first, first + rows))}
+    for place in range(attributes):
         nulls = chance.random(rows) < 0.1
         numbers = chance.integers(100_000, size=rows)
         values = {
-            0: _texts(f"text {place} of %d", numbers % 1000),
+            0: texts(f"text {place} of %d", numbers % 1000),
             1: pa.array(numbers),
             2: pa.array(numbers / 100),
             3: pa.array(numbers % 2 == 0),
@@ -108,7 +110,8 @@ def _customers(rows: int, chance: np.random.Generator) -> pa.Table:
     return pa.table(columns)
 
 
-def _texts(form: str, numbers: np.ndarray) -> pa.StringArray:
+def texts(form: str, numbers: np.ndarray) -> pa.StringArray:
+    """A text for each number."""
     return pa.array(np.char.mod(form, numbers))
 
 
