@@ -1,15 +1,18 @@
 """One call of the library from the command line: watched, and stopped by signals."""
 
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from backfill.cli import screens
 from backfill.cli.exits import Ending, nothing_done, shown
 from backfill.cli.flags import CheckOptions, SendOptions, command
-from backfill.cli.signals import obeyed, raised
 from backfill.cli.terminal import view_for, width
 from backfill.commands import check
 from backfill.commands.check import Planned
@@ -17,14 +20,71 @@ from backfill.commands.watch import View, Watch
 from backfill.delivery.destination import destination, is_loopback
 from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, PlannedRun, Stop
-from backfill.errors import ExitCode
+from backfill.errors import BackfillError, ExitCode, InterruptedRunError
 from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
 from backfill.report.wording import printable
 
+NEXT_STEP = "run the same command again to resume"
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
+
+
+@contextlib.contextmanager
+def obeyed(
+    stop: Callable[[BackfillError], None], last_words: Callable[[ExitCode], bytes]
+) -> Iterator[None]:
+    """Turn signals into a stop.
+
+    Args:
+        stop: Asks for an orderly end.
+        last_words: What stdout still gets at a sudden end.
+    """
+    asked = False
+
+    def obey(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+        if asked:
+            _say(f"\nstopped at once\nnext: {NEXT_STEP}\n")
+            os.write(1, last_words(code))
+            os._exit(code)
+        asked = True
+        _say("\nstopping: waiting for requests in flight; press again to stop at once\n")
+        why = InterruptedRunError(
+            "interrupted" if number == signal.SIGINT else "terminated",
+            next_step=NEXT_STEP,
+            terminated=number == signal.SIGTERM,
+        )
+        with contextlib.suppress(RuntimeError):  # the event loop may just have ended by itself
+            stop(why)
+
+    before = {each: signal.signal(each, obey) for each in _SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Let Ctrl-C end what waits for a person's answer."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _say(text: str) -> None:
+    # A signal may come in the middle of a write to sys.stderr, which must not be entered twice.
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def view_for(*, quiet: bool) -> "View":
     """The way of showing that suits stderr."""
     if quiet:
         return Nothing()
-    from backfill.commands.progress_lines import Lines
+    from backfill.commands.watch import Lines
 
     if not sys.stderr.isatty():
         return Lines(partial(print, file=sys.stderr, flush=True))

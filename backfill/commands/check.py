@@ -6,7 +6,7 @@ from heapq import merge
 from itertools import chain
 from pathlib import Path
 
-from backfill.commands.progress_lines import Say, watch_saying
+from backfill.commands.watch import Say, watch_saying
 from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.errors import ExitCode, SourceChangedError, unwritten

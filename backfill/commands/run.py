@@ -5,7 +5,7 @@ summary = run(Pipeline.load("acme.toml"))
 
 from dataclasses import replace
 
-from backfill.commands.progress_lines import Say, watch_saying
+from backfill.commands.watch import Say, watch_saying
 from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import SourceRows
 from backfill.engine.run import PreparedRun, RunMode, execute

@@ -5,10 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from backfill.engine.clock import Clock
 from backfill.engine.options import PlannedRun, StartedRun
 from backfill.errors import BackfillError, InterruptedRunError
 from backfill.planning.progress import Progress
+from backfill.report import progress_figures
 from backfill.report.progress_figures import ProgressFigures
+from backfill.report.wording import counted, printable
+
+Say = Callable[[str], None]
+"""Shows a line: `print`, or a logger's `info`."""
 
 Ask = Callable[[PlannedRun], bool]
 """Shows what a run would do, and says whether to start."""
@@ -125,3 +131,41 @@ class Watch:
             figures.rejected = run.rejected + run.tally.rejected
         figures.seen(self._now_s())
         return figures
+
+
+def watch_saying(say: Say) -> Watch:
+    """Observes a run, and says in a line now and then how far it has come."""
+    lines = Lines(say)
+
+    def planned(run: PlannedRun) -> bool:
+        rejected = sum(each.rejected for each in run.plan.sources)
+        lines.say(f"plan: {counted(run.plan.rows_read, 'row')} checked, {rejected:,} rejected")
+        if run.differences is not None:
+            lines.say(f"sync: {run.differences.text()}")
+        for note in run.notes:
+            lines.say(note)
+        return True
+
+    return Watch(lines, Clock().now_s, planned)
+
+
+class Lines:
+    """A plain line now and then, for logs and pipes."""
+
+    every_s = 10.0
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def say(self, text: str) -> None:
+        """Say something once."""
+        self._say(printable(text))
+
+    def show(self, shown: ProgressFigures, now_s: float) -> None:
+        """Say how far it has come."""
+        self.say(progress_figures.sentence(shown, now_s))
+
+    def end(self, shown: ProgressFigures, now_s: float) -> None:
+        """Say how far it came; how many rows a plan rejects is said with the plan."""
+        if shown.phase == "send":
+            self.say(progress_figures.sentence(shown, now_s))

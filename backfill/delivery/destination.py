@@ -3,7 +3,7 @@
 from urllib.parse import SplitResult, urlsplit
 
 from backfill.errors import UsageError
-from backfill.pipeline.addresses import is_loopback_host, objection
+from backfill.pipeline.destination_settings import is_loopback_host, objection
 
 HOSTS = {
     "us": "https://track.customer.io",

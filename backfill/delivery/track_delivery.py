@@ -12,7 +12,7 @@ from typing import Protocol
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.destination import check_rate
 from backfill.delivery.outcome import Meter, Outcome, PauseReason, Refusal
-from backfill.delivery.pacing import CONCURRENCY_MAX
+from backfill.delivery.pacing import CONCURRENCY_MAX, RateLimitedTransport, Time
 from backfill.delivery.region import Region, judge_region, not_accepted
 from backfill.delivery.retrying import (
     OUTAGE_MAX_S,
@@ -24,7 +24,6 @@ from backfill.delivery.retrying import (
     throttle_s,
 )
 from backfill.delivery.track_api import DEFAULT_TIMEOUTS, Timeouts, open_track_api
-from backfill.delivery.turns import RateLimitedTransport, Time
 from backfill.delivery.verdicts import (
     Abort,
     Answer,

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from backfill.encoding import json_text
 from backfill.encoding.cell_json import Cells
 from backfill.encoding.typed_json import plain
-from backfill.pipeline.columns import JOINED_BY
+from backfill.pipeline.source_settings import JOINED_BY
 from backfill.rows import Chunk
 
 _MADE = {b"made": b"of other columns"}

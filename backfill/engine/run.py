@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination, is_loopback
 from backfill.delivery.outcome import Delivery, Meter
+from backfill.delivery.pacing import Time, turns_file
 from backfill.delivery.region import Region, check_region
-from backfill.delivery.sharing import turns_file
 from backfill.delivery.track_delivery import open_delivery
-from backfill.delivery.turns import Time
 from backfill.engine import accounting, results
 from backfill.engine.accounting import Account
 from backfill.engine.clock import Clock
@@ -52,7 +51,6 @@ START_PATIENCE_S = 30.0
 
 UNANSWERED_AFTER_S = 2.0
 """When it is said that nobody has answered it yet."""
-
 
 _GROWING = "growing"  # in the journal: the job was synced once
 

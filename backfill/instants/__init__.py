@@ -20,10 +20,16 @@ from backfill.instants.candidates import (
 )
 from backfill.instants.evidence import Ambiguity, Evidence, FormatCounts, FormatExample, NoFormat
 from backfill.instants.formats import NAMES
-from backfill.instants.local_times import SERVICE_SECONDS_MAX, implausible
-from backfill.instants.reading import NATIVE, Instants, Reading, read, seconds, validate_reading
-from backfill.instants.shapes import WrittenValues
-from backfill.instants.zones import Ambiguous, Nonexistent
+from backfill.instants.reading import (
+    NATIVE,
+    Instants,
+    Reading,
+    WrittenValues,
+    read,
+    seconds,
+    validate_reading,
+)
+from backfill.instants.zones import SERVICE_SECONDS_MAX, Ambiguous, Nonexistent, implausible
 
 __all__ = [
     "CANDIDATES",

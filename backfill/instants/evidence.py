@@ -8,12 +8,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from backfill.instants import shapes
+from backfill.instants import reading
 from backfill.instants.candidates import CANDIDATES, NEEDS_PIVOT
 from backfill.instants.formats import format_of, skeleton, skeleton_of
-from backfill.instants.local_times import SECOND_US, Bools, Column, Failure, Ints, outside
-from backfill.instants.reading import NATIVE, Reading, fitted, is_native, zone_of
-from backfill.instants.shapes import WrittenValues
+from backfill.instants.reading import NATIVE, Reading, WrittenValues, fitted, is_native, zone_of
+from backfill.instants.zones import SECOND_US, Bools, Column, Failure, Ints, outside
 
 PERCENT_MIN = 90
 """A proved format fits at least so many of a hundred values that are not null."""
@@ -278,7 +277,7 @@ class Evidence:
             return self._template
         return replace(self._template, format=CANDIDATES[index].format, proved=True)
 
-    def _add(self, group: shapes.Group, text: pa.StringArray, rows: Ints) -> None:
+    def _add(self, group: reading.Group, text: pa.StringArray, rows: Ints) -> None:
         """Read the values of one shape with every candidate that can mean it."""
 
         def example(position: int) -> FormatExample:
@@ -309,7 +308,7 @@ class Evidence:
             strangers = np.flatnonzero(~fitted_by_any)[:wanted].tolist()
             self._seen.strange.extend(example(position) for position in strangers)
 
-    def _try(self, index: int, group: shapes.Group) -> "_Trial | None":
+    def _try(self, index: int, group: reading.Group) -> "_Trial | None":
         form = format_of(CANDIDATES[index].format, self._template.pivot)
         local = group.read(form)
         if local is None:

@@ -9,21 +9,137 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from difflib import get_close_matches
+from enum import IntEnum
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeAlias
 from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from backfill.instants.local_times import SECOND_US, Failure, Failures, Ints
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Column: TypeAlias = "pa.Array[Any]"
+Cells = npt.NDArray[np.uint8]
+"""The bytes of n values of one length m, as an (n, m) array."""
+
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
+EARLIEST_US = -62_135_596_800 * SECOND_US
+"""0001-01-01T00:00:00Z."""
+LATEST_US = 253_402_300_800 * SECOND_US - 1
+"""9999-12-31T23:59:59.999999Z."""
+SERVICE_SECONDS_MAX = 100_000_000_000
+"""The service takes unix seconds from 0 to below this; for others it takes now, without a word
+(Track docs; the official Ruby client)."""
+PLAUSIBLE_US = (
+    int(np.datetime64("1990-01-01", "us").astype(np.int64)),
+    int(np.datetime64("2100-01-01", "us").astype(np.int64)),
+)
+"""A number is taken for an instant only from 1990 up to, not including, 2100."""
+
+Failures = npt.NDArray[np.uint8]
+"""A `Failure` for each value."""
 
 Ambiguous = Literal["reject", "earlier", "later"]
 """What to make of a local time that the clock showed twice: which of its two instants."""
+
 Nonexistent = Literal["reject", "forward", "backward"]
 """What to make of a local time that the clock skipped: `forward` is the first instant after the
 gap, `backward` the last microsecond before it (as `shift_forward`, `shift_backward` in pandas)."""
 
 _DAY_S = 86_400
+
+_SAID = re.compile(
+    r"(?P<name>utc?|gmt|z)?(?:(?P<sign>[+-])(?P<hour>\d\d?)(?::?(?P<minute>\d\d))?)?"
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_FIRST_S = int((datetime(1, 1, 3, tzinfo=UTC) - _EPOCH).total_seconds())
+
+_LAST_S = int((datetime(9999, 12, 29, tzinfo=UTC) - _EPOCH).total_seconds())
+
+
+class Failure(IntEnum):
+    """Why a value is no instant; `code` is the reason that a rejected row carries."""
+
+    NONE = 0
+    UNREADABLE = 1
+    NO_ZONE = 2
+    AMBIGUOUS = 3
+    NONEXISTENT = 4
+    OUT_OF_RANGE = 5
+    ZONE_UNKNOWN = 6
+
+    @property
+    def code(self) -> str:
+        """The code of the closed list, for instance `timestamp_no_zone`."""
+        return f"timestamp_{self.name.lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTimes:
+    """What n values of one shape say.
+
+    Args:
+        local_us: int64 of length n: calendar and clock as written, in microseconds since
+            1970-01-01T00:00, floored.
+        offset_us: int64 of length n: how far that clock is ahead of UTC; None where the text
+            carries no offset.
+        failures: uint8 of length n: a `Failure` each; the times of a failed value mean nothing.
+        zone: The name of a zone in the text, the same in every value, in lower case: an IANA name
+            or an abbreviation; empty where there is none, or an offset beside it.
+    """
+
+    local_us: Ints
+    offset_us: Ints | None
+    failures: Failures
+    zone: str = ""
+
+    @property
+    def utc_us(self) -> Ints:
+        """int64 of length n: the instants, where clocks without an offset are taken as UTC."""
+        return self.local_us if self.offset_us is None else self.local_us - self.offset_us
+
+    @property
+    def has_zone(self) -> bool:
+        """Whether the text says where its clock stands."""
+        return self.offset_us is not None or bool(self.zone)
+
+
+def outside(micros: Ints) -> Bools:
+    """Which of n instants, in microseconds since 1970, lie outside the years 0001 to 9999."""
+    return (micros < EARLIEST_US) | (micros > LATEST_US)
+
+
+def implausible(micros: "Ints | npt.NDArray[np.float64]") -> Bools:
+    """Which of n instants, in microseconds since 1970, no number is taken for.
+
+    Milliseconds read as seconds lie beyond the year 20,000, seconds read as milliseconds in 1970.
+    """
+    first_us, after_us = PLAUSIBLE_US
+    return (micros < first_us) | (micros >= after_us)
+
+
+class Format(Protocol):
+    """A way to write timestamps; hashable, so that what was read once is found again."""
+
+    @property
+    def name(self) -> str:
+        """What a pipeline file calls it."""
+
+    def read(self, cells: Cells, shape: str) -> LocalTimes | None:
+        """What n values of one shape say; None if no value of that shape can be meant.
+
+        Args:
+            cells: The bytes of the values, as an (n, m) array.
+            shape: The m characters that they have in common (see `reading`).
+        """
 
 
 def localise(
@@ -89,11 +205,6 @@ def check_zone(zone: str) -> None:
     close += [lowered[near] for near in get_close_matches(word, lowered, n=3)]
     hint = ", ".join(dict.fromkeys(close)) or "names look like Europe/Berlin"
     raise ValueError(f"{zone!r} is not a time zone of the IANA list; close: {hint}")
-
-
-_SAID = re.compile(
-    r"(?P<name>utc?|gmt|z)?(?:(?P<sign>[+-])(?P<hour>\d\d?)(?::?(?P<minute>\d\d))?)?"
-)
 
 
 def meaning_of(text: str, declared: Mapping[str, str]) -> str | None:
@@ -198,11 +309,6 @@ def _change(info: tzinfo, before_s: int, after_s: int) -> tuple[int, int]:
         else:
             before_s = middle_s
     return after_s, offset_s
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_S = int((datetime(1, 1, 3, tzinfo=UTC) - _EPOCH).total_seconds())
-_LAST_S = int((datetime(9999, 12, 29, tzinfo=UTC) - _EPOCH).total_seconds())
 
 
 def _offset_s(info: tzinfo, instant_s: int) -> int:

@@ -1,8 +1,7 @@
 """The durable memory of what is settled: one SQLite file a job.
 
 journal    what a job has settled, and when to commit
-ranges     which rows are settled: a low watermark and ranges above it
-parts      the files of a job
+parts      the files of a job; which of their rows are settled: a low watermark and ranges
 schema     what goes in and comes out, its tables, and the history of runs
 database   SQLite, with the settings for the file system at hand; every error is a `StateError`
 directory  where all of it is
@@ -13,8 +12,8 @@ from backfill.journal.database import LOCAL, NETWORK, Storage
 from backfill.journal.directory import forget
 from backfill.journal.journal import Journal
 from backfill.journal.lock import JobLock
-from backfill.journal.ranges import Range, Ranges
-from backfill.journal.schema import Counts, Part, Run, Settlement, Totals
+from backfill.journal.parts import Ranges
+from backfill.journal.schema import Counts, Part, Range, Run, Settlement, Totals
 
 __all__ = [
     "LOCAL",

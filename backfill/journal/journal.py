@@ -19,8 +19,7 @@ from backfill.journal import schema
 from backfill.journal.database import Database, Storage, corrupt, storage_for
 from backfill.journal.directory import journal_file, prepared
 from backfill.journal.lock import JobLock
-from backfill.journal.parts import PartState, delete_part, load_parts, save_part
-from backfill.journal.ranges import Ranges
+from backfill.journal.parts import PartState, Ranges, delete_part, load_parts, save_part
 from backfill.journal.schema import Counts, Part, Settlement, Totals
 from backfill.rows import Position, Rejection
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backfill.journal.database import Database, FileForm, Row
-from backfill.journal.ranges import Range
 from backfill.rows import Rejection
+
+Range = tuple[int, int]
+"""Rows from the first number up to, not including, the second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from backfill.pipeline.addresses import objection
+from backfill.pipeline.destination_settings import objection
 
 PATIENCE_S = 5.0
 """How long one attempt may take, from the look-up of the name to the head of the answer."""

@@ -17,18 +17,22 @@ from pydantic import Field, ValidationError, field_validator
 
 from backfill.errors import UsageError
 from backfill.files import parse_toml
-from backfill.pipeline.amounts import Allowance, AllowanceSetting, StrictSettings
-from backfill.pipeline.columns import Column, EventTimestamp, FromColumn, Identifier
 from backfill.pipeline.destination_settings import Destination, Notify
-from backfill.pipeline.mistakes import mistakes
+from backfill.pipeline.mistakes import mistakes, open_settings
 from backfill.pipeline.source_settings import (
+    Allowance,
+    AllowanceSetting,
+    Column,
     CustomersSource,
     DeletionsSource,
     EventsSource,
+    EventTimestamp,
+    FromColumn,
+    Identifier,
     Source,
+    StrictSettings,
     Sync,
 )
-from backfill.pipeline.todo import open_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

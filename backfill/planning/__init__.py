@@ -8,7 +8,7 @@ proof             which format the timestamps of each column have
 grouping          which rows belong together, by hash_groups; row_decisions keeps, for the
                   send pass, what was decided about each
 duplicate_filter  which events may repeat one another: only those are compared
-merged_people     people who occur in several rows; overfull: those who are too large when merged
+merged_people     people who occur in several rows; those who are too large when merged
 people            who occurs in the rows, and what they say, for a sync; cursors: since when
 rejection_log     the rejections, waiting to be reported
 guards            what is refused before anything is sent; warnings: what people should know

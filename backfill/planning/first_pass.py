@@ -24,8 +24,7 @@ from backfill.planning.duplicate_filter import DuplicateFilter
 from backfill.planning.folder import PlanFolder
 from backfill.planning.grouping import Grouping, Groups
 from backfill.planning.hash_groups import Records
-from backfill.planning.merged_people import MergedPeople
-from backfill.planning.overfull import overfull
+from backfill.planning.merged_people import MergedPeople, overfull
 from backfill.planning.people import PEOPLE_FILE, PeopleFiles
 from backfill.planning.progress import OnProgress, Progress, Way
 from backfill.planning.proof import Decision, Proof

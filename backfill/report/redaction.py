@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal
 
-from backfill.pipeline.amounts import Allowance, RelativeTime, StrictSettings
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import Allowance, RelativeTime, StrictSettings
 from backfill.report import content
 from backfill.report.wording import utc_text
 

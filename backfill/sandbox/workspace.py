@@ -13,12 +13,13 @@ from typing import Any
 from backfill.sandbox import handover, listings
 from backfill.sandbox.behaviour import DAY_S, Behaviour, SandboxSettings
 from backfill.sandbox.dedupe import SeenEventIds
-from backfill.sandbox.effect import Effect, OperationBatch
 from backfill.sandbox.identities import RECOGNISED_FOR_S, People, Person, guess_identifier
 from backfill.sandbox.ledger import Ledger
 from backfill.sandbox.operation import (
     EVENT_KINDS,
+    Effect,
     Operation,
+    OperationBatch,
     Problem,
     restored_operation,
     text_of,

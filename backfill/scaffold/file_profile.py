@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backfill.errors import UsageError
-from backfill.pipeline.todo import TODO
+from backfill.pipeline.mistakes import TODO
 from backfill.planning.progress import OnProgress, Progress
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile

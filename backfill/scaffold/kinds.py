@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from backfill.pipeline.columns import IdentifierType
+from backfill.pipeline.source_settings import IdentifierType
 from backfill.report.wording import counted
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile

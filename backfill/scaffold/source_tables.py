@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from backfill.pipeline.columns import IdentifierType
+from backfill.pipeline.mistakes import TODO
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
     CustomersSource,
     DeletionsSource,
     EventsSource,
+    IdentifierType,
     SourceSettings,
 )
-from backfill.pipeline.todo import TODO
 from backfill.report.wording import counted
 from backfill.scaffold import attributes
 from backfill.scaffold.column_profile import SURELY_NULL, ColumnProfile

@@ -1,13 +1,17 @@
 """Writes what a scheduler needs, ready to be installed; how is said in each file's first lines."""
 
+import json
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from backfill.errors import MEANINGS, RESUMABLE, UsageError
-from backfill.schedule import quoting
 from backfill.schedule.nightly import Form, Nightly
+
+LABEL_CHARACTERS_MAX = 40
+"""Kubernetes allows 52 for a CronJob; its jobs and pods add their own endings."""
 
 CRON_CHARACTERS_MAX = 990
 """Cron takes lines of up to 998 characters (RFC 5322's limit in its mails), and cuts the rest."""
@@ -28,12 +32,59 @@ _ENVIRONMENT = Environment(  # noqa: S701  # no HTML; each form has a quoting of
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+
+
+def cron(words: Sequence[str]) -> str:
+    r"""A command in a crontab: quoted for the shell, with `%` kept from cron (crontab(5)).
+
+    >>> print(cron(["ls", "100 %"]))
+    ls '100 \%'
+    """
+    return shlex.join(words).replace("%", r"\%")
+
+
+def systemd(words: Sequence[str]) -> str:
+    """A command line in a unit file, absolute program first (systemd.service(5)).
+
+    >>> print(systemd(["/bin/ls", "100 %", "$x"]))
+    /bin/ls "100 %%" $$x
+    """
+    if set(words[0]) & set("\"'\\"):  # systemd starts no such program by itself
+        words = ["/usr/bin/env", *words]
+    program, *arguments = map(systemd_path, words)
+    return " ".join([program, *(each.replace("$", "$$") for each in arguments)])
+
+
+def systemd_path(path: str) -> str:
+    """A path in a list of paths in a unit file (systemd.syntax(7)); a `%` begins a specifier."""
+    text = path.replace("%", "%%")
+    if re.fullmatch(r"[\w./:=@$%,+-]+", text, re.ASCII):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def yaml(value: object) -> str:
+    """A value in YAML: JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def label(name: str) -> str:
+    """A name as Kubernetes allows it: lower case, digits and '-' (RFC 1123).
+
+    >>> label("Acme_History.2024")
+    'acme-history-2024'
+    """
+    text = re.sub(r"[^a-z0-9]+", "-", name.lower())
+    return text[:LABEL_CHARACTERS_MAX].strip("-")
+
+
 _ENVIRONMENT.filters.update(
-    cron=quoting.cron,
+    cron=cron,
     shell=shlex.quote,
-    systemd=quoting.systemd,
-    systemd_path=quoting.systemd_path,
-    yaml=quoting.yaml,
+    systemd=systemd,
+    systemd_path=systemd_path,
+    yaml=yaml,
 )
 
 
@@ -50,7 +101,7 @@ def files(nightly: Nightly, form: Form) -> dict[str, str]:
     made = {
         name.format(name=nightly.name): _ENVIRONMENT.get_template(template).render(
             it=nightly,
-            label=quoting.label(nightly.name),
+            label=label(nightly.name),
             exits=MEANINGS,
             final=sorted(int(code) for code in MEANINGS if code and code not in RESUMABLE),
             log=str(_log(nightly)),

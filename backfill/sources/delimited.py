@@ -14,12 +14,18 @@ import pyarrow.compute as pc
 
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Reason, Rejection, Rows, Values, reason
-from backfill.sources.csv_cells import CellReader
-from backfill.sources.csv_header import begin_of, dialect_of, fitted, line_of, read_header
+from backfill.sources.csv_cells import (
+    CellReader,
+    begin_of,
+    dialect_of,
+    fitted,
+    line_of,
+    read_header,
+)
 from backfill.sources.frame import Frame
 from backfill.sources.framing import frames
 from backfill.sources.interface import CHUNK_ROWS_MAX, FileFormat, Kind
-from backfill.sources.partitions import PartitionColumns
+from backfill.sources.layout import PartitionColumns
 from backfill.sources.text_file import TextFile
 
 _COMPARED = 8

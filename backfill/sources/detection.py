@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
-from backfill.pipeline.todo import TODO
+from backfill.pipeline.mistakes import TODO
 
 DELIMITERS = (",", ";", "\t", "|")
 _BLOCK_BYTES = 1 << 20
@@ -19,7 +19,6 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-
 
 _WORD = re.compile(rb"[^\s,;|\"]+")
 """A word in some 8-bit encoding; what comes behind its first byte may look like a letter."""

@@ -13,12 +13,10 @@ from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Position
 from backfill.sources.globs import expand, holds_no_data, is_pattern
-from backfill.sources.interface import FileFormat, SourceFile
-from backfill.sources.layout import named_columns, require_columns
+from backfill.sources.interface import FileFormat, Fingerprint, SourceFile, fingerprint
+from backfill.sources.layout import named_columns, partitions_of, require_columns
 from backfill.sources.opening import open_source
-from backfill.sources.partitions import partitions_of
 from backfill.sources.text_file import EmptyFileError
-from backfill.sources.versions import Fingerprint, fingerprint
 
 KINDS = ("customers", "events", "deletions")
 """The order in which kinds are sent, with a barrier between them."""

@@ -1,18 +1,24 @@
-"""What a file promises: rows that can be read again from any position, as chunks."""
+"""What a file promises: the same rows again from any position, as chunks, or that it changed."""
 
+import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import pyarrow as pa
+import xxhash
 
+from backfill.errors import SourceChangedError, UsageError
 from backfill.pipeline.source_settings import FormatName
 from backfill.rows import START, Chunk, Position, Values
+
+_BLOCK_BYTES = 1 << 20
 
 Kind = Literal["csv", "jsonl", "json", "parquet"]
 
 CHUNK_ROWS_MAX = 32_768
+
 CHUNK_BYTES_MAX = 8_000_000
 """The larger a chunk, the less its threads wait for one another, and the more memory it takes."""
 
@@ -27,6 +33,100 @@ OPEN_BYTES_MAX = 16 << 20
 
 RAW_BYTES_MAX = 1 << 16
 """How much is kept of the text of a rejected row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a file's content is: its size in bytes and its XXH3-128 as hex.
+
+    Of the bytes on disk, compressed or not. It finds changes, not forgeries.
+    """
+
+    size: int
+    digest: str
+
+
+def fingerprint(path: Path, size_limit: int | None = None) -> Fingerprint:
+    """The fingerprint of a file, or of its first `size_limit` bytes.
+
+    Where the file is shorter than `size_limit`, `size` says so.
+
+    Raises:
+        UsageError: It is no regular file, or cannot be read.
+    """
+    Version.of(path)
+    digest = xxhash.xxh3_128()
+    size = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_next_bytes(size, size_limit)):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return Fingerprint(size, digest.hexdigest())
+
+
+def _next_bytes(size: int, size_limit: int | None) -> int:
+    return _BLOCK_BYTES if size_limit is None else min(_BLOCK_BYTES, size_limit - size)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which version of a file is being read, as far as the file system tells without reading it."""
+
+    path: Path
+    size: int
+    modified_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Version":
+        """The version on disk now.
+
+        Raises:
+            UsageError: There is no such file, or it is no regular file.
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(
+                f"{path}: is {_kind_of(found.st_mode)}, not a file",
+                next_step="name a regular file: it is read more than once, also after a crash",
+            )
+        return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def check(self) -> None:
+        """Make sure that the file has not changed since.
+
+        Raises:
+            SourceChangedError: It has, or it is gone.
+        """
+        try:
+            unchanged = Version.of(self.path) == self
+        except UsageError:
+            unchanged = False
+        if not unchanged:
+            raise SourceChangedError(
+                f"{self.path}: changed while it was read",
+                next_step="wait until nothing writes to it, then run the command again",
+            )
+
+
+def _kind_of(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+
+
+def unreadable(path: Path, error: OSError) -> UsageError:
+    """The error of the operating system as one of ours."""
+    return UsageError(
+        f"{path}: cannot be read: {error.strerror or error}",
+        next_step="check the name and the permissions of the file",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from backfill.sources.json_framing import (
     values,
 )
 from backfill.sources.json_objects import fragments
-from backfill.sources.partitions import PartitionColumns
+from backfill.sources.layout import PartitionColumns
 from backfill.sources.text_file import TextFile
 
 _CELLS_MAX = 2_000_000

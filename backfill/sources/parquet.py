@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Values
-from backfill.sources.interface import CHUNK_BYTES_MAX, CHUNK_ROWS_MAX, Kind
-from backfill.sources.partitions import PartitionColumns
-from backfill.sources.versions import Version
+from backfill.sources.interface import CHUNK_BYTES_MAX, CHUNK_ROWS_MAX, Kind, Version
+from backfill.sources.layout import PartitionColumns
 
 _MAGIC = b"PAR1"
 _MAGIC_ENCRYPTED = b"PARE"

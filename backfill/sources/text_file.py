@@ -12,8 +12,7 @@ import pyarrow as pa
 from backfill.errors import UsageError
 from backfill.rows import Reason, Rejection
 from backfill.sources.encodings import Encoding, recognised
-from backfill.sources.interface import BLOCK_BYTES, RAW_BYTES_MAX, FileFormat
-from backfill.sources.versions import Version, unreadable
+from backfill.sources.interface import BLOCK_BYTES, RAW_BYTES_MAX, FileFormat, Version, unreadable
 
 Compression = Literal["gzip", "zstd"]
 

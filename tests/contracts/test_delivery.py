@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.outcome import NO_ANSWER, Delivery
+from backfill.delivery.pacing import Time
 from backfill.delivery.track_api import Timeouts
 from backfill.delivery.track_delivery import TrackDelivery, open_delivery
-from backfill.delivery.turns import Time
 from backfill.encoding.identity import in_path
 from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
 from tests.support.deliveries import KEY_LOOK_UP, batch_of, single

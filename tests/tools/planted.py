@@ -65,10 +65,10 @@ BUGS = (
     ),
     _bug(
         "the low watermark jumps over a hole",
-        "journal/ranges.py",
+        "journal/parts.py",
         "if start == self.low_watermark:",
         "if start >= self.low_watermark:",
-        "unit/journal/test_ranges.py",
+        "unit/journal/test_parts.py",
     ),
     _bug(
         "reading goes on behind rows that are not settled",
@@ -213,10 +213,10 @@ BUGS = (
     ),
     _bug(
         "the file of the shared rate is not locked",
-        "delivery/sharing.py",
+        "delivery/pacing.py",
         "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
-        "unit/delivery/test_sharing.py",
+        "unit/delivery/test_pacing_shared.py",
     ),
     _bug(
         "each row of a person is sent by itself",
@@ -479,10 +479,10 @@ BUGS = (
     ),
     _bug(
         "a file that was replaced looks the same",
-        "sources/versions.py",
+        "sources/interface.py",
         "found.st_mtime_ns, found.st_ino)",
         "found.st_mtime_ns, 0)",
-        "unit/sources/test_versions.py",
+        "unit/sources/test_interface.py",
     ),
     _bug(
         "an empty cell clears consent",

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.delivery.pacing import AdaptiveRate, Pacer, concurrency
-from backfill.delivery.turns import ResizableSemaphore
+from backfill.delivery.pacing import AdaptiveRate, Pacer, ResizableSemaphore, concurrency
 from tests.support.deliveries import worst_second
 from tests.support.virtual_time import in_no_time
 

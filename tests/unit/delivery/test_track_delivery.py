@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.delivery.outcome import Meter, Outcome, Pause
+from backfill.delivery.pacing import RateLimitedTransport, Time
 from backfill.delivery.region import Region
 from backfill.delivery.track_delivery import TrackDelivery
-from backfill.delivery.turns import RateLimitedTransport, Time
 from backfill.delivery.verdicts import Answer, NoAnswer
 from backfill.errors import (
     BackfillError,

@@ -16,7 +16,7 @@ from backfill.errors import BackfillError, GuardError, InterruptedRunError, Unav
 from backfill.journal import Journal
 from backfill.judge.judge import rejections
 from backfill.operations.encode import Operations
-from backfill.pipeline.amounts import Allowance
+from backfill.pipeline.source_settings import Allowance
 from backfill.rows import Chunk, Position, reason
 from tests.support.fake_delivery import FakeDelivery
 from tests.support.inputs import an_input

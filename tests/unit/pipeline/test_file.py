@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.errors import UsageError
-from backfill.pipeline.amounts import Allowance, RelativeTime
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import EventsSource
+from backfill.pipeline.source_settings import Allowance, EventsSource, RelativeTime
 
 WHOLE = """
 name = "acme-history"

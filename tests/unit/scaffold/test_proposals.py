@@ -13,8 +13,7 @@ from backfill.cli.samples import sample_pipeline
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Position
 from backfill.scaffold import names, setting_docs
-from backfill.scaffold.column_profile import ColumnProfile
-from backfill.scaffold.distinct import KEPT_MAX, Distinct
+from backfill.scaffold.column_profile import KEPT_MAX, ColumnProfile, Distinct
 from backfill.scaffold.pipeline_text import Setting, toml
 
 

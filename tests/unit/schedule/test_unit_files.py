@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backfill.errors import UsageError
 from backfill.pipeline.file import Pipeline
-from backfill.schedule import FORMS, Nightly, files, nightly_of, quoting
+from backfill.schedule import FORMS, Nightly, files, nightly_of, unit_files
 from backfill.schedule.nightly import odd_night
 
 NIGHTLY = Nightly(
@@ -48,7 +48,7 @@ def test_the_next_odd_night_is_the_next_change_of_clocks():
 @given(st.lists(printable, min_size=1))
 def test_cron_gives_the_shell_the_words_that_were_meant(words):
     r"""Cron takes the backslash off `\%`; a bare % would be the end of the line."""
-    line = quoting.cron(words)
+    line = unit_files.cron(words)
     assert "%" not in line.replace(r"\%", "")
     assert shlex.split(line.replace(r"\%", "%")) == words
 
@@ -56,7 +56,7 @@ def test_cron_gives_the_shell_the_words_that_were_meant(words):
 @given(st.lists(printable.map(lambda text: f"/{text}"), min_size=1))
 def test_systemd_reads_the_words_that_were_meant(words):
     """Quotes and backslashes as C has them, then specifiers, then variables but in the first."""
-    read = shlex.split(quoting.systemd(words))  # alike for double quotes and backslashes
+    read = shlex.split(unit_files.systemd(words))  # alike for double quotes and backslashes
     assert "%" not in "".join(read).replace("%%", "")
     program, *arguments = [each.replace("%%", "%") for each in read]
     started = [program, *(each.replace("$$", "$") for each in arguments)]
@@ -66,13 +66,13 @@ def test_systemd_reads_the_words_that_were_meant(words):
 @given(printable)
 def test_yaml_reads_the_text_that_was_meant(text):
     """Also where it looks like a number, a boolean or a comment."""
-    assert yaml.safe_load(f"key: {quoting.yaml(text)}") == {"key": text}
+    assert yaml.safe_load(f"key: {unit_files.yaml(text)}") == {"key": text}
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True))
 def test_every_job_has_a_name_in_kubernetes(name):
     """At most 52 characters for a CronJob; the template adds nine before it."""
-    label = quoting.label(name)
+    label = unit_files.label(name)
     assert label
     assert len(label) <= 40
     assert label.strip("-") == label

@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-from backfill.pipeline.todo import TODO
+from backfill.pipeline.mistakes import TODO
 from backfill.sources.detection import (
     MULTI_BYTE,
     SINGLE_BYTE,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backfill.pipeline.addresses import is_loopback_host, objection
+from backfill.pipeline.destination_settings import is_loopback_host, objection
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backfill.errors import SourceChangedError, UsageError
 from backfill.sources import Fingerprint, fingerprint
-from backfill.sources.versions import Version
+from backfill.sources.interface import Version
 from tests.support.reading import open_file
 
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.delivery.pacing import Pacer
-from backfill.delivery.sharing import BUSY_S, FUTURE_MAX_S, SharedPacer, next_turn, turns_file
+from backfill.delivery.pacing import BUSY_S, FUTURE_MAX_S, Pacer, SharedPacer, next_turn, turns_file
 from tests.support.deliveries import worst_second
 
 RATE, TURNS, PROCESSES = 10_000, 2_000, 8
@@ -19,7 +18,7 @@ TAKER = f"""
 import sys
 from pathlib import Path
 from backfill.delivery.pacing import Pacer
-from backfill.delivery.sharing import BUSY_S, SharedPacer
+from backfill.delivery.pacing import BUSY_S, SharedPacer
 
 pacer, now_s, taken = SharedPacer(Pacer(), Path(sys.argv[1])), 1_000.0, []
 print("ready", flush=True)
