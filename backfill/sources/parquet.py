@@ -5,23 +5,33 @@ Facts about the reader: https://arrow.apache.org/docs/python/generated/pyarrow.p
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backfill.errors import UsageError
-from backfill.rows import START, Chunk, Position, Values
-from backfill.sources.interface import CHUNK_BYTES_MAX, CHUNK_ROWS_MAX, Kind, Version
+from backfill.rows import START, Chunk, Position, Rejection, Rows, Values, reason
+from backfill.sources.interface import (
+    CHUNK_BYTES_MAX,
+    CHUNK_ROWS_MAX,
+    RAW_BYTES_MAX,
+    ROW_BYTES_MAX,
+    Kind,
+    Version,
+)
 from backfill.sources.layout import PartitionColumns
 
 _MAGIC = b"PAR1"
 _MAGIC_ENCRYPTED = b"PARE"
 _BUFFER_BYTES = 1 << 18
-"""For each column."""
-_PROBE_ROWS = 64
+"""For each column, as long as there are few of them."""
+_BUFFERS_BYTES_MAX = 1 << 25
+_PROBE_ROWS = (1, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +102,30 @@ class ParquetSource:
         try:
             for batch in self._batches(start.row - 1, names):
                 self.version.check()
-                yield _chunk(self.folders.added_to(batch, batch.num_rows, columns), row)
-                row += batch.num_rows
+                for piece in _pieces(batch):
+                    yield self._chunk(piece, row, columns)
+                    row += piece.num_rows
         except (OSError, pa.ArrowException) as error:
             raise _broken(self.path, error, row) from error
         self.version.check()
+
+    def _chunk(
+        self, batch: pa.RecordBatch, first_row: int, columns: Collection[str] | None
+    ) -> Chunk:
+        """The rows of a batch, without those that are too long."""
+        rows = first_row + np.arange(batch.num_rows, dtype=np.int64)
+        end = Position(row=first_row + batch.num_rows)
+        rejections: tuple[Rejection, ...] = ()
+        if _longest(batch) > ROW_BYTES_MAX:
+            long = _row_bytes(batch) > ROW_BYTES_MAX
+            why = (reason("row_too_long"),)
+            rejections = tuple(
+                Rejection(first_row + place, None, why, raw=_beginning(batch.slice(place, 1)))
+                for place in np.flatnonzero(long).tolist()
+            )
+            batch, rows = _without(batch, np.flatnonzero(long).tolist()), rows[~long]
+        made = self.folders.added_to(batch, len(rows), columns)
+        return Chunk(first_row, made, rows, None, rejections, end, "typed")
 
     def _batches(self, skip: int, names: list[str]) -> Iterator[pa.RecordBatch]:
         """The rows after the first `skip`, in the columns of that name."""
@@ -105,7 +134,7 @@ class ParquetSource:
         if not groups:
             return
         skip -= ends[groups[0]] - self.group_rows[groups[0]]
-        with _file(self.path) as file:
+        with _file(self.path, len(names)) as file:
             rows_max = _rows_max(file, groups, names)
             # A name also selects what is nested below it, or looks so: `a` brings a column `a.b`.
             # No threads of Arrow's: there are enough here, and each keeps memory of its own.
@@ -118,11 +147,11 @@ class ParquetSource:
                     yield batch
 
 
-def _file(path: Path) -> pq.ParquetFile:
+def _file(path: Path, column_count: int = 1) -> pq.ParquetFile:
     return pq.ParquetFile(
         path,
         pre_buffer=False,  # else a row group is held whole
-        buffer_size=_BUFFER_BYTES,
+        buffer_size=min(_BUFFER_BYTES, _BUFFERS_BYTES_MAX // max(column_count, 1)),
         coerce_int96_timestamp_unit="us",
         page_checksum_verification=True,
     )
@@ -132,17 +161,99 @@ def _rows_max(file: pq.ParquetFile, groups: list[int], names: list[str]) -> int:
     """How many rows make a chunk: what the footer says and what the first rows really take."""
     sizes = [file.metadata.row_group(group) for group in groups]
     row_bytes = max(group.total_byte_size / max(group.num_rows, 1) for group in sizes)
-    # A dictionary of long strings is small in the file and large once it is spelt out.
-    probe = next(file.iter_batches(_PROBE_ROWS, row_groups=groups[:1], columns=names), None)
-    if probe is not None and probe.num_rows:
-        row_bytes = max(row_bytes, probe.nbytes / probe.num_rows)
+    # A dictionary of long strings is small in the file and large once it is spelt out. The first
+    # row alone tells of rows of which a few would be too many.
+    for rows in _PROBE_ROWS:
+        if row_bytes * rows > CHUNK_BYTES_MAX:
+            break
+        probe = next(file.iter_batches(rows, row_groups=groups[:1], columns=names), None)
+        if probe is not None and probe.num_rows:
+            row_bytes = max(row_bytes, _spelt_bytes(probe) / probe.num_rows)
     return max(1, min(CHUNK_ROWS_MAX, int(CHUNK_BYTES_MAX / max(row_bytes, 1))))
 
 
-def _chunk(batch: pa.RecordBatch, first_row: int) -> Chunk:
-    end = first_row + batch.num_rows
-    rows = np.arange(first_row, end, dtype=np.int64)
-    return Chunk(first_row, batch, rows, None, (), Position(row=end), "typed")
+def _spelt_bytes(batch: pa.RecordBatch) -> int:
+    """What a batch takes once each value of a dictionary is written wherever it stands."""
+    size: int = 0
+    for column in batch.columns:
+        is_dictionary = pa.types.is_dictionary(column.type)
+        lengths = _lengths(column) if is_dictionary else None
+        size += column.nbytes if lengths is None else pc.sum(lengths).as_py() or 0
+    return size
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch by as many rows as make a chunk, should its rows be longer than the first ones."""
+    batch = pa.RecordBatch.from_arrays(list(map(_compact, batch.columns)), schema=batch.schema)
+    if _spelt_bytes(batch) <= 2 * CHUNK_BYTES_MAX:
+        yield batch
+        return
+    row_bytes = batch.nbytes / batch.num_rows + _row_bytes(batch)
+    number = np.cumsum(row_bytes) // (2 * CHUNK_BYTES_MAX)
+    starts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), batch.num_rows]
+    for start, stop in pairwise(starts):
+        yield batch.slice(start, stop - start)
+
+
+def _compact(column: pa.Array) -> pa.Array:
+    """A dictionary column without the values that none of its rows has.
+
+    A batch brings the dictionary of its whole row group: kept, each chunk would hold all values.
+    """
+    type_ = column.type
+    if not pa.types.is_dictionary(type_) or len(column.dictionary) <= len(column):
+        return column
+    few = column.dictionary_decode().dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        few.indices.cast(type_.index_type), few.dictionary, ordered=type_.ordered
+    )
+
+
+def _lengths(column: pa.Array) -> pa.Array | None:
+    """The bytes of each of n texts, null where there is none; None where a column is of others."""
+    if pa.types.is_dictionary(column.type):
+        lengths = _lengths(column.dictionary)
+        return None if lengths is None else lengths.take(column.indices)
+    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        return _lengths(column.cast(pa.large_binary()))
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    is_bytes = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
+    return pc.binary_length(column) if is_text or is_bytes else None
+
+
+def _longest(batch: pa.RecordBatch) -> int:
+    """At least as many bytes as the texts of the longest row have."""
+    if not batch.num_rows or _spelt_bytes(batch) <= ROW_BYTES_MAX:
+        return 0
+    lengths = (_lengths(column) for column in batch.columns)
+    return sum(pc.max(each).as_py() or 0 for each in lengths if each is not None)
+
+
+def _row_bytes(batch: pa.RecordBatch) -> Rows:
+    """The bytes of the texts of each row, int64 (n,)."""
+    found = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if (lengths := _lengths(column)) is not None:
+            found += pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _without(batch: pa.RecordBatch, places: list[int]) -> pa.RecordBatch:
+    """A batch without some rows; not by `filter`, which has no kernel for every type (26.0)."""
+    edges = pairwise([-1, *places, batch.num_rows])
+    return pa.concat_batches([batch.slice(at + 1, stop - at - 1) for at, stop in edges])
+
+
+def _beginning(row: pa.RecordBatch) -> str:
+    """The beginning of a row as JSON, which the report of a row that is too long repeats."""
+    cells = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        value = column[0].as_py()
+        if isinstance(value, bytes):
+            value = value[:RAW_BYTES_MAX].decode(errors="backslashreplace")
+        cells[name] = value[:RAW_BYTES_MAX] if isinstance(value, str) else value
+    text = orjson.dumps(cells, default=str, option=orjson.OPT_NON_STR_KEYS)[:RAW_BYTES_MAX]
+    return text.decode(errors="ignore")
 
 
 def _check_magic(path: Path) -> None:

@@ -184,3 +184,42 @@ def test_columns_must_have_names_of_their_own(tmp_path):
 def test_a_parquet_file_cannot_be_appended_to(tmp_path):
     """Its footer comes last, so that more rows change the bytes before."""
     assert not open_file(write(tmp_path, pa.table({"n": [1]}))).appendable
+
+
+def test_a_dictionary_of_many_values_is_not_kept_whole(tmp_path):
+    """Each chunk has the values of its own rows: all of them in each would be rows times rows."""
+    texts = [f"value {number}" for number in range(100_000)]
+    path = write(tmp_path, pa.table({"text": pa.array(texts).dictionary_encode()}))
+
+    chunks = list(open_file(path).chunks())
+
+    assert [text for chunk in chunks for text in chunk.batch["text"].to_pylist()] == texts
+    assert {chunk.batch.num_rows for chunk in chunks[:-1]} == {CHUNK_ROWS_MAX}
+    assert all(len(chunk.batch["text"].dictionary) <= CHUNK_ROWS_MAX for chunk in chunks)
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary(), pa.string_view()])
+def test_a_row_of_more_than_a_mebibyte_is_rejected(tmp_path, type_):
+    """As in text formats: it is not sent, its beginning is kept, and its neighbours are read."""
+    texts = ["a", "x" * (1 << 20), "y" * (1 << 20) + "!", None]
+    path = write(tmp_path, pa.table({"n": range(4), "text": pa.array(texts, type_)}))
+
+    chunks = list(open_file(path).chunks())
+
+    rejected = [each for chunk in chunks for each in chunk.rejections]
+    assert [(each.row, each.reasons[0].code) for each in rejected] == [(3, "row_too_long")]
+    assert rejected[0].raw.startswith('{"n":2,"text":"yyy')
+    assert len(rejected[0].raw) == 1 << 16
+    assert [row for chunk in chunks for row in chunk.rows.tolist()] == [1, 2, 4]
+    assert chunks[-1].end == Position(row=5)
+
+
+def test_later_rows_may_be_longer_than_the_first_ones(tmp_path):
+    """Chunks are bounded by what their rows take, not by what the first rows took."""
+    texts = ["a"] * 1_000 + ["x" * 500_000] * 200
+    path = write(tmp_path, pa.table({"text": pa.array(texts).dictionary_encode()}))
+
+    chunks = list(open_file(path).chunks())
+
+    assert [text for chunk in chunks for text in chunk.batch["text"].to_pylist()] == texts
+    assert max(chunk.batch.num_rows for chunk in chunks[-5:]) < 40
