@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backfill.cli.exits import known, say
-from backfill.engine.clock import Clock
+from backfill.clock import Clock
 from backfill.engine.options import Options
 from backfill.errors import StateError
 from backfill.job import folder_of

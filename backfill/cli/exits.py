@@ -108,7 +108,7 @@ def of_error(error: BaseException, asked: Asked) -> Ending:
 
 def nothing_done(job: str, code: ExitCode) -> bytes:
     """The summary of a job that never began."""
-    from backfill.engine.clock import Clock  # slow, and seldom needed
+    from backfill.clock import Clock  # slow, and seldom needed
     from backfill.report.summary import Summary
     from backfill.report.wording import utc_text
 

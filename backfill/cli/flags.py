@@ -198,7 +198,7 @@ class SendOptions:
         )
 
     def _stop_after_s(self) -> float | None:
-        from backfill.engine.clock import Clock  # see above
+        from backfill.clock import Clock  # see above
 
         given = [] if self.for_ is None else [self.for_]
         if self.until is not None:

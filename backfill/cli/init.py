@@ -67,8 +67,8 @@ def _look(
     formats: "dict[Path, TextFormat]", files: Sequence[Path], folder: Path, *, quiet: bool
 ) -> list["FileProfile"]:
     from backfill.cli.terminal import view_for
+    from backfill.clock import Clock
     from backfill.commands.watch import Watch
-    from backfill.engine.clock import Clock
     from backfill.scaffold import look_at
 
     watch = Watch(view_for(quiet=quiet), Clock().now_s, lambda *_: True)

@@ -61,7 +61,7 @@ def _nightly(
     from datetime import UTC, datetime
 
     from backfill import __version__
-    from backfill.engine.clock import Clock
+    from backfill.clock import Clock
     from backfill.pipeline.file import Pipeline
     from backfill.schedule import nightly_of
 

@@ -14,11 +14,11 @@ from backfill.cli import screens
 from backfill.cli.exits import Ending, nothing_done, shown
 from backfill.cli.flags import CheckOptions, SendOptions, command
 from backfill.cli.terminal import view_for, width
+from backfill.clock import Clock
 from backfill.commands import check
 from backfill.commands.check import Planned
 from backfill.commands.watch import View, Watch
 from backfill.delivery.destination import destination, is_loopback
-from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, PlannedRun, Stop
 from backfill.errors import BackfillError, ExitCode, InterruptedRunError
 from backfill.job import folder_of

@@ -40,7 +40,7 @@ def status(
     """Show where jobs stand, also while one runs."""
     import orjson
 
-    from backfill.engine.clock import Clock
+    from backfill.clock import Clock
 
     if history:
         return _history(_folders(pipeline, asked.state_dir))

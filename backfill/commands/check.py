@@ -6,8 +6,8 @@ from heapq import merge
 from itertools import chain
 from pathlib import Path
 
+from backfill.clock import Clock
 from backfill.commands.watch import Say, watch_saying
-from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.errors import ExitCode, SourceChangedError, unwritten
 from backfill.job import PLANS_FOLDER, Job, bind_files, check_plan, find_plan, folder_of

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from backfill.engine.clock import Clock
+from backfill.clock import Clock
 from backfill.engine.results import report_of
 from backfill.job import Job, folder_of
 from backfill.journal import Journal

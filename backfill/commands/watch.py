@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from backfill.engine.clock import Clock
+from backfill.clock import Clock
 from backfill.engine.options import PlannedRun, StartedRun
 from backfill.errors import BackfillError, InterruptedRunError
 from backfill.planning.progress import Progress

@@ -7,8 +7,8 @@ the journal could not be written.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from backfill.clock import Clock
 from backfill.delivery.outcome import Meter
-from backfill.engine.clock import Clock
 from backfill.engine.options import Tally
 from backfill.errors import BackfillError, ExitCode, first_of
 from backfill.job import (

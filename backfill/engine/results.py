@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from backfill.clock import Clock
 from backfill.delivery.outcome import Meter, Pause
 from backfill.engine import accounting
 from backfill.engine.accounting import Account, exit_of, status_of, summarize
-from backfill.engine.clock import Clock
 from backfill.errors import BackfillError, StateError, as_ours, unwritten
 from backfill.job import Job, named_state_dir, source_parts, stored_plan
 from backfill.pipeline.file import Pipeline

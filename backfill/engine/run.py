@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from backfill.clock import Clock
 from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination, is_loopback
 from backfill.delivery.outcome import Delivery, Meter
@@ -20,7 +21,6 @@ from backfill.delivery.region import Region, check_region
 from backfill.delivery.track_delivery import open_delivery
 from backfill.engine import accounting, results
 from backfill.engine.accounting import Account
-from backfill.engine.clock import Clock
 from backfill.engine.options import Observer, Options, PlannedRun, Silent, StartedRun, Stop
 from backfill.engine.send import Sender, Work
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError, as_ours

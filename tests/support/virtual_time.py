@@ -5,7 +5,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from backfill.engine.clock import Clock
+from backfill.clock import Clock
 
 T = TypeVar("T")
 THREADS_PATIENCE_S = 60.0
