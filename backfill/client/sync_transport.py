@@ -18,7 +18,6 @@ from backfill.delivery.credentials import Credentials
 from backfill.delivery.exchange import AnswerReader, request_headers, tls_for
 from backfill.delivery.outcome import Refusal
 from backfill.delivery.region import REGION_PATH, Region, judge_region
-from backfill.delivery.retrying import backoff_s, throttle_s
 from backfill.delivery.verdicts import (
     Abort,
     Answer,
@@ -29,6 +28,7 @@ from backfill.delivery.verdicts import (
     Unauthorized,
     judge,
 )
+from backfill.retrying import backoff_s, throttle_s
 
 ATTEMPTS_MAX = 5
 

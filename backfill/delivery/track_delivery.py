@@ -14,19 +14,11 @@ from backfill.delivery.destination import check_rate
 from backfill.delivery.outcome import Meter, Outcome, PauseReason, Refusal
 from backfill.delivery.pacing import CONCURRENCY_MAX, RateLimitedTransport, Time
 from backfill.delivery.region import Region, judge_region, not_accepted
-from backfill.delivery.retrying import (
-    OUTAGE_MAX_S,
-    BatchRetryState,
-    CircuitBreaker,
-    RetryBudget,
-    backoff_s,
-    retry_cost,
-    throttle_s,
-)
 from backfill.delivery.track_api import DEFAULT_TIMEOUTS, Timeouts, open_track_api
 from backfill.delivery.verdicts import (
     Abort,
     Answer,
+    BatchRetryState,
     Halve,
     NoAnswer,
     NoAnswerKind,
@@ -37,6 +29,14 @@ from backfill.delivery.verdicts import (
 )
 from backfill.errors import BackfillError, UnavailableError
 from backfill.operations.batches import Batch
+from backfill.retrying import (
+    OUTAGE_MAX_S,
+    CircuitBreaker,
+    RetryBudget,
+    backoff_s,
+    retry_cost,
+    throttle_s,
+)
 
 _SUCCESS = 2
 _SILENCES: Mapping[NoAnswerKind, str] = {
@@ -184,7 +184,9 @@ class TrackDelivery:
                     conclusion = patience.failed(kind, now_s, self._health)
                     if conclusion:
                         return conclusion, tries
-                    cost = retry_cost(kind, timed_out=answer == NoAnswer("timeout"))
+                    cost = retry_cost(
+                        throttled=kind == "throttled", timed_out=answer == NoAnswer("timeout")
+                    )
                     fresh = answer == NoAnswer("dropped") and patience.may_hurry()
                     await self._wait(answer, verdict, 0 if fresh else patience.failures)
 

@@ -15,6 +15,10 @@ import orjson
 
 from backfill.delivery.outcome import Refusal
 from backfill.errors import BackfillError, CredentialsError, UsageError
+from backfill.retrying import CircuitBreaker
+
+DOUBTS_MAX = 6
+"""After so many, a batch is what is wrong."""
 
 _MALFORMED = frozenset({400, 422})
 _TOO_LARGE = frozenset({413, 414, 431})
@@ -262,3 +266,53 @@ def _one_line(value: Any) -> str:
     # Cut first: a page of a megabyte would be cleaned for nothing.
     printable = "".join(c if c.isprintable() else " " for c in value[:_MESSAGE_CHARACTERS_MAX])
     return " ".join(printable.split())
+
+
+class BatchRetryState:
+    """What the attempts of one batch have shown, and when they have shown enough.
+
+    An attempt that failed while most others had success is a doubt about the batch itself. After
+    enough doubts it is halved, to find the operation that the service cannot take; a single one
+    is refused: at once where its answers cannot be read, after the length of an outage where the
+    service fails on it. Failures that others share never count, also in an outage that lets some
+    requests through.
+    """
+
+    def __init__(self, count: int, *, outage_max_s: float) -> None:
+        self.count = count
+        self._outage_max_s = outage_max_s
+        self._doubts = 0
+        self._successes = self._failures = 0
+        self._since_s: float | None = None
+        self._hurried = False
+        self.failures = 0
+
+    def may_hurry(self) -> bool:
+        """Whether to try again at once: the first time that a connection was dropped.
+
+        Servers close kept connections just as a request sets out; that is nobody's failure.
+        """
+        first, self._hurried = not self._hurried, True
+        return first
+
+    def failed(
+        self, kind: RetryKind, now_s: float, health: CircuitBreaker
+    ) -> Settled | Halve | None:
+        """Count a failure that the health does not know of yet; the conclusion, if there is one."""
+        self.failures += 1
+        first = self._since_s is None
+        self._since_s = now_s if self._since_s is None else self._since_s
+        succeeded = health.successes - self._successes
+        failed_too = health.failures - self._failures - 1  # but for this batch's last attempt
+        # The first failure is compared with nothing: others may fail a moment later.
+        if kind != "throttled" and not first and succeeded > failed_too:
+            self._doubts += 1
+        self._successes, self._failures = health.successes, health.failures
+        if self._doubts < DOUBTS_MAX:
+            return None
+        if self.count > 1:
+            return Halve()
+        # What cannot be read never gets clearer; a service that fails may recover.
+        if kind == "unknown" or now_s - self._since_s >= self._outage_max_s:
+            return unknown_outcome("no attempt got a clear answer while others were accepted")
+        return None

@@ -36,7 +36,6 @@ _BOUNDS = "functional/test_bounds.py"
 _SOCKETS = "contracts/test_delivery.py"
 _TRACK = "unit/delivery/test_track_delivery.py"
 _VERDICTS = "unit/delivery/test_verdicts.py"
-_RETRYING = "unit/delivery/test_retrying.py"
 _PACING = "unit/delivery/test_pacing.py"
 _DATABASE = "unit/journal/test_database.py"
 
@@ -143,17 +142,17 @@ BUGS = (
     ),
     _bug(
         "a throttle counts against the batch",
-        "delivery/retrying.py",
+        "delivery/verdicts.py",
         'if kind != "throttled" and not first',
         "if not first",
-        _RETRYING,
+        _VERDICTS,
     ),
     _bug(
         "an outage that lets some requests through rejects rows",
-        "delivery/retrying.py",
+        "delivery/verdicts.py",
         "not first and succeeded > failed_too",
         "not first and succeeded",
-        _RETRYING,
+        _VERDICTS,
     ),
     _bug(
         "a retry goes out on the next stale connection",

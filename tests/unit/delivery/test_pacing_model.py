@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from backfill.delivery.pacing import TICK_S, Pacer
-from backfill.delivery.retrying import PROBE_BASE_S, PROBE_MAX_S, PROBING_AFTER_S, CircuitBreaker
+from backfill.retrying import PROBE_BASE_S, PROBE_MAX_S, PROBING_AFTER_S, CircuitBreaker
 
 SECONDS = st.sampled_from([0.0, 0.001, 0.01, 0.3, 1.0, 29.0, 31.0, 3_600.0, 864_000.0])
 

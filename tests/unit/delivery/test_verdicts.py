@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from backfill.delivery.verdicts import (
     Abort,
     Answer,
+    BatchRetryState,
     Halve,
     NoAnswer,
     Retry,
@@ -17,6 +18,7 @@ from backfill.delivery.verdicts import (
     retry_after_s,
 )
 from backfill.errors import CredentialsError, UsageError
+from backfill.retrying import CircuitBreaker
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 HTML = {"content-type": "text/html"}
@@ -286,3 +288,66 @@ def test_retry_after_never_raises(value, date):
     seconds = retry_after_s(value, date)
 
     assert seconds is None or 0 <= seconds <= 300
+
+
+def failures(patience: BatchRetryState, kinds: list[str], *, others: int, too: int = 0) -> object:
+    """Fail with these kinds, a second apart; between two, `others` succeed and some fail `too`."""
+    conclusion, health = None, CircuitBreaker()
+    for second, kind in enumerate(kinds):
+        conclusion = patience.failed(kind, float(second), health)
+        if conclusion:
+            break
+        for _ in range(1 + too):
+            health.failed(float(second))
+        for _ in range(others):
+            health.succeeded()
+    return conclusion
+
+
+def test_a_shared_failure_never_refuses():
+    """As long as nobody has success, no batch is doubted, however often it fails."""
+    for kind in ("server", "network", "unknown"):
+        assert failures(BatchRetryState(1, outage_max_s=900), [kind] * 10_000, others=0) is None
+
+
+@pytest.mark.parametrize("kind", ["server", "network", "unknown"])
+def test_an_outage_that_lets_some_through_refuses_nothing(kind):
+    """As long as no more requests succeed than fail, a failure is everybody's."""
+    assert failures(BatchRetryState(1, outage_max_s=900), [kind] * 10_000, others=5, too=5) is None
+    assert (
+        failures(BatchRetryState(1, outage_max_s=900), [kind] * 10_000, others=6, too=5) is not None
+    )
+
+
+def test_a_throttle_never_refuses():
+    """A throttle says nothing about the batch, even while others are accepted."""
+    assert failures(BatchRetryState(1, outage_max_s=900), ["throttled"] * 10_000, others=1) is None
+
+
+def test_a_doubtful_batch_is_halved():
+    """A batch that alone fails, again and again, is halved to find the culprit."""
+    assert failures(BatchRetryState(2, outage_max_s=900), ["server"] * 20, others=1) == Halve()
+
+
+def test_a_single_operation_without_a_clear_answer_is_refused():
+    """An operation whose answers cannot be read, while others are accepted, is refused."""
+    conclusion = failures(BatchRetryState(1, outage_max_s=900), ["unknown"] * 20, others=1)
+
+    assert isinstance(conclusion, Settled)
+    assert conclusion.refusals[0].reason == "unknown_outcome"
+
+
+@pytest.mark.parametrize("kind", ["server", "network"])
+def test_a_failing_service_gets_the_time_of_an_outage(kind):
+    """An operation on which the service fails is refused only after the length of an outage."""
+    assert failures(BatchRetryState(1, outage_max_s=900), [kind] * 900, others=1) is None
+    assert isinstance(
+        failures(BatchRetryState(1, outage_max_s=900), [kind] * 901, others=1), Settled
+    )
+
+
+def test_a_dropped_connection_is_tried_again_at_once_only_once():
+    """The race for a kept connection is excused the first time."""
+    patience = BatchRetryState(1, outage_max_s=900)
+
+    assert [patience.may_hurry() for _ in range(3)] == [True, False, False]
