@@ -13,13 +13,13 @@ from backfill.instants.candidates import (
     CANDIDATES,
     CLOCKS,
     DATES,
+    NAMES,
     OTHERS,
     SHORT_DATES,
     ZONES,
     Candidate,
 )
 from backfill.instants.evidence import Ambiguity, Evidence, FormatCounts, FormatExample, NoFormat
-from backfill.instants.formats import NAMES
 from backfill.instants.reading import (
     NATIVE,
     Instants,

@@ -1,10 +1,16 @@
-"""The closed list of formats that a column can prove by itself.
+"""The formats that have a name, and the closed list of those that a column can prove by itself.
 
 Epochs before 1990 and the 1904 date system of old spreadsheets are not in it: those must be
 declared. Two-digit years are in it only where a `pivot` is declared: 01/02/03 has six readings.
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+
+from backfill.instants.formats import ISO8601, PIVOT, RFC2822, pattern
+from backfill.instants.numbers import Epoch, Excel
+from backfill.instants.zones import Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +113,35 @@ CANDIDATES = _candidates()
 
 NEEDS_PIVOT = frozenset(each.format for each in CANDIDATES if "%y" in each.format)
 """The candidates that are none unless a pivot is declared."""
+
+_STANDARD: tuple[Format, ...] = (
+    ISO8601,
+    RFC2822,
+    *(Epoch(f"epoch_{unit}") for unit in ("s", "ms", "us", "ns")),
+    Excel(),
+)
+_NAMED = {known.name: known for known in _STANDARD}
+NAMES = tuple(_NAMED)
+"""The formats that have a name; all others are strptime patterns."""
+
+
+@lru_cache(maxsize=2048)
+def format_of(text: str, pivot: int | None = None) -> Format:
+    """The format that a pipeline file names.
+
+    Args:
+        text: A name, or a strptime pattern.
+        pivot: Two-digit years from here on are 19xx; None: as POSIX has it.
+
+    Raises:
+        ValueError: It is no name and no pattern that gives a date; says what is wrong with it.
+    """
+    if text in _NAMED:
+        return _NAMED[text]
+    if "%" not in text:
+        near = get_close_matches(text.lower().replace("-", "").replace(" ", "_"), NAMES, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"names are {', '.join(NAMES)}"
+        raise ValueError(
+            f"{text!r} is no date format; {hint} (or a pattern such as %Y-%m-%d %H:%M:%S)"
+        )
+    return pattern(text, PIVOT if pivot is None else pivot)

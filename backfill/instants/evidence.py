@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from backfill.instants import reading
-from backfill.instants.candidates import CANDIDATES, NEEDS_PIVOT
-from backfill.instants.formats import format_of, skeleton, skeleton_of
+from backfill.instants.candidates import CANDIDATES, NEEDS_PIVOT, format_of
+from backfill.instants.formats import skeleton, skeleton_of
 from backfill.instants.reading import NATIVE, Reading, WrittenValues, fitted, is_native, zone_of
 from backfill.instants.zones import SECOND_US, Bools, Column, Failure, Ints, outside
 

@@ -6,13 +6,10 @@ so no digit is ever left over or shared out by guess.
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import lru_cache
 
 import numpy as np
 
 from backfill.instants import calendar_words
-from backfill.instants.numbers import Epoch, Excel, number
 from backfill.instants.zones import (
     DAY_US,
     HOUR_US,
@@ -21,7 +18,6 @@ from backfill.instants.zones import (
     Bools,
     Cells,
     Failure,
-    Format,
     Ints,
     LocalTimes,
 )
@@ -93,6 +89,15 @@ _TOKENS = (
 )
 
 _SAMPLES = {"%Y": "0000", "%a": "mon", "%b": "jan", "%p": "pm", "%z": "z"}
+
+
+def number(cells: Cells, span: tuple[int, int]) -> Ints:
+    """The n numbers (int64) in columns `span`, at most 18, of an (n, m) array of digits."""
+    start, end = span
+    total = np.zeros(len(cells), dtype=np.int64)
+    for column in range(start, end):
+        total = total * 10 + (cells[:, column] - ord("0"))
+    return total
 
 
 class Fields:
@@ -273,38 +278,6 @@ RFC2822 = TimestampFormat(
 )
 """Dates of e-mail and HTTP headers: Tue, 02 Jan 2024 03:04:05 +0000."""
 
-_STANDARD: tuple[Format, ...] = (
-    ISO8601,
-    RFC2822,
-    *(Epoch(f"epoch_{unit}") for unit in ("s", "ms", "us", "ns")),
-    Excel(),
-)
-_NAMED = {known.name: known for known in _STANDARD}
-NAMES = tuple(_NAMED)
-"""The formats that have a name; all others are strptime patterns."""
-
-
-@lru_cache(maxsize=2048)
-def format_of(text: str, pivot: int | None = None) -> Format:
-    """The format that a pipeline file names.
-
-    Args:
-        text: A name, or a strptime pattern.
-        pivot: Two-digit years from here on are 19xx; None: as POSIX has it.
-
-    Raises:
-        ValueError: It is no name and no pattern that gives a date; says what is wrong with it.
-    """
-    if text in _NAMED:
-        return _NAMED[text]
-    if "%" not in text:
-        near = get_close_matches(text.lower().replace("-", "").replace(" ", "_"), NAMES, n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"names are {', '.join(NAMES)}"
-        raise ValueError(
-            f"{text!r} is no date format; {hint} (or a pattern such as %Y-%m-%d %H:%M:%S)"
-        )
-    return _compile(text, PIVOT if pivot is None else pivot)
-
 
 def skeleton(shape: str) -> str:
     """A shape with digits as 0, words as a, its clock as T, an AM or PM as P, its zone as Z.
@@ -327,7 +300,7 @@ def skeleton_of(text: str) -> str | None:
     Args:
         text: A candidate's name or pattern.
     """
-    if text in _NAMED:
+    if "%" not in text:
         return None
     if re.search("(?<!:)%S|(?<!%H:)(?<!%I:)%M", text):  # a fraction may follow, and be a token
         return None
@@ -335,7 +308,7 @@ def skeleton_of(text: str) -> str | None:
     return skeleton(_as_in_shapes(sample))
 
 
-def _compile(pattern: str, pivot: int) -> TimestampFormat:
+def pattern(pattern: str, pivot: int) -> TimestampFormat:
     """A strptime pattern as a regular expression over shapes.
 
     %d, %m and the clock take one digit or two, but one only where no other digit touches it; %b

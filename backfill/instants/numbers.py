@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backfill.instants.formats import number
 from backfill.instants.zones import DAY_US, Bools, Cells, Failure, Ints, LocalTimes
 
 _NUMBER = r"(?P<minus>-?)(?P<whole>0+)(?:[.,](?P<fraction>0+))?(?:e\+?(?P<exponent>00?))?"
@@ -18,15 +19,6 @@ _POINT = {"epoch_s": 6, "epoch_ms": 3, "epoch_us": 0, "epoch_ns": -3}
 """How far right the decimal point of each unit stands from that of microseconds."""
 _DIGITS_MAX = 18
 """Microseconds of the years 0001 to 9999 have no more digits; 18 of them fit 64 bits."""
-
-
-def number(cells: Cells, span: tuple[int, int]) -> Ints:
-    """The n numbers (int64) in columns `span`, at most 18, of an (n, m) array of digits."""
-    start, end = span
-    total = np.zeros(len(cells), dtype=np.int64)
-    for column in range(start, end):
-        total = total * 10 + (cells[:, column] - ord("0"))
-    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.instants import zones
-from backfill.instants.formats import format_of
+from backfill.instants.candidates import format_of
 from backfill.instants.numbers import Epoch, Excel
 from backfill.instants.zones import (
     DAY_US,

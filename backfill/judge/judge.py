@@ -24,9 +24,16 @@ from backfill.encoding.json_text import (
     strings,
     without_blanks,
 )
-from backfill.encoding.members import Member, Members
 from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues, implausible
-from backfill.operations.encode import V1_DATA_BYTES_MAX, V2_BYTES_MAX, Accepted, Api, sizes
+from backfill.operations.encode import (
+    V1_DATA_BYTES_MAX,
+    V2_BYTES_MAX,
+    Accepted,
+    Api,
+    Member,
+    Members,
+    sizes,
+)
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
     CustomersSource,

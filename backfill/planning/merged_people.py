@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding.json_text import Mask, canonical_json
-from backfill.encoding.members import Members
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
 from backfill.judge.judge import ATTRIBUTES_MAX, rejections
-from backfill.operations.encode import Accepted, Api, too_large
+from backfill.operations.encode import Accepted, Api, Members, too_large
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.planning.row_decisions import RowDecision, RowDecisions

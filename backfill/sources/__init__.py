@@ -4,7 +4,7 @@ interface     what a file promises, how it is written, which content it has, lim
 inputs        the files of a job, in the order of sending
 globs         which files a pattern stands for          opening     which format a file has
 text_file     the bytes of a text file                  encodings   what characters they are
-delimited     CSV and TSV: framing and frame cut rows, csv_cells reads header and cells
+delimited     CSV and TSV: framing cuts rows, csv_cells reads header and cells
 json_file     JSON: json_framing, json_objects   parquet     Parquet
 layout        which column becomes what; columns that folders name
 detection     how a text file is written, for `init`

@@ -12,9 +12,8 @@ import pyarrow.csv as pa_csv
 
 from backfill.errors import BackfillError, UsageError
 from backfill.rows import Position, Rows, reason
-from backfill.sources.frame import BOM, Dialect, Frame, escapes
-from backfill.sources.framing import frames
-from backfill.sources.interface import FileFormat
+from backfill.sources.framing import BOM, Frame, escapes, frames
+from backfill.sources.interface import Dialect, FileFormat
 from backfill.sources.text_file import EmptyFileError, TextFile
 
 _SPACES = " \t\N{NO-BREAK SPACE}"

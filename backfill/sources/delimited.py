@@ -22,8 +22,7 @@ from backfill.sources.csv_cells import (
     line_of,
     read_header,
 )
-from backfill.sources.frame import Frame
-from backfill.sources.framing import frames
+from backfill.sources.framing import Frame, frames
 from backfill.sources.interface import CHUNK_ROWS_MAX, FileFormat, Kind
 from backfill.sources.layout import PartitionColumns
 from backfill.sources.text_file import TextFile

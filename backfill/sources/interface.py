@@ -224,3 +224,18 @@ class SourceFile(Protocol):
             SourceChangedError: The file is not the one that was opened.
             UsageError: The file is broken from here on.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The characters with a meaning in delimited text, an ASCII byte each.
+
+    Args:
+        delimiter: What separates the cells.
+        quote: What may enclose a cell; empty: nothing does.
+        escape: What makes the next byte an ordinary one; empty: nothing does.
+    """
+
+    delimiter: bytes = b","
+    quote: bytes = b'"'
+    escape: bytes = b""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Reason, Rejection, Values, reason
-from backfill.sources.frame import BOM
+from backfill.sources.framing import BOM
 from backfill.sources.interface import CHUNK_ROWS_MAX, ROW_BYTES_MAX
 from backfill.sources.json_framing import (
     BLANK,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backfill.rows import Rows
-from backfill.sources.frame import BOM, Width, escapes
+from backfill.sources.framing import BOM, Width, escapes
 from backfill.sources.interface import OPEN_BYTES_MAX, ROW_BYTES_MAX
 
 JsonLayout = Literal["lines", "array", "values"]

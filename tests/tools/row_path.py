@@ -97,7 +97,7 @@ _PERSON = "zebra-7419"
 _TIME = "2024-01-01T07:41:09Z"
 _CELLS = (_PERSON, _TIME)
 """What the row says, and nothing else does: by this it is known wherever it goes."""
-_DEPTH_MAX = 5
+_DEPTH_MAX = 4
 
 
 def _has_row(data: Any, depth: int = 0) -> bool:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.instants import CANDIDATES
-from backfill.instants.formats import format_of, skeleton, skeleton_of
+from backfill.instants.candidates import format_of
+from backfill.instants.formats import skeleton, skeleton_of
 
 PATTERNS = [each.format for each in CANDIDATES if "%" in each.format]
 WRITTEN = {

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.encoding.members import Members
 from backfill.operations.encode import (
     Accepted,
+    Members,
     encode,
     event_ids,
     event_keys,

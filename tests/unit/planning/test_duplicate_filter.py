@@ -9,8 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.encoding.members import Members
-from backfill.operations.encode import Accepted
+from backfill.operations.encode import Accepted, Members
 from backfill.planning.duplicate_filter import HASHED_BYTES_MAX, DuplicateFilter, event_hashes
 
 TEXT = st.text(max_size=20)

@@ -7,8 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.encoding.members import Members
-from backfill.operations.encode import Accepted
+from backfill.operations.encode import Accepted, Members
 from backfill.planning import source_stats
 from backfill.planning.source_stats import SourcePlan, sight_of
 from backfill.rows import Rejection, reason

@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.encoding.members import AT_ONCE_MAX, Member, Members, join
+from backfill.operations.encode import AT_ONCE_MAX, Member, Members, join
 
 TEXTS = st.sampled_from(["", "1", "true", "ü", "10 °C"]) | st.none()
 
