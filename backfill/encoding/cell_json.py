@@ -19,7 +19,7 @@ from backfill.encoding.json_text import Encoded
 from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
 from backfill.instants import Reading, WrittenValues
 from backfill.pipeline.source_settings import Column
-from backfill.rows import Chunk, Values
+from backfill.rows import Chunk, Reason, Rejection, Rows, Values
 
 NULL_FRAGMENT = "null"
 
@@ -312,3 +312,17 @@ def _document(text: str) -> Any:
     except ValueError:
         return text
     return value
+
+
+def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]]) -> list[Rejection]:
+    """Rows of a chunk that will not be sent, or were refused.
+
+    Args:
+        origin: The chunk as it was read.
+        rows: The numbers of the n rows, int64 (n,).
+        reasons: Those of each, n.
+    """
+    places: Rows = np.searchsorted(origin.rows, rows)
+    lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
+    found = zip(rows.tolist(), lines, reasons, row_cells(origin, places), strict=True)
+    return [Rejection(*each) for each in found]

@@ -12,11 +12,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from backfill.encoding.cell_json import rejections
 from backfill.errors import UsageError
 from backfill.job import Job
 from backfill.journal import Ranges, Settlement
 from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
-from backfill.judge.judge import rejections
 from backfill.judge.shape import shapes_of
 from backfill.operations.encode import Accepted, Api, Operations, event_ids, operations_of
 from backfill.pipeline.file import Pipeline

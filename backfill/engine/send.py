@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from backfill.delivery.outcome import Delivery, Meter, Outcome, Refusal
 from backfill.delivery.pacing import ResizableSemaphore
+from backfill.encoding.cell_json import rejections
 from backfill.engine.options import Tally
 from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
 from backfill.errors import BackfillError, GuardError, as_ours
 from backfill.journal import Journal, Settlement
 from backfill.journal.journal import CommitClock
-from backfill.judge.judge import rejections
 from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.source_settings import Allowance
 from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason

@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from backfill.encoding.cell_json import rejections
 from backfill.instants import Reading, WrittenValues
-from backfill.judge.judge import Judge, rejections
+from backfill.judge.judge import Judge
 from backfill.judge.shape import Shape
 from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline

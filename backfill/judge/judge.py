@@ -3,7 +3,7 @@
 A whole chunk is judged with kernels; a rejection carries every reason that its row has.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import cell_json, identity
-from backfill.encoding.cell_json import Cells, shortened
+from backfill.encoding.cell_json import Cells, rejections, shortened
 from backfill.encoding.column_names import own_names
 from backfill.encoding.json_text import (
     Encoded,
@@ -58,6 +58,9 @@ ATTRIBUTES_MAX = 300
 _NEVER_CLEARED = ("unsubscribed", "cio_subscription_preferences")
 """`nulls = "clear"` leaves these out where a cell is empty; a part may follow behind a dot."""
 
+_FRAME_BYTES_MAX = 2_500
+"""More than an operation can have besides its attributes: an identifier of 150 bytes and a name
+of 100, each byte escaped to six, and some 200 of its own."""
 NEAR_LIMIT = 0.9
 """From this share of a limit on, people are warned: the next export may be beyond it."""
 
@@ -116,20 +119,6 @@ class RowFaults:
         """The reasons of rows that have these faults; bool, as many as were found."""
         found = [each for each, it_has in zip(self.found, has, strict=True) if it_has]
         return tuple(reason(code, column) for code, column, _ in found)
-
-
-def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]]) -> list[Rejection]:
-    """Rows of a chunk that will not be sent, or were refused.
-
-    Args:
-        origin: The chunk as it was read.
-        rows: The numbers of the n rows, int64 (n,).
-        reasons: Those of each, n.
-    """
-    places = np.searchsorted(origin.rows, rows)
-    lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
-    found = zip(rows.tolist(), lines, reasons, cell_json.row_cells(origin, places), strict=True)
-    return [Rejection(*each) for each in found]
 
 
 def any_of(masks: Iterable[Mask], count: int) -> Mask:
@@ -500,8 +489,3 @@ class Judge:
             misread = as_mask(pc.match_substring_regex(accepted.person, _MISREAD_BY_V1))
             faults.add("identifier_shape_v1", column, by_v1 & misread)
         return by_v1
-
-
-_FRAME_BYTES_MAX = 2_500
-"""More than an operation can have besides its attributes: an identifier of 150 bytes and a name
-of 100, each byte escaped to six, and some 200 of its own."""

@@ -11,9 +11,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.encoding.cell_json import rejections
 from backfill.encoding.json_text import Mask, canonical_json
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
-from backfill.judge.judge import ATTRIBUTES_MAX, rejections
+from backfill.judge.judge import ATTRIBUTES_MAX
 from backfill.operations.encode import Accepted, Api, Members, too_large
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source

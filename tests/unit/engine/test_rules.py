@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backfill.encoding.cell_json import rejections
 from backfill.engine import prepare as rules
 from backfill.engine.prepare import RULES, Case, LeftOut, MergedRow, leave_out, not_noted
 from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
-from backfill.judge.judge import rejections
 from backfill.operations.encode import Accepted, Members
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
 from backfill.planning.merged_people import members_of

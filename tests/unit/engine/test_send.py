@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from backfill.encoding.cell_json import rejections
 from backfill.engine.options import Tally
 from backfill.engine.prepare import LeftOut, MergedRow, PreparedChunk
 from backfill.engine.send import BATCHES_READY, DRAIN_S, REFUSALS_MAX, Sender, ranges_of
 from backfill.errors import BackfillError, GuardError, InterruptedRunError, UnavailableError
 from backfill.journal import Journal
-from backfill.judge.judge import rejections
 from backfill.operations.encode import Operations
 from backfill.pipeline.source_settings import Allowance
 from backfill.rows import Chunk, Position, reason
