@@ -89,8 +89,9 @@ class Pipeline(StrictSettings):
             ) from error
         if left := open_settings(document, content.decode("utf-8-sig")):
             lines = "\n".join(f"  {each}" for each in left)
+            said = "1 setting is" if len(left) == 1 else f"{len(left):,} settings are"
             raise UsageError(
-                f"{path}: {len(left)} of its settings are TODO:\n{lines}",
+                f"{path}: {said} TODO:\n{lines}",
                 next_step="decide these keys of the pipeline file, then run the command again",
             )
         try:

@@ -32,9 +32,8 @@ Tables = Mapping[str, type[BaseModel]]
 """The table below a key; the whole file below the empty one."""
 
 _KIND_AT = 2
-
 _KINDS = ("customers", "events", "deletions")
-
+_OF_TIMESTAMPS = ("timezone", "zones", "pivot", "ambiguous", "nonexistent")
 _BRANCHES = ("str", "FromColumn")
 """What pydantic adds to a location: the kind behind `source[n]`, the branch behind `name`."""
 
@@ -137,11 +136,7 @@ def _key(location: tuple[str | int, ...]) -> str:
 def _sentence(each: Any, tables: Tables) -> str:
     kind, location = each["type"], each["loc"]
     if kind == "extra_forbidden":
-        others = [each for each in _KINDS if location[-1] in tables[each].model_fields]
-        if location[0] == "source" and len(location) == _KIND_AT + 2 and others:
-            return f"is a setting of {' and '.join(others)} only; remove it"
-        near = get_close_matches(str(location[-1]), _known_keys(location, tables), 1, 0.6)
-        return "no such key" + (f"; did you mean {near[0]}?" if near else "")
+        return _unknown_key(location, tables)
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
@@ -153,6 +148,18 @@ def _sentence(each: Any, tables: Tables) -> str:
     if kind in _SENTENCES:
         return _SENTENCES[kind].format(**each.get("ctx", {}))
     return str(each["msg"]).replace("Input should", "should")
+
+
+def _unknown_key(location: tuple[str | int, ...], tables: Tables) -> str:
+    """Where a key belongs that its table does not have."""
+    if location[0] == "source" and len(location) == _KIND_AT + 2:
+        others = [each for each in _KINDS if location[-1] in tables[each].model_fields]
+        if others:
+            return f"is a setting of {' and '.join(others)} only; remove it"
+        if location[-1] in _OF_TIMESTAMPS:
+            return "belongs inside timestamp = { … }, or a column of [source.columns]"
+    near = get_close_matches(str(location[-1]), _known_keys(location, tables), 1, 0.6)
+    return "no such key" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _known_keys(location: tuple[str | int, ...], tables: Tables) -> list[str]:

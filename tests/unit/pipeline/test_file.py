@@ -176,6 +176,13 @@ def test_a_constant_event_name_must_be_one_that_can_be_sent(load, name):
     assert found == {"source[1].name": "an event name has 1 to 100 bytes"}
 
 
+@pytest.mark.parametrize("key", ["zones", "timezone", "pivot"])
+def test_a_setting_of_timestamps_belongs_inside_one(load, key):
+    """The message says where."""
+    found = mistakes_of(load, SMALL + f'{key} = "x"\n')
+    assert found[f"source[1].{key}"].startswith("belongs inside timestamp = {")
+
+
 def test_an_unanswered_time_zone_is_refused_by_name(load):
     """`init` writes TODO where nothing proves a zone."""
     text = SMALL.replace('from = "at"', 'from = "at", timezone = "TODO"')
