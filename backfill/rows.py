@@ -1,7 +1,7 @@
 """The nouns of reading: a chunk of rows, and a row that is not sent with all its reasons."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -123,12 +123,15 @@ SENTENCES: dict[str, str] = {
     # the row's shape, found while reading
     "too_few_fields": "the row has fewer cells than the header",
     "too_many_fields": "the row has more cells than the header",
-    "quote_out_of_place": "a quote stands inside a cell, or text follows a closing quote",
+    "quote_out_of_place": (
+        "a quote stands inside a cell, or text follows a closing quote; see quote and escape"
+    ),
     "unclosed_quote": "a quote is opened and not closed; the next line was read as a new row",
     "invalid_utf8": "the text is not valid in the declared encoding",
     "nul_byte": "the text holds a NUL character",
     "row_too_long": "the row is longer than 1 MiB; its first 64 kB are kept",
     "header_again": "the row repeats the header",
+    "footer": "the line tells how many rows there are, or where they end, and is none itself",
     "invalid_json": "the text is not valid JSON",
     "not_an_object": "the line is JSON, but not an object",
     "duplicate_key": "the object has a key twice",
@@ -177,6 +180,14 @@ SENTENCES: dict[str, str] = {
     "refused": "the API refused the operation",
     "unknown_outcome": "the API's answers to this operation were not understood",
 }
+
+
+_NO_ROWS = {"header_again", "footer"}
+
+
+def can_be_fixed(codes: Iterable[str]) -> bool:
+    """Whether any row that was rejected so can be corrected: a header or a footer is no row."""
+    return not _NO_ROWS.issuperset(codes)
 
 
 def reason(code: str, field: str = "", message: str = "") -> Reason:

@@ -160,7 +160,7 @@ def rejected(planned: Planned, *, places: bool = False) -> list[str]:
         return []
     digits = len(f"{reasons[0][1]:,}")
     codes = max(len(code) for code, _ in reasons)
-    lines = wrapped("", f"Rejected rows (all in {shown(planned.rejected_file)}")
+    lines = wrapped("", f"Rejected rows (all in {shown(planned.rejected_file)})")
     for code, count in reasons:
         first = f"  {count:>{digits},}  {code:<{codes}}  "
         lines += wrapped(first, SENTENCES.get(code, ""))

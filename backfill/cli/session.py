@@ -26,6 +26,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
 from backfill.report.wording import printable
+from backfill.rows import can_be_fixed
 
 NEXT_STEP = "run the same command again to resume"
 
@@ -157,6 +158,8 @@ def _next_step(path: Path, asked: SendOptions, given: Sent) -> str:
     if given.rejected_file and not given.summary.rejected:
         refused = f"{shown(given.rejected_file)} lists who was not deleted, and why"
         return f"nothing; {refused}: the next sync tries again"
+    if given.rejected_file and not can_be_fixed(given.summary.rejections_by_reason):
+        return f"nothing to do: {shown(given.rejected_file)} lists headers and footers, no rows"
     if given.rejected_file:
         mended = Path(shown(given.rejected_file))
         files = [path] if mended.name == REJECTED_FILE else [path, mended]

@@ -119,12 +119,15 @@ def _text(jobs: list[Job], now_s: float) -> str:
 
 
 def _next_step(jobs: list[Job], advised: Callable[..., str], pipeline: Path) -> str:
+    from backfill.rows import can_be_fixed
+
     states = {_state(found) for found, _ in jobs}
     if not jobs:
         return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"
     if "interrupted" in states:
         return "run an interrupted job's command again to resume"
-    if any(found.rejected for found, _ in jobs):
+    reasons = [summary.get("rejections_by_reason", ()) for found, summary in jobs if found.rejected]
+    if any(not each or can_be_fixed(each) for each in reasons):
         return f"fix the rows in a job's rejected.csv, then: {advised('retry', pipeline)}"
     return "nothing to do"
 

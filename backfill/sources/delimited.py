@@ -4,6 +4,7 @@ No type is inferred: an unquoted empty cell is null, `""` is the empty string, a
 written.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,18 @@ from backfill.sources.layout import PartitionColumns
 from backfill.sources.text_file import TextFile
 
 _COMPARED = 8
+_SPACE = ord(" ")
+_FOOTER_BYTES_MAX = 100
+_FOOTER = re.compile(
+    rb"\(?[0-9][0-9.,]* (rows?|records?|row\(s\)|record\(s\))"
+    rb"(\)|,? (selected|affected|in set|returned|retrieved|exported|produced|fetched)\b.*)?\.?"
+    rb"|((grand )?totals?|(total )?(number of )?(rows|records|lines))( rows| records| lines)?"
+    rb" ?[:=] ?[0-9][0-9.,]*"
+    rb"|[-=*# ]*end of (file|report|data|export)[-=*#. ]*"
+    rb"|time: [0-9.,]+ m?s\b.*",
+    re.IGNORECASE,
+)
+"""What psql, SQL*Plus, MySQL, SnowSQL and reports write below the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +196,7 @@ class DelimitedSource:
             faults.setdefault(row, []).append(reason("invalid_utf8", message=message))
         for row in self._headers(frame):
             faults.setdefault(row, []).append(reason("header_again"))
+        faults |= {row: [reason("footer")] for row in self._footers(frame)}
         return faults
 
     def _headers(self, frame: Frame) -> Iterator[int]:
@@ -197,6 +211,26 @@ class DelimitedSource:
             for row in rows.tolist():
                 if frame.data.startswith(text, frame.starts[row]):
                     yield row
+
+    def _footers(self, frame: Frame) -> Iterator[int]:
+        """The lines below the rows, such as `(12 rows)`, filled up with empty cells or not."""
+        data = np.frombuffer(frame.data, np.uint8)
+        width = len(self.header)
+        if width == 1:  # every footer has a space, and hardly any identifier
+            spaces = np.flatnonzero(data == _SPACE)
+            rows = np.unique(frame.starts.searchsorted(spaces, side="right") - 1)
+            rows = rows[rows >= 0]
+        else:
+            rows = np.flatnonzero(frame.fields == width)
+            for place in range(1, width):
+                rows = rows[data[frame.stops[rows] - place] == self.cells.dialect.delimiter[0]]
+            rows = np.append(rows, np.flatnonzero(frame.fields == 1))
+        rows = rows[frame.stops[rows] - frame.starts[rows] <= _FOOTER_BYTES_MAX + width]
+        around = self.cells.dialect.quote + self.cells.dialect.delimiter + b" \t"
+        for row in rows.tolist():
+            text = frame.data[frame.starts[row] : frame.stops[row]].strip(around)
+            if _FOOTER.fullmatch(text) and row not in frame.spoiled:
+                yield row
 
     def _batch(
         self, frame: Frame, kept: Rows, first_row: int, columns: Collection[str] | None

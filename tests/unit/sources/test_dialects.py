@@ -141,6 +141,31 @@ def test_a_row_that_repeats_the_header_is_rejected(tmp_path, block_bytes):
     assert found.raws[3] == 'customer_id,"email"'
 
 
+FOOTERS = [
+    *("(12 rows)", "(1 row)", "12 rows selected.", "12 Row(s) produced. Time Elapsed: 0.1s"),
+    *("12 rows in set (0.00 sec)", "Total rows: 12", "Grand total: 1,200", "Rows: 12"),
+    *("Time: 1.234 ms", "--- End of report ---", "(12 rows affected)", "Number of records: 12"),
+]
+
+
+@pytest.mark.parametrize("row", ["{}", '"{}"', "{},,", '"{}",,', "  {} ,,"])
+@pytest.mark.parametrize("footer", FOOTERS)
+def test_a_footer_is_no_row(tmp_path, footer, row):
+    """Filled up with empty cells or not; what only looks like one is a row."""
+    head = b"id\n1\n(a row)\n12\n" if "," not in row else b"id,a,b\n1,,\n(a row),,\n12,,\n"
+    found = read(tmp_path, head + row.format(footer.replace(",", "")).encode() + b"\n2" + b"\n")
+
+    assert found.reasons.pop(4) == ["footer"]
+    assert [cells[0] for cells in found.cells.values()][:3] == ["1", "(a row)", "12"]
+
+
+def test_a_row_of_values_is_no_footer(tmp_path):
+    """An event named total, of the person 12."""
+    found = read(tmp_path, b'name,id\ntotal,12\n12 rows,1\n"total rows: 2",x\n')
+
+    assert (list(found.cells), found.reasons) == ([1, 2, 3], {})
+
+
 @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
 def test_a_mark_before_a_quoted_cell_is_no_data(tmp_path, block_bytes):
     """The quote is the first character of its row."""
@@ -230,4 +255,17 @@ def test_a_line_that_is_still_written_can_wait(tmp_path, name, encoding):
     assert source.size_limit < len(cut.encode(encoding))
     assert "waits" in source.notes[0]
     assert rest.rows.tolist() == [3]
-    assert open_file(path, **how).size_limit is None
+    assert not open_file(path, **how).notes
+
+
+def test_a_quoted_cell_that_is_still_written_waits_with_its_row(tmp_path):
+    """Its lines are no rows, though each of them has its end."""
+    path = tmp_path / "in.csv"
+    path.write_text('a,b\n1,x\n2,"un\nfin\n')
+
+    (first,) = open_file(path, last_line="wait").chunks()
+    path.write_text('a,b\n1,x\n2,"un\nfin\nished"\n3,z\n')
+    (rest,) = open_file(path, last_line="wait").chunks(first.end)
+
+    assert (first.rows.tolist(), first.rejections) == ([1], ())
+    assert rest.batch.column("b").to_pylist() == ["un\nfin\nished", "z"]
