@@ -32,9 +32,13 @@ MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10
 _NULL_WORDS = pa.array(
     word
-    for each in ("null", "undefined", "nan", "none", "n/a", "#n/a", "#null!", "nil")
-    for word in dict.fromkeys((each, each.upper(), each.capitalize(), "NaN"))
+    for each in (
+        *("null", "undefined", "nan", "none", "n/a", "#n/a", "#null!", "nil"),
+        *("total", "totals", "grand total", "sum", "summe", "gesamt", "gesamtsumme"),
+    )
+    for word in dict.fromkeys((each, each.upper(), each.capitalize(), each.title(), "NaN"))
 ).unique()
+"""What stands where nobody is known, and before the sums below a table."""
 _FLOAT = r"^[+-]?[0-9]+(?:\.[0-9]*(?:[eE][+-]?[0-9]+)?|[eE]\+[0-9]+)$"
 """`42.0`, `1.2E+15`; not `12e4`, which may be half of a hash."""
 
@@ -93,6 +97,18 @@ def null_words(person: pa.StringArray) -> frozenset[str]:
     """Which of n identifiers are words for nothing: programs write them where nobody is known."""
     found = pc.is_in(person, value_set=_NULL_WORDS)
     return frozenset(pc.unique(person.filter(found)).to_pylist())
+
+
+def text_marks(person: pa.StringArray) -> frozenset[str]:
+    """How any of n identifiers is marked as text, as spreadsheets need it: `'7000`, `="7000"`."""
+    used = characters(person)
+    marks = {"'": r"^'[-+=@0-9]", '="': '^="'}
+    return frozenset(
+        mark
+        for mark, pattern in marks.items()
+        if (used == ord(mark[-1])).any()
+        and pc.any(pc.match_substring_regex(person, pattern)).as_py()
+    )
 
 
 def holds_floats(person: pa.StringArray) -> bool:

@@ -175,7 +175,9 @@ class Judge:
         faults = RowFaults(len(chunk.rows))
         person = self._person(chunk, layout, faults, where)
         members, email, names = self._attributes(chunk, layout, person, faults)
-        names = replace(names, null_words=identity.null_words(person))
+        names = replace(
+            names, null_words=identity.null_words(person), text_marks=identity.text_marks(person)
+        )
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, faults)

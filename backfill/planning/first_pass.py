@@ -31,7 +31,8 @@ from backfill.planning.proof import Decision, Proof
 from backfill.planning.rejection_log import rejection_line
 from backfill.planning.row_decisions import SKIPPED, Decided, RowDecision
 from backfill.planning.source_stats import SourcePlan
-from backfill.rows import Chunk
+from backfill.rows import Chunk, Position
+from backfill.sources.delimited import DelimitedSource
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.layout import AttributeNames, require_columns
 
@@ -132,7 +133,8 @@ class Pass:
         self._judge = judge
         self._looker = looker
         self._people = people_files
-        self._rows: dict[int, int] = {}
+        self._ends: dict[int, Position] = {}
+        self._overlapping: set[int] = set()
         self._chunks: dict[str, str] = {}
         self._samples: dict[int, list[str]] = {}
         self._sieve = DuplicateFilter(folder / "sieve")
@@ -163,6 +165,7 @@ class Pass:
                 proof.add(seen.judged.place.source, evidence)
                 self._take(seen, rejections)
         self._require_columns()
+        self._note_waiting_rows()
         for fill, source in zip(self._fills, self._sources, strict=True):
             source.requests += fill.bytes > 0
         proof.close()
@@ -177,6 +180,18 @@ class Pass:
             if names.columns:
                 require_columns(settings, sorted(names.columns), ", ".join(settings.files))
 
+    def _note_waiting_rows(self) -> None:
+        """Say of files that may still be written to where a row at their end is not whole."""
+        for each in self._inputs:
+            if not isinstance(each.file, DelimitedSource) or each.file.size_limit is None:
+                continue
+            rest = each.file.text.blocks(self._ends.get(each.part, each.file.body).offset)
+            if any(block.strip(b"\r\n") for block in rest):
+                self._sources[each.source].notes.append(
+                    f"{each.name}: a quoted cell at its end is not closed yet, and its row waits;"
+                    ' last_line = "send" would reject it'
+                )
+
     def finding(self, proof: Proof) -> PlanResult:
         """Find what belongs together, and look at that once more.
 
@@ -188,6 +203,9 @@ class Pass:
         found = self._together.resolve()
         self._account(found)
         self._look_again(found.parts)
+        for each in self._inputs:
+            if each.part in self._overlapping:
+                self._sources[each.source].overlapping.append(each.name)
         compared = people.compared(self._pipeline, self._inputs)
         heavy = self._people.resolve(self._together.marks, self._merged, compared)
         if heavy:
@@ -199,9 +217,10 @@ class Pass:
             source.odd_moments = sorted(names.odd_moments)
             source.implausible = sorted(names.implausible)
             source.null_words = sorted(names.null_words)
+            source.text_marks = sorted(names.text_marks)
             source.created_at_text = bool(names.texts)
         return PlanResult(
-            self._rows,
+            {part: end.row - 1 for part, end in self._ends.items()},
             self._sources,
             proof.decisions(),
             proof.readings(),
@@ -240,7 +259,7 @@ class Pass:
         judged, chunk = look.judged, look.judged.chunk
         index, part = judged.place.source, judged.place.part
         source = self._sources[index]
-        self._rows[part] = chunk.end.row - 1
+        self._ends[part] = chunk.end
         source.rows_read += chunk.end.row - chunk.first_row
         source.reject(judged.rejections)
         self._names[index] |= judged.names
@@ -324,6 +343,8 @@ class Pass:
         carriers = np.where(is_member, marked["value"], accepted.rows)
         parts = np.where(is_member, marked["other"], part)
         concerned = is_member | (marked["kind"] == RowDecision.CARRIER)
+        if (parts != part).any():
+            self._overlapping.update(np.unique(parts[is_member]).tolist(), (part,))
         for carrying in np.unique(parts[concerned]).tolist():
             here = concerned & (parts == carrying)
             said = accepted.attributes.filter(pa.array(here)).to_pylist()

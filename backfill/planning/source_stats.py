@@ -63,6 +63,8 @@ class SourcePlan:
         long: Those of them whose values come near their limit, or beyond it.
         odd_moments: Those of them that hold moments before 1970 or in the future.
         null_words: Words for nothing that stand where people are named.
+        text_marks: What marks identifiers as text, for spreadsheets.
+        overlapping: The files that name people whom another of them names too, in order.
         implausible: Those that hold numbers which can hardly be unix seconds.
         created_at_text: Whether a created_at is sent as text.
     """
@@ -98,6 +100,8 @@ class SourcePlan:
     long: list[str] = field(default_factory=list)
     odd_moments: list[str] = field(default_factory=list)
     null_words: list[str] = field(default_factory=list)
+    text_marks: list[str] = field(default_factory=list)
+    overlapping: list[str] = field(default_factory=list)
     implausible: list[str] = field(default_factory=list)
     created_at_text: bool = False
 

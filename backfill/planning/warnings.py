@@ -59,8 +59,18 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
                     " means nobody, list it in null_values",
                 )
             )
+        if seen.text_marks:
+            found.append(
+                PlanWarning(
+                    "text_marks",
+                    f"{of_source} has identifiers that begin with {' or '.join(seen.text_marks)}, a"
+                    " spreadsheet's mark for text, which is sent with them: the same people have"
+                    " other ids elsewhere; export them anew, or take it off in a transform",
+                )
+            )
         found += _timestamps(seen, of_source)
         found += _cursor_in_future(source, seen, of_source)
+        found += _overlapping(seen, of_source)
         found += _files(seen, of_source)
     return sorted(found, key=lambda each: _HARM.index(each.code))
 
@@ -70,6 +80,7 @@ _HARM = (
     "recent_events",
     "suppressed",
     "people_called_nothing",
+    "text_marks",
     "no_created_at",
     "created_at_text",
     "implausible_timestamps",
@@ -80,6 +91,7 @@ _HARM = (
     "names_by_case",
     "names_with_spaces",
     "near_limit",
+    "overlapping",
     "files",
 )
 
@@ -130,6 +142,15 @@ def _cursor_in_future(source: Source, seen: SourcePlan, of_source: str) -> Itera
             "cursor_in_future",
             f"{of_source} has rows whose {source.sync.column} is in the future:"
             f" {seen.cursor_in_future:,}; a sync sends them each night until then",
+        )
+
+
+def _overlapping(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.overlapping:
+        yield PlanWarning(
+            "overlapping",
+            f"{of_source} names the same people in several files; where they differ the later file"
+            f" wins, the last one is {seen.overlapping[-1]} (in order: {_some(seen.overlapping)})",
         )
 
 

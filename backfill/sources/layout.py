@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
@@ -140,6 +140,7 @@ class AttributeNames:
         texts: Those that the service reads as timestamps, and that hold text.
         columns: The chunk's own columns, and those made of them.
         null_words: Not names: the words for nothing that stand where people are named.
+        text_marks: Not names: what marks identifiers as text, for spreadsheets.
     """
 
     all: frozenset[str] = frozenset()
@@ -150,18 +151,11 @@ class AttributeNames:
     texts: frozenset[str] = frozenset()
     columns: frozenset[str] = frozenset()
     null_words: frozenset[str] = frozenset()
+    text_marks: frozenset[str] = frozenset()
 
     def __or__(self, other: "AttributeNames") -> "AttributeNames":
-        return AttributeNames(
-            self.all | other.all,
-            self.reserved | other.reserved,
-            self.long | other.long,
-            self.odd_moments | other.odd_moments,
-            self.implausible | other.implausible,
-            self.texts | other.texts,
-            self.columns | other.columns,
-            self.null_words | other.null_words,
-        )
+        every = (each.name for each in fields(self))
+        return AttributeNames(*(getattr(self, each) | getattr(other, each) for each in every))
 
 
 def is_reserved(name: str, kind: str) -> bool:

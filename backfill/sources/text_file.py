@@ -72,8 +72,8 @@ class TextFile:
             raise EmptyFileError(f"{path}: the file is empty", next_step="export it again")
         encoding = recognised(path, how.encoding, head, header=header)
         waits = how.last_line == "wait" and compression is None
-        end = _whole_lines(path, version.size, encoding.line_end) if waits else version.size
-        return cls(version, compression, encoding, block_bytes, end if end < version.size else None)
+        end = _whole_lines(path, version.size, encoding.line_end) if waits else None
+        return cls(version, compression, encoding, block_bytes, end)
 
     @property
     def path(self) -> Path:
@@ -83,7 +83,7 @@ class TextFile:
     @property
     def notes(self) -> tuple[str, ...]:
         """Whether the end of the file waits."""
-        return () if self.end is None else (_WAITS,)
+        return () if self.end in (None, self.version.size) else (_WAITS,)
 
     @property
     def width(self) -> Callable[[bytes], int]:

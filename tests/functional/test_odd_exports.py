@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import uuid
 from decimal import Decimal
 
@@ -158,6 +159,46 @@ def test_people_arrive_as_they_were_meant(tmp_path, send, sandbox, case):
     assert done.code == 0, done.stderr
     found = {key: each["attributes"] for key, each in sandbox.people().items()}
     assert found == expected
+
+
+def test_plan_says_which_file_wins_where_people_repeat(tmp_path, look):
+    """In natural order, field by field; a file that shares nobody is not named."""
+    files = {f"customers_{n}.csv": f"id,plan\n1,{n}\n" for n in (1, 10, 2)}
+    files["customers_3.csv"] = "id,plan\n3,x\n3,y\n"
+
+    said = " ".join(look(job(tmp_path, files, CUSTOMERS), command="plan").stdout.split())
+
+    assert "the last one is customers_10.csv" in said
+    assert "(in order: customers_1.csv, customers_2.csv, customers_10.csv)" in said
+
+
+def test_headers_and_footers_leave_nothing_to_fix(tmp_path, send, sandbox):
+    """They are rejected, and the advice is not to fix them; nobody is called by them."""
+    text = "id,plan\n1,pro\nid,plan\n2,free\nTotal rows: 2,\n(2 rows)\n"
+
+    done = send(job(tmp_path, {"customers.csv": text}, CUSTOMERS))
+
+    assert done.summary["rejections_by_reason"] == {"header_again": 1, "footer": 2}
+    assert "lists headers and footers, no rows" in done.next_step
+    assert set(sandbox.people()) == {"1", "2"}
+
+
+@pytest.mark.parametrize("name", ["customers.jsonl", "customers.csv"])
+def test_an_empty_text_is_nothing_in_a_column_of_any_other_type(tmp_path, send, sandbox, name):
+    """JSON Lines as CSV: no timestamp is made of it, and no row is lost."""
+    types = {"a": "integer", "b": "number", "c": "boolean", "e": "date"}
+    declared = {key: f'"{each}"' for key, each in types.items()}
+    declared["created_at"] = '{ type = "timestamp", timezone = "UTC" }'
+    values = dict.fromkeys(declared, "")
+    text = "id," + ",".join(values) + '\n1,"","","","",""\n2, ,\t, , , \n'
+    if name.endswith("jsonl"):
+        text = "".join(json.dumps({"id": n, **dict.fromkeys(values, each)}) + "\n"
+                       for n, each in (("1", ""), ("2", " ")))  # fmt: skip
+
+    done = send(job(tmp_path, {name: text}, CUSTOMERS + columns(**declared)))
+
+    assert done.code == 0, done.stderr
+    assert [each["attributes"] for each in sandbox.people().values()] == [{}, {}]
 
 
 def test_rows_that_are_not_wanted_are_skipped(tmp_path, send, sandbox):

@@ -129,6 +129,22 @@ def test_a_last_line_that_is_still_being_written_waits(tmp_path, send, sandbox, 
     assert [each["attributes"] for each in sandbox.events()] == [{"amount": 120, "key": "b"}]
 
 
+def test_a_quoted_cell_that_is_still_being_written_waits(tmp_path, send, sandbox):
+    """Cut between two of its lines: rows keep their numbers, so that none is taken for sent."""
+    line = '{},u1,bought,2024-01-02T10:00:00,"{}'
+    begun = f'{HEADER}\n{line.format("a", "1")}"\n{line.format("b", "")}\n \n'
+    pipeline = job(tmp_path, {"events.csv": begun}, EVENTS.format(settings='mode = "files"'))
+
+    first = send(pipeline, command="sync")
+
+    assert (first.code, first.summary["rows_read"]) == (0, 1)
+    assert "events.csv: a quoted cell at its end is not closed yet" in first.stderr
+    (tmp_path / "events.csv").write_text(f'{begun}2"\n{line.format("c", "3")}"\n')
+    done = send(pipeline, command="sync")
+    assert (done.code, done.summary["delivered"]) == (0, 3)
+    assert [each["attributes"]["key"] for each in sandbox.events()] == ["a", "b", "c"]
+
+
 def test_a_last_line_does_not_wait_where_it_is_said_so(tmp_path, send):
     """An export that never ends its last line is whole."""
     text = f"{HEADER}\n1,u1,bought,2024-01-02T10:00:00,5"

@@ -723,9 +723,23 @@ def test_words_for_nothing_among_identifiers_are_noted():
     cells = ["null", "NaN", "1", "nullify", "N/A"]
     result = judged(customers(), chunk({"person": cells}))
     assert result.names.null_words == {"null", "NaN", "N/A"}
+    assert not result.names.text_marks
     answered = judged(customers(null_values=["null", "NaN", "N/A"]), chunk({"person": cells}))
     assert answered.names.null_words == set()
     assert set(reasons_of(answered)) == {1, 2, 5}
+
+
+def test_a_spreadsheets_mark_for_text_among_identifiers_is_noted():
+    """Not the apostrophe that a name begins with."""
+    found = judged(customers(), chunk({"person": ["'7000", '="12"', "'s-Graven", "7"]}))
+    assert found.names.text_marks == {"'", '="'}
+    assert not judged(customers(), chunk({"person": ["'s-Graven", "O'12"]})).names.text_marks
+
+
+def test_the_word_before_a_sum_names_nobody():
+    """Reports write it below their rows."""
+    result = judged(customers(), chunk({"person": ["1", "Total", "Grand Total", "totally"]}))
+    assert result.names.null_words == {"Total", "Grand Total"}
 
 
 @pytest.mark.parametrize("cell", ["42.0", "1.23457E+15", "1E+15", "-1.5"])

@@ -129,6 +129,18 @@ def test_people_who_are_called_nothing_are_told():
     assert _warned((CUSTOMERS, found)) == ["people_called_nothing"]
 
 
+def test_identifiers_that_are_marked_as_text_are_told():
+    """The mark would be sent with them."""
+    found = {"attributes": WHOLE, "text_marks": ["'"]}
+    assert _warned((CUSTOMERS, found)) == ["text_marks"]
+
+
+def test_the_file_that_wins_is_told():
+    """Where several name the same people."""
+    found = {"attributes": WHOLE, "overlapping": ["a.csv", "b.csv"]}
+    assert _warned((CUSTOMERS, found)) == ["overlapping"]
+
+
 def test_how_files_are_read_is_said():
     """A column without a name, a line that waits, a part without rows: left out, and said so."""
     seen = {"attributes": list(WHOLE), "notes": ["c.csv: column 1 has no name and is left out"]}
