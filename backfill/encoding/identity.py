@@ -93,14 +93,19 @@ def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     return pc.utf8_lower(person) if identifier_type == "email" else person
 
 
-def null_words(person: pa.StringArray) -> frozenset[str]:
-    """Which of n identifiers are words for nothing: programs write them where nobody is known."""
+def oddities(person: pa.StringArray) -> dict[str, frozenset[str]]:
+    """What among n identifiers people should know of, by the fields of `AttributeNames`."""
+    return {"null_words": _null_words(person), "text_marks": _text_marks(person)}
+
+
+def _null_words(person: pa.StringArray) -> frozenset[str]:
+    """Which of them are words for nothing: programs write them where nobody is known."""
     found = pc.is_in(person, value_set=_NULL_WORDS)
     return frozenset(pc.unique(person.filter(found)).to_pylist())
 
 
-def text_marks(person: pa.StringArray) -> frozenset[str]:
-    """How any of n identifiers is marked as text, as spreadsheets need it: `'7000`, `="7000"`."""
+def _text_marks(person: pa.StringArray) -> frozenset[str]:
+    """How any of them is marked as text, as spreadsheets need it: `'7000`, `="7000"`."""
     used = characters(person)
     marks = {"'": r"^'[-+=@0-9]", '="': '^="'}
     return frozenset(

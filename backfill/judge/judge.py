@@ -175,9 +175,7 @@ class Judge:
         faults = RowFaults(len(chunk.rows))
         person = self._person(chunk, layout, faults, where)
         members, email, names = self._attributes(chunk, layout, person, faults)
-        names = replace(
-            names, null_words=identity.null_words(person), text_marks=identity.text_marks(person)
-        )
+        names = replace(names, **identity.oddities(person))
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, faults)
