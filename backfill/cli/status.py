@@ -59,13 +59,18 @@ Job = tuple["Status", dict[str, Any]]
 
 
 def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
-    if pipeline is None:
-        home = state_dir or Path(".backfill")
-        return sorted(each for each in home.glob("*") if each.is_dir())
     from backfill.job import folder_of
+    from backfill.journal.directory import check_entries
     from backfill.pipeline.file import Pipeline
 
-    return [folder_of(Pipeline.load(pipeline), state_dir)]
+    if pipeline is None:
+        home = state_dir or Path(".backfill")
+        folders = sorted(each for each in home.glob("*") if each.is_dir())
+    else:
+        folders = [folder_of(Pipeline.load(pipeline), state_dir)]
+    for each in folders:
+        check_entries(each)
+    return folders
 
 
 def _read(folder: Path) -> Job | None:

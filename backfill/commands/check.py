@@ -111,9 +111,9 @@ def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Plan
                 columns,
                 chain(*columns.values()),
             )
+            former = compare_with_last(folder, made)
         except OSError as failure:
             raise unwritten(folder, failure) from failure
-        former = compare_with_last(folder, made)
     return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former, options.limit)
 
 

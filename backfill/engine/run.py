@@ -42,7 +42,7 @@ from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
 from backfill.sync.differences import Differences
-from backfill.sync.snapshot import Snapshot
+from backfill.sync.snapshot import SNAPSHOT_FILES
 
 Result = TypeVar("Result")
 
@@ -298,9 +298,8 @@ class _Run:
 
     def _journal(self) -> Journal:
         if self.options.restart:
-            forget(self.folder, wait_s=self.options.wait_s, sleep=self._sleep)
-            Snapshot.remove(self.folder)
-            (self.folder / SUMMARY_FILE).unlink(missing_ok=True)
+            others = (*SNAPSHOT_FILES, SUMMARY_FILE)
+            forget(self.folder, others, wait_s=self.options.wait_s, sleep=self._sleep)
         return Journal.open(self.folder, wait_s=self.options.wait_s, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:

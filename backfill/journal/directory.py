@@ -5,7 +5,7 @@ It is private, and no place for tricks with links.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def prepared(directory: Path, *, create: bool) -> Path:
     """Make the directory if need be, and give its path without symbolic links.
 
     Raises:
-        StateError: It is missing and shall not be made, cannot be made, is another user's, or
-            others may write to it.
+        StateError: It is missing and shall not be made, cannot be made, is another user's, others
+            may write to it, or something stands in it that cannot be ours.
     """
     try:
         if create:
@@ -53,7 +53,43 @@ def prepared(directory: Path, *, create: bool) -> Path:
             f"{directory}: others can write here (mode {stat.S_IMODE(found.st_mode):04o})",
             next_step=f"make it private with: chmod 700 {directory}",
         )
+    check_entries(resolved)
     return resolved
+
+
+def check_entries(directory: Path) -> None:
+    """Hold all that stands below a job's directory to be plain files and folders of our own.
+
+    Some of it is written in place, so a link would lead a write elsewhere, and so would a second
+    name of a file; whoever opens a pipe waits for ever.
+
+    Raises:
+        StateError: Something else stands there; it is named.
+    """
+    owner = directory.stat().st_uid
+    for folder, folders, names in os.walk(directory):  # which follows no link
+        for name in (*folders, *names):
+            path = Path(folder, name)
+            with suppress(FileNotFoundError):  # gone meanwhile: a job that runs replaces files
+                if why := _objection(path.lstat(), owner):
+                    raise StateError(
+                        f"{path}: {why}",
+                        next_step="move it away, or put a copy of the file in its place, then run"
+                        " the same command again",
+                    )
+
+
+def _objection(found: os.stat_result, owner: int) -> str:
+    """Why what was found can be nothing of the job's, which has this owner; empty: it can."""
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link"
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return "is neither a file nor a folder"
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        return "has a second name (a hard link), which would change with it"
+    if found.st_uid != owner:
+        return f"belongs to another user (uid {found.st_uid})"
+    return ""
 
 
 def own_folder(path: Path) -> Path:
@@ -97,9 +133,19 @@ def journal_file(directory: Path, *, create: bool) -> Path:
 
 
 def forget(
-    directory: Path, *, wait_s: float = 0.0, sleep: Callable[[float], None] | None = None
+    directory: Path,
+    others: Iterable[str] = (),
+    *,
+    wait_s: float = 0.0,
+    sleep: Callable[[float], None] | None = None,
 ) -> None:
     """Remove a job's journal, if there is one, so that the next run starts from the first row.
+
+    Args:
+        directory: The job's.
+        others: Files beside the journal that go with it.
+        wait_s: As for `JobLock.take`.
+        sleep: As for `JobLock.take`.
 
     Raises:
         StateError: Another process runs the job, or the directory cannot be written to.
@@ -108,7 +154,14 @@ def forget(
     lock = JobLock.take(directory, wait_s=wait_s, sleep=sleep)
     try:
         Database.remove(directory / STATE_FILE)
+        for name in others:  # under the same lock: the next process may write them at once
+            (directory / name).unlink(missing_ok=True)
         lock.note(0)
+    except OSError as error:
+        raise StateError(
+            f"{error.filename}: cannot be removed: {error.strerror}",
+            next_step="move it away, then run the same command again",
+        ) from error
     finally:
         lock.release()
 
@@ -117,12 +170,12 @@ def _state_file(directory: Path) -> Path | None:
     """The journal's file, readable by its owner only; None where there is none.
 
     Raises:
-        StateError: It is a link or no file at all, or has a second name.
+        StateError: It is a folder.
     """
     path = directory / STATE_FILE
     try:
         found = path.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        if stat.S_ISREG(found.st_mode):
             if stat.S_IMODE(found.st_mode) != PRIVATE_FILE:
                 path.chmod(PRIVATE_FILE)
             return path
@@ -131,8 +184,8 @@ def _state_file(directory: Path) -> Path | None:
     except OSError as error:
         raise StateError(f"{path}: the journal cannot be used: {error.strerror}") from error
     raise StateError(
-        f"{path}: the journal must be a regular file, not a link",
-        next_step="replace it by a copy of the file that it leads to",
+        f"{path}: the journal must be a file",
+        next_step="move the folder away, then run the same command again",
     )
 
 

@@ -212,7 +212,8 @@ class _Written:
     def load(cls, folder: Path) -> "_Written":
         written = cls(folder)
         with suppress(FileNotFoundError):
-            for line in (folder / _DIGESTS_FILE).read_text("utf-8").splitlines():
+            # Damaged, it holds the digest of no file: then all of them count as edited.
+            for line in (folder / _DIGESTS_FILE).read_text("utf-8", "replace").splitlines():
                 digest, _, name = line.partition("  ")
                 written.digests.setdefault(name, set()).add(digest)
         return written

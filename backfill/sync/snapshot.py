@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered 
     from duckdb import DuckDBPyConnection
 
 SNAPSHOT_FILE = "snapshot.duckdb"
+SNAPSHOT_FILES = (SNAPSHOT_FILE, f"{SNAPSHOT_FILE}.wal")
+"""What is removed where a job is forgotten."""
+
 SETTINGS: dict[str, Any] = {
     "memory_limit": "256MB",  # what does not fit waits on the disk
     "threads": os.cpu_count() or 1,
@@ -111,12 +114,6 @@ class Snapshot:
             # All of it: a result that is left open holds the connection.
             found = self._connection.execute("SELECT number FROM step").fetchall()
         self.number: int | None = found[0][0] if found else None
-
-    @staticmethod
-    def remove(folder: Path) -> None:
-        """Delete the snapshot of a job, if there is one."""
-        for name in (SNAPSHOT_FILE, f"{SNAPSHOT_FILE}.wal"):
-            (folder / name).unlink(missing_ok=True)
 
     def see(self, files: Mapping[str, Path], *views: str) -> None:
         """Let statements read Parquet files by these names, and views of them."""
