@@ -69,6 +69,7 @@ def begin(job: Job, command: str, clock: Clock) -> Account:
     """Begin a call: what the journal knows now was there before it."""
     journal, started_s = job.journal, clock.unix_s() - clock.since_start_s()
     journal.meta["command"] = command
+    # The job's start is that of its first call, however many follow.
     journal.meta.setdefault("started_at", utc_text(started_s))
     before, cost = total_of(counts_of(job).values()), journal.totals()
     run_id = journal.runs.start(utc_text(started_s))
@@ -126,6 +127,7 @@ def summarize(
         _source_summary(account, index, by_source.get(index, Counts()), rows, pending)
         for index in range(len(job.pipeline.sources))
     ]
+    # Deletions that a sync made up have no row in any file, so no law of rows counts them.
     not_deleted, left = deletes_refused(job), sum(pending.values())
     # Rounded once: the report, made again from the journal, must show the same rate.
     seconds = round(float(journal.meta.get("seconds", 0.0)) + call_s, 3)
@@ -208,6 +210,7 @@ def without_account(
         clock: The time; it was made when the call began.
     """
     call_s, at = round(clock.since_start_s(), 3), utc_text(clock.unix_s())
+    # Zeros would contradict what earlier calls delivered.
     known = last or replace(
         Summary.empty(pipeline.name, error.exit_code, at),
         seconds=call_s,
@@ -231,6 +234,7 @@ def check(account: Account, summary: Summary, *, must_be_whole: bool) -> None:
     account.job.journal.check_law(rows_read(account.job, account.plan))
     summary.check_law()
     is_whole = account.plan is not None and account.job.limit is None
+    # Held rows are the only ones that a whole run may leave behind.
     if must_be_whole and is_whole and summary.pending != summary.held:
         raise BackfillError(
             f"the run has ended, and {summary.pending - summary.held} rows are not settled"
@@ -241,6 +245,7 @@ def status_of(
     account: Account, state: State, exit_code: int | None = None, *, clock: Clock
 ) -> Status:
     """Where the job stands, for other processes: they never open the journal."""
+    # From the counters in memory: a query for each look would slow the sender down.
     now, rows = total_of(counts_of(account.job).values()), account.tally.rows
     pause = _pause_text(account.meter, clock) if state == "running" else ""
     return Status(

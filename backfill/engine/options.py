@@ -43,6 +43,7 @@ class Options:
     append: bool = False
     accept_changes: bool = False
     wait_s: float = 0.0
+    # An argument, so that no test and no notebook has to change the process's own.
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
@@ -158,6 +159,7 @@ class Stop:
 
     def __call__(self, why: BackfillError) -> None:
         """Stop for this reason; the first one counts."""
+        # A second signal must not replace the reason, and with it the exit code, of the first.
         if self._why is None:
             self._why = why
             for listener in self._listeners:

@@ -122,6 +122,7 @@ def rejected(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
     found = case.judged.rejections
     if not found:
         return accepted, LeftOut()
+    # The judge sees whole chunks, also those of which a part was settled before a crash.
     done = case.settled.contains(np.array([each.row for each in found], np.int64))
     new = [each for each, is_done in zip(found, done.tolist(), strict=True) if not is_done]
     return accepted, LeftOut(rejections=new)
@@ -142,11 +143,13 @@ def unchanged(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
     if changes is None or not changes.concern(case.part):
         return accepted, LeftOut()
     rows, parts = accepted.rows, np.full(len(accepted), case.part, np.int32)
+    # What one night remembers of a merged person stands at the row that carries the others.
     compared = np.ones(len(accepted), np.bool_)
     carried = ~compared
     if (decided := accepted.decided) is not None:
         carried = decided["kind"] == RowDecision.MERGED
         compared = carried | np.isin(decided["kind"], (0, RowDecision.CARRIER))
+        # `other` is the carrier's part and `value` its row: see `planning.row_decisions`.
         rows = np.where(carried, decided["value"], rows)
         parts = np.where(carried, decided["other"], parts)
     kinds = changes.of(parts, rows)
@@ -334,9 +337,11 @@ class ChunkPreparer:
         api, part = self._pipeline.destination.api, judged.place.part
         settled = self._settled.get(part, Ranges())
         case = Case(judged, source, api, settled, self._now_s, self._said_of, self._changes)
+        # The rules come before encoding: a row that is not sent costs no bytes.
         accepted, left_out = leave_out(replace(judged.accepted, decided=decided), case)
         ids = None
         if isinstance(source, EventsSource):
+            # From the plan pass, so that an id does not depend on which rows are left to send.
             numbers = occurrences(accepted.decided)
             ids = event_ids(source, self._pipeline.namespace, accepted, numbers)
         operations = operations_of(source, api, accepted, ids, part=part, origin=judged.chunk)
@@ -361,12 +366,15 @@ class SourceRows:
         self._closed = job.closed(plan)
         self._rows = job.rows_to_send(plan)
         folder = job.plan_folder(plan.key)
+        # Files, read a chunk at a time: decisions about all rows would not fit in memory.
         self._marks = RowDecisions(folder.decisions)
         shapes = shapes_of(job.pipeline)
         self._judge = ChunkJudge(job.pipeline, shapes, plan.found.readings, plan.now_s)
         said_of = MergedPeople(folder.merged).rows
         self._prepare = ChunkPreparer(job.pipeline, self._closed, now_s, said_of, changes)
         self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}
+        # Few, as rejections are; whether a carrier was refused is asked for each of its merged
+        # rows.
         self._rejected = {
             (part, each.row) for part, each in job.journal.rejections() if part in self._customers
         }
@@ -380,6 +388,8 @@ class SourceRows:
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         starts = {each.part: self.journal.position(each.part) or START for each in inputs}
         with ThreadPoolExecutor(THREADS) as pool:
+            # Read in this thread, judged and encoded in the pool: Arrow's kernels let go of the
+            # lock.
             chunks = chunks_of(inputs, starts, self._rows if self._job.limit is not None else None)
             yield from in_order(self._prepared, chunks, pool, THREADS)
 
@@ -404,6 +414,7 @@ class SourceRows:
 
     def _check_agreement(self, judged: JudgedChunk) -> None:
         planned = self._plan.found.chunks.get(judged.key)
+        # Only chunks that went through a transform are noted; files themselves have fingerprints.
         if planned is not None and planned != judged.accepted.digest():
             raise UsageError(
                 f"{judged.place.name}: the transform gave other rows"
@@ -429,6 +440,7 @@ class SourceRows:
         Empty: it was delivered; None: there is no answer yet.
         """
         part, row = carrier
+        # Settled and not rejected is delivered: a carrier is never skipped or merged itself.
         if not self.journal.settled(part).contains(np.array([row]))[0]:
             return None
         if carrier not in self._rejected:

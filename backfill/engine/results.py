@@ -67,9 +67,11 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
     """
     course, tally = account.course, account.tally
     before = Counter(course.latencies)
+    # Earlier calls of the same job have their own parts of the curve.
     recorder = Recorder(course, account.run_id, clock.since_start_s(), tally.rows, meter.attempts)
 
     def show() -> None:
+        # The disk may be full for a moment; the journal decides whether that stops the run.
         with suppress(StateError):
             show_status(account, "running", clock)
 
@@ -96,6 +98,7 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
 
     meter.on_pause = paused
     show()
+    # A task beside the sender: showing must never hold up sending.
     watching = asyncio.create_task(watch())
     try:
         yield
@@ -137,6 +140,7 @@ def close(
     job = account.job
     call_s = clock.since_start_s()
     summary = summarize(account, error, now_s=clock.unix_s(), call_s=call_s)
+    # The next call adds its own seconds to these.
     job.journal.meta["seconds"] = summary.seconds
     errors = [error] if error else []
 
@@ -150,6 +154,7 @@ def close(
         return None
 
     whole = must_be_whole and error is None
+    # First: figures that contradict each other must not be published without saying so.
     attempt(lambda: accounting.check(account, summary, must_be_whole=whole))
     attempt(lambda: _record_end(account, summary, errors))
     rejected_file = attempt(lambda: write_rejections(job, turned_back=account.turned_back))
@@ -162,6 +167,7 @@ def close(
         attempt(lambda: _record_end(account, summary, errors))
         attempt(job.journal.commit)
 
+    # The exit code stands in files that may themselves be what cannot be written.
     for _ in range(2):  # what cannot be written the first time is told by the others the second
         known, refused = len(errors), summary.rejected + summary.deletes_refused
         summary = replace(summary, exit=exit_of(refused, *errors))
@@ -191,6 +197,7 @@ def close_anyway(
     if closed is not None:
         code = exit_of(0, error, closed.error)
         error.summary = replace(closed.summary, exit=code)
+    # Nothing was looked at: the last call's figures are the best that is known.
     elif error.summary is None:
         last = Summary.load(folder / SUMMARY_FILE)
         error.summary = accounting.without_account(pipeline, last, error, clock)

@@ -179,6 +179,8 @@ class _Run:
         closed = None
         try:
             with self._journal() as journal:
+                # Closed inside: what the account says must be in the journal before its lock is let
+                # go.
                 closed = await self._accounted_for(journal)
         except Exception as failure:  # noqa: BLE001 - whoever stopped it is told with a summary
             error = as_ours(failure)
@@ -195,6 +197,7 @@ class _Run:
 
     async def _accounted_for(self, journal: Journal) -> results.Closed:
         """Plan and send, and close the account while the journal is open."""
+        # Asked before `bind` numbers the files: afterwards every job has parts.
         begun_before = bool(journal.parts())
         url, credentials = self._destination()
         inputs = open_inputs(self.pipeline, growing=self._growing(journal))
@@ -217,7 +220,10 @@ class _Run:
         """Find the workspace, plan, ask the guards and the observer, send."""
         async with self._delivery(url, credentials) as delivery:
             await self._bind_workspace(account.job, delivery, url, credentials)
+            # In a thread: the plan pass may take an hour, and Ctrl-C and the deadline live in the
+            # loop.
             plan = account.plan = await asyncio.to_thread(self._plan, account.job)
+            # Taken after the plan pass: events that were held an hour ago may be old enough by now.
             now_s = self.clock.unix_s()
             prepared = await asyncio.to_thread(self.mode.prepare, account.job, plan, now_s)
             self._ask(account, plan, prepared)
@@ -229,6 +235,7 @@ class _Run:
         region = await self._unless_stopped(self._region(delivery, url))
         check_region(self.pipeline.destination.region, region, url)
         workspace = region.workspace(credentials.site_id)
+        # Before the plan: a rehearsal's journal must not be spent on another workspace's rows.
         bind_workspace(job.journal, workspace)
         delivery.share(turns_file(f"{region.region}-{workspace}"))
         job.journal.meta["url"] = url
@@ -251,6 +258,7 @@ class _Run:
         done = account.before
         left = done.rejected if self.mode.only_rejected else account.rows() - done.rows()
         planned = PlannedRun(plan, prepared.guards, left, prepared.differences, prepared.notes)
+        # The screen shows the plan and its guards first, so that whoever is refused sees why.
         wanted = self.observer.planned(planned)
         refuse(prepared.guards)
         self.stop.check()
@@ -264,6 +272,7 @@ class _Run:
     ) -> None:
         """Send all of it, and watch how it goes."""
         meter = account.meter = delivery.meter
+        # Durable before the first request: a resume must decide by the same plan as this run.
         commit_plan(account.job, plan)
         sender = Sender(
             prepared.start(),
@@ -277,11 +286,13 @@ class _Run:
 
         def stop(why: BackfillError) -> None:
             self.observer.stopping(why)
+            # A signal's handler and the deadline may be in another thread than the loop.
             loop.call_soon_threadsafe(sender.stop, why)
 
         self.stop.listen(stop)
         async with results.watched(account, meter, self.clock):
             await sender.send()
+        # Only now: what a sync remembers of tonight must never be ahead of what was delivered.
         await asyncio.to_thread(prepared.complete)
 
     def _started(
@@ -298,6 +309,7 @@ class _Run:
 
     def _journal(self) -> Journal:
         if self.options.restart:
+            # What earlier nights remember belongs to the journal that is forgotten.
             others = (*SNAPSHOT_FILES, SUMMARY_FILE)
             forget(self.folder, others, wait_s=self.options.wait_s, sleep=self._sleep)
         return Journal.open(self.folder, wait_s=self.options.wait_s, sleep=self._sleep)
@@ -333,6 +345,7 @@ class _Run:
     async def _region(self, delivery: Service, url: str) -> Region:
         """Which workspace it is; before anything was sent there is little to wait for."""
         loop = asyncio.get_running_loop()
+        # Half a minute without a word looks like a program that hangs.
         late = loop.call_later(UNANSWERED_AFTER_S, self.observer.unanswered, url)
         try:
             return await asyncio.wait_for(delivery.region(), START_PATIENCE_S)

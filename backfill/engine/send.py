@@ -132,6 +132,7 @@ class Sender:
             async with aclosing(self._batches(kind)) as batches:
                 async for batch in batches:
                     await self._dispatch(batch, deletes=kind == "deletions")
+            # The barrier: an event must not arrive before the person it is about.
             if self._under_way:
                 await asyncio.wait(self._under_way)
             self._check()
@@ -144,6 +145,8 @@ class Sender:
                 self._settler.leave_out(chunk)
                 for batch in packer.add(*chunk.operations):
                     yield batch
+                # After the batches were given away: a position that is committed too early would
+                # lose the rows that still wait in the packer.
                 self._work.taken(chunk)
                 self._check()
         for batch in packer.flush():
@@ -155,6 +158,8 @@ class Sender:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as reader:
             try:
+                # One thread reads, and stays a step ahead: the next chunk is made while this one is
+                # sent.
                 while (made := await loop.run_in_executor(reader, next, chunks, None)) is not None:
                     yield made
             finally:
@@ -165,6 +170,7 @@ class Sender:
         """Begin to deliver a batch, once there is room for one more and the journal knows of it."""
         concurrency = self._delivery.meter.concurrency
         self._places.resize(min(concurrency + BATCHES_READY, BATCHES_UNDER_WAY_MAX))
+        # Back-pressure: without it a slow API would let all of the source pile up in memory.
         await self._places.enter()
         self._check()
         self._settler.grant(batch)
@@ -179,6 +185,7 @@ class Sender:
             outcome = await self._delivery.deliver(batch)
             if outcome is not None:
                 self._settler.answer(batch, outcome, deletes=deletes)
+            # Not in `finally`: a batch whose delivery failed may have arrived, and stays in doubt.
             self._unanswered -= 1
             if outcome is not None:
                 self._refusals.check(batch.count, len(outcome.refusals))
@@ -209,6 +216,7 @@ class Sender:
         ends_s = self._now_s() + DRAIN_S
         while self._under_way and self._now_s() < ends_s:
             await asyncio.wait(self._under_way, timeout=TICK_S)
+            # What is left waits for a turn or a retry: nobody at the other end works on it.
             if not self._delivery.meter.in_flight:
                 break
         left = list(self._under_way)
@@ -247,11 +255,13 @@ class _Settler:
     def grant(self, batch: Batch) -> None:
         """Let the journal know, durably, which rows may have been sent, before they are."""
         granted = True
+        # Every raise is a commit; so it is raised for some batches at a time.
         step = max(CEILING_ROWS_MIN, CEILING_BATCHES * batch.count)
         for segment in batch.segments:
             operations = segment.operations
             last = int(operations.rows[segment.stop - 1])
             if self._journal.ceiling(operations.part) <= last:
+                # Never beyond the chunk that was read: nothing behind it can be sent yet.
                 end = operations.origin.end.row if operations.origin else last + 1
                 self._journal.raise_ceiling(operations.part, min(end, last + step))
                 granted = False
@@ -271,6 +281,7 @@ class _Settler:
         for segment in batch.segments:
             operations, count = segment.operations, len(segment)
             rows = operations.rows[segment.start : segment.stop]
+            # The API counts operations through the whole batch; the journal counts rows of a part.
             here = sorted(at for at in refused if offset <= at < offset + count)
             rejected: Sequence[Rejection] = ()
             if here:
@@ -294,6 +305,7 @@ class _Settler:
         place, left_out, held = prepared.place, prepared.left_out, self._tally.held
         held[place.source] = held.get(place.source, 0) + left_out.held
         if left_out.rejections:
+            # Rules find them one after another; ranges need ascending rows.
             rows = np.array(sorted(each.row for each in left_out.rejections), np.int64)
             self._settle(place.part, rows, rejected=left_out.rejections)
         for why, rows in left_out.skipped.items():
@@ -375,6 +387,7 @@ class _RefusalLimit:
         self._answered += answered
         self._refused += refused
         too_many = self._allowed.reached_by(self._refused, self._answered)
+        # A share means little over few operations: the first ten may all be refused.
         if self._refused <= REFUSALS_MAX or not too_many:
             return
         raise GuardError(
@@ -414,6 +427,7 @@ def ranges_of(rows: Rows) -> list[tuple[int, int]]:
         return []
     if int(rows[-1] - rows[0]) == len(rows) - 1:
         return [(int(rows[0]), int(rows[-1]) + 1)]
+    # One range or few, whatever the number of rows: the journal stores a line for each.
     cuts: npt.NDArray[np.int64] = np.flatnonzero(np.diff(rows) > 1)
     starts = rows[np.concatenate([[0], cuts + 1])]
     stops = rows[np.concatenate([cuts, [len(rows) - 1]])] + 1

@@ -61,6 +61,7 @@ def join(parts: Parts) -> pa.StringArray:
             merged[-1] += part
         else:
             merged.append(part)
+    # By groups, and the groups again: see AT_ONCE_MAX.
     while len(merged) > AT_ONCE_MAX:
         starts = range(0, len(merged), AT_ONCE_MAX)
         merged = [_at_once(merged[start : start + AT_ONCE_MAX]) for start in starts]
@@ -125,6 +126,8 @@ class Members:
             there = each.is_there
             openings = ("", each.opening, f",{each.opening}")
             between = [end + opening for end in ("", closing) for opening in openings]
+            # What stands between two values depends on whether the one before and any earlier one
+            # are there: six texts, chosen by number, so that each row is joined once.
             parts += [_chosen(between, 3 * here + there * (1 + any_before)), each.value]
             here, any_before, closing = there, any_before | there, each.closing
         return [*parts, _chosen(["", closing], here)]
@@ -138,6 +141,7 @@ class Members:
             says = pc.add(pc.binary_length(each.value), around)
             lengths += pc.fill_null(says, 0).to_numpy()
             present += each.is_there
+        # A comma between members: one less than there are, and none for a row without any.
         return lengths + np.maximum(present - len(","), 0)
 
     def take(self, at: pa.Array) -> "Members":
@@ -200,6 +204,7 @@ class Accepted:
         Where the mask leaves nothing out, this table itself.
         """
         if places.dtype == np.bool_:
+            # Most chunks keep all rows: then nothing is copied.
             if places.all():
                 return self
             places = np.flatnonzero(places)
@@ -228,6 +233,7 @@ class Accepted:
         digest = xxhash.xxh3_128(self.rows.tobytes())
         for column in (self.person, self.attributes, self.name):
             if column is not None:  # its buffers may hold anything behind the last row
+                # Lengths as well: "ab","c" and "a","bc" are the same bytes.
                 digest.update(pc.binary_length(column).to_numpy().tobytes())
                 digest.update(b"".join(column.cast(pa.binary()).to_pylist()))
         if self.micros is not None:
@@ -267,6 +273,7 @@ class Operations:
     @property
     def _offsets(self) -> npt.NDArray[np.int32]:
         """Where each begins in the column's bytes, and where the last one ends; not a copy."""
+        # Arrow gives an empty column no offsets.
         buffer = self.column.buffers()[1] or bytes(4)
         return np.frombuffer(buffer, np.int32)[self.column.offset :][: len(self.column) + 1]
 
@@ -381,6 +388,7 @@ def _v1_parts(source: Source, accepted: Accepted, ids: _Made, moments: _Made) ->
 
 def _paths(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     prefix = "cio_" if identifier_type == "cio_id" else ""
+    # Percent-encoding is Python's, so it is done once for each person, not for each row.
     encoded = person.dictionary_encode()
     paths = [
         f"/api/v1/customers/{prefix}{identity.in_path(each)}"
@@ -405,6 +413,7 @@ def event_ids(
     """
     contents = event_contents(source, namespace, accepted)
     if occurrences is not None:
+        # Few rows repeat; the first of identical ones keeps the id that it has alone.
         for place in np.flatnonzero(occurrences):
             contents[place] = identity.with_occurrence(contents[place], int(occurrences[place]))
     milliseconds = np.floor_divide(_required(accepted.micros).to_numpy(), 1000)
@@ -475,6 +484,7 @@ def _seconds_lengths(micros: pa.Int64Array) -> npt.NDArray[np.int64]:
     """How many digits each moment will have in seconds; those of one time have as many."""
     ends = pc.min_max(micros)
     first, last = (len(str(ends[end].as_py() // 1_000_000)) for end in ("min", "max"))
+    # Ten digits since 2001: nearly every chunk is done with two numbers.
     if first == last and ends["min"].as_py() >= 0:
         return np.full(len(micros), first)
     lengths: Rows = pc.binary_length(_seconds_text(micros)).to_numpy().astype(np.int64)
