@@ -373,8 +373,7 @@ class SourceRows:
         said_of = MergedPeople(folder.merged).rows
         self._prepare = ChunkPreparer(job.pipeline, self._closed, now_s, said_of, changes)
         self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}
-        # Few, as rejections are; whether a carrier was refused is asked for each of its merged
-        # rows.
+        # Asked for each merged row: a query for each would be slow.
         self._rejected = {
             (part, each.row) for part, each in job.journal.rejections() if part in self._customers
         }

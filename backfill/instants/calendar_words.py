@@ -60,6 +60,7 @@ def _by_word(kind: str) -> Mapping[str, frozenset[int]]:
         for context in ("format", "stand-alone"):
             for width in ("wide", "abbreviated"):
                 for number, name in names[context][width].items():
+                    # The last word: some languages put an article or preposition before a name.
                     word = unicodedata.normalize("NFC", name.lower()).rstrip(".").rpartition(" ")[2]
                     found[word] = found.get(word, frozenset()) | {number}
     return found

@@ -133,6 +133,7 @@ class _Seen:
         self.text += later.text
         self.fits += later.fits
         self.zoneless += later.zoneless
+        # What was seen first stays, in whatever order chunks were looked at.
         self.refuted_by = later.refuted_by | self.refuted_by
         self.disputes = later.disputes | self.disputes
         self.strange = (self.strange + later.strange)[:EXAMPLES_MAX]
@@ -147,6 +148,8 @@ class _Seen:
             self.misfit_row[earlier] = example.row
             self.misfits[example.row] = example
             kept = set(self.misfit_row.tolist())
+            # Examples that no candidate names any more go: one for each candidate is all that is
+            # kept.
             self.misfits = {row: each for row, each in self.misfits.items() if row in kept}
 
 
@@ -207,12 +210,14 @@ class Evidence:
         many must agree with it on every value that both fit. A column without values is read as
         ISO 8601: there is nothing to misread.
         """
+        # A typed column says by itself how it is meant; an empty one leaves nothing to misread.
         if not self._seen.text:
             return self._reading(None) if self._seen.typed else self._reading(0)
         best = self._best()
         fits = int(self._seen.fits[best])
         if not self._is_enough(best):
             return self._no_format(best)
+        # Only rivals that fit as many: one that fits fewer is refuted by what it does not fit.
         for rival in np.flatnonzero(self._fits() == fits).tolist():
             if (best, rival) in self._seen.disputes:
                 example, first, second = self._seen.disputes[best, rival]
@@ -260,6 +265,7 @@ class Evidence:
     def figures(self) -> tuple[FormatCounts, ...]:
         """How the candidates fared that came into question, the best first."""
         fits = self._fits()
+        # Those without a pivot that they need were never in question.
         refuted = {each for each in self._seen.refuted_by if fits[each] == self._seen.fits[each]}
         indices = set(np.flatnonzero(fits).tolist()) | refuted
         return tuple(
@@ -284,11 +290,15 @@ class Evidence:
             at = int(group.rows[position])
             return FormatExample(int(rows[at]), text[at].as_py())
 
+        # A regular expression over a text of any length could take for ever; no timestamp is so
+        # long.
         known = _can_mean(group.shape) if len(group.shape) <= _SHAPE_LENGTH_MAX else ()
         trials = [trial for index in known if (trial := self._try(index, group)) is not None]
         fitted_by_any = np.zeros(len(group.rows), dtype=np.bool_)
         unfit = np.ones(len(CANDIDATES), dtype=np.bool_)
         for trial in trials:
+            # What it does not fit is told below, by the first value that is wrong; the others do
+            # not take the shape at all, so that any of its values is one that they do not fit.
             unfit[trial.index] = False
             count = int(np.count_nonzero(trial.fits))
             self._seen.fits[trial.index] += count
@@ -299,6 +309,7 @@ class Evidence:
                 self._seen.refuted_by.setdefault(trial.index, misfit)
                 self._seen.misfit(np.arange(len(CANDIDATES)) == trial.index, misfit)
         self._seen.misfit(unfit, example(0))
+        # Candidates that take one shape are few, so pairs are cheap; 01/02/2024 has two.
         for first, second in combinations(trials, 2):
             pair = first.index, second.index
             if pair not in self._seen.disputes and (at := first.dispute(second)) is not None:
@@ -362,6 +373,7 @@ def _can_mean(shape: str) -> tuple[int, ...]:
     known = _by_skeleton()
     return tuple(
         index
+        # In the order of the list: where several agree on every value, the first is taken.
         for index in sorted(known[None] + known.get(skeleton(shape), []))
         if format_of(CANDIDATES[index].format).read(nothing, shape) is not None
     )

@@ -95,6 +95,7 @@ def number(cells: Cells, span: tuple[int, int]) -> Ints:
     """The n numbers (int64) in columns `span`, at most 18, of an (n, m) array of digits."""
     start, end = span
     total = np.zeros(len(cells), dtype=np.int64)
+    # Digit by digit for all values at once: there are few digits and many values.
     for column in range(start, end):
         total = total * 10 + (cells[:, column] - ord("0"))
     return total
@@ -149,8 +150,10 @@ def local_times(fields: Fields, pivot: int = PIVOT) -> LocalTimes | None:
     days, possible = _days(fields, year)
     clock_us, on_the_clock = _clock(fields)
     failures = np.where(possible & on_the_clock, Failure.NONE, Failure.UNREADABLE).astype(np.uint8)
+    # 0000-01-01 can be written, but no calendar of the service or of Python has it.
     failures[(year == 0) & (failures == Failure.NONE)] = Failure.OUT_OF_RANGE
     local_us = days * DAY_US + clock_us
+    # What a name means depends on settings and on the date: that is asked later.
     if not fields.has("zone") or fields.has("zone_name"):
         return LocalTimes(local_us, None, failures, fields.word("zone_name"))
     offset_us, known = _offset(fields)
@@ -174,6 +177,7 @@ def _days(fields: Fields, year: Ints) -> tuple[Ints, Bools]:
         possible = (ordinal >= 1) & (days < after)
     else:
         month, day = _month(fields), fields.number("day")
+        # A month of 13 is told below; until then the arithmetic needs one that there is.
         first, after = _first_days(year * 12 + np.clip(month, 1, 12) - 1, months=1)
         days = first + day - 1
         possible = (month >= 1) & (month <= 12) & (day >= 1) & (days < after)  # noqa: PLR2004
@@ -191,6 +195,7 @@ def _first_days(month: Ints, *, months: int) -> tuple[Ints, Ints]:
 
 
 def _day_of(month: Ints) -> Ints:
+    # numpy knows the leap years; views, since these are the same 64 bits.
     return np.asarray(month.view("datetime64[M]").astype("datetime64[D]").view(np.int64))
 
 

@@ -30,6 +30,7 @@ class Epoch:
     def read(self, cells: Cells, shape: str) -> LocalTimes | None:
         """The instants in n values of one shape; None if the shape is no number."""
         match = _PLAIN.fullmatch(shape)
+        # .NET writes milliseconds only, so the other units do not take its text.
         if match is None and self.name == "epoch_ms":
             match = _JSON_DATE.fullmatch(shape)
         if match is None:
@@ -41,6 +42,7 @@ class Epoch:
             found, too_long[rows] = _whole_micros(digits, point)
             if match["minus"]:
                 dropped = digits[:, max(0, point) :]
+                # Floored, not cut off: -0.5 µs lies in microsecond -1.
                 found = -found - (dropped != ord("0")).any(axis=1)
             micros[rows] = found
         failures = np.where(too_long, Failure.OUT_OF_RANGE, Failure.NONE).astype(np.uint8)

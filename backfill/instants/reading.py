@@ -169,6 +169,7 @@ def _all_alike(text: pa.StringArray, rows: Ints) -> Group | None:
     """The only group where all values have one shape, as in most files; None where not."""
     content, at = _bytes(text)
     length = len(text[0].as_py().encode())
+    # Tried first, since it costs two passes: most columns are written in one way throughout.
     if not (pc.binary_length(text).to_numpy() == length).all():
         return None
     cells = content[at : at + length * len(text)].reshape(len(text), length)
@@ -199,6 +200,7 @@ def _bytes(text: pa.StringArray) -> tuple[Cells, int]:
 
 def _plain(column: Column) -> pa.StringArray:
     """Floats as text; those that Arrow writes with an exponent are written out."""
+    # Arrow writes floats as Python does: as short as they can be read back.
     text = strings(column)
     exponent = pc.match_substring(text, "e").fill_null(False).to_numpy(zero_copy_only=False)
     if not exponent.any():
@@ -275,6 +277,7 @@ def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
         and len(column.dictionary) <= len(column)
         and written.zones is None
     ):
+        # Each distinct value once; not where the dictionary is longer, as that of a slice can be.
         distinct = read(column.dictionary, reading)
         return Instants(
             distinct.micros.take(column.indices), distinct.failures.take(column.indices)
@@ -282,6 +285,7 @@ def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
     day_zone = _day_zone(column, reading)
     declared = _DeclaredZones(reading, written.zones)
     micros = np.zeros(len(column), dtype=np.int64)
+    # Whatever no shape's reading takes stays as it is here.
     failures = np.full(len(column), Failure.UNREADABLE, dtype=np.uint8)
     for rows, local in _local_times(written, reading):
         found = _instants(local, reading, day_zone, declared.at(rows))
@@ -294,6 +298,7 @@ def read(column: "Column | WrittenValues", reading: Reading) -> Instants:
 
 def seconds(micros: pa.Int64Array) -> pa.Int64Array:
     """N unix microseconds -> n unix seconds, floored: -1 µs is in second -1; nulls stay null."""
+    # numpy's division floors, also below zero; Arrow's cuts off towards it.
     values = micros.fill_null(0).to_numpy() // SECOND_US
     return pa.array(values, pa.int64(), mask=is_null(micros))
 
@@ -321,6 +326,7 @@ def fitted(local: LocalTimes, form: Format, declared: Mapping[str, str]) -> Fail
         declared: What abbreviations mean.
     """
     if local.zone and zones.meaning_of(local.zone, declared) is None:
+        # All values of a group have the same zone: it is part of their shape.
         return np.full_like(local.failures, Failure.ZONE_UNKNOWN)
     if not isinstance(form, Epoch | Excel):
         return local.failures
@@ -339,6 +345,7 @@ def _local_times(written: WrittenValues, reading: Reading) -> Iterator[tuple[Int
         for group in written.groups:
             local = group.read(form)
             if local is not None:
+                # Who declares epoch_s may have times of 1985; a proof may not rest on them.
                 failures = fitted(local, form, declared) if reading.proved else local.failures
                 yield group.rows, replace(local, failures=failures)
 
@@ -391,8 +398,10 @@ def _instants(
         Failure.OUT_OF_RANGE,
         local.failures,
     ).astype(np.uint8)
+    # Failed values mean nothing, and may be beyond what arithmetic in 64 bits takes.
     local_us = np.where(failures == Failure.NONE, local.local_us, 0)
     offset_us = local.offset_us
+    # A zone in the text overrides what is declared for clocks that carry none.
     if local.zone and offset_us is None:
         meant = zones.meaning_of(local.zone, dict(reading.zones))
         declared = [(slice(None), meant or "")]
@@ -400,6 +409,8 @@ def _instants(
         if day_zone is not None:
             local_us, offset_us = zones.to_local(local_us, day_zone), None
             declared = [(slice(None), day_zone)]
+        # Midnight on the clock, before it becomes an instant: days of 23 and 25 hours have one,
+        # too.
         local_us = local_us - local_us % DAY_US
     micros = local_us if offset_us is None else local_us - offset_us
     if offset_us is None:
@@ -407,6 +418,7 @@ def _instants(
         for rows, zone in declared:
             micros[rows], unresolved = _localised(local_us[rows], zone, reading)
             failures[rows] = np.where(failures[rows] == Failure.NONE, unresolved, failures[rows])
+    # Asked again: an offset can move the last day of 9999 into the year 10000.
     failures[(failures == Failure.NONE) & outside(micros)] = Failure.OUT_OF_RANGE
     return micros, failures
 
@@ -426,6 +438,7 @@ def _day_zone(column: Column, reading: Reading) -> str | None:
     if is_native(column.type):
         return zone_of(column.type)
     is_epoch = reading.format != NATIVE and isinstance(format_of(reading.format), Epoch)
+    # Epochs have no clock of their own, so the day that is meant must come from a zone.
     return (reading.timezone or "UTC") if is_epoch else None
 
 
@@ -457,6 +470,7 @@ def _typed_times(column: Column) -> LocalTimes:
     kind = column.type
     ticks = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
     values = ticks.to_numpy(zero_copy_only=False).astype(np.int64)
+    # Divided, not multiplied: nanoseconds since 1970 already fill the 64 bits.
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         values, tick_us = values // 1000, 1
     elif pa.types.is_date32(kind):

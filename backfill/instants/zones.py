@@ -167,6 +167,7 @@ def localise(
     later = table.at_local(local_us)
     earlier = np.maximum(later - 1, 0)
     twice = (later > 0) & (local_us < table.local_end[earlier])
+    # Beyond the end of its own period and before the next begins: the clock never showed it.
     skipped = local_us >= table.local_end[later]
     failures[twice & (ambiguous == "reject")] = Failure.AMBIGUOUS
     failures[skipped & (nonexistent == "reject")] = Failure.NONEXISTENT
@@ -200,6 +201,7 @@ def check_zone(zone: str) -> None:
     lowered = _by_lower_case()
     cities = {name.rsplit("/")[-1].lower(): name for name in sorted(names)}
     word = zone.strip().lower().replace(" ", "_")
+    # The city first: people know Berlin, and write CET/Berlin or Germany/Berlin.
     close = [lowered[word]] if word in lowered else []
     close += [cities[near] for near in get_close_matches(word.rsplit("/")[-1], cities, n=3)]
     close += [lowered[near] for near in get_close_matches(word, lowered, n=3)]
@@ -224,6 +226,7 @@ def meaning_of(text: str, declared: Mapping[str, str]) -> str | None:
     for name, meant in declared.items():
         if name.strip().lower() == word:
             return meant
+    # A name with a slash is one of the IANA list or none; only those without may be offsets.
     if "/" in word:
         return _by_lower_case().get(word.replace(" ", "_"))
     said = _SAID.fullmatch(word)
@@ -263,7 +266,9 @@ def _table(zone: str, times_us: Ints) -> _Table:
     """The periods around these times: their years, and the years beside them."""
     years = times_us.view("datetime64[us]").astype("datetime64[Y]").view(np.int64) + 1970
     present = np.unique(years)
+    # The years beside them: New Year's Eve in one zone is New Year in another.
     wanted = np.unique(np.concatenate([present - 1, present, present + 1]))
+    # Kept by zone and years: all chunks of an export share a few tables.
     return _table_of_years(zone, tuple(wanted[(wanted >= 1) & (wanted <= 9999)].tolist()))  # noqa: PLR2004
 
 
@@ -292,6 +297,7 @@ def _periods(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     start_s = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
     days = (datetime(year, 12, 31, tzinfo=UTC) - datetime(year, 1, 1, tzinfo=UTC)).days + 1
     periods = [(start_s, _offset_s(info, start_s))]
+    # Asked from the zone's own rules, so that years beyond the compiled table are right as well.
     for day in range(1, days + 1):
         end_s = start_s + day * _DAY_S
         if _offset_s(info, end_s) != periods[-1][1]:
