@@ -107,6 +107,7 @@ def encode(  # what a column can be declared as
     if kind == "json" and declared.type == "json":
         return kernels.documents(_without_null(column))
     written_here = kind != "typed" or is_text(column.type)
+    # A typed file's numbers were never written with anybody's decimal mark.
     marks = (decimal, thousands) if written_here else (".", "")
     return _declared(text_of(column, kind), declared.type, *marks)
 
@@ -127,6 +128,7 @@ def _declared(text: Encoded, type_: str, decimal: str, thousands: str) -> Encode
 def _stand_for_many(column: pa.Array) -> bool:
     """Whether the column's first values make it likely that few values fill it."""
     first = column[:_SAMPLED]
+    # A guess about cost only: the result is the same either way.
     return len(first) == _SAMPLED and pc.count_distinct(first).as_py() <= _SAMPLED // 8
 
 
@@ -203,6 +205,7 @@ def shortened(encoded: Encoded, size_max: int, cells: Cells | None) -> Encoded:
     over = kernels.as_mask(pc.greater(size, size_max)) if size is not None else None
     if over is None or not over.any():
         return encoded
+    # What is cut is the text, before it is escaped: half of an escape is no JSON.
     if cells is not None:
         if not encoded.quoted:
             return encoded
@@ -238,6 +241,7 @@ def _as_found(column: pa.StringArray) -> Encoded:
     is_string = pc.starts_with(column, '"')
     if pc.all(pc.fill_null(is_string, True)).as_py():
         return kernels.strings(_fragment_text(column))
+    # By its first characters: the reader has made sure that each is one whole JSON value.
     is_number = pc.match_substring_regex(column, "^[-0-9]")
     is_whole = pc.match_substring_regex(column, "^-?[0-9]+$")
     is_nested = pc.match_substring_regex(column, r"^[\[{]")

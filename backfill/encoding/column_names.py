@@ -99,6 +99,7 @@ def _made(chunk: Chunk, name: str) -> pa.Array | None:
     if JOINED_BY in name:
         parts = [_made(chunk, part) for part in name.split(JOINED_BY)]
         return None if any(part is None for part in parts) else _joined(chunk, parts)
+    # The longest first: a column may have a dot in its own name.
     for root in sorted(made_of(name), key=len, reverse=True):
         if root in batch.schema.names:
             column, path = batch.column(root), name[len(root) + 1 :]
@@ -126,6 +127,7 @@ def _struct_member(column: pa.Array, path: str) -> pa.Array | None:
     if not pa.types.is_struct(column.type):
         return None
     names = [column.type.field(place).name for place in range(column.type.num_fields)]
+    # As above: a member whose own name has a dot comes before one further down.
     for each in (path, *sorted(made_of(path), key=len, reverse=True)):
         if each in names:
             member = pc.struct_field(column, [names.index(each)])
@@ -138,6 +140,7 @@ def _json_members(column: pa.StringArray, path: str) -> pa.StringArray:
     found: list[str | None] = []
     for fragment in column.to_pylist():
         is_object = fragment is not None and fragment.startswith("{")
+        # A row at a time: only for the columns that settings name by a path into JSON.
         members = _member(json_text.load_json(fragment), path) if is_object else []
         found.append(json_text.canonical_json(members[0]) if members else None)
     return pa.array(found, pa.string())

@@ -70,6 +70,7 @@ def ulids(milliseconds: npt.NDArray[np.int64], entropy: Sequence[bytes]) -> pa.S
         entropy: 10 bytes for each.
     """
     time = np.clip(milliseconds, 0, MILLISECONDS_MAX).astype(np.uint64)
+    # Ten bits are two letters: looking pairs up takes half as many steps as single ones.
     pad = np.frombuffer(b"".join(entropy), dtype=np.uint8).reshape(-1, _ENTROPY_BYTES)
     # Five bytes are four pairs of letters; two words that overlap have all ten.
     front, back = (pad[:, at : at + 8].view(">u8")[:, 0].astype(np.uint64) for at in (0, 2))
@@ -150,6 +151,7 @@ def people(identifier_type: str, person: pa.StringArray) -> npt.NDArray[np.uint6
     Events have few people and many rows: each is hashed once.
     """
     keys = person_key(identifier_type, person).dictionary_encode()
+    # Seeded by the type below: an id and an e-mail of the same text are two people.
     content = keys.dictionary.cast(pa.binary()).to_pylist()
     places: npt.NDArray[np.int32] = keys.indices.to_numpy()
     return hashes(content, _SEEDS[identifier_type])[places]

@@ -94,6 +94,7 @@ class ChunkJudge:
         """
         place, chunk = given
         shape = self._shapes.get(place.source)
+        # Most sources need no shaping: their chunks are judged as they were read.
         seen, dropped = chunk, _NOTHING
         if shape is not None:
             made = shape.apply(chunk, place.name)
@@ -124,6 +125,7 @@ def in_order(
     """The results of `work` on each item, in order, while `ahead` more are in the making."""
     pending: deque[Future[Made]] = deque()
     for item in given:
+        # Bounded by `ahead`: a reader faster than the pool must not fill memory with chunks.
         pending.append(pool.submit(work, item))
         if len(pending) > ahead:
             yield pending.popleft().result()
@@ -135,6 +137,7 @@ def read_ahead(items: Iterator[Given]) -> Iterator[Given]:
     """The items, none of them None; the next is read in another thread while one is looked at."""
     with ThreadPoolExecutor(1) as reader:
         pending = reader.submit(next, items, None)
+        # One ahead, not more: that already hides reading behind the work on the item before.
         while (item := pending.result()) is not None:
             pending = reader.submit(next, items, None)
             yield item

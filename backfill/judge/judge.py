@@ -197,6 +197,7 @@ class Judge:
         schema = chunk.batch.schema
         layout = self._layouts.get(schema)
         if layout is None:
+            # A line of JSON may lack any key: whether none has it is known at the end of the pass.
             if chunk.values != "json":
                 require_columns(self._source, schema.names, where)
             types = {each.name: each.type for each in schema if not pa.types.is_string(each.type)}
@@ -231,6 +232,8 @@ class Judge:
         if is_free and identity.holds_floats(person):
             # One such value tells that the program which wrote the column took ids for numbers.
             raise float_identifier(where, column)
+        # A cell that failed has its own reason, and no second one for the text that it did not
+        # give.
         empty = as_mask(pc.equal(person, ""))
         failed = any_of(failures.values(), len(chunk.rows))
         faults.add("identifier_missing", column, empty & ~failed)
@@ -268,6 +271,8 @@ class Judge:
             if isinstance(self._source, CustomersSource):
                 if self._is_long(each, encoded, faults):
                     long.add(each.name)
+                # The identifier goes out once, in its own place: here it could only contradict
+                # that.
                 if each.name == self._source.identifier.type:
                     self._same_person(person, each, encoded, faults)
                     continue
@@ -454,6 +459,7 @@ class Judge:
         missing = np.ones(len(chunk.rows), np.bool_)
         for column in source.key:
             text = self._key_text(chunk, column)
+            # Missing only where all of its columns are: a part of a key may well be empty.
             missing &= as_mask(pc.is_null(text)) | as_mask(pc.equal(text, ""))
             texts.append(pc.fill_null(strings(text).fragments(), cell_json.NULL_FRAGMENT))
         faults.add("key_missing", source.key[0], missing)
@@ -476,6 +482,7 @@ class Judge:
             faults.add("too_large", "", data_bytes > V1_DATA_BYTES_MAX)
             return by_v1
         largest = int(data_bytes.max(initial=0))
+        # Two numbers instead of a column: hardly any chunk has a row that comes near the limit.
         if largest + _FRAME_BYTES_MAX <= V2_BYTES_MAX:
             return by_v1
         large = sizes(self._source, self._api, accepted) > V2_BYTES_MAX

@@ -63,6 +63,7 @@ class Shape:
         if self._where:
             wanted = self._wanted(with_made(chunk, self._made))
             if not wanted.all():
+                # Before the transform, which so need not know of rows that were never meant.
                 dropped["where"] = chunk.rows[~wanted]
                 chunk = chunk.only(wanted)
         if self._transform is not None:
@@ -70,6 +71,7 @@ class Shape:
             chunk = made.chunk
             if len(made.dropped):
                 dropped["transform"] = made.dropped
+        # Once more: a transform may give other columns than those that names were made of.
         return Shaped(with_made(chunk, self._made), dropped)
 
     def _wanted(self, chunk: Chunk) -> Mask:
@@ -77,6 +79,7 @@ class Shape:
         wanted = np.ones(len(chunk.rows), np.bool_)
         for column, values in self._where.items():
             text = Cells.of(chunk, column, self._null_values).text().text
+            # Blanks around a value are a habit of exports, not another value.
             trimmed = pc.utf8_trim_whitespace(text)
             wanted &= as_mask(pc.is_in(trimmed, value_set=pa.array(values, pa.string())))
         return wanted

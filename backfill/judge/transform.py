@@ -79,6 +79,8 @@ class Transform:
                 next_step="fix the function; --debug shows its traceback",
             ) from error
         try:
+            # Held against the chunk: a row that has come from nowhere could be accounted for by
+            # nothing.
             places, batch = frames.read_back(made, chunk)
         except frames.OddFrameError as odd:
             raise self._odd(where, chunk, odd) from odd

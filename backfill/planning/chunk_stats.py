@@ -47,6 +47,7 @@ class Before:
         settled = np.zeros(len(rows), np.bool_) if ranges is None else ranges.contains(rows)
         if self.former is not None:
             return settled, self.former.ranks(part, rows)
+        # Settled rows first: what was delivered is the original, and the others are its repeats.
         return settled, (~settled).astype(np.int32)
 
 
@@ -176,6 +177,7 @@ class StatsCollector:
             Two of uint64 (n, 2).
         """
         namespace = self._pipeline.namespace
+        # Without the key: rows alike in every field are identical, whatever makes events the same.
         alike = identity.hashes(event_contents(source, namespace, replace(accepted, key=None)))
         if accepted.key is None:
             return alike, alike
@@ -186,6 +188,7 @@ class StatsCollector:
     def _actors(self, source: EventsSource, judged: JudgedChunk) -> Records:
         """Whom the events are about: each row where unknown people are rejected, else each once."""
         person, rows = judged.accepted.person, judged.accepted.rows
+        # No records are made: an empty column costs less than a branch in all that follows.
         if not self._pipeline.has_customers:
             person, rows = person[:0], rows[:0]  # nobody is unknown
         elif self._pipeline.unknown_people(source) != "reject":

@@ -78,6 +78,8 @@ class DuplicateFilter:
         others = [each for each in every if each not in large]
         found = in_order(self._alike, others, pool, THREADS)
         for kept in chain(found, chain.from_iterable(map(self._alike_in_slices, large))):
+            # Equal hashes only make suspects; their contents are compared before anything is
+            # decided.
             self._kept.add(_MAY_REPEAT, kept["part"], kept["row"])
             parts.update(np.unique(kept["part"]).tolist())
         self._kept.flush()
@@ -93,6 +95,7 @@ class DuplicateFilter:
         seen, shared = np.empty((2, 0), np.uint64)
         for some in self._hashes.slices(partitions):
             hashes, counts = np.unique(some["hash"], return_counts=True)
+            # Shared within the slice, or with one before it.
             shared = np.union1d(shared, hashes[(counts > 1) | np.isin(hashes, seen)])
             seen = np.union1d(seen, hashes)
         for some in self._hashes.slices(partitions):
@@ -120,6 +123,7 @@ def event_hashes(identifier_type: str, events: Accepted, names: pa.DictionaryArr
         uint64 (n,).
     """
     hashes = _hash_texts(person_key(identifier_type, events.person))
+    # Mixed before each sum: else swapping person and name would give the same number.
     hashes = _mix(hashes) + _hash_texts(names.dictionary)[names.indices.to_numpy()]
     if events.key is not None:
         hashes = _mix(hashes) + _hash_texts(events.key)
@@ -136,6 +140,7 @@ def _hash_texts(column: pa.StringArray) -> EventHashes:
     """
     lengths: npt.NDArray[np.int32] = pc.binary_length(column).to_numpy()
     used = characters(column)
+    # Room for the last word, which may reach beyond the last text.
     text = np.concatenate([used, np.zeros(_WORD_BYTES, np.uint8)])
     words = np.ndarray(len(used) + 1, "<u8", text, strides=(1,))  # the eight bytes from each on
     starts = np.cumsum(lengths, dtype=np.int64) - lengths

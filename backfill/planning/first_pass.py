@@ -103,6 +103,7 @@ def find(task: Task) -> PlanResult:
         with PeopleFiles(task.folder) as people_files:
             one = Pass(task, judge, looker, people_files)
             one.read(proof)
+            # What the first rows proved was right in all rows: the common case costs one reading.
             if proof.readings() == readings:
                 return one.finding(proof)
         readings = proof.readings()
@@ -157,6 +158,7 @@ class Pass:
 
         def look(given: tuple[Input, Chunk]) -> tuple[ChunkStats, list[Evidence]]:
             judged = self._judge(given)
+            # In threads, a chunk each; what is kept across chunks is touched by `_take` alone.
             return self._looker(judged), proof.gather(judged)
 
         chunks = chunks_of(self._inputs)
@@ -198,6 +200,8 @@ class Pass:
         Raises:
             UsageError: A file or a transform cannot be used any more.
         """
+        # In this order: people are told apart only when all of them were seen, and what merged
+        # people say is asked for only where people are merged.
         self._compare_events()
         self._together.add_known(identity.people(*some) for some in self._known_people())
         found = self._together.resolve()
@@ -247,6 +251,7 @@ class Pass:
     def _suspects(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
         for place, chunk in self._chunks_of(parts):
             wanted = self._sieve.may_repeat(place.part, chunk.rows)
+            # Most chunks hold no suspect, and are not judged again.
             if wanted.any():
                 # A transform may make something else of rows without their neighbours.
                 whole = self._pipeline.sources[place.source].transform
@@ -259,6 +264,7 @@ class Pass:
         judged, chunk = look.judged, look.judged.chunk
         index, part = judged.place.source, judged.place.part
         source = self._sources[index]
+        # Chunks of a part come in order: the last one's end is how many rows it has.
         self._ends[part] = chunk.end
         source.rows_read += chunk.end.row - chunk.first_row
         source.reject(judged.rejections)
@@ -281,8 +287,10 @@ class Pass:
             self._together.add_actors(look.people)
         else:
             self._together.add_deletions(look.people)
+        # Somebody else's code: the send pass checks that it gives the same again.
         if self._pipeline.sources[index].transform:
             self._chunks[judged.key] = judged.accepted.digest()
+        # Not simply the first chunk: all of its rows may be rejected.
         if index not in self._samples and len(judged.accepted):
             self._samples[index] = _first_operations(self._pipeline, judged)
         rejections.writelines(rejection_line(part, each) for each in judged.rejections)
@@ -333,6 +341,7 @@ class Pass:
             ):
                 source = self._sources[judged.place.source]
                 source.reject([rejected])
+                # They were counted before anybody knew that they are too much together.
                 source.merged -= mark == RowDecision.MERGED
                 source.operations -= mark == RowDecision.CARRIER
                 rejections.write(rejection_line(judged.place.part, rejected))
@@ -348,6 +357,7 @@ class Pass:
         for carrying in np.unique(parts[concerned]).tolist():
             here = concerned & (parts == carrying)
             said = accepted.attributes.filter(pa.array(here)).to_pylist()
+            # By the part that carries them: that is how the send pass asks for them.
             self._merged.add(carrying, carriers[here].tolist(), said)
 
 

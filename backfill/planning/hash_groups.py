@@ -124,6 +124,7 @@ class HashPartitions:
         """
         numbers = range(number, number + 1)
         total = self.count(numbers)
+        # Ranks out of order are rare (a resume); then memory is spent on being right.
         if total <= self._piece_max or (by_rank and not _is_ranked(self.slices(numbers))):
             if total:
                 yield self.partition(number)
@@ -142,12 +143,15 @@ class HashPartitions:
         found: Hashes = np.empty((0, 2), np.uint64)
         for piece in self.pieces(number, by_rank=False):
             some = piece["hash"]
+            # Made unique only from the second piece on: sorting costs more than a single piece
+            # takes.
             found = some if not len(found) else np.unique(np.concatenate([found, some]), axis=0)
         return found
 
     def slices(self, numbers: range) -> Iterator[Records]:
         """Neighbouring partitions as they lie on the disk and in memory, never many at once."""
         last, starts = self._partitioned_last()
+        # In the order of adding, whatever is on the disk before what has stayed in memory.
         for begin, at in self._runs:
             first, stop = begin + int(at[numbers.start]), begin + int(at[numbers.stop])
             for start in range(first, stop, self._piece_max):
@@ -207,6 +211,7 @@ class HashPartitions:
         """What is in memory by partition; where each partition begins and the last one ends."""
         some = np.concatenate([np.empty(0, self._dtype), *self._buffer])
         hashes = some["hash"] if some["hash"].ndim == 1 else some["hash"][:, 0]
+        # Any bits do: hashes are even in all of them.
         numbers = (hashes % PARTITIONS).astype(np.uint8)
         starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=PARTITIONS))])
         # `take` moves records whole, an index field by field; and bytes are sorted by counting.

@@ -50,6 +50,8 @@ class MergedPeople:
         self._folder.mkdir(parents=True, exist_ok=True)
         lines: dict[int, list[bytes]] = {}
         for row, members in zip(rows, attributes, strict=True):
+            # Appended, never changed: merging happens when a bucket is read, once for all of its
+            # people.
             lines.setdefault(row // BUCKET_ROWS, []).append(f"{row} {{{members}}}\n".encode())
         for bucket, some in lines.items():
             with self._path(part, bucket).open("ab") as file:
@@ -96,6 +98,7 @@ def put_together(
     accepted = replace(accepted, members=Members.of_text(pc.fill_null(whole, "")))
     fits = np.ones(len(accepted), np.bool_)
     fits[carriers] = np.array([each is not None for each in said], np.bool_)
+    # Only now: each row by itself was small enough for the judge.
     fits[carriers] &= ~too_large(source, api, accepted.take(carriers))
     return accepted, fits
 
@@ -109,6 +112,7 @@ def members_of(person: dict[str, Any]) -> str | None:
 def merge(person: dict[str, Any], later: dict[str, Any]) -> None:
     """Add what a later row says of a person; null never replaces a value."""
     for name, value in later.items():
+        # A later row without a value says nothing; a null is kept only where nobody says more.
         if value is not None or name not in person:
             person[name] = value
 
@@ -146,6 +150,7 @@ def overfull(
         said = merged.rows(part, accepted.rows[carriers])
         _, fits = put_together(source, pipeline.destination.api, accepted, carriers, said)
         refused.update((part, row) for row in accepted.rows[~fits].tolist())
+        # Row by row: people who are too much are rare, and `heavy` has already left out all others.
         for row, mark in zip(accepted.rows.tolist(), marked, strict=True):
             is_member = mark["kind"] == RowDecision.MERGED
             carrier = (int(mark["other"]), int(mark["value"])) if is_member else (part, row)

@@ -71,6 +71,7 @@ def named(folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
     for name in (PEOPLE_FILE, NAMED_FILE):
         with pq.ParquetFile(folder / name) as file:
             for batch in file.iter_batches(columns=["type", "identifier"]):
+                # Two customers sources may identify people in two ways.
                 for type_ in pc.unique(batch.column(0)).to_pylist():
                     here = pc.equal(batch.column(0), type_)
                     if type_ != EVENT:
@@ -116,6 +117,7 @@ class PeopleFiles:
     def add(self, batches: Mapping[str, pa.RecordBatch]) -> None:
         """Take what one chunk shows, by the file that it belongs to."""
         for name, batch in batches.items():
+            # Most chunks have nothing for most of these files.
             if batch.num_rows:
                 self._waiting[name].append(batch)
             if sum(map(len, self._waiting[name])) >= GROUP_ROWS:
@@ -151,6 +153,7 @@ class PeopleFiles:
             # What is too much for the API is refused: any content does.
             texts = merged.rows(part, carriers)
             said = [(each or "").encode() for each in texts]
+            # A bound on characters first: only few have to be encoded and measured.
             heavy.update(
                 (part, row)
                 for row, each in zip(carriers.tolist(), texts, strict=True)
@@ -185,6 +188,7 @@ def customers(
     type_ = source.identifier.type
     people = identity.person_key(type_, judged.accepted.person)
     rejected = identity.person_key(type_, judged.named)
+    # The same length means that nobody was rejected: both come from one column.
     if len(rejected) != len(people):
         rejected = pc.unique(rejected.filter(pc.invert(pc.is_in(rejected, value_set=people))))
     else:

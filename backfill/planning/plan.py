@@ -96,6 +96,7 @@ def plan_key(
     before = [
         [part, ranges.low_watermark, list(ranges.above())]
         for part, ranges in sorted(settled.items())
+        # A part that is known but has nothing settled is the same as one that is new.
         if ranges.settled_count()
     ]
     return _short([inputs_key(pipeline, inputs), before, former if before else ""])
@@ -167,7 +168,9 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
         found = find(Task(pipeline, inputs, made_in, before, now_s, progress))
         plan = Plan(key, now_s, found)
         PlanFolder(made_in).plan.write_bytes(plan.to_json())
+        # Sums of all files, so that damage between now and the send pass is noticed.
         PlanFolder(made_in).seal()
+        # Renamed into place as a whole: a crash leaves no half of a plan under its key.
         shutil.rmtree(folder / key, ignore_errors=True)
         made_in.rename(folder / key)
         sync_directory(folder)

@@ -68,6 +68,7 @@ class _Question:
             return
         cells = Cells.of(chunk, self.column, source.null_values)
         column = cells.column
+        # A cell of blanks is null in a column of timestamps, so it must not count against a format.
         if cells.kind != "typed":
             column = without_blanks(cells.text().text)
         self.evidence.add(column, chunk.rows)
@@ -118,6 +119,7 @@ class Proof:
         for index, questions in self._questions.items():
             if not questions:
                 continue
+            # The first chunk proves most formats; the pass itself gathers the rest.
             self._look(index, first_only=True)
             if any(each.in_doubt for each in questions):
                 self._questions[index] = _anew(questions)
@@ -178,6 +180,7 @@ class Proof:
     def _look(self, index: int, *, first_only: bool = False) -> None:
         """Look at the columns in question, and at nothing else of the source."""
         questions, shape = self._questions[index], self._shapes.get(index)
+        # A transform may need every column; without one the others are not even read.
         wanted = None if shape else {each.column for each in questions}
         for each in (each for each in self._inputs if each.source == index):
             for chunk in read_ahead(each.file.chunks(columns=wanted)):
@@ -213,6 +216,7 @@ def _anew(questions: Sequence[_Question]) -> list[_Question]:
 
 def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
     evidence, key = question.evidence, question.key
+    # Where only some have none, those are rejected rows; where all have none, it is a setting.
     if evidence.needs_timezone and evidence.zoneless == evidence.values:
         raise UsageError(
             f"{key}: the timestamps in column {question.column!r} have no zone",
@@ -226,6 +230,7 @@ def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
     if isinstance(found, Ambiguity):
         doubt, readings, reading = (*_two_formats(found), found.first)
     elif isinstance(found, NoFormat):
+        # Something has to stand here so that rows can be judged; the guard refuses to send by it.
         reading = found.nearest or question.dated.reading("iso8601")
         doubt, readings = no_format(found), _misfits(found)
     else:

@@ -77,6 +77,7 @@ class RowTable:
         made = np.concatenate([each for _, each in self._buffer])
         self._buffer, self._buffered = [], 0
         buckets = made["row"] // BUCKET_ROWS
+        # Each bucket's records side by side: one write for each file that they go to.
         order = np.lexsort((buckets, parts))
         parts, buckets, made = parts[order], buckets[order], made[order]
         new = np.flatnonzero((np.diff(parts) != 0) | (np.diff(buckets) != 0)) + 1
@@ -101,6 +102,7 @@ class RowTable:
         for bucket in range(int(rows[0]) // BUCKET_ROWS, int(rows[-1]) // BUCKET_ROWS + 1):
             kept = self._bucket(part, bucket)
             at = np.searchsorted(rows, kept["row"])
+            # A record behind the last row has nothing to be compared with.
             at_most = np.minimum(at, len(rows) - 1)
             here = rows[at_most] == kept["row"]
             found[at_most[here]] = kept[here]
@@ -208,6 +210,7 @@ class EarlierDecisions:
         ranks = np.where(rows <= self._rows.get(part, 0), 0, _NEW).astype(np.int32)
         decided = self._decisions.of(part, rows)
         if decided is not None:
+            # Those without a number of their own were first, or alone: their rank stays 0.
             numbered = decided["kind"] == RowDecision.OCCURRENCE
             ranks[numbered] = decided["value"][numbered]
             ranks[np.isin(decided["kind"], list(SKIPPED))] = _LEFT_OUT

@@ -119,6 +119,7 @@ class SourcePlan:
         """Count rejected rows, each once by each of its codes."""
         self.rejected += len(rejections)
         for rejection in rejections:
+            # A set: two fields with one fault are one row with that reason.
             self.reasons.update({reason.code for reason in rejection.reasons})
 
     def move_cursor(self, cursor: pa.Int64Array, now_s: float) -> None:
@@ -144,11 +145,14 @@ class SourcePlan:
         """Add what one chunk shows."""
         room = NAMES_MAX - len(self.names)
         for name, days in seen.name_days.items():
+            # An export with a name for each event would fill memory with names.
             known = name in self.names or room > 0
             room -= name not in self.names
             self.names[name if known else OTHER] += sum(days.values())
             self.days.update(days)
             self._see_days(name if known else OTHER, days)
+        # Twice as many days a bar, until the report's chart fits: memory must not grow with the
+        # years.
         while sum(map(len, self.name_days.values())) > NAME_DAYS_MAX:
             self._put_days_together()
         self.recent.update(seen.recent)
@@ -177,6 +181,7 @@ class SourcePlan:
         since_us = recent_since_us(now_s)
         if self.last_us is None or self.last_us < since_us:
             return 0
+        # Minutes, since a number for each microsecond would be one for each event.
         since = since_us // MINUTE_US
         return sum(count for minute, count in self.recent.items() if minute >= since)
 
@@ -220,6 +225,7 @@ def _name_days(names: pa.DictionaryArray, days: npt.NDArray[np.int64]) -> dict[s
     """How many events each name has on each day."""
     first = int(days.min())
     span = int(days.max()) - first + 1
+    # Name and day in one number, so that one `unique` counts both.
     places = names.indices.to_numpy().astype(np.int64) * span + (days - first)
     found: dict[str, dict[int, int]] = {name: {} for name in names.dictionary.to_pylist()}
     of_name = list(found.values())
