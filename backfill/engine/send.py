@@ -185,8 +185,9 @@ class Sender:
             outcome = await self._delivery.deliver(batch)
             if outcome is not None:
                 self._settler.answer(batch, outcome, deletes=deletes)
-            # Not in `finally`: a batch whose delivery failed may have arrived, and stays in doubt.
             self._unanswered -= 1
+            # None of this in `finally`: where delivering failed, the rows may have arrived all the
+            # same, and stay in doubt.
             if outcome is not None:
                 self._refusals.check(batch.count, len(outcome.refusals))
         except Exception as error:  # noqa: BLE001 - nobody awaits this task: it must be told
