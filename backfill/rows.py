@@ -1,12 +1,15 @@
 """The nouns of reading: a chunk of rows, and a row that is not sent with all its reasons."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 Rows = npt.NDArray[np.int64]
@@ -57,18 +60,45 @@ class Rejection:
     raw: str | None = None
 
     def to_json(self) -> str:
-        """All but the row's number, under which it is kept, for us alone; one line of ASCII.
+        """All but the row's number, under which it is kept, for us alone; one line.
 
-        The standard library's JSON is exact where faster ones are not: integers of any length,
-        NaN, and the lone surrogates that stand for bytes that are not UTF-8.
+        The standard library's JSON is exact where orjson is not: integers of any length, NaN, and
+        the lone surrogates that stand for bytes that are not UTF-8. orjson refuses these, but for
+        NaN, which it writes as null: so its nulls are counted. It takes a fifth of the time.
         """
-        return json.dumps([self.line, self.reasons, dict(self.cells), self.raw])
+        cells = self.cells if isinstance(self.cells, dict) else dict(self.cells)
+        try:
+            said = orjson.dumps([self.line, _reasons_fragment(self.reasons), cells, self.raw])
+            if said.count(_NULL) == [self.line, self.raw, *cells.values()].count(None):
+                return said.decode()
+        except orjson.JSONEncodeError:
+            pass
+        return json.dumps([self.line, self.reasons, cells, self.raw])
 
     @classmethod
-    def from_json(cls, row: int, text: str | bytes) -> "Rejection":
-        """The opposite of `to_json`."""
-        line, reasons, cells, raw = json.loads(text)
+    def from_json(cls, row: int, text: str) -> "Rejection":
+        """The opposite of `to_json`, also of what earlier versions kept."""
+        # Only the standard library puts a space behind a comma, and it alone reads all it writes.
+        is_exact = text[text.index(",") + 1] == " "
+        line, reasons, cells, raw = json.loads(text) if is_exact else orjson.loads(text)
         return cls(row, line, tuple(map(Reason._make, reasons)), cells, raw)
+
+
+def by_code(rejections: Iterable[Rejection]) -> Counter[str]:
+    """How many rejected rows have each code; a row with two codes counts in both."""
+    counts: Counter[str] = Counter()
+    for reasons, count in Counter(each.reasons for each in rejections).items():
+        # Each once: two fields with one fault are one row with that reason.
+        counts.update(dict.fromkeys((each.code for each in reasons), count))
+    return counts
+
+
+_NULL = b"null"
+
+
+@lru_cache(maxsize=1024)  # many rows are rejected for the same
+def _reasons_fragment(reasons: tuple[Reason, ...]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps([list(each) for each in reasons]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,36 +276,48 @@ def row_cells(chunk: Chunk, places: npt.NDArray[np.int64]) -> list[dict[str, Any
     Returns:
         n of them, each by column.
     """
+    names = chunk.batch.schema.names
+    some = [takeable(column).take(pa.array(places)) for column in chunk.batch.columns]
+    cells = [_cells(column, chunk.values) for column in some]
+    if chunk.values != "json":
+        return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
     found: list[dict[str, Any]] = [{} for _ in places]
-    for name, column in zip(chunk.batch.schema.names, chunk.batch.columns, strict=True):
-        some = takeable(column).take(pa.array(places))
-        cells = _cells(some, chunk.values)
-        if chunk.values == "json" and some.null_count:  # an absent key is never a null
-            for place in np.flatnonzero(kernels.as_mask(pc.is_valid(some))).tolist():
-                found[place][name] = cells[place]
-            continue
-        for row, cell in zip(found, cells, strict=True):
-            row[name] = cell
+    for name, column, said in zip(names, some, cells, strict=True):
+        # An absent key is never a null; objects may have many keys, and each of them few.
+        for place in np.flatnonzero(kernels.as_mask(pc.is_valid(column))).tolist():
+            found[place][name] = said[place]
     return found
 
 
 def _cells(column: pa.Array, kind: Values) -> list[Any]:
     column = plain(column)
     if is_text(column.type):
-        written: Callable[[str], Any] = _document if kind == "json" else str
-        return [
-            None if each is None else written(each.decode(errors="backslashreplace"))
-            for each in column.cast(pa.binary()).to_pylist()
-        ]
+        texts = _texts(column)
+        if kind != "json":
+            return texts
+        return [None if each is None else _document(each) for each in texts]
     if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
         return cast("list[Any]", pc.cast(column, pa.string()).to_pylist())
-    texts: list[str | None] = [None] * len(column)
+    written: list[str | None] = [None] * len(column)
     if not unsendable(column.type):
-        texts = encode_typed(column).fragments().to_pylist()
+        written = encode_typed(column).fragments().to_pylist()
     return [
         None if not value.is_valid else str(value) if text is None else _document(text)
-        for value, text in zip(column, texts, strict=True)
+        for value, text in zip(column, written, strict=True)
     ]
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """The texts of a column; bytes that are not UTF-8 as escapes."""
+    try:
+        # Arrow makes all of them at once; `to_pylist` makes a scalar of each first.
+        texts = column.cast(pa.string()).to_numpy(zero_copy_only=False)
+        return cast("list[str | None]", texts.tolist())
+    except pa.ArrowException:
+        return [
+            None if each is None else each.decode(errors="backslashreplace")
+            for each in column.cast(pa.binary()).to_pylist()
+        ]
 
 
 def _document(text: str) -> Any:

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from backfill.delivery.outcome import Delivery, Meter, Outcome, Refusal
+from backfill.delivery.outcome import Delivery, Meter, Outcome
 from backfill.delivery.pacing import ResizableSemaphore
 from backfill.encoding.cell_json import rejections
 from backfill.engine.options import Tally
@@ -277,17 +279,20 @@ class _Settler:
             outcome: What became of each of its operations.
             deletes: Whether they delete or suppress people.
         """
-        refused = {each.index: each for each in outcome.refusals}
+        refused = sorted(outcome.refusals, key=attrgetter("index"))
+        refused_at = np.array([each.index for each in refused], np.int64)
         offset = 0
         for segment in batch.segments:
             operations, count = segment.operations, len(segment)
             rows = operations.rows[segment.start : segment.stop]
             # The API counts operations through the whole batch; the journal counts rows of a part.
-            here = sorted(at for at in refused if offset <= at < offset + count)
+            first, last = np.searchsorted(refused_at, [offset, offset + count])
             rejected: Sequence[Rejection] = ()
-            if here:
-                why = [(_reason(refused[at]),) for at in here]
-                places = np.array(here, np.int64) - offset
+            if first < last:
+                why = [
+                    _reasons(each.reason, each.field, each.message) for each in refused[first:last]
+                ]
+                places = refused_at[first:last] - offset
                 rejected = rejections(_origin(operations.origin), rows[places], why)
             delivered = count - len(rejected)
             self._settle(
@@ -435,10 +440,11 @@ def ranges_of(rows: Rows) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
-def _reason(refusal: Refusal) -> Reason:
-    code = refusal.reason if refusal.reason in SENTENCES else "refused"
-    said = f"the API said: {refusal.message}" if refusal.message else ""
-    return reason(code, refusal.field.removeprefix("attributes."), said)
+@lru_cache(maxsize=1024)  # an answer says the same of a thousand operations
+def _reasons(why: str, field: str, message: str) -> tuple[Reason, ...]:
+    code = why if why in SENTENCES else "refused"
+    said = f"the API said: {message}" if message else ""
+    return (reason(code, field.removeprefix("attributes."), said),)
 
 
 def _origin(chunk: Chunk | None) -> Chunk:

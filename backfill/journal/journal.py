@@ -138,7 +138,7 @@ class Journal:
                 a bug of ours. Nothing can be committed from then on.
         """
         state = self._state(settlement.part)
-        newly = sum(state.ranges.settle(start, stop) for start, stop in settlement.ranges)
+        newly = state.ranges.settle_all(settlement.ranges)
         state.counts.settle(settlement)
         if newly != settlement.rows():
             raise BackfillError(
@@ -242,7 +242,7 @@ class Journal:
         """
         counts = self._state(part).counts
         counts.withdraw(self._rejected(part, rejection.row))
-        counts.reject(rejection)
+        counts.reject([rejection])
         self._database.put(schema.PUT_REJECTION, [schema.rejection_row(part, rejection)])
 
     def deliver_rejected(

@@ -6,7 +6,7 @@ A part is one row of the table `part`, and a row of the table `settled` for each
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -79,6 +79,31 @@ class Ranges:
         self._settled += newly
         return newly
 
+    def settle_all(self, ranges: Sequence[Range]) -> int:
+        """Settle several ranges in one go: one by one, each would move all those behind it.
+
+        Raises:
+            ValueError: One is none, as `settle` says.
+        """
+        if len(ranges) < _FEW_ROWS:
+            return sum(self.settle(start, stop) for start, stop in ranges)
+        new = np.array(ranges, np.int64)
+        if new[:, 0].min() < 1 or (new[:, 0] > new[:, 1]).any():
+            raise ValueError("not all of these are ranges of rows")
+        new = np.maximum(new, self.low_watermark)
+        first = bisect_left(self._stops, new[:, 0].min())
+        last = bisect_right(self._starts, new[:, 1].max())
+        known = np.array([self._starts[first:last], self._stops[first:last]], np.int64).T
+        merged = _merged(np.concatenate([new[new[:, 0] < new[:, 1]], known]))
+        newly = int(np.diff(merged).sum() - np.diff(known).sum())
+        self._settled += newly
+        self._changes.update(dict.fromkeys(known[:, 0].tolist()))
+        if len(merged) and merged[0, 0] == self.low_watermark:
+            self.low_watermark, merged = int(merged[0, 1]), merged[1:]
+        self._starts[first:last], self._stops[first:last] = merged.T.tolist()
+        self._changes.update(merged.tolist())
+        return newly
+
     def _replace(self, first: int, last: int, start: int, stop: int) -> None:
         for gone in self._starts[first:last]:
             self._changes[gone] = None
@@ -134,6 +159,16 @@ class Ranges:
         """
         changes, self._changes = self._changes, {}
         return changes
+
+
+def _merged(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Ranges, (n, 2), as few as possible, (m, 2), ascending; those that touch become one."""
+    if not len(ranges):
+        return ranges
+    ranges = ranges[np.argsort(ranges[:, 0])]
+    reach = np.maximum.accumulate(ranges[:, 1])
+    first = np.flatnonzero(np.append(True, ranges[1:, 0] > reach[:-1]))
+    return np.stack([ranges[first, 0], reach[np.append(first[1:], len(ranges)) - 1]], axis=1)
 
 
 @dataclass(slots=True)

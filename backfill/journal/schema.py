@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backfill.journal.database import Database, FileForm, Row
-from backfill.rows import Rejection
+from backfill.rows import Rejection, by_code
 
 Range = tuple[int, int]
 """Rows from the first number up to, not including, the second."""
@@ -103,13 +103,12 @@ class Counts:
         self.merged += settlement.merged
         self.skipped.update(settlement.skipped)
         self.deletes += settlement.deletes
-        for rejection in settlement.rejections:
-            self.reject(rejection)
+        self.reject(settlement.rejections)
 
-    def reject(self, rejection: Rejection) -> None:
-        """Count one rejected row."""
-        self.rejected += 1
-        self.reasons.update(codes(rejection))
+    def reject(self, rejections: Sequence[Rejection]) -> None:
+        """Count rejected rows."""
+        self.rejected += len(rejections)
+        self.reasons.update(by_code(rejections))
 
     def withdraw(self, rejection: Rejection) -> None:
         """Take back one rejected row."""

@@ -235,11 +235,12 @@ def nameless(source: Source, judged: JudgedChunk) -> int:
     """How many rows do not say, or not clearly, who they are about."""
     column = source.identifier.column
     broken = {each.row for each in judged.chunk.rejections}
-    return sum(
-        each.row in broken
-        or any(why.code.startswith("identifier_") or why.field == column for why in each.reasons)
-        for each in judged.rejections
-    )
+    unclear = {
+        reasons
+        for reasons in {each.reasons for each in judged.rejections}
+        if any(why.code.startswith("identifier_") or why.field == column for why in reasons)
+    }
+    return sum(each.row in broken or each.reasons in unclear for each in judged.rejections)
 
 
 def _said(

@@ -18,4 +18,4 @@ def read_rejections(path: Path) -> Iterator[tuple[int, Rejection]]:
     with path.open("rb") as file:
         for line in file:
             part, row, text = line.split(b" ", 2)
-            yield int(part), Rejection.from_json(int(row), text)
+            yield int(part), Rejection.from_json(int(row), text.decode())

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.operations.encode import Accepted, recent_since_us
-from backfill.rows import Rejection
+from backfill.rows import Rejection, by_code
 
 DAY_US = 86_400_000_000
 MINUTE_US = 60_000_000
@@ -118,9 +118,7 @@ class SourcePlan:
     def reject(self, rejections: "tuple[Rejection, ...] | list[Rejection]") -> None:
         """Count rejected rows, each once by each of its codes."""
         self.rejected += len(rejections)
-        for rejection in rejections:
-            # A set: two fields with one fault are one row with that reason.
-            self.reasons.update({reason.code for reason in rejection.reasons})
+        self.reasons.update(by_code(rejections))
 
     def move_cursor(self, cursor: pa.Int64Array, now_s: float) -> None:
         """Note how far a chunk's cursor goes.

@@ -18,9 +18,9 @@ RAW_SHOWN_CHARS = 1000
 # numbers: a rule without exceptions has no holes.
 _TRIGGER = r"('*[\s\ufeff\u200b]*[=+\-@|\uff1d\uff0b\uff0d\uff20\uff5c])"
 _DANGEROUS = re.compile(f"(^|;){_TRIGGER}")
-# Most cells are of this kind, and are told by one look: no trigger in front, none behind a
-# semicolon, nothing to be pictured.
-_HARMLESS = re.compile(r"[0-9A-Za-z][\x20-\x3a\x3c-\x7e]*")
+# Most cells are of this kind, and are told by one look: no trigger or quote in front, none behind
+# a semicolon, nothing to be pictured.
+_HARMLESS = re.compile(r"(?:[!-&(-*,.-:<>?A-Z\[-{}~][\x20-\x3a\x3c-\x7e]*)?")
 _GUARDED = re.compile(f"(^|;)'{_TRIGGER}")
 
 # Control characters are shown as their pictures, so that a row is one line, and no terminal or

@@ -27,6 +27,16 @@ class SettledRows(RuleBasedStateMachine):
         assert self.ranges.settle(start, start + length) == len(rows - self.rows)
         self.rows |= rows
 
+    @rule(each=st.lists(st.tuples(st.integers(1, LAST), st.integers(0, 4)), max_size=20))
+    def settle_all(self, each):
+        """Many ranges at once are as one after another, in whatever order they are."""
+        rows = set()
+        for start, length in each:
+            rows |= set(range(start, start + length))
+        ranges = [(start, start + length) for start, length in each]
+        assert self.ranges.settle_all(ranges) == len(rows - self.rows)
+        self.rows |= rows
+
     @rule()
     def commit(self):
         """What changed is enough to keep a copy."""
@@ -96,6 +106,8 @@ def test_what_is_no_range_is_refused(start, stop):
     """Rows count from 1, and a range does not end before it begins."""
     with pytest.raises(ValueError, match="not a range"):
         Ranges().settle(start, stop)
+    with pytest.raises(ValueError, match="range"):
+        Ranges().settle_all([(1, 2)] * 20 + [(start, stop)])
 
 
 @pytest.mark.parametrize("above", [[(3, 5)], [(5, 5)], [(5, 7), (7, 9)], [(8, 9), (5, 6)]])
