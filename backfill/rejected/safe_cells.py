@@ -46,7 +46,7 @@ def shown(value: Any) -> str:
     >>> shown("=1+1"), shown(-12.5), shown("two\nlines")
     ("'=1+1", "'-12.5", 'two␊lines')
     """
-    text = cell_text(value)
+    text = value if isinstance(value, str) else cell_text(value)
     if _HARMLESS.fullmatch(text):
         return text
     return _DANGEROUS.sub(r"\1'\2", text.translate(_PICTURES))

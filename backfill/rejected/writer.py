@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -33,7 +33,6 @@ VANISHED = "(vanished)"
 RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""
 
-_BOM = codecs.BOM_UTF8
 _BLOCK_CHARS = 1 << 16
 _DIGESTS_FILE = ".rejected.sha256"
 _ROW_DIGEST_BYTES = 8
@@ -99,31 +98,29 @@ def write_rejected(
     write_atomically(twin, write_twin)
     path = written.place()
 
-    # The other two are made from the twin: it says the same, and is read in a third of the time.
-    def write(file: BinaryIO) -> None:
+    def write(file: BinaryIO, bindings: BinaryIO) -> None:
         digest = hashlib.sha256()
-        for lines in _csv_lines(_of_twin(twin), _shown_columns(names), columns):
-            digest.update(lines)
-            file.write(lines)
+        lines = _Lines(_shown_columns(names), columns)
+        # Made from the twin: it says the same, and is read in a third of the time.
+        with twin.open("rb") as kept:
+            for block in lines.of(map(orjson.loads, kept), bindings):
+                digest.update(block)
+                file.write(block)
         # Noted before the file is in place: a crash in between must not make it the user's.
         written.note(path.name, digest.hexdigest())
 
-    write_atomically(path, write)
-    # After the file: a crash in between leaves lines unsent that would have matched, never the
-    # other way round.
-    write_atomically(bindings_file(path), lambda file: file.writelines(_bindings(_of_twin(twin))))
+    # In place after the file: a crash in between leaves lines unsent that would have matched,
+    # never the other way round.
+    write_atomically(
+        bindings_file(path),
+        lambda bindings: write_atomically(path, lambda file: write(file, bindings)),
+    )
     return path
 
 
 def bindings_file(path: Path) -> Path:
     """Where it is noted which bytes the lines of a CSV of ours were made of."""
     return path.with_name(f".{path.name}.rows")
-
-
-def _bindings(rows: Iterable[RejectedRow]) -> Iterator[bytes]:
-    for row in rows:
-        said = [row.source, row.rejection.row, row_digest(row.rejection)]
-        yield orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def read_bindings(path: Path) -> dict[tuple[str, int], str]:
@@ -141,7 +138,11 @@ def read_bindings(path: Path) -> dict[tuple[str, int], str]:
 
 def row_digest(rejection: Rejection) -> str:
     """What a rejected row was made of, without the reasons: those may be said anew."""
-    content = json.dumps([dict(rejection.cells), rejection.raw]).encode()
+    return _digest_of(dict(rejection.cells), rejection.raw)
+
+
+def _digest_of(cells: dict[str, Any], raw: str | None) -> str:
+    content = json.dumps([cells, raw]).encode()
     return hashlib.blake2b(content, digest_size=_ROW_DIGEST_BYTES).hexdigest()
 
 
@@ -154,7 +155,7 @@ def twin_line(row: RejectedRow) -> bytes:
             "part": row.part,
             "row": rejection.row,
             "line": rejection.line,
-            "reasons": [each._asdict() for each in rejection.reasons],
+            "reasons": _reasons_fragment(rejection.reasons),
             "cells": rejection.cells,
             "raw": rejection.raw,
         },
@@ -162,13 +163,9 @@ def twin_line(row: RejectedRow) -> bytes:
     )
 
 
-def _of_twin(path: Path) -> Iterator[RejectedRow]:
-    """The rows of a twin, as they were written."""
-    with path.open("rb") as file:
-        for each in map(orjson.loads, file):
-            reasons = tuple(Reason(**why) for why in each["reasons"])
-            kept = Rejection(each["row"], each["line"], reasons, each["cells"], each["raw"])
-            yield RejectedRow(each["part"], each["source"], kept)
+@lru_cache(maxsize=1024)  # many rows are rejected for the same
+def _reasons_fragment(reasons: tuple[Reason, ...]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps([each._asdict() for each in reasons]))
 
 
 def _shown_columns(names: Iterable[str]) -> list[str]:
@@ -179,39 +176,60 @@ def _shown_columns(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in OWN_COLUMNS] or [RAW_COLUMN]
 
 
-def _csv_lines(
-    rows: Iterable[RejectedRow], names: Sequence[str], columns: Mapping[str, Sequence[str]]
-) -> Iterator[bytes]:
-    """The lines of a CSV, many at a time."""
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines)
-    writer.writerow([*map(shown, names), *OWN_COLUMNS])
-    yield _BOM
-    for row in rows:
-        cells = {name: shown(value) for name, value in row.rejection.cells.items()}
-        if row.rejection.raw is not None:
-            first = next(iter(columns.get(row.source) or names), "")
-            cells = {first: shown_raw(row.rejection.raw)}
-        writer.writerow([*(cells.get(name, "") for name in names), *_own_cells(row)])
-        if lines.tell() >= _BLOCK_CHARS:
-            yield lines.getvalue().encode()
-            lines.seek(0)
-            lines.truncate()
-    yield lines.getvalue().encode()
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of a CSV.
+
+    Args:
+        names: Its columns, before our own.
+        columns: The columns of each file by its name; none where each row has its own.
+    """
+
+    names: Sequence[str]
+    columns: Mapping[str, Sequence[str]]
+
+    def of(self, rows: Iterable[dict[str, Any]], bindings: BinaryIO) -> Iterator[bytes]:
+        """The header and a line for each row of a twin, many at a time.
+
+        Args:
+            rows: The lines of the twin, parsed.
+            bindings: Takes what each line was made of.
+        """
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines)
+        writer.writerow([*map(shown, self.names), *OWN_COLUMNS])
+        yield codecs.BOM_UTF8
+        for row in rows:
+            writer.writerow([*self._cells(row), *_own_cells(row)])
+            said = [row["source"], row["row"], _digest_of(row["cells"], row["raw"])]
+            bindings.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE))
+            if lines.tell() >= _BLOCK_CHARS:
+                yield lines.getvalue().encode()
+                lines.seek(0)
+                lines.truncate()
+        yield lines.getvalue().encode()
+
+    def _cells(self, row: dict[str, Any]) -> list[str]:
+        raw, cells = row["raw"], row["cells"]
+        if raw is None:
+            return [shown(cells.get(name)) for name in self.names]
+        first = next(iter(self.columns.get(row["source"]) or self.names), "")
+        return [shown_raw(raw) if name == first else "" for name in self.names]
 
 
-def _own_cells(row: RejectedRow) -> list[str]:
+def _own_cells(row: dict[str, Any]) -> list[str]:
     """The cells behind the source's own: where the row is from, and why it is here."""
-    place = (row.source, row.rejection.row, row.rejection.line)
-    return [*map(shown, place), *_reason_cells(row.rejection.reasons)]
+    reasons = tuple(tuple(each.values()) for each in row["reasons"])
+    return [*(shown(row[name]) for name in ("source", "row", "line")), *_reason_cells(reasons)]
 
 
 @lru_cache(maxsize=1024)  # many rows are rejected for the same
-def _reason_cells(reasons: tuple[Reason, ...]) -> tuple[str, ...]:
+def _reason_cells(reasons: tuple[tuple[str, str, str], ...]) -> tuple[str, ...]:
+    codes, fields, messages = zip(*reasons, strict=True)
     # A reason's own semicolons would make it two.
     return tuple(
-        shown(";".join(getattr(each, name).replace(";", ",") for each in reasons))
-        for name in ("field", "code", "message")
+        shown(";".join(each.replace(";", ",") for each in some))
+        for some in (fields, codes, messages)
     )
 
 
