@@ -21,7 +21,7 @@ from backfill.encoding.json_text import canonical_json
 from backfill.errors import GuardError, UsageError
 from backfill.rejected.edits import is_edited, typed
 from backfill.rejected.safe_cells import read_back, shown, shown_raw
-from backfill.rejected.writer import OWN_COLUMNS, RejectedRow, read_bindings, row_digest
+from backfill.rejected.writer import OWN_COLUMNS, RejectedRow, is_bound, read_bindings
 from backfill.rows import Chunk, Position, Rejection, Rows, Values
 from backfill.sources import SourceFile
 from backfill.sources.detection import delimiter_of, text_evidence
@@ -143,7 +143,7 @@ class _MendedFile:
         """Whether another row has taken the place of the one that the line was written for."""
         rejection = rejected.rejection
         bound = self._written_of.get((rejected.source, rejection.row))
-        return bound is not None and bound != row_digest(rejection)
+        return bound is not None and not is_bound(bound, rejection)
 
     def rows(self, files: Container[str] | None = None) -> Iterator[MendedRow]:
         for line in self.lines():

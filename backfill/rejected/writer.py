@@ -136,13 +136,18 @@ def read_bindings(path: Path) -> dict[tuple[str, int], str]:
         return {}
 
 
-def row_digest(rejection: Rejection) -> str:
+def is_bound(bound: str, rejection: Rejection) -> bool:
+    """Whether a line was made of this row, be it by an earlier version."""
+    cells, raw = dict(rejection.cells), rejection.raw
+    return bound == row_digest(cells, raw) or bound == _digest(json.dumps([cells, raw]).encode())
+
+
+def row_digest(cells: dict[str, Any], raw: str | None) -> str:
     """What a rejected row was made of, without the reasons: those may be said anew."""
-    return _digest_of(dict(rejection.cells), rejection.raw)
+    return _digest(orjson.dumps([cells, raw]))
 
 
-def _digest_of(cells: dict[str, Any], raw: str | None) -> str:
-    content = json.dumps([cells, raw]).encode()
+def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=_ROW_DIGEST_BYTES).hexdigest()
 
 
@@ -201,7 +206,7 @@ class _Lines:
         yield codecs.BOM_UTF8
         for row in rows:
             writer.writerow([*self._cells(row), *_own_cells(row)])
-            said = [row["source"], row["row"], _digest_of(row["cells"], row["raw"])]
+            said = [row["source"], row["row"], row_digest(row["cells"], row["raw"])]
             bindings.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE))
             if lines.tell() >= _BLOCK_CHARS:
                 yield lines.getvalue().encode()

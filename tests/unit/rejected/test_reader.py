@@ -1,7 +1,9 @@
 """The mended rejected.csv, as spreadsheets and people leave it."""
 
 import csv
+import hashlib
 import io
+import json
 from itertools import chain
 
 import pytest
@@ -259,3 +261,16 @@ def test_opening_and_saving_changes_nothing(tmp_path_factory, rows, delimiter, e
     job.save(job.table(), delimiter=delimiter, encoding=encoding, quoting=quoting)
     assume(encoding != "cp1252" or not _is_utf8_as_well(job.path.read_bytes()))
     assert job.cells() == rows
+
+
+def test_a_row_is_bound_to_what_its_line_was_made_of(tmp_path):
+    """Also where an earlier version, whose digests were of other bytes, wrote the file."""
+    job = Job(tmp_path, _rejected(7, {"id": "1", "age": "old"}))
+    bindings = tmp_path / ".rejected.csv.rows"
+    assert job.read().ready == 1
+    content = json.dumps([{"id": "1", "age": "old"}, None]).encode()
+    before = hashlib.blake2b(content, digest_size=8).hexdigest()
+    bindings.write_text(json.dumps(["people.csv", 7, before]))
+    assert job.read().ready == 1
+    bindings.write_text(json.dumps(["people.csv", 7, "0" * 16]))
+    assert job.read().stale == ["people.csv row 7"]
