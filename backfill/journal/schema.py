@@ -103,7 +103,8 @@ class Counts:
         self.merged += settlement.merged
         self.skipped.update(settlement.skipped)
         self.deletes += settlement.deletes
-        self.reject(settlement.rejections)
+        if settlement.rejections:
+            self.reject(settlement.rejections)
 
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """Count rejected rows."""
