@@ -19,7 +19,11 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_atomically(
-    path: Path, content: bytes | Callable[[BinaryIO], None], *, mode: int = PRIVATE_FILE
+    path: Path,
+    content: bytes | Callable[[BinaryIO], None],
+    *,
+    mode: int = PRIVATE_FILE,
+    lasting: bool = True,
 ) -> None:
     """Put a file in place, whole and durable, by default readable by its owner only.
 
@@ -31,6 +35,7 @@ def write_atomically(
         path: Where the file should be; its directory exists.
         content: The bytes, or a function that writes them to a file open for writing.
         mode: Who may read it, whatever the umask says.
+        lasting: Whether it must survive a power cut; one that is replaced again soon need not.
 
     Raises:
         OSError: The disk is full, or the directory cannot be written to.
@@ -46,13 +51,15 @@ def write_atomically(
             file.flush()
             if mode != PRIVATE_FILE:
                 os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    sync_directory(path.parent)
+    if lasting:
+        sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

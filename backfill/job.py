@@ -378,17 +378,28 @@ def source_parts(job: Job) -> list[Part]:
 
 
 def counts_of(job: Job) -> dict[int, Counts]:
-    """What became of the settled rows, by source.
+    """What became of the settled rows of a job, by source."""
+    return of_own_sources(job.pipeline, job.journal.counts())
+
+
+def of_own_sources(pipeline: Pipeline, counts: Mapping[int, Counts]) -> dict[int, Counts]:
+    """What became of rows, by the sources of the pipeline file.
 
     People who were deleted because they vanished count as deleted by the source that misses them.
+
+    Args:
+        pipeline: The settings.
+        counts: The same with the sources that a sync made, behind all others.
     """
-    counts = job.journal.counts()
-    made = [counts.pop(source) for source in list(counts) if source >= len(job.pipeline.sources)]
-    for index, source in enumerate(job.pipeline.sources):
-        if made and source.sync.vanished == "delete":
-            counts.setdefault(index, Counts()).deletes += sum(each.deletes for each in made)
+    count = len(pipeline.sources)
+    own = {index: each for index, each in counts.items() if index < count}
+    vanished = sum(each.deletes for index, each in counts.items() if index >= count)
+    for index, source in enumerate(pipeline.sources):
+        if vanished and source.sync.vanished == "delete":
+            missing = own.get(index, Counts())
+            own[index] = replace(missing, deletes=missing.deletes + vanished)
             break
-    return counts
+    return own
 
 
 def deletes_refused(job: Job) -> int:
@@ -399,7 +410,8 @@ def deletes_refused(job: Job) -> int:
 
 def held_at_last(journal: Journal) -> dict[int, int]:
     """How many rows of each source the last call that ended has held back."""
-    told = next((run.summary for run in reversed(journal.runs.all()) if run.summary), {})
+    ended = (run.summary for run in reversed(journal.runs.all()) if run.finished_at)
+    told = next((each for each in ended if each), {})
     return {index: each.get("held", 0) for index, each in enumerate(told.get("sources", ()))}
 
 

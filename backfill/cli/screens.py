@@ -138,7 +138,7 @@ def sources_table(sources: Sequence[SourcePlan]) -> list[str]:
     lines = [(title, *_figures([each])) for title, each in titled_sources(sources)]
     if len(sources) > 1:
         lines.append(("all rows", *_figures(sources)))
-    return table([("", *head), *lines], ruled=len(sources) > 1, width=width())
+    return table([("", *head), *lines], ruled=int(len(sources) > 1), width=width())
 
 
 def _figures(sources: Sequence[SourcePlan]) -> tuple[str, ...]:

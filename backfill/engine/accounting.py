@@ -4,8 +4,9 @@ Nothing here touches the disk: the figures are in memory, so that there is an ac
 the journal could not be written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backfill.clock import Clock
 from backfill.delivery.outcome import Meter
@@ -16,11 +17,12 @@ from backfill.job import (
     counts_of,
     deletes_refused,
     held_at_last,
+    of_own_sources,
     pending_of,
     rows_read,
     stored_plan,
 )
-from backfill.journal import Counts, Journal, Totals
+from backfill.journal import Counts, Totals
 from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.report.course import COURSE_FILE, Course
@@ -38,10 +40,11 @@ class Account:
         command: run, retry or sync.
         started_s: When the call began, as unix seconds.
         run_id: The call's number in the journal.
-        before: What had become of the rows when it began.
+        before: What had become of the job's rows when it began, by source.
         cost_before: What the job had cost by then.
         course: How fast all calls went.
         plan: What the plan pass found; None until it has ended.
+        rows: How many rows the job has, those of earlier nights included; None: not known yet.
         meter: What the delivery does; None until something is sent.
         tally: The rows that this call has settled.
         turned_back: Whether the call ended before it sent anything, and its files are no part of
@@ -52,17 +55,40 @@ class Account:
     command: str
     started_s: float
     run_id: int
-    before: Counts
+    before: Mapping[int, Counts]
     cost_before: Totals
     course: Course
     plan: Plan | None = None
+    rows: int | None = None
     meter: Meter | None = None
     tally: Tally = field(default_factory=Tally)
     turned_back: bool = False
 
-    def rows(self) -> int:
-        """How many rows the job has as far as is known, those of earlier nights included."""
-        return sum(rows_read(self.job, self.plan).values())
+    @property
+    def is_retry(self) -> bool:
+        """Whether the rows that it settles were rejected before, and no others are its work."""
+        return self.command == "retry"
+
+    def planned(self, plan: Plan | None) -> None:
+        """Note what the plan pass has found."""
+        self.plan = plan
+        self.rows = sum(rows_read(self.job, plan).values()) if plan else None
+
+    @property
+    def done_before(self) -> Counts:
+        """What had become of the job's rows when it began."""
+        return total_of(self.before.values())
+
+    def settled(self) -> dict[int, Counts]:
+        """What this call has settled, by source."""
+        return of_own_sources(self.job.pipeline, self.tally.counts)
+
+    def so_far(self) -> Counts:
+        """What has become of the job's rows by now, without a look at every file of it."""
+        now = total_of([*self.before.values(), *self.settled().values()])
+        if self.is_retry:
+            now.rejected -= self.tally.rows
+        return now
 
 
 def begin(job: Job, command: str, clock: Clock) -> Account:
@@ -71,40 +97,63 @@ def begin(job: Job, command: str, clock: Clock) -> Account:
     journal.meta["command"] = command
     # The job's start is that of its first call, however many follow.
     journal.meta.setdefault("started_at", utc_text(started_s))
-    before, cost = total_of(counts_of(job).values()), journal.totals()
+    before, cost = counts_of(job), journal.totals()
     run_id = journal.runs.start(utc_text(started_s))
+    journal.meta[_BEGUN] = _figures(total_of(before.values()), cost)
     course = Course.load(job.folder / COURSE_FILE) if run_id > 1 else Course()
-    _count_lost_time(journal, course, run_id)
     return Account(job, command, started_s, run_id, before, cost, course)
+
+
+_BEGUN = "begun"
+"""In the journal's meta: what a call had before it, so that the next one knows what it did if it
+is killed."""
+
+
+def _figures(counts: Counts, cost: Totals) -> dict[str, int]:
+    return {
+        **{name: getattr(counts, name) for name in ("delivered", "rejected", "merged")},
+        "skipped": counts.skipped.total(),
+        **{name: getattr(cost, name) for name in ("requests", "attempts", "bytes_sent")},
+    }
+
+
+def note_killed(job: Job) -> None:
+    """Note in the journal what the last call did, if it was killed: it could not say so itself.
+
+    To be called before the job takes up its files: what a sync replaces is forgotten then.
+    """
+    journal = job.journal
+    last = next(reversed(journal.runs.all()), None)
+    begun = journal.meta.get(_BEGUN)
+    if last is None or last.finished_at or last.summary or not begun:
+        return
+    now = _figures(total_of(counts_of(job).values()), journal.totals())
+    # A retry takes rows back from the rejected ones; how many it rejected again nobody knows.
+    did: dict[str, Any] = {name: max(now[name] - begun[name], 0) for name in now}
+    did["seconds"] = Course.load(job.folder / COURSE_FILE).ended_s(last.id)
+    journal.meta["seconds"] = round(float(journal.meta.get("seconds", 0.0)) + did["seconds"], 3)
+    told = {"command": journal.meta.get("command", ""), "this_run": did}
+    journal.runs.finish(last.id, None, None, told)
 
 
 def turn_back(account: Account, clock: Clock) -> Account:
     """The account of a call that ends before it sent anything: the journal forgets its files."""
     job = account.job
     job.journal.roll_back()
+    note_killed(job)
     begun = begin(job, account.command, clock)
-    tally = Tally(held=held_at_last(job.journal))
-    return replace(begun, plan=stored_plan(job), tally=tally, turned_back=True)
+    begun.planned(stored_plan(job))
+    return replace(begun, tally=Tally(held=held_at_last(job.journal)), turned_back=True)
 
 
 def of_last_call(job: Job) -> Account:
     """The account of a job that does not run; what is noted in its journal is not kept."""
+    note_killed(job)
     runs = job.journal.runs.all()
     run_id = runs[-1].id if runs else 0
     course = Course.load(job.folder / COURSE_FILE)
-    _count_lost_time(job.journal, course, run_id + 1)
     tally = Tally(held=held_at_last(job.journal))
-    return Account(
-        job, "", 0.0, run_id, Counts(), Totals(), course, plan=stored_plan(job), tally=tally
-    )
-
-
-def _count_lost_time(journal: Journal, course: Course, run_id: int) -> None:
-    """A killed run could not say how long it took; its course can."""
-    before = [run for run in journal.runs.all() if run.id < run_id]
-    if before and before[-1].finished_at is None:
-        lost_s = course.ended_s(before[-1].id)
-        journal.meta["seconds"] = round(float(journal.meta.get("seconds", 0.0)) + lost_s, 3)
+    return Account(job, "", 0.0, run_id, {}, Totals(), course, plan=stored_plan(job), tally=tally)
 
 
 def summarize(
@@ -121,8 +170,8 @@ def summarize(
     job, journal = account.job, account.job.journal
     rows = rows_read(job, account.plan)
     pending = pending_of(journal, rows)
-    by_source = counts_of(job)
-    counts, cost = total_of(by_source.values()), journal.totals()
+    by_source, cost = counts_of(job), journal.totals()
+    counts = total_of(by_source.values())
     sources = [
         _source_summary(account, index, by_source.get(index, Counts()), rows, pending)
         for index in range(len(job.pipeline.sources))
@@ -140,7 +189,7 @@ def summarize(
         delivered=counts.delivered,
         rejected=counts.rejected,
         merged=counts.merged,
-        skipped=sum(counts.skipped.values()),
+        skipped=counts.skipped.total(),
         pending=left,
         held=sum(each.held for each in sources),
         deletes=counts.deletes,
@@ -154,7 +203,7 @@ def summarize(
         finished_at=utc_text(now_s),
         sources=sources,
         rejections_by_reason=dict(counts.reasons),
-        this_run=_run_summary(account, counts, cost, call_s),
+        this_run=_run_summary(account, sources, cost, call_s),
     )
 
 
@@ -167,34 +216,61 @@ def _source_summary(
 ) -> SourceSummary:
     mine = [part for part in account.job.journal.parts() if part.source == index]
     return SourceSummary(
-        kind=account.job.pipeline.sources[index].kind,
         files=[part.path for part in mine],
         rows_read=sum(rows[part.id] for part in mine),
-        delivered=counts.delivered,
-        rejected=counts.rejected,
-        merged=counts.merged,
-        skipped=sum(counts.skipped.values()),
         pending=sum(pending[part.id] for part in mine),
         held=account.tally.held.get(index, 0),
-        deletes=counts.deletes,
-        skipped_by_reason=dict(counts.skipped),
+        **_outcome(account, index, counts),
     )
 
 
-def _run_summary(account: Account, now: Counts, cost: Totals, call_s: float) -> RunSummary:
-    """What this call did: the job's figures, less those when it began."""
-    before, cost_before = account.before, account.cost_before
+def _outcome(account: Account, index: int, counts: Counts) -> dict[str, Any]:
+    """What became of the settled rows of a source, as `SourceSummary` has it."""
+    return {
+        "kind": account.job.pipeline.sources[index].kind,
+        **{name: getattr(counts, name) for name in ("delivered", "rejected", "merged", "deletes")},
+        "skipped": counts.skipped.total(),
+        "skipped_by_reason": dict(counts.skipped),
+    }
+
+
+def _run_summary(
+    account: Account, sources: Sequence[SourceSummary], cost: Totals, call_s: float
+) -> RunSummary:
+    """What this call did.
+
+    Args:
+        account: What is known.
+        sources: What became of the job's rows.
+        cost: What the job has cost.
+        call_s: How long the call took.
+    """
+    settled, before = account.settled(), account.cost_before
+    mine = [
+        _share(account, index, of_job, settled.get(index, Counts()))
+        for index, of_job in enumerate(sources)
+    ]
+    names = ("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "deletes")
     return RunSummary(
-        delivered=now.delivered - before.delivered,
-        rejected=now.rejected - before.rejected,
-        merged=now.merged - before.merged,
-        skipped=sum(now.skipped.values()) - sum(before.skipped.values()),
-        deletes=now.deletes - before.deletes,
-        requests=cost.requests - cost_before.requests,
-        attempts=cost.attempts - cost_before.attempts,
-        bytes_sent=cost.bytes_sent - cost_before.bytes_sent,
+        **{name: sum(getattr(each, name) for each in mine) for name in names},
+        requests=cost.requests - before.requests,
+        attempts=cost.attempts - before.attempts,
+        bytes_sent=cost.bytes_sent - before.bytes_sent,
         seconds=round(call_s, 3),
         rows_per_second=_per_second(account.tally.rows, call_s),
+        sources=() if account.turned_back else mine,
+    )
+
+
+def _share(account: Account, index: int, of_job: SourceSummary, settled: Counts) -> SourceSummary:
+    """What this call did with the rows of one source."""
+    left: dict[str, int] = {}
+    if not account.is_retry:  # what is pending besides is none of its work
+        rows = of_job.rows_read - account.before.get(index, Counts()).rows()
+        left = {"rows_read": rows, "pending": of_job.pending, "held": of_job.held}
+    files = [each.name for each in account.job.inputs if each.source == index]
+    return SourceSummary(
+        files=files, **_outcome(account, index, settled) | {"rows_read": settled.rows()} | left
     )
 
 
@@ -246,7 +322,7 @@ def status_of(
 ) -> Status:
     """Where the job stands, for other processes: they never open the journal."""
     # From the counters in memory: a query for each look would slow the sender down.
-    now, rows = total_of(counts_of(account.job).values()), account.tally.rows
+    now, run = account.so_far(), total_of(account.settled().values())
     pause = _pause_text(account.meter, clock) if state == "running" else ""
     return Status(
         job=account.job.pipeline.name,
@@ -254,15 +330,20 @@ def status_of(
         **this_process(),
         started_at=utc_text(account.started_s),
         updated_at=utc_text(clock.unix_s()),
-        rows_total=account.rows() if account.plan else None,
+        rows_total=account.rows,
         rows_read=now.rows(),
         delivered=now.delivered,
         rejected=now.rejected,
         merged=now.merged,
-        skipped=sum(now.skipped.values()),
-        rows_per_second=_per_second(rows, clock.since_start_s()),
+        skipped=now.skipped.total(),
+        rows_per_second=_per_second(account.tally.rows, clock.since_start_s()),
         pause=pause,
         exit=exit_code,
+        this_run={
+            "rows_read": run.rows(),
+            **{name: getattr(run, name) for name in ("delivered", "rejected", "merged")},
+            "skipped": run.skipped.total(),
+        },
     )
 
 

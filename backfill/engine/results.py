@@ -17,7 +17,7 @@ from backfill.clock import Clock
 from backfill.delivery.outcome import Meter, Pause
 from backfill.engine import accounting
 from backfill.engine.accounting import Account, exit_of, status_of, summarize
-from backfill.errors import BackfillError, StateError, as_ours, unwritten
+from backfill.errors import BackfillError, as_ours, unwritten
 from backfill.job import Job, named_state_dir, source_parts, stored_plan
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import RejectedRow, vanished_row, write_rejected
@@ -26,12 +26,10 @@ from backfill.report.course import COURSE_FILE, Recorder
 from backfill.report.html import write_report
 from backfill.report.redaction import Redact
 from backfill.report.status_file import STATUS_FILE, State, write_status
-from backfill.report.summary import SUMMARY_FILE, RunSummary, Summary
+from backfill.report.summary import SUMMARY_FILE, Summary, run_of
 from backfill.sources.inputs import columns_of
 
-STATUS_EVERY_S = 0.5
-"""Nobody looks at the status more often."""
-
+NOTED_EVERY_S = 0.5
 COURSE_EVERY_S = 2.0
 """A crash takes so much of the report's curves."""
 
@@ -54,11 +52,19 @@ def show_status(account: Account, state: State, clock: Clock, exit_code: int | N
         raise unwritten(folder, failure) from failure
 
 
+def show_progress(account: Account, clock: Clock) -> None:
+    """The same while it sends, as often as the journal commits.
+
+    A disk that does not take it takes no journal, and that is what stops a run.
+    """
+    with suppress(OSError):
+        status = status_of(account, "running", clock=clock)
+        write_status(account.job.folder / STATUS_FILE, status, lasting=False)
+
+
 @asynccontextmanager
 async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator[None]:
-    """While the body sends, keep the status of the call, and note in its course how fast it goes.
-
-    A disk that takes neither takes no journal, and that is what stops a run.
+    """While the body sends, note in the call's course how fast it goes, and show its pauses.
 
     Args:
         account: What is known of the call.
@@ -70,35 +76,33 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
     # Earlier calls of the same job have their own parts of the curve.
     recorder = Recorder(course, account.run_id, clock.since_start_s(), tally.rows, meter.attempts)
 
-    def show() -> None:
-        # The disk may be full for a moment; the journal decides whether that stops the run.
-        with suppress(StateError):
-            show_status(account, "running", clock)
-
     def paused(pause: Pause) -> None:
         recorder.paused(pause.reason, clock.since_start_s(), pause.until_s - clock.now_s())
-        show()
+        show_progress(account, clock)
+
+    def pausing() -> Pause | None:
+        return meter.pause if meter.pause and meter.pause.until_s > clock.now_s() else None
 
     def note() -> None:
         recorder.note(clock.since_start_s(), tally.rows, meter.attempts, meter.latency_s)
         course.latencies = before + meter.latencies
 
     async def watch() -> None:
-        shown_s = saved_s = clock.now_s()
+        saved_s, shown = clock.now_s(), None
         while True:
-            await asyncio.sleep(min(course.width_s, STATUS_EVERY_S))
+            await asyncio.sleep(min(course.width_s, NOTED_EVERY_S))
             note()
-            if clock.now_s() >= shown_s + STATUS_EVERY_S:
-                show()
-                shown_s = clock.now_s()
+            if (pause := pausing()) != shown:  # meanwhile there may be nothing to commit
+                show_progress(account, clock)
+                shown = pause
             if clock.now_s() >= saved_s + COURSE_EVERY_S:
                 with suppress(OSError):
                     course.save(account.job.folder / COURSE_FILE)
                 saved_s = clock.now_s()
 
     meter.on_pause = paused
-    show()
-    # A task beside the sender: showing must never hold up sending.
+    show_progress(account, clock)
+    # A task beside the sender: noting must never hold up sending.
     watching = asyncio.create_task(watch())
     try:
         yield
@@ -163,9 +167,9 @@ def close(
 
     def write_end(summary: Summary) -> None:
         attempt(lambda: summary.write(job.folder / SUMMARY_FILE))
-        attempt(lambda: show_status(account, "ended", clock, summary.exit))
         attempt(lambda: _record_end(account, summary, errors))
         attempt(job.journal.commit)
+        attempt(lambda: show_status(account, "ended", clock, summary.exit))
 
     # The exit code stands in files that may themselves be what cannot be written.
     for _ in range(2):  # what cannot be written the first time is told by the others the second
@@ -220,8 +224,8 @@ def report_of(job: Job, redact: Redact, *, now_s: float) -> tuple[Summary, Path]
     """
     account = accounting.of_last_call(job)
     summary = summarize(account, None, now_s=now_s, call_s=0.0)
-    summary = replace(summary, this_run=RunSummary())
     last = next(reversed(job.journal.runs.all()), None)
+    summary = replace(summary, this_run=run_of((last and last.summary) or {}))
     if last and last.finished_at:
         summary = replace(summary, finished_at=last.finished_at, exit=last.exit or 0)
     try:
@@ -261,7 +265,7 @@ def _rejected_rows(job: Job) -> Iterator[RejectedRow]:
 
 def _record_end(account: Account, summary: Summary, errors: list[BackfillError]) -> None:
     """Note in the journal how the call ended; its next commit keeps it."""
-    job, told = account.job, summary.as_dict()
+    job, told = account.job, {"command": account.command, **summary.as_dict()}
     error = _weightiest(errors, summary)
     if error is not None:
         told["stopped"] = [error.what, error.next_step]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from backfill.job import (
     commit_plan,
     doubt_of,
     folder_of,
+    rows_read,
 )
 from backfill.journal import Journal, forget
 from backfill.pipeline.file import Pipeline
@@ -202,6 +204,7 @@ class _Run:
         url, credentials = self._destination()
         inputs = open_inputs(self.pipeline, growing=self._growing(journal))
         job = Job(self.pipeline, inputs, journal, self.folder, self.options.limit)
+        accounting.note_killed(job)
         job = self.mode.bind(job, self.options.append)
         account = accounting.begin(job, self.mode.command, self.clock)
         results.show_status(account, "planning", self.clock)
@@ -222,7 +225,8 @@ class _Run:
             await self._bind_workspace(account.job, delivery, url, credentials)
             # In a thread: the plan pass may take an hour, and Ctrl-C and the deadline live in the
             # loop.
-            plan = account.plan = await asyncio.to_thread(self._plan, account.job)
+            plan = await asyncio.to_thread(self._plan, account.job)
+            account.planned(plan)
             # Taken after the plan pass: events that were held an hour ago may be old enough by now.
             now_s = self.clock.unix_s()
             prepared = await asyncio.to_thread(self.mode.prepare, account.job, plan, now_s)
@@ -255,8 +259,8 @@ class _Run:
             GuardError: A guard refuses.
             InterruptedRunError: The observer does.
         """
-        done = account.before
-        left = done.rejected if self.mode.only_rejected else account.rows() - done.rows()
+        done = account.done_before
+        left = done.rejected if self.mode.only_rejected else (account.rows or 0) - done.rows()
         planned = PlannedRun(plan, prepared.guards, left, prepared.differences, prepared.notes)
         # The screen shows the plan and its guards first, so that whoever is refused sees why.
         wanted = self.observer.planned(planned)
@@ -280,6 +284,7 @@ class _Run:
             delivery,
             tally=account.tally,
             now_s=self.clock.now_s,
+            committed=partial(results.show_progress, account, self.clock),
         )
         self.observer.sending(self._started(account, plan, prepared, meter))
         loop = asyncio.get_running_loop()
@@ -298,12 +303,17 @@ class _Run:
     def _started(
         self, account: Account, plan: Plan, prepared: PreparedRun, meter: Meter
     ) -> StartedRun:
-        done, doubt, tally = account.before, doubt_of(account.job, plan), account.tally
+        done, doubt, tally = account.done_before, doubt_of(account.job, plan), account.tally
         if self.mode.only_rejected:
             return StartedRun(done.rejected, 0, 0, 0, doubt, tally, meter)
         deletes = prepared.differences.deletes if prepared.differences else 0
-        rows = account.rows() + deletes
-        return StartedRun(rows, done.rows(), done.rejected, plan.requests, doubt, tally, meter)
+        # Of a sync: the rows of its own files, not those of earlier nights.
+        rows = rows_read(account.job, plan)
+        settled = account.job.settled()
+        begun = sum(each.settled_count() for each in settled.values())
+        rejected = done.rejected if begun == done.rows() else 0
+        total = sum(rows[part] for part in settled) + deletes
+        return StartedRun(total, begun, rejected, plan.requests, doubt, tally, meter)
 
     # -- the world outside
 

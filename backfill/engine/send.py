@@ -80,6 +80,7 @@ class Sender:
         delivery: Takes batches to the API.
         tally: Counts the rows that are settled.
         now_s: A monotonic clock, in seconds.
+        committed: Called after each commit.
     """
 
     def __init__(
@@ -90,11 +91,12 @@ class Sender:
         *,
         tally: Tally,
         now_s: Callable[[], float],
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         self._work = work
         self._delivery = delivery
         self._now_s = now_s
-        self._settler = _Settler(work, delivery.meter, tally, now_s)
+        self._settler = _Settler(work, delivery.meter, tally, now_s, committed)
         self._refusals = _RefusalLimit(rejected_max)
         self._places = ResizableSemaphore(BATCHES_READY)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -236,6 +238,7 @@ class _Settler:
         meter: What the delivery counts into.
         tally: Counts the rows that are settled.
         now_s: A monotonic clock, in seconds.
+        committed: Called after each commit.
     """
 
     def __init__(
@@ -244,8 +247,11 @@ class _Settler:
         meter: Meter,
         tally: Tally,
         now_s: Callable[[], float],
+        committed: Callable[[], None],
     ) -> None:
         self._work = work
+        self._sources = {part.id: part.source for part in work.journal.parts()}
+        self._committed = committed
         self._journal = work.journal
         self._meter = meter
         self._tally = tally
@@ -330,10 +336,10 @@ class _Settler:
             rejected: Those that are rejected.
             counts: What became of the others, as `Settlement` has it.
         """
-        self._work.settle(Settlement(part, ranges_of(rows), rejections=rejected, **counts))
+        settlement = Settlement(part, ranges_of(rows), rejections=rejected, **counts)
+        self._work.settle(settlement)
+        self._tally.add(self._sources[part], settlement)
         self._unsaved_rows += len(rows)
-        self._tally.rows += len(rows)
-        self._tally.rejected += len(rejected)
         self._settle_merged(self._waiting.answered(part, rows))
 
     def _settle_merged(self, rows: Iterable[MergedRow]) -> None:
@@ -365,6 +371,7 @@ class _Settler:
         self._saved_attempts, self._saved_bytes = attempts, bytes_sent
         self._unsaved_rows = self._unsaved_requests = 0
         self._clock.committed(self._now_s())
+        self._committed()
 
     def end(self, *, nothing_in_flight: bool) -> None:
         """Commit for the last time; where everything was answered, no row stays in doubt."""

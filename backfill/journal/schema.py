@@ -145,7 +145,7 @@ class Run:
         started_at: When it began, as ISO 8601.
         finished_at: When it ended; None while it runs, or if it was killed.
         exit: Its exit code.
-        summary: What it reported.
+        summary: What it reported; of a killed run, what the next one found that it had done.
     """
 
     id: int
@@ -305,14 +305,18 @@ class Runs:
         return int(number)
 
     def finish(
-        self, number: int, finished_at: str, exit_code: int, summary: Mapping[str, Any]
+        self,
+        number: int,
+        finished_at: str | None,
+        exit_code: int | None,
+        summary: Mapping[str, Any],
     ) -> None:
         """Take down how a run ended.
 
         Args:
             number: As `start` gave it.
-            finished_at: When, as ISO 8601.
-            exit_code: The exit code.
+            finished_at: When, as ISO 8601; None: it was killed.
+            exit_code: The exit code; None: it was killed.
             summary: What it reported; only JSON values.
         """
         (row,) = self._database.rows(RUN, (number,))

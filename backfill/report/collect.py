@@ -3,7 +3,6 @@
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +29,7 @@ EXAMPLES_AMONG = 5_000
 """Examples are taken from so many rejected rows: a report is made at the end of every run."""
 
 _CELL_CHARS = 120
-_FIGURES = ("delivered", "rejected", "requests")
+_FIGURES = ("delivered", "rejected", "requests", "seconds")
 _OTHERS = "other names"
 _FROM_THE_API = ("refused", "unknown_outcome")
 
@@ -69,13 +68,14 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     next_step, next_command = _next(summary, last, shown, was, command)
     return content.Content(
         summary=summary,
+        is_night=was == "sync" and last is not None and last.id > 1,
         ended=ended,
         stopped=_stopped(last, shown),
         destination=_destination(url),
         next_step=next_step,
         next_command=next_command,
         rejected_file=REJECTED_FILE if summary.rejected or summary.deletes_refused else "",
-        calls=_calls(calls, summary, course),
+        calls=list(_calls(calls)),
         course=course,
         history=_history(plan, summary, shown),
         rejected=list(_rejected(journal, summary, shown)),
@@ -157,35 +157,19 @@ def _destination(url: str) -> str:
     return "Customer.io" if host.endswith(".customer.io") else host
 
 
-def _calls(runs: Sequence[Run], summary: Summary, course: Course) -> list[content.ShownCall]:
-    """The runs, the first one first.
-
-    A run that was cut off could not say what it did: what it settled is the difference between
-    what the job had done at the end of the run before it and at the start of the one behind it.
-    """
-    calls: list[content.ShownCall] = []
-    for place, run in enumerate(runs):
-        told: Mapping[str, Any] = (run.summary or {}).get("this_run", {})
-        if not (told or calls) and run.id > 1:
-            continue  # what was done before it has been forgotten
-        begun = content.ShownCall(
-            number=run.id, started_at=run.started_at, finished_at=run.finished_at
+def _calls(runs: Sequence[Run]) -> Iterator[content.ShownCall]:
+    """The runs, the first one first; of a killed one, what the next found that it had done."""
+    for run in runs:
+        told = run.summary or {}
+        did: Mapping[str, Any] = told.get("this_run", {})
+        yield content.ShownCall(
+            number=run.id,
+            command=str(told.get("command", "")),
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            exit=run.exit,
+            **{name: did[name] for name in _FIGURES if name in did},
         )
-        figures: Mapping[str, Any] = {name: told[name] for name in (*_FIGURES, "seconds") if told}
-        figures = figures or _cut_off(runs, place, summary) | {"seconds": course.ended_s(run.id)}
-        calls.append(replace(begun, exit=run.exit, **figures))
-    return calls
-
-
-def _cut_off(runs: Sequence[Run], place: int, summary: Summary) -> dict[str, int]:
-    """What a run did that was cut off; of several in a row the last one stands for all."""
-    behind = runs[place + 1] if place + 1 < len(runs) else None
-    if behind is not None and behind.summary is None:
-        return {"counted_with": behind.id}
-    then = behind.summary if behind is not None and behind.summary else summary.as_dict()
-    since = then["this_run"] if behind is not None else {}
-    before = next((each.summary for each in reversed(runs[:place]) if each.summary), {})
-    return {name: then[name] - since.get(name, 0) - before.get(name, 0) for name in _FIGURES}
 
 
 # What was found

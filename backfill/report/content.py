@@ -10,25 +10,25 @@ from backfill.report.summary import Summary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownCall:
-    """One run or retry of the job.
+    """One run, retry or sync of the job.
 
     Args:
         number: Its number, from 1.
+        command: Which it was; empty: an earlier version did not note it.
         started_at: When it began, ISO 8601 in UTC.
         finished_at: When it ended; None: it never said so.
         exit: Its exit code.
-        counted_with: Only the figures of it and of the run of this number together are known.
         delivered: Rows that it delivered.
-        rejected: Rows that it rejected; below 0: rejected rows that it delivered after all.
+        rejected: Rows that it rejected.
         requests: Requests that it made.
         seconds: How long it took.
     """
 
     number: int
     started_at: str
+    command: str = ""
     finished_at: str | None = None
     exit: int | None = None
-    counted_with: int | None = None
     delivered: int = 0
     rejected: int = 0
     requests: int = 0
@@ -119,6 +119,8 @@ class Content:
 
     Args:
         summary: What became of every row.
+        is_night: Whether the last run was a sync, which has an account of its own: the job has
+            others before it.
         ended: Whether the last run said how it ended; a killed one did not.
         stopped: What stopped the last run; empty: nothing did, or it cannot be said.
         destination: Where it was sent.
@@ -137,6 +139,7 @@ class Content:
     """
 
     summary: Summary
+    is_night: bool
     ended: bool
     stopped: str
     destination: str

@@ -6,6 +6,7 @@ that a name from a file can do no harm even if it were taken for markup.
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,7 +17,7 @@ from backfill.errors import MEANINGS, ExitCode
 from backfill.files import write_atomically
 from backfill.report.content import Content
 from backfill.report.course import Course, bins, slowest_s
-from backfill.report.summary import Summary
+from backfill.report.summary import RunSummary, Summary
 from backfill.report.wording import (
     PAUSES,
     counted,
@@ -57,12 +58,14 @@ class Headline:
         word: In a word.
         sentence: In one sentence, up to what became of the rows that were not delivered.
         others: The rest of the sentence.
+        job: Where the sentence is about the last sync: the same of the job, as a sentence.
     """
 
     tone: str
     word: str
     sentence: str
     others: str = "."
+    job: str = ""
 
 
 def write_report(folder: Path, content: Content) -> Path:
@@ -110,28 +113,48 @@ def _harmless(value: Any) -> Any:
 
 def outcome_of(content: Content) -> Headline:
     """What happened, in a word and in one sentence."""
-    summary = content.summary
+    summary, place = content.summary, content.destination
     tone, word = _verdict(content)
-    total = counted(summary.rows_read, "row")
-    place = content.destination
+    if content.is_night:
+        job = f"The job so far: {_delivered(summary, summary.rows_read, place)}{_time(content)}"
+        return Headline(tone, word, *_night(content), job=f"{job}.")
     if not summary.delivered:
         return Headline(tone, word, f"Nothing has been delivered to {place} yet")
-    if summary.delivered == summary.rows_read:
-        done = f"All {total} were delivered to {place}"
-    else:
-        done = f"{summary.delivered:,} of {total} were delivered to {place}"
-    sentence = f"{done} in {duration(summary.seconds)}"
-    if content.calls and (runs := content.calls[-1].number) > 1:
-        sentence += f", over {runs} runs"
+    sentence = f"{_delivered(summary, summary.rows_read, place)}{_time(content)}"
     return Headline(tone, word, sentence, _others(summary))
+
+
+def _delivered(account: Summary | RunSummary, rows: int, place: str) -> str:
+    if account.delivered == rows:
+        return f"All {counted(rows, 'row')} were delivered to {place}"
+    return f"{account.delivered:,} of {counted(rows, 'row')} were delivered to {place}"
+
+
+def _time(content: Content) -> str:
+    """How long all runs took."""
+    said = f" in {duration(content.summary.seconds)}"
+    if content.calls and (runs := content.calls[-1].number) > 1:
+        said += f", over {runs} runs"
+    return said
+
+
+def _night(content: Content) -> tuple[str, str]:
+    """What the last sync did, in one sentence, and what became of its other rows."""
+    run, place = content.summary.this_run, content.destination
+    if not content.ended:
+        return f"The last sync had delivered {counted(run.delivered, 'row')} to {place}", "."
+    if not run.sources:
+        return "The last sync sent nothing", "."
+    took = f" in {duration(run.seconds)}"
+    return f"The last sync: {_delivered(run, run.rows_read, place)}{took}", _others(run)
 
 
 def _verdict(content: Content) -> tuple[str, str]:
     summary = content.summary
     if not content.ended:
         return "bad", "Killed"
-    if summary.exit == ExitCode.GUARD and not summary.delivered:
-        return "bad", "Not started"
+    if summary.exit == ExitCode.GUARD and not summary.this_run.attempts:
+        return "bad", "Refused" if summary.delivered or content.is_night else "Not started"
     if summary.exit not in (ExitCode.DELIVERED, ExitCode.REJECTIONS):
         return "bad", "Stopped early"
     if summary.pending > summary.held:
@@ -143,15 +166,18 @@ def _verdict(content: Content) -> tuple[str, str]:
     return ("some", "Done, with rejections") if summary.rejected else ("good", "Complete")
 
 
-def _others(summary: Summary) -> str:
+def _others(account: Summary | RunSummary) -> str:
     """What is to be said of the rows that were not delivered."""
-    waiting = summary.pending - summary.held
+    held = sum(each.held for each in account.sources)
+    reasons = sum((Counter(each.skipped_by_reason) for each in account.sources), Counter[str]())
+    unchanged = reasons["unchanged"]
     said = [
-        (summary.merged, "went out merged with another row of their person"),
-        (summary.skipped, "were skipped on purpose"),
-        (summary.rejected, "were rejected"),
-        (summary.held, "are held until they are 72 hours old"),
-        (waiting, "are still to be sent"),
+        (account.merged, "went out merged with another row of their person"),
+        (unchanged, "were delivered before and have not changed"),
+        (account.skipped - unchanged, "were skipped on purpose"),
+        (account.rejected, "were rejected"),
+        (held, "are held until they are 72 hours old"),
+        (account.pending - held, "are still to be sent"),
     ]
     parts = [f"{count:,} {_agreeing(words, count)}" for count, words in said if count]
     if not parts:
@@ -174,11 +200,10 @@ def _named(content: Content) -> dict[str, Any]:
     from backfill.report import charts, scales  # noqa: PLC0415
 
     summary = content.summary
-    kinds = {each.kind for each in summary.sources}
+    told = summary.this_run if content.is_night and content.ended else summary
     by_kind = {
-        kind: sum(each.delivered for each in summary.sources if each.kind == kind)
-        for kind in ("customers", "events", "deletions")
-        if kind in kinds
+        kind: sum(each.delivered for each in told.sources if each.kind == kind)
+        for kind in dict.fromkeys(each.kind for each in summary.sources)
     }
     curve = content.course.seconds() >= _COURSE_MIN_S
     days = content.history.days
@@ -186,6 +211,7 @@ def _named(content: Content) -> dict[str, Any]:
         "content": content,
         "summary": summary,
         "outcome": outcome_of(content),
+        "told": told,
         "by_kind": by_kind,
         "titles": titled([each.kind for each in summary.sources]),
         "accounts": ACCOUNTS,
@@ -200,6 +226,7 @@ def _named(content: Content) -> dict[str, Any]:
         "names": list(days.by_name) if days else [],
         "totals": {name: sum(each.values()) for name, each in days.by_name.items()} if days else {},
         "pauses": PAUSES,
+        "pauses_count": sum(count for count, _ in content.course.waited.values()),
         "dates": (scales.long_day(days.first), scales.long_day(days.last)) if days else (),
         "calls": content.calls[-_RUNS_SHOWN:],
         "exits": {int(code): words for code, words in MEANINGS.items()},

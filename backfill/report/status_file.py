@@ -6,7 +6,8 @@ Where the system tells when a process began (Linux, in /proc), that has to agree
 """
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -40,6 +41,8 @@ class Status:
         updated_at: When this was written, ISO 8601 in UTC.
         exit: The exit code, once it has ended.
         began_ticks: When that process began, by the system's own count.
+        this_run: What this call has done: the rows that it has settled as `rows_read`, delivered,
+            rejected, merged and skipped. All other counts are the job's.
     """
 
     job: str
@@ -57,6 +60,7 @@ class Status:
     pause: str = ""
     exit: int | None = None
     began_ticks: int | None = None
+    this_run: Mapping[str, int] = field(default_factory=dict)
 
     def is_alive(self) -> bool:
         """Whether its process is still there; a killed one cannot say that it ended."""
@@ -65,13 +69,19 @@ class Status:
         return is_there(self.pid, self.began_ticks)
 
 
-def write_status(path: Path, status: Status) -> None:
+def write_status(path: Path, status: Status, *, lasting: bool = True) -> None:
     """Replace the file.
+
+    Args:
+        path: Where it is.
+        status: What it says.
+        lasting: Whether it must survive a power cut.
 
     Raises:
         OSError: The disk is full, or the directory cannot be written to.
     """
-    write_atomically(path, orjson.dumps(asdict(status), option=orjson.OPT_APPEND_NEWLINE))
+    content = orjson.dumps(asdict(status), option=orjson.OPT_APPEND_NEWLINE)
+    write_atomically(path, content, lasting=lasting)
 
 
 def read_status(path: Path) -> Status | None:

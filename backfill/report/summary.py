@@ -17,6 +17,7 @@ SUMMARY_FILE = "summary.json"
 
 _ACCOUNTS = ("delivered", "merged", "skipped", "rejected", "pending")
 _REASONS_SHOWN = 12
+_THIS_RUN, _THE_JOB = "this run", "the job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +45,30 @@ class SourceSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What one call of the program did; a job may take many."""
+    """What one call of the program did; a job may take many, such as a sync each night.
 
+    The law holds here too: `rows_read` are the rows that were not settled when the call began, in
+    a retry those that it has tried again. The fields have the names of `Summary`.
+
+    Args:
+        rejected: Rows that it rejected; in a retry those that are rejected again.
+        sources: The same by source, with the files that it has read, in the order of the pipeline
+            file; empty where the call ended before it looked at any.
+    """
+
+    rows_read: int = 0
     delivered: int = 0
     rejected: int = 0
     merged: int = 0
     skipped: int = 0
+    pending: int = 0
     deletes: int = 0
     requests: int = 0
     attempts: int = 0
     bytes_sent: int = 0
     seconds: float = 0.0
     rows_per_second: float = 0.0
+    sources: Sequence[SourceSummary] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +182,7 @@ class Summary:
         """
         accounts: list[tuple[str, Summary | SourceSummary]] = [("the job", self)]
         accounts += [(each.kind, each) for each in self.sources]
+        accounts += [(f"{each.kind}, this run", each) for each in self.this_run.sources]
         for where, each in accounts:
             found = sum(getattr(each, name) for name in _ACCOUNTS)
             if found != each.rows_read or not 0 <= each.held <= each.pending:
@@ -179,6 +193,14 @@ class Summary:
                 raise BackfillError(
                     f"the sources have {total} rows {name}, the job {getattr(self, name)}"
                 )
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether the job's figures are those of this call, or nothing else is known of it."""
+        run = self.this_run
+        return not run.sources or all(
+            getattr(run, name) == getattr(self, name) for name in ("rows_read", *_ACCOUNTS)
+        )
 
     def text(self, width: int = WIDTH) -> str:
         """As people read it in a terminal of this width: plain ASCII."""
@@ -216,12 +238,13 @@ class Summary:
     def _notes(self) -> list[str]:
         run = self.this_run
         cost = f"{counted(run.requests, 'request')}, {size(run.bytes_sent)}"
-        lines = [f"{cost}, {duration(run.seconds)}, {run.rows_per_second:,.0f} rows/s"]
+        cost = f"{cost}, {duration(run.seconds)}, {run.rows_per_second:,.0f} rows/s"
+        lines = [cost if self.is_one_run else f"{_THIS_RUN}: {cost}"]
         if (again := run.attempts - run.requests) > 0:
             lines.append(f"{counted(again, 'attempt')} repeated")
         if self.requests != run.requests:
             total = f"{counted(self.requests, 'request')}, {size(self.bytes_sent)}"
-            lines.append(f"job total: {total}")
+            lines.append(f"{_THE_JOB}: {total}, {duration(self.seconds)}")
         if self.deletes:
             lines.append(f"{counted(self.deletes, 'person', 'people')} deleted or suppressed")
         if self.deletes_refused:
@@ -232,22 +255,39 @@ class Summary:
         return lines
 
 
+def run_of(told: Mapping[str, Any]) -> RunSummary:
+    """What a call did, from a summary as plain values; nothing where there is none."""
+    try:
+        return TypeAdapter(RunSummary).validate_python(told.get("this_run", {}))
+    except ValueError:  # an earlier version kept other figures
+        return RunSummary()
+
+
 def _equation(each: "Summary | SourceSummary") -> str:
     right = " + ".join(f"{getattr(each, name)} {name}" for name in _ACCOUNTS)
     return f"{each.rows_read} rows_read = {right} ({each.held} held)"
 
 
 def _table(summary: Summary, width: int) -> list[str]:
-    """The law as a table: what was read, and what became of it."""
+    """The law as a table: what was read, and what became of it.
+
+    Where the job has more than this call saw to, the sources are shown as of this call, and the
+    job stands below: a night and the job are two accounts.
+    """
     names = ("rows_read", *_ACCOUNTS)
-    titles = [*titled([each.kind for each in summary.sources]), "all rows"]
-    accounts: list[Summary | SourceSummary] = [*summary.sources, summary]
+    accounts: list[Summary | SourceSummary | RunSummary]
+    if summary.is_one_run:
+        accounts, last = [*summary.sources, summary], ["all rows"]
+    else:
+        run = summary.this_run
+        accounts, last = [*run.sources, run, summary], [_THIS_RUN, _THE_JOB]
+    titles = [*titled([each.kind for each in summary.sources]), *last]
     head = ["", "rows read", *_ACCOUNTS]
     lines = [
         [title, *(f"{getattr(each, name):,}" for name in names)]
         for title, each in zip(titles, accounts, strict=True)
     ]
-    return table([head, *lines], ruled=True, width=width)
+    return table([head, *lines], ruled=len(last), width=width)
 
 
 def _rows(count: int) -> str:

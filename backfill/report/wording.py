@@ -179,12 +179,12 @@ def titled(kinds: Sequence[str]) -> list[str]:
     ]
 
 
-def table(lines: Sequence[Sequence[str]], *, ruled: bool = False, width: int = WIDTH) -> list[str]:
+def table(lines: Sequence[Sequence[str]], *, ruled: int = 0, width: int = WIDTH) -> list[str]:
     r"""Cells as lines of text; each line as a sentence where the table is too wide.
 
     Args:
         lines: The first one is the head; all have the same number of cells.
-        ruled: Draw a rule above the last line, which adds the others up.
+        ruled: Draw a rule above so many last lines, which add the others up.
         width: How many characters a line may have.
 
     >>> print(*table([["", "rows"], ["events", "12"]]), sep="\n")
@@ -201,7 +201,7 @@ def table(lines: Sequence[Sequence[str]], *, ruled: bool = False, width: int = W
         for line in lines
     ]
     if ruled:
-        shown.insert(-1, "  " + "-" * (len(shown[0]) - 2))
+        shown.insert(-ruled, "  " + "-" * (len(shown[0]) - 2))
     if max(map(len, shown)) <= width:
         return shown
     head, *others = lines

@@ -246,6 +246,43 @@ def test_the_status_says_why_nothing_is_sent_and_until_when(tmp_path):
     assert ran.exit == ExitCode.DELIVERED
 
 
+def test_the_status_is_replaced_after_each_commit(tmp_path):
+    """Whoever is killed leaves what the journal knows, not what it knew half a second before."""
+    pipeline = job(tmp_path, {"events.csv": numbered(5)}, V1, EVENTS)
+    path, seen = tmp_path / ".backfill/job/status.json", []
+
+    def look(_):
+        seen.append(json.loads(path.read_bytes())["delivered"])
+
+    one_by_one = {number: 0.3 * number for number in range(1, 6)}
+    run_in_no_time(pipeline, FakeDelivery(latency_s=one_by_one, on_answer=look))
+
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_killed_run_is_accounted_for_by_the_next(tmp_path):
+    """What it settled is known from what the job had when it began."""
+    pipeline = job(tmp_path, {"events.csv": numbered(30)}, V1, EVENTS)
+    kept = tmp_path / "kept"
+
+    def keep(number):
+        if number == 20:
+            shutil.copytree(tmp_path / ".backfill", kept)
+
+    run_in_no_time(pipeline, FakeDelivery(latency_s=0.3, concurrency=1, on_answer=keep))
+    shutil.rmtree(tmp_path / ".backfill")
+    kept.rename(tmp_path / ".backfill")
+    run_in_no_time(pipeline, FakeDelivery())
+
+    with journal_of(pipeline) as journal:
+        killed, ended = journal.runs.all()
+    assert (killed.finished_at, killed.exit) == (None, None)
+    assert killed.summary["command"] == "run"
+    delivered = [each.summary["this_run"]["delivered"] for each in (killed, ended)]
+    assert 0 < delivered[0] < 20
+    assert sum(delivered) == 30
+
+
 def test_a_journal_of_another_workspace_is_refused_and_keeps_its_account(tmp_path):
     """Nothing is sent, and what was delivered there is still told."""
     pipeline = job(tmp_path, FILES, CUSTOMERS, EVENTS)

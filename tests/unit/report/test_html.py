@@ -106,6 +106,7 @@ def content(name="seen", cell="a cell", **changed):
     example = ShownExample(name, 7, 9, name, name, {name: cell})
     known = {
         "summary": summary(),
+        "is_night": False,
         "ended": True,
         "stopped": name,
         "destination": name,
@@ -273,6 +274,50 @@ def test_what_happened_is_one_sentence(known, changed, word, sentence):
 
     assert outcome.word == word
     assert outcome.sentence + outcome.others == sentence
+
+
+@pytest.mark.parametrize(
+    ("run", "exit_code", "word", "sentence"),
+    [
+        (
+            RunSummary(
+                rows_read=100,
+                delivered=30,
+                skipped=70,
+                seconds=2.0,
+                attempts=1,
+                sources=[
+                    SourceSummary(kind="events", files=[], skipped_by_reason={"unchanged": 60})
+                ],
+            ),
+            0,
+            "Complete",
+            (
+                "The last sync: 30 of 100 rows were delivered to Customer.io in 2.0 s; 60 were"
+                " delivered before and have not changed and 10 were skipped on purpose."
+            ),
+        ),
+        (RunSummary(), 7, "Refused", "The last sync sent nothing."),
+    ],
+)
+def test_a_night_is_told_before_its_job(run, exit_code, word, sentence):
+    """The job has a sentence of its own."""
+    known = {"rejected": 0, "delivered": 985, "exit": exit_code, "this_run": run}
+    told = content(
+        summary=summary(**known),
+        destination="Customer.io",
+        is_night=True,
+        calls=[ShownCall(number=7, started_at="2026-01-01T10:00:00Z")],
+    )
+
+    outcome = outcome_of(told)
+
+    assert outcome.word == word
+    assert outcome.sentence + outcome.others == sentence
+    assert outcome.job == (
+        "The job so far: 985 of 1,000 rows were delivered to Customer.io in 1:02 min, over 7 runs."
+    )
+    assert b"The job so far" in render(told)
 
 
 def _colours(scheme):
