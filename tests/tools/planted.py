@@ -322,8 +322,8 @@ BUGS = (
     _bug(
         "small files are not forced to the disk",
         "files.py",
-        "            os.fsync(file.fileno())\n        temporary.replace(path)\n",
-        "        temporary.replace(path)\n",
+        "if lasting:\n                os.fsync(file.fileno())",
+        "if not lasting:\n                os.fsync(file.fileno())",
         "unit/test_files.py",
     ),
     _bug(
