@@ -9,7 +9,7 @@ from typing import Protocol
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError
 from backfill.job import Doubt
-from backfill.journal import Counts, Settlement
+from backfill.journal import Counts
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
@@ -56,19 +56,14 @@ class Tally:
         rows: Rows settled.
         rejected: How many of them were rejected.
         held: How many rows of each source wait until they are 72 hours old, by its index.
-        counts: What became of the settled rows, by the index of their source.
+        counts: What became of the settled rows, by the index of their source; in a retry they were
+            rejected before.
     """
 
     rows: int = 0
     rejected: int = 0
     held: dict[int, int] = field(default_factory=dict)
     counts: dict[int, Counts] = field(default_factory=dict)
-
-    def add(self, source: int, settlement: Settlement) -> None:
-        """Count rows of a source; in a retry they were rejected before."""
-        self.counts.setdefault(source, Counts()).settle(settlement)
-        self.rows += settlement.rows()
-        self.rejected += len(settlement.rejections)
 
 
 @dataclass(frozen=True, slots=True)

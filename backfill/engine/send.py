@@ -18,7 +18,7 @@ from backfill.encoding.cell_json import rejections
 from backfill.engine.options import Tally
 from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
 from backfill.errors import BackfillError, GuardError, as_ours
-from backfill.journal import Journal, Settlement
+from backfill.journal import Counts, Journal, Settlement
 from backfill.journal.journal import CommitClock
 from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.source_settings import Allowance
@@ -80,7 +80,7 @@ class Sender:
         delivery: Takes batches to the API.
         tally: Counts the rows that are settled.
         now_s: A monotonic clock, in seconds.
-        committed: Called after each commit.
+        committed: Called after each commit that settles rows.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class _Settler:
         meter: What the delivery counts into.
         tally: Counts the rows that are settled.
         now_s: A monotonic clock, in seconds.
-        committed: Called after each commit.
+        committed: Called after each commit that settles rows.
     """
 
     def __init__(
@@ -338,8 +338,10 @@ class _Settler:
         """
         settlement = Settlement(part, ranges_of(rows), rejections=rejected, **counts)
         self._work.settle(settlement)
-        self._tally.add(self._sources[part], settlement)
         self._unsaved_rows += len(rows)
+        self._tally.rows += len(rows)
+        self._tally.rejected += len(rejected)
+        self._tally.counts.setdefault(self._sources[part], Counts()).settle(settlement)
         self._settle_merged(self._waiting.answered(part, rows))
 
     def _settle_merged(self, rows: Iterable[MergedRow]) -> None:
@@ -369,9 +371,11 @@ class _Settler:
             bytes_sent=bytes_sent - self._saved_bytes,
         )
         self._saved_attempts, self._saved_bytes = attempts, bytes_sent
+        has_settled = self._unsaved_rows > 0
         self._unsaved_rows = self._unsaved_requests = 0
         self._clock.committed(self._now_s())
-        self._committed()
+        if has_settled:  # else it only lets more rows be sent: nobody has to be told
+            self._committed()
 
     def end(self, *, nothing_in_flight: bool) -> None:
         """Commit for the last time; where everything was answered, no row stays in doubt."""
