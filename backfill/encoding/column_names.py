@@ -4,7 +4,7 @@ Where no column has the name, `a.b` is the member `b` of the object or struct `a
 and `a + b` the texts of `a` and `b`, joined by a space.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,13 @@ from backfill.encoding.typed_json import plain
 from backfill.pipeline.source_settings import JOINED_BY
 from backfill.rows import Chunk
 
+_WRAPPERS = {"$oid", "$date", "$uuid", "$symbol", "$timestamp"} | {
+    f"$number{each}" for each in ("Int", "Long", "Double", "Decimal")
+}
+"""What MongoDB's Extended JSON calls the only member of an object around a value: `{"$oid": …}`.
+Other names may begin so as well, such as the properties of Mixpanel's events."""
 _MADE = {b"made": b"of other columns"}
+_OBJECTS_SEEN = 100
 
 
 def is_made(name: str) -> bool:
@@ -42,8 +48,18 @@ def used_up(name: str, columns: Collection[str]) -> set[str]:
         return {name}
     if JOINED_BY in name:
         return {each for part in name.split(JOINED_BY) for each in used_up(part, columns)}
-    root, dot, member = name.partition(".$")
-    return {root} if dot and member else set()
+    root, _, member = name.partition(".$")
+    return {root} if f"${member.partition('.')[0]}" in _WRAPPERS else set()
+
+
+def meaning(name: str) -> str:
+    """The part of a name that says what it holds: of a member its own, of one in a wrapper not.
+
+    >>> meaning("properties.$user_id"), meaning("_id.$oid"), meaning("at.$date.$numberLong")
+    ('$user_id', '_id', 'at')
+    """
+    *around, last = name.split(".")
+    return meaning(".".join(around)) if around and last in _WRAPPERS else last
 
 
 def can_be_made(name: str, schema: pa.Schema) -> bool:
@@ -65,6 +81,39 @@ def _has_member(type_: pa.DataType, path: str) -> bool:
     return path in names or any(
         _has_member(names[each], path[len(each) + 1 :]) for each in made_of(path) if each in names
     )
+
+
+def members_in(chunk: Chunk, column: str) -> list[str]:
+    """The names of the members of a column's objects, at any depth, as far as its first rows tell.
+
+    Args:
+        chunk: n rows.
+        column: One of its columns.
+    """
+    values = plain(chunk.batch.column(column))
+    if pa.types.is_struct(values.type):
+        return [f"{column}.{each}" for each in _paths_of_type(values.type)]
+    if chunk.values != "json" or not pa.types.is_string(values.type):
+        return []
+    found: dict[str, None] = {}
+    for fragment in values.drop_null()[:_OBJECTS_SEEN].to_pylist():
+        if fragment.startswith("{"):
+            found.update(dict.fromkeys(_paths(json_text.load_json(fragment))))
+    return [f"{column}.{each}" for each in found]
+
+
+def _paths_of_type(type_: pa.DataType) -> Iterator[str]:
+    if pa.types.is_struct(type_):
+        for place in range(type_.num_fields):
+            member = type_.field(place)
+            yield member.name
+            yield from (f"{member.name}.{each}" for each in _paths_of_type(member.type))
+
+
+def _paths(value: Any) -> Iterator[str]:
+    for name, member in value.items() if isinstance(value, dict) else ():
+        yield name
+        yield from (f"{name}.{each}" for each in _paths(member))
 
 
 def with_made(chunk: Chunk, names: Iterable[str]) -> Chunk:

@@ -90,3 +90,12 @@ def test_what_says_no_more_than_a_made_column_is_used_up():
     assert used_up("at.zone", columns) == set()
     assert used_up("day + clock + at.$date", columns) == {"day", "clock", "at"}
     assert used_up("a.b", columns) == {"a.b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [("_id.$oid", {"_id"}), ("at.$date.$numberLong", {"at"}), ("properties.$user_id", set())],
+)
+def test_only_a_wrapper_says_no_more_than_what_is_in_it(name, gone):
+    """Mixpanel's own properties begin as MongoDB's wrappers do, and stand among others."""
+    assert used_up(name, ["_id", "at", "properties"]) == gone
