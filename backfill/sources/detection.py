@@ -14,6 +14,12 @@ DELIMITERS = (",", ";", "\t", "|")
 _BLOCK_BYTES = 1 << 20
 _ASCII_MAX = 0x7F
 _HEAD_ROWS = 200
+_LINES_ABOVE_MAX = 20
+_ONE_COLUMN = "there is one column only"
+_HINT = re.compile(r"sep=(.)")
+"""What spreadsheets write above a header."""
+_NO_NAME = re.compile(r"[-+]?\d[\d.,:/ -]*|[^\s@]+@[^\s@]+")
+"""What stands in cells, and is no name of a column: a figure, an e-mail address."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -195,22 +201,106 @@ def delimiter_of(head: str, *, usual: str = ",", column: str | None = None) -> D
         usual: What is taken where nothing separates anything.
         column: A column that the header is known to have; a delimiter must give it.
     """
-    ranked = [(_fitting(head, each, column), each == usual, each) for each in DELIMITERS]
-    (rows, cells), _, best = max(ranked, key=lambda each: (each[0][0] * (each[0][1] - 1), each[1]))
-    if cells == 1:
-        return Detected(usual, "there is one column only")
-    return Detected(best, f"it separates {cells} cells in each of {rows} rows at the beginning")
+    best = _best(_lines(head), usual, column)
+    if best.cells == 1:
+        return Detected(usual, _ONE_COLUMN)
+    return Detected(best.delimiter, best.why)
 
 
-def _fitting(head: str, delimiter: str, column: str | None) -> tuple[int, int]:
-    """How many of the first rows have as many cells as the header, and how many that is."""
-    lines = head.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").splitlines(keepends=True)
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where a table begins in a text.
+
+    Args:
+        above: How many lines stand above its header.
+        delimiter: What separates its cells.
+        is_sure: Whether the text is one at all: names in a line, and rows of as many cells.
+    """
+
+    above: int
+    delimiter: Detected
+    is_sure: bool = True
+
+
+def table_in(head: str, *, usual: str = ",") -> Table:
+    """Where the header of a text is, and what separates its cells.
+
+    Lines above it are believed in where the first one would be a header of one column, and a table
+    follows them.
+
+    Args:
+        head: The beginning of the text.
+        usual: What is taken where nothing separates anything.
+    """
+    lines = _lines(head)
+    if lines and (hint := _HINT.fullmatch(lines[0].strip())):
+        return Table(1, Detected(hint[1], "the line above the header says so"))
+    first = _best(lines, usual)
+    if first.cells > 1:
+        return Table(0, Detected(first.delimiter, first.why), first.is_table)
+    for above in range(1, min(len(lines) - 1, _LINES_ABOVE_MAX)):
+        below = _best(lines[above:], usual)
+        if below.cells > 1 and below.is_table:
+            return Table(above, Detected(below.delimiter, below.why))
+    return Table(0, Detected(usual, _ONE_COLUMN), is_sure=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """What a delimiter makes of the first lines.
+
+    Args:
+        delimiter: The delimiter.
+        names: The cells of the header.
+        rows: How many rows have as many cells, the header among them.
+        all: How many rows there are.
+    """
+
+    delimiter: str
+    names: Sequence[str]
+    rows: int
+    all: int
+
+    @property
+    def cells(self) -> int:
+        """How many cells the header has."""
+        return max(len(self.names), 1)
+
+    @property
+    def why(self) -> str:
+        """What speaks for it, as a sentence."""
+        return f"it separates {self.cells} cells in each of {self.rows} rows at the beginning"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether that is a table below its header, and nothing else; its last line may be cut."""
+        names = [each.strip() for each in self.names]
+        are_names = all(names) and len(set(names)) == len(names)
+        return (
+            are_names
+            and not any(_NO_NAME.fullmatch(each) for each in names)
+            and self.rows > 1
+            and self.rows >= self.all - 1
+        )
+
+
+def _lines(head: str) -> list[str]:
+    return head.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").splitlines(keepends=True)
+
+
+def _best(lines: Sequence[str], usual: str, column: str | None = None) -> _Split:
+    """The delimiter that gives the most rows as many cells as the header, and the most cells."""
+    found = [_split(lines, each, column) for each in DELIMITERS]
+    return max(found, key=lambda each: (each.rows * (each.cells - 1), each.delimiter == usual))
+
+
+def _split(lines: Sequence[str], delimiter: str, column: str | None) -> _Split:
     parsed = (row for row in csv.reader(lines, delimiter=delimiter) if row)
     try:
         rows = [row for row, _ in zip(parsed, range(_HEAD_ROWS), strict=False)]
     except csv.Error:
-        return 0, 1
-    cells = len(rows[0]) if rows else 1
-    if column is not None and (not rows or column not in rows[0]):
-        return 0, 1
-    return sum(len(row) == cells for row in rows), cells
+        rows = []
+    if not rows or (column is not None and column not in rows[0]):
+        return _Split(delimiter, (), 0, len(rows))
+    fitting = sum(len(row) == len(rows[0]) for row in rows)
+    return _Split(delimiter, rows[0], fitting, len(rows))

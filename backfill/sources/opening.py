@@ -79,6 +79,20 @@ def format_of(path: Path) -> FormatName:
     Raises:
         UsageError: It tells none.
     """
+    if (name := told_format(path)) is None:
+        raise UsageError(
+            f"{path}: the name does not tell the format",
+            next_step='set format = "csv", "tsv", "jsonl", "json" or "parquet" for the source',
+        )
+    return name
+
+
+def told_format(path: Path) -> FormatName | None:
+    """The format that the name of a file tells; None: it tells none.
+
+    Raises:
+        UsageError: It tells one that cannot be read, or is the name of a folder.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _COMPRESSED:
         del suffixes[-1]
@@ -91,9 +105,4 @@ def format_of(path: Path) -> FormatName:
     if suffix in _OTHERS:
         what, _, step = _OTHERS[suffix].partition(": ")
         raise UsageError(f"{path}: {what}", next_step=step)
-    if suffix not in _FORMATS:
-        raise UsageError(
-            f"{path}: the name does not tell the format",
-            next_step='set format = "csv", "tsv", "jsonl", "json" or "parquet" for the source',
-        )
-    return _FORMATS[suffix]
+    return _FORMATS.get(suffix)
