@@ -13,9 +13,9 @@ from backfill.scaffold.pipeline_text import Setting, Value
 
 _MEANINGFUL: Mapping[str, Callable[[ColumnProfile], bool]] = MappingProxyType(
     {
-        "email": lambda column: column.holds_emails and names.says_email(column.name),
-        "unsubscribed": lambda column: names.plain(column.name) == "unsubscribed",
-        "created_at": lambda column: names.says_created(column.name) and bool(column.timestamps()),
+        "email": lambda column: column.holds_emails and names.says_email(column.label),
+        "unsubscribed": lambda column: names.plain(column.label) == "unsubscribed",
+        "created_at": lambda column: names.says_created(column.label) and bool(column.timestamps()),
     }
 )
 """Attributes that the service acts on, in this spelling only (Track docs), and what means them."""
@@ -45,10 +45,20 @@ def names_sent_as(look: FileProfile, kind: str) -> dict[str, str]:
         return {}
     found = {}
     for meant, means in _MEANINGFUL.items():
-        first = next(filter(means, look.columns.values()), None)
+        first = next(filter(means, look.every.values()), None)
         if first is not None and meant not in look.columns:
             found[first.name] = meant
     return found
+
+
+def declarable(look: FileProfile) -> list[ColumnProfile]:
+    """The columns as they may be declared: where an object is but a wrapper, what is in it."""
+    inner = {
+        each.label: each
+        for each in look.members.values()
+        if each.label in look.columns and each.timestamps()
+    }
+    return [inner.get(each.name, each) for each in look.columns.values()]
 
 
 def typed(column: ColumnProfile, name: str, decimal: str, nulls: Collection[str]) -> list[Setting]:
@@ -114,11 +124,11 @@ def like_null(look: FileProfile) -> Counter[str]:
 def maybe_key(look: FileProfile, used: Sequence[ColumnProfile]) -> tuple[str, str]:
     """A column that may be what makes an event itself, and what speaks for it; empty: none."""
     for each in look.columns.values():
-        if each in used or not each.distinct.count:
+        if each in used or not each.distinct.count or each.is_nested:
             continue
         if each.is_unique and each.values == look.rows and each.bytes_max <= _KEY_BYTES_MAX:
             return each.name, "if it is a key: different in every row"
-        if names.says_key(each.name) and each.distinct.count >= _NEARLY_UNIQUE_MIN * each.values:
+        if names.says_key(each.label) and each.distinct.count >= _NEARLY_UNIQUE_MIN * each.values:
             return each.name, f"if it is a key; repeated: {each.distinct.repeated:,} values"
     return "", ""
 
@@ -128,7 +138,7 @@ def shared_emails(look: FileProfile, used: Sequence[ColumnProfile]) -> str:
     if not used or not used[0].is_unique:
         return ""
     for each in look.columns.values():
-        if names.says_email(each.name) and each not in used and each.lowered.repeated:
+        if names.says_email(each.label) and each not in used and each.lowered.repeated:
             return (
                 f"{counted(each.lowered.repeated, 'address', 'addresses')} shared by several people"
             )

@@ -174,6 +174,7 @@ class ColumnProfile:
 
     def __init__(self, name: str, type_: pa.DataType | None = None) -> None:
         self.name = name
+        self.label = names.label(name)
         self.type = type_
         self.values = self.emails = self.objects = self.too_long = self.bytes_max = 0
         self.whole_floats = self.exponents = 0
@@ -304,9 +305,9 @@ class ColumnProfile:
         if not self.values or not self.is_text:
             return "string"
         fits = {each for each, misfits in self._misfits.items() if is_enough(misfits)}
-        if "boolean" in fits and ("integer" not in fits or names.says_yes_or_no(self.name)):
+        if "boolean" in fits and ("integer" not in fits or names.says_yes_or_no(self.label)):
             return "boolean"
-        if names.says_text(self.name):
+        if names.says_text(self.label):
             return "string"
         ranked = ("integer", "number", "decimal comma", "json")
         return next((each for each in ranked if each in fits), "string")
@@ -339,7 +340,7 @@ class ColumnProfile:
     def _is_quantity(self) -> bool:
         """Whether it holds numbers under a name that says nothing of time."""
         is_number = not self._misfits["number"] or _is_number(self.type)
-        return is_number and self._is_of_text() and not names.says_timestamp(self.name)
+        return is_number and self._is_of_text() and not names.says_timestamp(self.label)
 
     def _is_of_text(self) -> bool:
         return self.type is None or not pa.types.is_temporal(self.type)

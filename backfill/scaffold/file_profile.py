@@ -6,19 +6,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
+from backfill.encoding.column_names import members_in, with_made
 from backfill.errors import UsageError
 from backfill.pipeline.mistakes import TODO
+from backfill.pipeline.source_settings import FormatName
 from backfill.planning.progress import OnProgress, Progress
+from backfill.rows import Chunk
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.questions import Ask, Question, nobody
 from backfill.sources import FileFormat, SourceFile, expand, open_source, partitions_of
-from backfill.sources.detection import Detected, delimiter_of, encoding_of, text_evidence
-from backfill.sources.opening import format_of
+from backfill.sources.detection import Detected, Table, encoding_of, table_in, text_evidence
+from backfill.sources.globs import natural_key
+from backfill.sources.json_framing import layout_of as json_layout
+from backfill.sources.opening import told_format
 from backfill.sources.text_file import raw_blocks
 
 _HEAD_BYTES = 1 << 16
+_PARQUET = b"PAR1"
 _READ_AS = "latin-1"
 """Text in an unknown encoding is looked at as this one, which takes every byte."""
 _MARKERS = ("_SUCCESS", "_committed", "_started")
@@ -30,9 +37,8 @@ class FileProfile:
     """What files of one shape hold: one source of the pipeline.
 
     Args:
-        format: `csv`, `jsonl` or `parquet`.
-        encoding: How the text is encoded; None where it is no text.
-        delimiter: What separates the cells; None where nothing does.
+        format: `csv`, `jsonl`, `json` or `parquet`.
+        written: How they are written, as far as they are text.
         folders: The columns that come from the names of folders.
         paths: The files.
         files: The names and patterns of the files, as the pipeline file has them.
@@ -40,11 +46,12 @@ class FileProfile:
         rows_malformed: How many of them have a bad shape.
         malformed: The same by reason.
         columns: What is in each column.
+        members: What is in the members of objects whose names say whom a row is about, what
+            happened or when.
     """
 
     format: str
-    encoding: Detected | None
-    delimiter: Detected | None
+    written: "TextFormat"
     folders: tuple[str, ...]
     paths: list[Path] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -52,6 +59,12 @@ class FileProfile:
     rows_malformed: int = 0
     malformed: Counter[str] = field(default_factory=Counter)
     columns: dict[str, ColumnProfile] = field(default_factory=dict)
+    members: dict[str, ColumnProfile] = field(default_factory=dict)
+
+    @property
+    def every(self) -> dict[str, ColumnProfile]:
+        """The columns, and the members of their objects."""
+        return self.columns | self.members
 
     @property
     def name(self) -> str:
@@ -65,7 +78,8 @@ class FileProfile:
 
     def is_readable(self, column: str) -> bool:
         """Whether the name of a column is what the file says, whatever its encoding is."""
-        return column.isascii() or self.encoding is None or self.encoding.value != TODO
+        encoding = self.written.encoding
+        return column.isascii() or encoding is None or encoding.value != TODO
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +89,30 @@ class TextFormat:
     Args:
         encoding: Its encoding; TODO where nothing proves it; None where it is no text.
         delimiter: What separates the cells; None where nothing does.
+        skip_lines: How many lines stand above its header.
+        format: The format, where its name tells none, or another; None: its name tells it.
     """
 
     encoding: Detected | None = None
     delimiter: Detected | None = None
+    skip_lines: int = 0
+    format: Detected | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same for files that are written alike."""
+        found = (self.encoding, self.delimiter, self.format)
+        return self.skip_lines, *(each and each.value for each in found)
+
+    @property
+    def settings(self) -> FileFormat:
+        """How it is read."""
+        return FileFormat(
+            name=cast("FormatName | None", self.format.value if self.format else None),
+            delimiter=self.delimiter.value if self.delimiter else None,
+            encoding=self.read_as,
+            skip_lines=self.skip_lines,
+        )
 
     @property
     def read_as(self) -> str:
@@ -121,24 +155,16 @@ def look_at(
     """
     looks: dict[tuple[object, ...], FileProfile] = {}
     for path, how in formats.items():
-        encoding, delimiter = how.encoding, how.delimiter
         partitions = partitions_of(path, folder)
-        source = open_source(
-            path,
-            FileFormat(delimiter=delimiter.value if delimiter else None, encoding=how.read_as),
-            partitions=partitions,
-        )
-        shape = (
-            source.kind,
-            source.columns() or names.subject(path.name),
-            encoding and encoding.value,
-            delimiter and delimiter.value,
-        )
-        new = FileProfile(source.kind, encoding, delimiter, tuple(partitions))
+        source = open_source(path, how.settings, partitions=partitions)
+        shape = (source.kind, source.columns() or names.subject(path.name), how.key)
+        new = FileProfile(source.kind, how, tuple(partitions))
         look = looks.setdefault(shape, new)
         look.paths.append(path)
         _read(source, look, progress)
     for look in looks.values():
+        if look.paths == sorted(look.paths):  # as shells order them, _10 before _2
+            look.paths.sort(key=natural_key)
         look.files = _patterns(look.paths, given, folder)
     return list(looks.values())
 
@@ -154,11 +180,15 @@ def _is_marker(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """All files below a folder; hidden ones are none of the user's."""
-    found = (each for each in folder.rglob("*") if each.is_file())
+    """All files below a folder, in natural order; hidden ones are none of the user's."""
     return sorted(
-        each for each in found if not any(part[0] == "." for part in each.relative_to(folder).parts)
+        (each for each in folder.rglob("*") if each.is_file() and not _is_hidden(each, folder)),
+        key=natural_key,
     )
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _files(path: Path) -> list[Path]:
@@ -210,7 +240,7 @@ def _begin(names_: Sequence[str]) -> str:
 def _is_known(path: Path) -> bool:
     """Whether the name of a file tells a format that can be read."""
     try:
-        return bool(format_of(path))
+        return told_format(path) is not None
     except UsageError:
         return False
 
@@ -221,15 +251,36 @@ def _suffixes(path: Path) -> str:
 
 
 def _text_format(path: Path, ask: Ask, encoding: str | None) -> TextFormat:
-    name = format_of(path)
-    if name == "parquet":
-        return TextFormat()
+    told = told_format(path)
+    begin = next(raw_blocks(path), b"")[:_HEAD_BYTES]
+    if told == "parquet" or begin.startswith(_PARQUET):
+        return TextFormat(format=None if told else Detected("parquet", "it begins as Parquet does"))
     written = _decided(path, encoding_of(text_evidence(raw_blocks(path))), ask, encoding)
-    how = TextFormat(written)
-    if name not in ("csv", "tsv"):
-        return how
-    head = next(raw_blocks(path), b"")[:_HEAD_BYTES].decode(how.read_as, "replace")
-    return TextFormat(written, delimiter_of(head, usual="\t" if name == "tsv" else ","))
+    head = begin.decode(TextFormat(written).read_as, "replace")
+    table = table_in(head, usual="\t" if told == "tsv" else ",")
+    found = _format_in(head, told, table)
+    if found is None and told is None:
+        raise UsageError(
+            f"{path}: neither the name nor the content tells the format",
+            next_step="give it a name that does, such as one that ends in .csv",
+        )
+    if told in ("csv", "tsv") or (found and found.value == "csv"):
+        return TextFormat(written, table.delimiter, table.above, found)
+    return TextFormat(written, format=found)
+
+
+def _format_in(head: str, told: str | None, table: Table) -> Detected | None:
+    """The format that a text's content tells, where its name tells none or another one."""
+    is_json = head.lstrip().startswith(("{", "[")) and told in (None, "jsonl")
+    layout = json_layout(head.encode(errors="replace")) if is_json else None
+    if layout == "array":
+        return Detected("json", "it is a JSON array")
+    if told is not None:
+        return None
+    if layout is not None:
+        lines = layout == "lines"
+        return Detected("jsonl" if lines else "json", "it holds JSON objects")
+    return Detected("csv", "it holds a table") if table.is_sure else None
 
 
 def _decided(path: Path, found: Detected, ask: Ask, encoding: str | None) -> Detected:
@@ -261,4 +312,25 @@ def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
             if name == TODO:  # in the pipeline file it would stand for what is open
                 continue
             look.columns.setdefault(name, ColumnProfile(name)).add(chunk)
+        _read_members(chunk, look)
         progress(Progress(chunk.end.row - chunk.first_row))
+
+
+def _read_members(chunk: Chunk, look: FileProfile) -> None:
+    here = set(chunk.batch.schema.names)
+    nested = [name for name, each in look.columns.items() if each.is_nested and name in here]
+    for name in (each for column in nested for each in members_in(chunk, column)):
+        if name not in look.columns and _is_telling(name, look):
+            look.members.setdefault(name, ColumnProfile(name))
+    every = with_made(chunk, look.members)
+    for name, member in look.members.items():
+        if name in every.batch.schema.names:
+            member.add(every)
+
+
+def _is_telling(name: str, look: FileProfile) -> bool:
+    """Whether the name of a member says whom a row is about, what happened or when."""
+    label = names.label(name)
+    says = (names.says_person, names.says_email, names.says_event, names.says_occurred)
+    # The object may be nothing but a wrapper around the value, whatever that is.
+    return label in look.columns or any(each(label) for each in (*says, names.says_event_key))

@@ -73,7 +73,7 @@ def _repeats(person: ColumnProfile) -> bool:
 
 def _without_time(look: FileProfile, person: ColumnProfile | None, listed: str) -> Kind:
     """What a file is that says nowhere when something happened."""
-    nearly = [each.name for each in look.columns.values() if each.nearly_timestamps()]
+    nearly = [each.name for each in look.every.values() if each.nearly_timestamps()]
     if nearly:
         others = {"events": f"if {nearly[0]} says when: no format fits 90 % of its values"}
         return Kind("customers", "no column surely says when something happened", others)
@@ -93,7 +93,7 @@ def _holds_a_person(look: FileProfile) -> bool:
 
 def _is_about_people(look: FileProfile) -> bool:
     """Whether names say that rows are people: the file's, or those of all columns of timestamps."""
-    said = [each.name for each in occurrences_of(look)]
+    said = [each.label for each in occurrences_of(look)]
     if any(map(names.says_customers, look.file_names)):
         return all(map(names.says_created, said)) or not any(map(names.says_occurred, said))
     own = next(iter(identifiers_of(look, "customers").values()), None)
@@ -113,7 +113,7 @@ def _by_people(look: FileProfile, person: ColumnProfile, listed: str) -> Kind:
     said = f"each row has its own {own.name} besides {person.name}"
     if not person.holds_emails and names.says_occurred(when):
         return Kind("events", said)
-    if names.says_own_id(own.name):  # an id and an address in every row: as people have them
+    if names.says_own_id(own.label):  # an id and an address in every row: as people have them
         others = {"events": f"if they happened at {when}"}
         return Kind("customers", f"there is one row per person{listed}", others)
     return Kind("events", said, {"customers": f"since there is one row per person{listed}"})
@@ -122,18 +122,18 @@ def _by_people(look: FileProfile, person: ColumnProfile, listed: str) -> Kind:
 def identifiers_of(look: FileProfile, kind: str) -> dict[IdentifierType, ColumnProfile]:
     """The columns that may say who a row is about, the best of each type."""
     found: dict[IdentifierType, ColumnProfile] = {}
-    columns = [each for each in look.columns.values() if each.can_identify]
+    columns = [each for each in look.every.values() if each.can_identify]
     emails = [each for each in columns if each.holds_emails]
     others = [each for each in columns if not each.holds_emails]
-    ids = [each for each in others if names.says_person(each.name)]
-    own = [each for each in others if names.says_own_id(each.name)]
-    ids.sort(key=lambda each: (names.plain(each.name).rpartition("_")[2] != "id", -each.values))
-    emails.sort(key=lambda each: (not names.says_email(each.name), -each.values))
+    ids = [each for each in others if names.says_person(each.label)]
+    own = [each for each in others if names.says_own_id(each.label)]
+    ids.sort(key=lambda each: (names.plain(each.label).rpartition("_")[2] != "id", -each.values))
+    emails.sort(key=lambda each: (not names.says_email(each.label), -each.values))
     if kind == "customers":
         ids = own + ids
     elif not (ids or emails) and any(map(names.says_customers, look.file_names)):
         ids = own
-    cio = [each for each in columns if names.plain(each.name) == "cio_id"]
+    cio = [each for each in columns if names.plain(each.label) == "cio_id"]
     for type_, ranked in zip(IDENTIFIERS, (ids, emails, cio), strict=True):
         ranked.sort(key=lambda each: not each.values)
         if ranked:
@@ -153,7 +153,7 @@ def person_of(look: FileProfile) -> ColumnProfile | None:
 
 def name_column_of(look: FileProfile) -> ColumnProfile | None:
     """The column that names events."""
-    named = [each for each in look.columns.values() if names.says_event(each.name)]
+    named = [each for each in look.every.values() if names.says_event(each.label)]
     few = look.rows <= _FEW_ROWS
     fine = (e for e in named if 0 < e.distinct.count <= _NAMES_MAX and (few or not e.is_unique))
     return next(fine, None)
@@ -161,18 +161,23 @@ def name_column_of(look: FileProfile) -> ColumnProfile | None:
 
 def occurrences_of(look: FileProfile) -> list[ColumnProfile]:
     """The columns that may say when something happened, the best first."""
-    found = [each for each in look.columns.values() if each.timestamps() is not None]
-    found.sort(key=lambda each: (not names.says_occurred(each.name), each.values < look.rows))
+    found = [each for each in look.every.values() if each.timestamps() is not None]
+    found.sort(key=lambda each: (not names.says_occurred(each.label), each.values < look.rows))
     return found
 
 
 def keys_of(look: FileProfile) -> list[ColumnProfile]:
-    """The columns that may be what makes an event itself: something else in every row."""
-    return [
+    """The columns that may be what makes an event itself, the best first.
+
+    They hold something else in every row.
+    """
+    found = [
         each
-        for each in look.columns.values()
+        for each in look.every.values()
         if each.is_unique
         and 10 * each.values >= 9 * look.rows
-        and names.says_key(each.name)
+        and (names.says_event_key(each.label) or names.says_key(each.label))
         and each.timestamps() is None
+        and not each.is_nested
     ]
+    return sorted(found, key=lambda each: not names.says_event_key(each.label))

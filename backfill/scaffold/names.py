@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from backfill.encoding.column_names import meaning
+
 _PERSON = (
     "customer|user|person|people|contact|member|subscriber|client|account|profile|distinct|buyer"
     "|lead|visitor|guest|patient|student|kunden?|cliente?|recipient"
@@ -41,6 +43,7 @@ _OPT_IN = re.compile(
     r"(.*_)?(accepts?_(e_?mail_)?marketing|opt(ed)?_?in|(marketing|e_?mail)_consent|consent"
     r"|newsletter|subscribed|permission|einwilligung)(_(status|level))?"
 )
+_PATH = re.compile(r"[\w$]+(\.[\w$]+)+")
 _OWN_ID = re.compile(r"(record|row|object|internal|system)?_?(id|uuid|guid)")
 _EVENT_NAME = re.compile(r"(event|action|activity)(_?(name|type))?|event|verb|ereignis")
 _NOT_A_NUMBER = re.compile(
@@ -48,6 +51,11 @@ _NOT_A_NUMBER = re.compile(
     r"|mobile|fax|sku|ean|isbn|iban|vat|barcode|version|account|card)(_(?!of_).*|$)"
 )
 _OWN_KEY = re.compile(rf"(.+_)?({_NUMBER}|name|order|ticket|invoice|token|hash|reference)")
+_EVENT_KEY = re.compile(
+    r"(message|event|insert|transaction|order|invoice|ticket|payment|charge|log|record)"
+    rf"_?({_NUMBER})|uuid|guid"
+)
+_NO_KEY = re.compile(rf"(anonymous|session|device|visit|.*{_PERSON})_?({_NUMBER}|name)|.+_name")
 _YES_OR_NO = re.compile(
     r"(is|has|was|can|did|opt|wants|accepts)_.+|vip|active|enabled|verified|confirmed|subscribed"
     r"|unsubscribed|newsletter|consent|deleted|test|paid|b2b"
@@ -59,7 +67,7 @@ _CUSTOMERS = re.compile(
     rf"(?:^|_)({_PERSON})s?(?:_|$)|kunden|newsletter|mailing|leads|people|abonnent"
 )
 _NUMBERS = re.compile(r"(_|^)(v?\d+|export|dump|final|copy|backup|all|data)(?=_|$)")
-_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl|ndjson|parquet|gz|zst))+$", re.IGNORECASE)
+_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl|ndjson|json|parquet|gz|zst))+$", re.IGNORECASE)
 
 
 def plain(name: str) -> str:
@@ -70,6 +78,15 @@ def plain(name: str) -> str:
     """
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
     return re.sub(r"\W+|_+", "_", parted).strip("_").lower()
+
+
+def label(name: str) -> str:
+    """What of a column's name says what it holds: of the member of an object its own name.
+
+    >>> label("properties.distinct_id"), label("user.id"), label("_id.$oid"), label("incl. tax")
+    ('distinct_id', 'user.id', '_id', 'incl. tax')
+    """
+    return meaning(name) if _PATH.fullmatch(name) and not says_person(name) else name
 
 
 def says_person(name: str) -> bool:
@@ -134,7 +151,12 @@ def says_text(name: str) -> bool:
 
 def says_key(name: str) -> bool:
     """Whether a column of this name may be what makes an event itself: `order_id`."""
-    return _OWN_KEY.fullmatch(plain(name)) is not None
+    return _OWN_KEY.fullmatch(plain(name)) is not None and not _NO_KEY.fullmatch(plain(name))
+
+
+def says_event_key(name: str) -> bool:
+    """Whether a column of this name is made to tell events apart: `messageId`, `$insert_id`."""
+    return _EVENT_KEY.fullmatch(plain(name)) is not None
 
 
 def says_yes_or_no(name: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
+from backfill.encoding.column_names import used_up
 from backfill.encoding.identity import IDENTIFIER_BYTES_MAX
 from backfill.judge.judge import (
     ATTRIBUTE_NAME_BYTES_MAX,
@@ -12,6 +13,7 @@ from backfill.judge.judge import (
     VALUE_BYTES_MAX,
 )
 from backfill.scaffold import names
+from backfill.scaffold.attributes import declarable
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.pipeline_text import toml
@@ -33,15 +35,20 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
     yield from _limits(look, kind, used)
     if kind == "deletions":
         return
-    columns = [each for each in look.columns.values() if each not in used]
+    gone = {name for each in used for name in (each.name, *used_up(each.name, ()))}
+    columns = [each for each in declarable(look) if each.name not in gone]
     reserved = [each.name for each in columns if is_reserved(each.name, kind)]
     if reserved:
         yield f"the service acts on {', '.join(reserved)}: `reserved` decides what happens to them"
     if kind == "customers":
         yield from _consent(columns)
-    for each in columns:
-        if each.is_nested and look.format != "csv":
-            yield f"{each.name} is nested{_inside(each)}: a transform can take it apart"
+    nested = [each for each in columns if each.is_nested and look.format != "csv"]
+    if nested:
+        shown = "; ".join(f"{each.name} is nested{_inside(each)}" for each in nested)
+        yield (
+            f"{shown}: sent as it is; {nested[0].name}.MEMBER would name what is in it, and a"
+            " transform can take it apart"
+        )
 
 
 def _written(look: FileProfile) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from backfill.encoding.column_names import used_up
 from backfill.pipeline.mistakes import TODO
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
@@ -141,10 +142,19 @@ class Writer:
     def _files(self) -> None:
         look = self._look
         self._set("files", look.files, counted(look.rows, "row"))
-        if look.delimiter is not None:
-            self._set("delimiter", look.delimiter.value, look.delimiter.why)
-        if look.encoding is not None:
-            self._encoding(look.encoding)
+        written = look.written
+        if written.format is not None:
+            self._set(
+                "format",
+                written.format.value,
+                f"{written.format.why}, which its name does not tell",
+            )
+        if written.delimiter is not None:
+            self._set("delimiter", written.delimiter.value, written.delimiter.why)
+        if written.skip_lines:
+            self._set("skip_lines", written.skip_lines, "so many lines stand above the header")
+        if written.encoding is not None:
+            self._encoding(written.encoding)
         self._decimal, why = attributes.decimal_mark(look)
         if look.format == "csv" and self._kind.kind != "deletions":
             self._set("decimal", self._decimal, why)
@@ -187,11 +197,11 @@ class Writer:
             )
 
     def _unknown_person(self) -> None:
-        columns = tuple(each.name for each in self._look.columns.values() if each.can_identify)
+        columns = tuple(each.name for each in self._look.every.values() if each.can_identify)
         text = f"{self._look.files[0]}: which column identifies the person?"
         answer = self._decided("identifier", Question(text, choices=columns))
         if answer != TODO:
-            person = self._look.columns[answer]
+            person = self._look.every[answer]
             self._used.append(person)
             self._set("identifier", {"email" if person.emails else "id": answer}, "your answer")
             return
@@ -229,10 +239,10 @@ class Writer:
             return
         nearly = [
             f"{each.name}: {attributes.against(found)}"
-            for each in self._look.columns.values()
+            for each in self._look.every.values()
             if (found := each.nearly_timestamps())
         ]
-        names_ = tuple(self._look.columns)
+        names_ = tuple(self._look.every)
         text = f"{self._look.files[0]}: which column says when? {'; '.join(nearly)}".strip()
         answer = self._decided("timestamp", Question(text, choices=names_))
         said = "; ".join(nearly) or "no column holds timestamps"
@@ -290,12 +300,13 @@ class Writer:
     def _columns(self) -> None:
         look, kind = self._look, self._kind.kind
         sent_as = attributes.names_sent_as(look, kind)
-        used = {each.name for each in self._used}
-        decimal = "" if look.format == "jsonl" else self._decimal
-        for column in look.columns.values():
+        used = {name for each in self._used for name in (each.name, *used_up(each.name, ()))}
+        decimal = "" if look.format in ("jsonl", "json") else self._decimal
+        for column in attributes.declarable(look):
             if column.name in used or not look.is_readable(column.name):
                 continue
-            name = sent_as.get(column.name, column.name)
+            name = sent_as.get(column.name, column.name if column.name in look.columns else "")
+            name = name or column.label  # of a wrapper around the value
             timestamps = column.timestamps()
             if timestamps is None and column.refusal:
                 self._made.open.append(f"columns.{name}")

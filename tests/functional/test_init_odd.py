@@ -1,6 +1,7 @@
 """`init` on files as people really have them: `check` takes what it writes, or names the key."""
 
 import json
+import tomllib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,11 +32,16 @@ ODD = {
 }
 OPEN = {
     "spreadsheet.csv": ZONE,
-    "export.jsonl": "identifier",
+    "export.jsonl": "timestamp",
     "subscribers.csv": ZONE,
     "orders.csv": ZONE,
     "wide.csv": "kind",
 }
+
+
+def written(folder, name="pipeline.toml"):
+    """The sources of the pipeline file that was written."""
+    return tomllib.loads((folder / name).read_text("utf-8"))["source"]
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -82,11 +88,130 @@ def test_a_first_line_that_is_no_header_is_noticed(tmp_path, backfill, first):
 
 
 def test_a_hint_for_spreadsheets_is_no_header(tmp_path, backfill):
-    """Excel writes `sep=;` above the header; the settings that answer it are named."""
+    """Excel writes `sep=;` above the header; the settings that answer it are written."""
     rows = "".join(f"{n};p{n}@example.com\n" for n in range(20))
     (tmp_path / "excel.csv").write_text(f"sep=;\nid;email\n{rows}", "utf-8")
-    ended = backfill("init", "excel.csv")
+    assert backfill("init", "excel.csv").code == 0
+    (source,) = written(tmp_path)
+
+    assert (source["skip_lines"], source["delimiter"]) == (1, ";")
+    assert backfill("check", "pipeline.toml").code == 0
+
+
+def test_lines_above_the_header_are_left_out(tmp_path, backfill):
+    """Their number is written down; a table of one column has none."""
+    (tmp_path / "customers.csv").write_text(
+        "Report: Customers\nGenerated: 2024-01-31\n\ncustomer_id,email\n1,a@x.com\n2,b@x.com\n"
+    )
+    (tmp_path / "list.csv").write_text("email\na@x.com,\nb@x.com,\n")
+    assert backfill("init", "customers.csv", "list.csv").code == 0
+    people, list_ = written(tmp_path)
+
+    assert (people["skip_lines"], people["identifier"]) == (2, {"email": "email"})
+    assert "skip_lines" not in list_
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "format_"),
+    [
+        ("people.jsonl", '[\n{"id": "1"},\n{"id": "2"}\n]\n', "json"),
+        ("0000_part_00", '{"id": "1", "email": "a@x.com"}\n{"id": "2"}\n', "jsonl"),
+        ("people.txt", "id|email\n1|a@x.com\n2|b@x.com\n", "csv"),
+    ],
+)
+def test_what_the_name_does_not_tell_the_content_does(tmp_path, backfill, name, text, format_):
+    """The format is written down, and the file can be read."""
+    (tmp_path / name).write_text(text)
+    assert backfill("init", name).code == 0
+    (source,) = written(tmp_path)
+
+    assert (source["format"], source["identifier"]) == (format_, {"id": "id"})
+    assert backfill("check", "pipeline.toml").code == 0
+
+
+def test_prose_is_no_table(tmp_path, backfill):
+    """A comma makes no column; what helps `init` is said, not a setting of no file."""
+    (tmp_path / "notes.txt").write_text("Dear all, hello\nnothing, here, yet\n")
+    ended = backfill("init", "notes.txt")
 
     assert ended.code == 2
-    assert "line 1 is a spreadsheet hint (sep=;), not a header" in ended.stderr
-    assert ended.next_step == 'set skip_lines = 1 and delimiter = ";" for the source'
+    assert "name" in ended.next_step
+    assert "set format" not in ended.next_step
+
+
+def test_files_come_in_the_order_in_which_people_count(tmp_path, backfill):
+    """The later file wins: shells put _10 before _2; an order that somebody chose stays."""
+    names = [f"users_{number}.csv" for number in (1, 2, 10)]
+    for name in names:
+        (tmp_path / name).write_text("id,plan\n1,a\n")
+    backfill("init", *sorted(names), "-o", "sorted.toml")
+    backfill("init", *reversed(names), "-o", "chosen.toml")
+
+    assert written(tmp_path, "sorted.toml")[0]["files"] == names
+    assert written(tmp_path, "chosen.toml")[0]["files"] == names[::-1]
+
+
+def lines(*objects):
+    """Objects, one a line."""
+    return "".join(f"{json.dumps(each)}\n" for each in objects)
+
+
+ROWS = range(10, 19)
+MIXPANEL = lines(
+    *(
+        {
+            "event": "seen",
+            "properties": {
+                "time": 1_706_713_400 + n,
+                "distinct_id": f"u{n % 3}",
+                "$insert_id": f"i{n}",
+            },
+        }
+        for n in ROWS
+    )
+)
+MONGO = lines(
+    *(
+        {
+            "_id": {"$oid": f"60f6d845caa1861dcf1631{n}"},
+            "createdAt": {"$date": f"2024-01-{n}T10:00:00Z"},
+            "email": f"p{n}@x.com",
+        }
+        for n in ROWS
+    )
+)
+
+
+def test_what_is_inside_objects_says_who_and_when(tmp_path, backfill):
+    """As analytics tools export events."""
+    (tmp_path / "export.jsonl").write_text(MIXPANEL)
+    backfill("init", "export.jsonl")
+    (source,) = written(tmp_path)
+
+    assert source["identifier"] == {"id": "properties.distinct_id"}
+    assert source["timestamp"] == {"from": "properties.time", "format": "epoch_s"}
+    assert source["key"] == ["properties.$insert_id"]
+    assert backfill("check", "pipeline.toml").code == 0
+
+
+def test_a_wrapper_around_a_value_is_looked_into(tmp_path, backfill):
+    """As MongoDB writes ids and dates; the id of another object names nobody."""
+    (tmp_path / "users.json").write_text(MONGO.replace('"email"', '"team": {"id": 7}, "email"'))
+    backfill("init", "users.json")
+    (source,) = written(tmp_path)
+
+    assert source["identifier"] == {"id": "_id.$oid"}
+    assert source["columns"] == {
+        "created_at": {"from": "createdAt.$date", "type": "timestamp", "format": "iso8601"}
+    }
+    assert backfill("check", "pipeline.toml").code == 0
+
+
+def test_the_key_of_an_event_is_what_tells_events_apart(tmp_path, backfill):
+    """Not who was seen, though everybody was seen once."""
+    rows = ({"anonymousId": f"a{n}", "messageId": f"m{n}", "userId": f"u{n % 3}", "event": "seen",
+             "timestamp": f"2024-01-31T10:00:{n}Z"} for n in ROWS)  # fmt: skip
+    (tmp_path / "track.jsonl").write_text(lines(*rows))
+    backfill("init", "track.jsonl")
+
+    assert written(tmp_path)[0]["key"] == ["messageId"]
