@@ -75,6 +75,7 @@ def balance(rows_read: int, parts: Sequence[Piece]) -> Markup:
 
 def _balance(form: ChartForm, rows_read: int, parts: Sequence[Piece]) -> list[Markup]:
     width, shown = float(form.width), [part for part in parts if part.rows]
+    # Three rejected rows of a million are the ones that people look for.
     widths = _widths([part.rows for part in shown], width, _SEGMENT_MIN)
     drawn = [
         words(0, 14, f"{rows_read:,} rows read", "caption"),
@@ -135,6 +136,7 @@ def _speed(form: ChartForm, course: Course) -> list[Markup]:
             (plot.x(each.until_s), plot.y(each.rows_per_second)),
         )
     ]
+    # The line alone is drawn above; the area needs the ground under it as well.
     floor = [(plot.x(plot.last), plot.y(0)), (plot.x(0), plot.y(0))]
     plot.drawn.append(element("path", d=path(outline + floor, close=True), class_="area"))
     plot.drawn.append(element("path", d=path(outline), class_="line"))
@@ -248,6 +250,7 @@ def _runs(plot: Plot, course: Course) -> None:
     spans = course.spans()
     starts = [(run, offset + spans[run][0].from_s) for run, offset in offsets(course).items()]
     labelled = plot.x(0)
+    # The first run begins where the axis does.
     for run, at_s in starts[1:]:
         free = plot.x(at_s) - labelled > _RULE_WIDTH and plot.x(at_s) < plot.x(plot.last) - 40
         plot.rule(at_s, f"run {run}" if free else "")

@@ -60,6 +60,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     shown = Redaction(redact)
     calls = journal.runs.all()
     last = calls[-1] if calls else None
+    # A killed run has no end in the journal; the report then says so.
     ended = last is None or last.finished_at is not None
     titles = titled([each.kind for each in pipeline.sources])
     was = str(journal.meta.get("command", "run"))
@@ -97,6 +98,7 @@ def _next(
     goes_on = command("sync" if was == "sync" else "run")
     if last is None:
         return "Nothing was sent yet. To start:", goes_on
+    # What stopped it names its own next step, which is better than a guess from the figures.
     if stopped := _stop(last):
         return _sentence(shown.text(stopped[1]) or "Fix what stopped it, then:"), command(was)
     if summary.pending > summary.held:
@@ -115,6 +117,7 @@ def _next(
 def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
     """The options without which a command would not find the job, or leave the rehearsal."""
     settings = pipeline.destination
+    # Only what differs from the pipeline file is named: a command should be no longer than it must.
     usual = destination(region=settings.region or "us", url=settings.url)
     elsewhere = bool(url) and url != usual
     return [
@@ -149,6 +152,7 @@ def _sentence(text: str) -> str:
 
 
 def _destination(url: str) -> str:
+    # Without a user's name and password, should a url carry them.
     host = urlsplit(url).netloc.rpartition("@")[2]
     if not host:
         return "the workspace"
@@ -181,7 +185,9 @@ def _history(plan: Plan | None, summary: Summary, shown: Redaction) -> content.H
     counts: Counter[str] = sum((each.names for each in sources), Counter())
     together = max((each.days_together for each in sources), default=1)
     kept = [
-        name for name, _ in counts.most_common(COLOURS if len(counts) == COLOURS else COLOURS - 1)
+        # One colour is kept for all others together, unless there are no others.
+        name
+        for name, _ in counts.most_common(COLOURS if len(counts) == COLOURS else COLOURS - 1)
     ]
     stand_ins = {name: shown.event(name) for name in kept}
     by_name: dict[str, Counter[int]] = {name: Counter() for name in stand_ins.values()}
@@ -206,6 +212,7 @@ def _rejected(
     names = {part.id: part.path for part in journal.parts()}
     wanted = {code for code, count in summary.rejections_by_reason.items() if count}
     examples: dict[str, list[content.ShownExample]] = {code: [] for code in wanted}
+    # As far as examples are found, and no further than EXAMPLES_AMONG: there may be millions.
     for looked_at, (part, each) in enumerate(journal.rejections()):
         for code in codes(each) & wanted:
             examples[code].append(_example(names[part], code, each, shown))
@@ -223,6 +230,7 @@ def _example(file: str, code: str, each: Rejection, shown: Redaction) -> content
     reasons = [reason for reason in each.reasons if reason.code == code]
     fields = dict.fromkeys(reason.field for reason in reasons if reason.field)
     said, cells = "", {}
+    # The API's own sentence may quote a cell.
     if shown.shows_values:
         said = "; ".join(reason.message for reason in reasons if code in _FROM_THE_API)
         cells = {name: _cell(each.cells[name]) for name in fields if name in each.cells}

@@ -111,6 +111,7 @@ class Course:
         """What was kept; nothing where there is no such file, or it is not one of ours."""
         try:
             kept = orjson.loads(path.read_bytes())
+            # An older version's curves are not worth a failure: the report does without them.
             if kept["form"] != _FORM:
                 return cls()
             return cls(
@@ -142,11 +143,14 @@ class Course:
     def add(self, step: Step) -> None:
         """Add the latest step."""
         self._append(step)
+        # Half as fine, as often as it takes: a run of a week has no more steps than one of a
+        # minute.
         while len(self.steps) > STEPS_MAX and self.width_s < WIDTH_MAX_S:
             self.width_s *= 2
             steps, self.steps = self.steps, []
             for each in steps:
                 self._append(each)
+        # At the widest, the oldest steps go.
         del self.steps[:-STEPS_MAX]
 
     def wait(self, wait: Wait) -> None:
@@ -158,6 +162,7 @@ class Course:
             and wait.from_s <= last.until_s + WIDTH_MIN_S
         )
         count, seconds = self.waited.get(wait.reason, (0, 0.0))
+        # An outage is told anew with each attempt; people want to read one line about it.
         if goes_on and last is not None:
             longer_s = max(wait.until_s - last.until_s, 0.0)
             last.until_s += longer_s
@@ -166,6 +171,7 @@ class Course:
         self.waited[wait.reason] = count + 1, round(seconds + wait.seconds, 3)
         self.waits.append(wait)
         if len(self.waits) > PAUSES_MAX:
+            # The shortest says least; the latest may still get longer.
             self.waits.remove(min(self.waits[:-1], key=lambda each: each.seconds))
 
     def seconds(self) -> float:
@@ -187,6 +193,7 @@ class Course:
 
     def _append(self, step: Step) -> None:
         last = self.steps[-1] if self.steps else None
+        # Never across runs: between two of them no time of sending passes.
         if last and last.run == step.run and step.until_s - last.from_s <= self.width_s:
             self.steps[-1] = last.merged(step)
         else:
@@ -213,6 +220,7 @@ class Recorder:
 
     def note(self, at_s: float, rows: int, attempts: int, latency_s: float) -> None:
         """So far it has come by now; `latency_s` is the mean of late."""
+        # Two looks in the same instant would make a step of no length, and a rate without end.
         if at_s <= self._at_s:
             return
         sent = attempts - self._attempts
@@ -325,6 +333,7 @@ def _shares(
     last = min(int(until_s / width_s), number - 1)
     for at in range(first, last + 1):
         low = max(from_s, at * width_s)
+        # The last piece takes what rounding leaves behind its end.
         high = until_s if at == number - 1 else min(until_s, (at + 1) * width_s)
         if high > low:
             yield at, (high - low) / (until_s - from_s)

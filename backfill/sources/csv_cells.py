@@ -280,6 +280,7 @@ def fitted(
     frame = next((frame for frame, _ in _head(text, cells, body) if len(frame.starts)), None)
     if frame is None or frame.spoiled:
         return header
+    # Of the first rows only: what a later row has too many or too few is its own fault.
     found = set(frame.fields.tolist())
     if found == {len(header) + 1}:
         delimiter = cells.dialect.delimiter
@@ -299,6 +300,7 @@ def line_of(text: TextFile, dialect: Dialect, name: str, header: int) -> int | N
         name: What a cell must be.
         header: The line that was read as the header.
     """
+    # Only to name a line in an error: by split, since the grammar has failed here already.
     block = next(replace(text, block_bytes=_HEAD_BLOCK_BYTES).blocks(text.encoding.bom_bytes), b"")
     lines = block.decode(text.encoding.framed, "replace").splitlines()
     for number, line in enumerate(lines[:_LINES_SEARCHED], start=1):

@@ -103,11 +103,13 @@ def values(blocks: Iterable[bytes], width: Width, *, in_array: bool) -> Iterator
         for end in ends.tolist():
             yield _item(rest[begin:end], width)
             begin = end
+        # An array that ended early, or two files put together: rows would be lost silently.
         if closing is not None:
             if rest[closing + 1 :].strip(BLANK) or any(each.strip(BLANK) for each in blocks):
                 raise BrokenJsonError("something follows the end of the array")
             return
         rest = rest[begin:]
+        # A value that never ends must not fill memory with the rest of the file.
         if len(rest) > OPEN_BYTES_MAX:
             raise BrokenJsonError(f"a value does not end within {OPEN_BYTES_MAX >> 20} MiB")
     if in_array or rest.strip(BLANK):
@@ -156,6 +158,7 @@ def _ends(text: bytes, *, in_array: bool) -> tuple[Rows, int | None]:
         return _commas(text, marks[(depth == 0) & (kinds == _COMMA)]), None
     last = int(marks[over[0]])
     ends = _commas(text, marks[: over[0]][(depth[: over[0]] == 0) & (kinds[: over[0]] == _COMMA)])
+    # Behind the last comma one more value may stand before the bracket.
     begin = int(ends[-1]) if len(ends) else 0
     if text[begin:last].strip(BLANK + b","):
         ends = np.append(ends, last)

@@ -54,6 +54,7 @@ def fragments(
 def _object(text: str) -> dict[str, Any] | Reason:
     if "\0" in text or ("\\u0000" in text and _ESCAPED_NUL.search(text)):
         return reason("nul_byte")
+    # Counting is quick, and clears nearly every line; only then the depth is worked out.
     if text.count("{") + text.count("[") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
         return _invalid(text, 0, f"nested deeper than {DEPTH_MAX} levels")
     try:
@@ -63,6 +64,7 @@ def _object(text: str) -> dict[str, Any] | Reason:
     except _DuplicateKeyError:
         return reason("duplicate_key")
     except _NoNumberError as error:
+        # The parser does not say where it stood; the same word may occur in a string.
         outside = (found for found in _STRING_OR_CONSTANT.finditer(text) if found[0][0] != '"')
         return _invalid(text, next(outside).start(), f"{error} is no number in JSON")
     if not isinstance(found, dict):
@@ -113,6 +115,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> orjson.Fragment:
+    # Beyond 64 bits readers round: as text every digit arrives.
     if len(digits) <= _SAFE_INTEGER_CHARS or _is_int64(digits):
         return orjson.Fragment(digits)
     return orjson.Fragment(f'"{digits}"')

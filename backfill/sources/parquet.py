@@ -65,6 +65,7 @@ class ParquetSource:
             with _file(path) as file:
                 types = file.schema_arrow
                 groups = range(file.metadata.num_row_groups)
+                # From the footer: rows are counted, and skipped by a resume, without reading any.
                 rows = tuple(file.metadata.row_group(group).num_rows for group in groups)
         except (OSError, pa.ArrowException) as error:
             raise _broken(path, error) from error
@@ -263,6 +264,7 @@ def _check_magic(path: Path) -> None:
         tail = file.read(4)
     if not head:
         raise UsageError(f"{path}: the file is empty", next_step="export it again")
+    # Parquet compresses inside; an archive around it could not be read from the middle.
     if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
         raise UsageError(f"{path}: is compressed as a whole", next_step="unpack it")
     if _MAGIC_ENCRYPTED in (head, tail):

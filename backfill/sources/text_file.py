@@ -67,11 +67,13 @@ class TextFile:
         """
         version = Version.of(path)
         compression = _compression(path)
+        # After decompression: an archive of nothing is an empty file, too.
         head = next(_contents(path, compression, 0, _HEAD_BYTES), b"")
         if not head:
             raise EmptyFileError(f"{path}: the file is empty", next_step="export it again")
         encoding = recognised(path, how.encoding, head, header=header)
         waits = how.last_line == "wait" and compression is None
+        # An archive is written at once: its last line is whole whatever it ends in.
         end = _whole_lines(path, version.size, encoding.line_end) if waits else None
         return cls(version, compression, encoding, block_bytes, end)
 
@@ -168,6 +170,7 @@ def _whole_lines(path: Path, size: int, line_end: bytes) -> int:
     unit = len(line_end)
     single = (line_end, line_end.replace(b"\n", b"\r"))
     with path.open("rb") as file:
+        # From the end, whole characters at a time: UTF-16 has an LF inside other characters.
         end = size - size % unit
         while end > 0:
             start = max(0, end - BLOCK_BYTES)
@@ -228,6 +231,7 @@ def _uncompressed(
 
 def _opened(path: Path, compression: Compression, offset: int) -> pa.CompressedInputStream:
     stream = pa.CompressedInputStream(pa.OSFile(str(path), "rb"), compression)
+    # A compressed stream cannot seek; reading past the rest costs a fraction of judging it.
     while offset > 0 and (skipped := len(stream.read(min(offset, BLOCK_BYTES)))):
         offset -= skipped
     return stream
