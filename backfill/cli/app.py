@@ -27,9 +27,9 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        from backfill import __version__  # slow: it looks up what is installed
+        from importlib.metadata import version  # slow: it looks up what is installed
 
-        typer.echo(f"backfill {__version__}")
+        typer.echo(f"backfill {version('backfill')}")
         raise typer.Exit
 
 

@@ -59,8 +59,8 @@ def _nightly(
     file: Path, at: str, timezone: str | None, state_dir: Path | None, image: str | None
 ) -> "Nightly":
     from datetime import UTC, datetime
+    from importlib.metadata import version
 
-    from backfill import __version__
     from backfill.clock import Clock
     from backfill.pipeline.file import Pipeline
     from backfill.schedule import nightly_of
@@ -72,7 +72,7 @@ def _nightly(
         state_dir=state_dir,
         program=_program(),
         user=_user(),
-        image=image or f"{PROGRAM}:{__version__}",
+        image=image or f"{PROGRAM}:{version(PROGRAM)}",
         today=datetime.fromtimestamp(Clock().unix_s(), UTC).date(),
     )
 
