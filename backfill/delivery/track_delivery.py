@@ -113,7 +113,12 @@ class TrackDelivery:
                 left, right = part.halves()
                 parts += [(offset + left.count, right), (offset, left)]
             else:
-                refusals += [replace(each, index=offset + each.index) for each in verdict.refusals]
+                found = verdict.refusals  # of the whole batch nearly always
+                refusals += (
+                    [replace(each, index=offset + each.index) for each in found]
+                    if offset
+                    else found
+                )
         return Outcome(tuple(refusals), attempts)
 
     def stop(self, why: BackfillError) -> None:

@@ -4,6 +4,7 @@ Three kinds of cells reach the same kernels (`values`): text, JSON fragments, an
 of a file that knows its types.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -278,14 +279,15 @@ def row_cells(chunk: Chunk, places: npt.NDArray[np.int64]) -> list[dict[str, Any
     """
     names = chunk.batch.schema.names
     some = [takeable(column).take(pa.array(places)) for column in chunk.batch.columns]
-    cells = [_cells(column, chunk.values) for column in some]
     if chunk.values != "json":
+        cells = [_cells(column, chunk.values) for column in some]
         return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
     found: list[dict[str, Any]] = [{} for _ in places]
-    for name, column, said in zip(names, some, cells, strict=True):
+    for name, column in zip(names, some, strict=True):
         # An absent key is never a null; objects may have many keys, and each of them few.
-        for place in np.flatnonzero(kernels.as_mask(pc.is_valid(column))).tolist():
-            found[place][name] = said[place]
+        there = np.flatnonzero(kernels.as_mask(pc.is_valid(column))).tolist()
+        for place, cell in zip(there, _cells(column.drop_null(), "json"), strict=True):
+            found[place][name] = cell
     return found
 
 
@@ -298,13 +300,22 @@ def _cells(column: pa.Array, kind: Values) -> list[Any]:
         return [None if each is None else _document(each) for each in texts]
     if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
         return cast("list[Any]", pc.cast(column, pa.string()).to_pylist())
-    written: list[str | None] = [None] * len(column)
+    written = pa.nulls(len(column), pa.string())
     if not unsendable(column.type):
-        written = encode_typed(column).fragments().to_pylist()
-    return [
-        None if not value.is_valid else str(value) if text is None else _document(text)
-        for value, text in zip(column, written, strict=True)
-    ]
+        written = encode_typed(column).fragments()
+    found = _documents(_texts(written), is_nested=pa.types.is_nested(column.type))
+    unsaid = pc.and_(pc.is_valid(column), pc.is_null(written))
+    for place in np.flatnonzero(kernels.as_mask(unsaid)).tolist():
+        found[place] = str(column[place])
+    return found
+
+
+def _documents(texts: list[str | None], *, is_nested: bool) -> list[Any]:
+    """JSON values: in one go, which takes a tenth of the time, where orjson reads them exactly."""
+    every = f"[{','.join(each or NULL_FRAGMENT for each in texts)}]"
+    if is_nested or re.search(kernels.MANY_DIGITS, every):
+        return [None if each is None else _document(each) for each in texts]
+    return cast("list[Any]", orjson.loads(every))
 
 
 def _texts(column: pa.Array) -> list[str | None]:

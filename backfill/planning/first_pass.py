@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from backfill.encoding import identity
@@ -15,7 +16,7 @@ from backfill.instants import Evidence, Reading
 from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
 from backfill.judge.shape import shapes_of
 from backfill.operations.batches import Fill
-from backfill.operations.encode import Accepted, encode, event_ids
+from backfill.operations.encode import encode, event_ids
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import EventsSource
 from backfill.planning import people
@@ -29,7 +30,7 @@ from backfill.planning.people import PEOPLE_FILE, PeopleFiles
 from backfill.planning.progress import OnProgress, Progress, Way
 from backfill.planning.proof import Decision, Proof
 from backfill.planning.rejection_log import rejection_line
-from backfill.planning.row_decisions import SKIPPED, Decided, RowDecision
+from backfill.planning.row_decisions import SKIPPED, RowDecision
 from backfill.planning.source_stats import SourcePlan
 from backfill.rows import Chunk, Position
 from backfill.sources.delimited import DelimitedSource
@@ -314,16 +315,14 @@ class Pass:
     def _look_again(self, parts: set[int]) -> None:
         """Read once more the files with merged people or unknown ones, for what they say."""
         with self._rejections[1].open("wb") as rejections:
-            for judged in map(self._judge, self._chunks_of(parts)):
-                accepted, part = judged.accepted, judged.place.part
-                marked = self._together.marks.of(part, accepted.rows)
+            for place, chunk in self._chunks_of(parts):
+                marked = self._together.marks.of(place.part, chunk.rows)
                 if marked is None:
                     continue
-                self._keep_people(part, accepted, marked)
-                rows = accepted.rows[marked["kind"] == RowDecision.UNKNOWN_PERSON]
-                source = self._pipeline.sources[judged.place.source]
-                unknown = unknown_people(source, judged.chunk, rows)
-                rejections.writelines(rejection_line(part, each) for each in unknown)
+                self._keep_people(place, chunk, marked["kind"])
+                rows = chunk.rows[marked["kind"] == RowDecision.UNKNOWN_PERSON]
+                unknown = unknown_people(self._pipeline.sources[place.source], chunk, rows)
+                rejections.writelines(rejection_line(place.part, each) for each in unknown)
 
     def _chunks_of(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
         """The rows of these parts once more."""
@@ -346,8 +345,23 @@ class Pass:
                 source.operations -= mark == RowDecision.CARRIER
                 rejections.write(rejection_line(judged.place.part, rejected))
 
-    def _keep_people(self, part: int, accepted: Accepted, marked: Decided) -> None:
-        """Keep what the rows of merged people say, with the rows that carry them."""
+    def _keep_people(self, place: Input, chunk: Chunk, kinds: npt.NDArray[np.uint8]) -> None:
+        """Keep what the rows of merged people say, with the rows that carry them.
+
+        Args:
+            place: The file.
+            chunk: The rows, n.
+            kinds: What was decided about each, uint8 (n,).
+        """
+        part, wanted = place.part, np.isin(kinds, (RowDecision.MERGED, RowDecision.CARRIER))
+        if not wanted.any():
+            return
+        # A transform may make something else of rows without their neighbours.
+        whole = self._pipeline.sources[place.source].transform
+        accepted = self._judge((place, chunk if whole else chunk.only(wanted))).accepted
+        marked = self._together.marks.of(part, accepted.rows)
+        if marked is None:
+            return
         is_member = marked["kind"] == RowDecision.MERGED
         carriers = np.where(is_member, marked["value"], accepted.rows)
         parts = np.where(is_member, marked["other"], part)

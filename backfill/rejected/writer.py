@@ -91,7 +91,8 @@ def write_rejected(
 
     def write_twin(file: BinaryIO) -> None:
         for row in rows():
-            names.update(dict.fromkeys(row.rejection.cells))
+            if not names.keys() >= row.rejection.cells.keys():
+                names.update(dict.fromkeys(row.rejection.cells))
             file.write(twin_line(row))
 
     twin = folder / TWIN_FILE
@@ -222,10 +223,13 @@ class _Lines:
         return [shown_raw(raw) if name == first else "" for name in self.names]
 
 
-def _own_cells(row: dict[str, Any]) -> list[str]:
+def _own_cells(row: dict[str, Any]) -> list[str | int | None]:
     """The cells behind the source's own: where the row is from, and why it is here."""
     reasons = tuple(tuple(each.values()) for each in row["reasons"])
-    return [*(shown(row[name]) for name in ("source", "row", "line")), *_reason_cells(reasons)]
+    return [_source_cell(row["source"]), row["row"], row["line"], *_reason_cells(reasons)]
+
+
+_source_cell = lru_cache(maxsize=1024)(shown)
 
 
 @lru_cache(maxsize=1024)  # many rows are rejected for the same
