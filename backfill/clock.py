@@ -3,7 +3,9 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+_STEP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,18 @@ class Clock:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_started_s", self.now_s())
+
+    def interrupted_by(self, check: Callable[[], None]) -> "Clock":
+        """The same clock, whose waits end by what `check` raises; it is asked every second."""
+
+        def sleep(wait_s: float) -> None:
+            check()
+            while wait_s > 0:
+                self.sleep(min(wait_s, _STEP_S))
+                wait_s -= _STEP_S
+                check()
+
+        return replace(self, sleep=sleep)
 
     def since_start_s(self) -> float:
         """Seconds since this clock was made."""

@@ -18,7 +18,6 @@ from backfill.planning.chunk_stats import KnownPeople
 from backfill.planning.folder import PlanFolder
 from backfill.planning.plan import Plan, inputs_key, keep_only, load_plan, make_plan, plan_key
 from backfill.planning.progress import OnProgress
-from backfill.sources import fingerprint
 from backfill.sources.inputs import Input
 
 STATE_FOLDER = ".backfill"
@@ -178,9 +177,9 @@ def has_grown(each: Input, part: Part) -> bool:
     size = each.fingerprint.size
     if not each.file.appendable or size < part.size:
         return False
-    if fingerprint(each.file.path, part.size).digest != part.digest:
+    if each.file.stored.fingerprint(part.size).digest != part.digest:
         return False
-    with each.file.path.open("rb") as file:
+    with each.file.stored.open() as file:
         file.seek(max(part.size - 1, 0))
         around = file.read(2)
     # A last line without its line end may have been read by halves: what follows it now could

@@ -85,17 +85,18 @@ def plan(
 
     rejected_file = None
     try:
-        made = _planned(pipeline, options or Options(), checked)
+        clock = Clock().interrupted_by(stop.check)
+        made = _planned(pipeline, options or Options(), clock, checked)
         rejected_file = made.rejected_file
     finally:
         watching.ended(rejected_file)
     return made
 
 
-def _planned(pipeline: Pipeline, options: Options, progress: OnProgress) -> Planned:
-    now_s = Clock().unix_s()
+def _planned(pipeline: Pipeline, options: Options, clock: Clock, progress: OnProgress) -> Planned:
+    now_s = clock.unix_s()
     folder = folder_of(pipeline, options.state_dir)
-    inputs = open_inputs(pipeline)
+    inputs = open_inputs(pipeline, clock=clock)
     with Journal.open(folder) as journal:
         inputs = _numbered(inputs, journal)
         job = Job(pipeline, inputs, journal, folder, options.limit)

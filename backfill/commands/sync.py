@@ -29,7 +29,7 @@ from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.report.summary import Summary
 from backfill.report.wording import counted
-from backfill.sources import fingerprint, open_source
+from backfill.sources import LocalFile, open_source
 from backfill.sources.inputs import Input
 from backfill.sync import catch_up, nights
 from backfill.sync.differences import Differences, changes_of, compare, load_differences
@@ -227,7 +227,8 @@ def _with_deletions(job: Job, plan: Plan, found: Differences) -> tuple[Job, Plan
 
 def _made(job: Job, source: int, path: Path) -> Input:
     """A file of our own as a part of the job: the one it was, where a sync goes on."""
-    name, mark = relpath(path, job.folder), fingerprint(path)
+    name, stored = relpath(path, job.folder), LocalFile.of(path)
+    mark = stored.fingerprint()
     part = _part_of(job.journal, source, mark.digest) or job.journal.add_part(
         name,
         source=source,
@@ -235,7 +236,7 @@ def _made(job: Job, source: int, path: Path) -> Input:
         digest=mark.digest,
         rows=pq.read_metadata(path).num_rows,
     )
-    return Input(part.id, source, name, open_source(path), mark)
+    return Input(part.id, source, name, open_source(stored), mark)
 
 
 def _part_of(journal: Journal, source: int, digest: str) -> Part | None:

@@ -136,7 +136,8 @@ async def run_job(
 ) -> Summary:
     """The same in an event loop, with a clock and a delivery of the caller's choice."""
     folder = folder_of(pipeline, options.state_dir)
-    run = _Run(mode, pipeline, folder, options, observer, stop, clock or Clock(), connect)
+    waiting = (clock or Clock()).interrupted_by(stop.check)
+    run = _Run(mode, pipeline, folder, options, observer, stop, waiting, connect)
     return await run.run()
 
 
@@ -202,7 +203,7 @@ class _Run:
         # Asked before `bind` numbers the files: afterwards every job has parts.
         begun_before = bool(journal.parts())
         url, credentials = self._destination()
-        inputs = open_inputs(self.pipeline, growing=self._growing(journal))
+        inputs = open_inputs(self.pipeline, growing=self._growing(journal), clock=self.clock)
         job = Job(self.pipeline, inputs, journal, self.folder, self.options.limit)
         accounting.note_killed(job)
         job = self.mode.bind(job, self.options.append)
@@ -321,13 +322,8 @@ class _Run:
         if self.options.restart:
             # What earlier nights remember belongs to the journal that is forgotten.
             others = (*SNAPSHOT_FILES, SUMMARY_FILE)
-            forget(self.folder, others, wait_s=self.options.wait_s, sleep=self._sleep)
-        return Journal.open(self.folder, wait_s=self.options.wait_s, sleep=self._sleep)
-
-    def _sleep(self, seconds: float) -> None:
-        """Pause while another process runs the job."""
-        self.stop.check()
-        self.clock.sleep(seconds)
+            forget(self.folder, others, wait_s=self.options.wait_s, sleep=self.clock.sleep)
+        return Journal.open(self.folder, wait_s=self.options.wait_s, sleep=self.clock.sleep)
 
     def _destination(self) -> tuple[str, Credentials]:
         settings = self.pipeline.destination

@@ -30,6 +30,7 @@ from backfill.pipeline.source_settings import (
     FromColumn,
     Identifier,
     Source,
+    Storage,
     StrictSettings,
     Sync,
 )
@@ -46,6 +47,7 @@ class Pipeline(StrictSettings):
     keep_runs: int = Field(default=30, ge=1)
     destination: Destination = Destination()
     notify: Notify | None = None
+    storage: Storage = Storage()
     sources: tuple[Source, ...] = Field(alias="source")
     # Where the file stands is no part of what it says, and of no digest.
     path: Path = Field(exclude=True)
@@ -190,6 +192,7 @@ _TABLES: dict[str, type[StrictSettings]] = {
     "destination": Destination,
     "identifier": Identifier,
     "notify": Notify,
+    "storage": Storage,
     "sync": Sync,
     "timestamp": EventTimestamp,
     "name": FromColumn,

@@ -246,10 +246,32 @@ class Sync(StrictSettings):
         return self
 
 
+class Storage(StrictSettings):
+    """Where object stores are; who may read them is said by the environment."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    anonymous: bool | None = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", value):
+            raise ValueError("give https://HOST, without a user name, a password or a query")
+        return value
+
+    def within(self, general: "Storage") -> "Storage":
+        """These settings, and the general ones where nothing is said here."""
+        own = self.model_dump(exclude_none=True)
+        return general.model_copy(update=own)
+
+
 class FileSettings(StrictSettings):
     """Which files a source reads, and how they are written where their names do not tell."""
 
     files: tuple[str, ...] = Field(min_length=1)
+    # Where a file is, as its name, is no part of what is sent: of no digest.
+    storage: Storage = Field(default=Storage(), exclude=True)
     format: FormatName | None = None
     encoding: str = "utf-8"
     quote: str = Field(default='"', max_length=1)

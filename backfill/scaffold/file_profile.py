@@ -17,7 +17,7 @@ from backfill.rows import Chunk
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.questions import Ask, Question, nobody
-from backfill.sources import FileFormat, SourceFile, expand, open_source, partitions_of
+from backfill.sources import FileFormat, LocalFile, SourceFile, expand, open_source, partitions_of
 from backfill.sources.detection import Detected, Table, encoding_of, table_in, text_evidence
 from backfill.sources.globs import natural_key
 from backfill.sources.json_framing import layout_of as json_layout
@@ -156,7 +156,7 @@ def look_at(
     looks: dict[tuple[object, ...], FileProfile] = {}
     for path, how in formats.items():
         partitions = partitions_of(path, folder)
-        source = open_source(path, how.settings, partitions=partitions)
+        source = open_source(LocalFile.of(path), how.settings, partitions=partitions)
         shape = (source.kind, source.columns() or names.subject(path.name), how.key)
         new = FileProfile(source.kind, how, tuple(partitions))
         look = looks.setdefault(shape, new)
@@ -225,7 +225,7 @@ def _patterns_below(own: Sequence[Path], top: Path, folder: Path) -> list[str]:
         where = "" if (where := os.path.relpath(below, folder)) == "." else f"{where}/"
         for begin in dict.fromkeys(("", _begin([each.name for each in own]))):
             patterns = [f"{where}**/{begin}*{each}" for each in suffixes]
-            if {each.resolve() for each in expand(patterns, folder)} == wanted:
+            if {Path(str(each)).resolve() for each in expand(patterns, folder)} == wanted:
                 return patterns
     return each_by_itself
 
@@ -251,11 +251,11 @@ def _suffixes(path: Path) -> str:
 
 
 def _text_format(path: Path, ask: Ask, encoding: str | None) -> TextFormat:
-    told = told_format(path)
-    begin = next(raw_blocks(path), b"")[:_HEAD_BYTES]
+    told, stored = told_format(path), LocalFile.of(path)
+    begin = next(raw_blocks(stored), b"")[:_HEAD_BYTES]
     if told == "parquet" or begin.startswith(_PARQUET):
         return TextFormat(format=None if told else Detected("parquet", "it begins as Parquet does"))
-    written = _decided(path, encoding_of(text_evidence(raw_blocks(path))), ask, encoding)
+    written = _decided(path, encoding_of(text_evidence(raw_blocks(stored))), ask, encoding)
     head = begin.decode(TextFormat(written).read_as, "replace")
     table = table_in(head, usual="\t" if told == "tsv" else ",")
     found = _format_in(head, told, table)

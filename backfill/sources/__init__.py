@@ -11,16 +11,16 @@ detection     how a text file is written, for `init`
 """
 
 from backfill.sources.globs import expand
-from backfill.sources.interface import FileFormat, Fingerprint, SourceFile, fingerprint
+from backfill.sources.interface import FileFormat, Fingerprint, LocalFile, SourceFile
 from backfill.sources.layout import partitions_of
 from backfill.sources.opening import open_source
 
 __all__ = [
     "FileFormat",
     "Fingerprint",
+    "LocalFile",
     "SourceFile",
     "expand",
-    "fingerprint",
     "open_source",
     "partitions_of",
 ]

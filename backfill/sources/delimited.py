@@ -7,7 +7,6 @@ written.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,13 @@ from backfill.sources.csv_cells import (
     read_header,
 )
 from backfill.sources.framing import Frame, frames
-from backfill.sources.interface import CHUNK_ROWS_MAX, FileFormat, Kind
+from backfill.sources.interface import (
+    CHUNK_ROWS_MAX,
+    FileFormat,
+    Kind,
+    Location,
+    StoredFile,
+)
 from backfill.sources.layout import PartitionColumns
 from backfill.sources.text_file import TextFile
 
@@ -92,14 +97,19 @@ class DelimitedSource:
         return cls(text, cells, header, body, repeats, PartitionColumns.of(partitions, header))
 
     @property
-    def path(self) -> Path:
-        """The file."""
+    def stored(self) -> StoredFile:
+        """Where its bytes are."""
+        return self.text.stored
+
+    @property
+    def path(self) -> Location:
+        """Where it is."""
         return self.text.path
 
     @property
     def appendable(self) -> bool:
         """Whether rows can be added at its end without a change to the bytes before."""
-        return self.text.compression is None
+        return self.text.stored.grows and self.text.compression is None
 
     @property
     def size_limit(self) -> int | None:
@@ -136,16 +146,15 @@ class DelimitedSource:
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
         """Read on from `start`; see `SourceFile.chunks`."""
-        version, width = self.text.version, self.text.width
-        version.check()
+        return self.text.stored.guarded(self._all_chunks(start, columns))
+
+    def _all_chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
+        width = self.text.width
         position = self.body if start == START else start
         blocks = self.text.blocks(position.offset)
         for frame in frames(blocks, self.cells.dialect, width, waits=self.text.end is not None):
-            for chunk in self._chunks(frame, position, columns):
-                version.check()
-                yield chunk
+            yield from self._chunks(frame, position, columns)
             position = frame.position(len(frame.starts), position, width)
-        version.check()
 
     def _chunks(
         self, frame: Frame, position: Position, columns: Collection[str] | None

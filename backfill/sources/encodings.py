@@ -9,9 +9,9 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from backfill.errors import UsageError
+from backfill.sources.interface import Location
 
 _SIGNATURES = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
@@ -104,7 +104,7 @@ class Encoding:
         return "\n".encode(self.transcoded or self.framed)
 
 
-def recognised(path: Path, declared: str, head: bytes, *, header: bool) -> Encoding:
+def recognised(path: Location, declared: str, head: bytes, *, header: bool) -> Encoding:
     """The encoding of a file that begins with `head`.
 
     Args:
@@ -164,7 +164,7 @@ def _holds_ascii(codec: str) -> bool:
     )
 
 
-def _refusal(path: Path, declared: str, offset: int, likely: str) -> UsageError:
+def _refusal(path: Location, declared: str, offset: int, likely: str) -> UsageError:
     return UsageError(
         f"{path}: is not {declared} at byte {offset}; it looks like {likely}",
         next_step="set the source's `encoding`, or convert the file",
@@ -176,7 +176,7 @@ def _marked(head: bytes) -> str:
     return next((codec for bom, codec in _BOMS.items() if head.startswith(bom)), "")
 
 
-def _unicode(path: Path, declared: str, codec: str, head: bytes) -> Encoding:
+def _unicode(path: Location, declared: str, codec: str, head: bytes) -> Encoding:
     """UTF-16 or UTF-32: the order of its bytes is told by the mark, the name or the zeros."""
     marked, zeros = _marked(head), _by_nuls(head)
     ordered = codec if codec.endswith("e") else ""
@@ -197,7 +197,7 @@ def _by_nuls(head: bytes) -> str:
     return "utf-16-be" if halves[0] else "utf-16-le" if halves[1] else ""
 
 
-def _refuse_utf8(path: Path, declared: str, head: bytes) -> None:
+def _refuse_utf8(path: Location, declared: str, head: bytes) -> None:
     """Refuse UTF-8 under another name: each accent would become two letters."""
     if head.isascii():
         return
@@ -211,7 +211,7 @@ def _refuse_utf8(path: Path, declared: str, head: bytes) -> None:
     raise _refusal(path, declared, first.start() if first else 0, "utf-8")
 
 
-def _check_lines(path: Path, declared: str, codec: str, head: bytes, *, header: bool) -> None:
+def _check_lines(path: Location, declared: str, codec: str, head: bytes, *, header: bool) -> None:
     """Refuse a file whose header, or most of whose first lines, cannot be read in the encoding.
 
     A few such lines in a file that is otherwise well are rejected one by one.

@@ -5,52 +5,68 @@ import glob
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from backfill.errors import UsageError
+from backfill.sources.interface import Location
+from backfill.sources.objects import Objects
+from backfill.sources.urls import TABLES, ObjectUrl, is_url, table_refused
 
 _NO_DATA = re.compile(r"_SUCCESS|_(committed|started)_.*|_(common_)?metadata|.*\.crc")
 """Files that Spark, Hadoop and Databricks leave beside the data."""
 
-_TABLES = {
-    "_delta_log": "a Delta table",
-    "metadata/*.metadata.json": "an Iceberg table",
-    ".hoodie": "a Hudi table",
-}
-"""What a folder holds whose files are not all of its rows, and not only its rows."""
 
-
-def expand(patterns: Sequence[str], base: Path) -> list[Path]:
+def expand(patterns: Sequence[str], base: Path, objects: Objects | None = None) -> list[Location]:
     """The files that the patterns name: pattern by pattern, each in natural order, each once.
 
     Args:
-        patterns: Names or globs, relative to `base` or absolute; `**` stands for any folders.
+        patterns: Names or globs, relative to `base` or absolute, or URLs; `**` stands for any
+            folders.
         base: The folder of the pipeline file.
+        objects: The stores that URLs lead to; None: those that the environment names.
 
     Raises:
         UsageError: A pattern names no file, or the files of a table with a log of its own.
     """
-    files: dict[Path, Path] = {}
+    files: dict[Location, Location] = {}
     for pattern in patterns:
-        found = _matches(pattern, base)
-        if not found:
-            raise UsageError(f"{pattern}: no such file in {base}", next_step=_near(pattern, base))
-        _refuse_tables(pattern, base, found)
-        for path in found:
-            files.setdefault(path.resolve(), path)
+        if is_url(pattern):
+            found = sorted((objects or Objects()).find(ObjectUrl.parse(pattern)), key=natural_key)
+            files.update({each: each for each in found if each not in files})
+        else:
+            for path in _local(_without_scheme(pattern), base):
+                files.setdefault(path.resolve(), path)
     return list(files.values())
+
+
+def _local(pattern: str, base: Path) -> list[Path]:
+    found = _matches(pattern, base)
+    if not found:
+        raise UsageError(f"{pattern}: no such file in {base}", next_step=_near(pattern, base))
+    _refuse_tables(pattern, base, found)
+    return found
+
+
+def _without_scheme(pattern: str) -> str:
+    """A path of this machine, which may be written as `file:///…`."""
+    path = pattern.removeprefix("file://")
+    return unquote(path) if path != pattern else pattern
 
 
 def is_pattern(name: str, base: Path) -> bool:
     """Whether a name of the pipeline file stands for files that nobody named one by one."""
-    return glob.has_magic(name) and not (base / name).exists()
+    if is_url(name):
+        return glob.has_magic(name)
+    path = _without_scheme(name)
+    return glob.has_magic(path) and not (base / path).exists()
 
 
-def holds_no_data(path: Path) -> bool:
+def holds_no_data(path: Location) -> bool:
     """Whether the name says that a program left this file beside its data."""
     return bool(_NO_DATA.fullmatch(path.name))
 
 
-def natural_key(path: Path) -> list[tuple[int, str]]:
+def natural_key(path: Location) -> list[tuple[int, str]]:
     """What files are sorted by: numbers in their names count as numbers, `_2` before `_10`.
 
     Where people repeat, the later file wins: so the order must be the one that people expect.
@@ -83,12 +99,9 @@ def _refuse_tables(pattern: str, base: Path, found: Iterable[Path]) -> None:
         if folder == highest or highest in folder.parents
     }
     for folder in sorted(folders):
-        for mark, what in _TABLES.items():
+        for mark, what in TABLES.items():
             if next(folder.glob(mark), None):
-                raise UsageError(
-                    f"{folder}: is {what}: its files hold rows that it has deleted or replaced",
-                    next_step="export the table to Parquet or CSV, and name that",
-                )
+                raise table_refused(folder, what)
 
 
 def _near(pattern: str, base: Path) -> str:

@@ -1,22 +1,31 @@
 """The files of a job: found, opened and fingerprinted, in the order of sending."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
+from backfill.clock import Clock
 from backfill.encoding.column_names import can_be_made, is_made
 from backfill.errors import UsageError
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Position
 from backfill.sources.globs import expand, holds_no_data, is_pattern
-from backfill.sources.interface import FileFormat, Fingerprint, SourceFile, fingerprint
+from backfill.sources.interface import FileFormat, Fingerprint, Location, SourceFile
 from backfill.sources.layout import named_columns, partitions_of, require_columns
+from backfill.sources.objects import Objects
 from backfill.sources.opening import open_source
 from backfill.sources.text_file import EmptyFileError
+
+Opened = TypeVar("Opened")
+
+_OPENED_AT_ONCE = 16
+"""Each object that is opened waits for a few answers of its store."""
 
 KINDS = ("customers", "events", "deletions")
 """The order in which kinds are sent, with a barrier between them."""
@@ -43,7 +52,9 @@ class Input:
     notes: tuple[str, ...] = ()
 
 
-def open_inputs(pipeline: Pipeline, *, growing: bool = False) -> list[Input]:
+def open_inputs(
+    pipeline: Pipeline, *, growing: bool = False, clock: Clock | None = None
+) -> list[Input]:
     """Open every file of a pipeline, in the order of sending: kinds, sources, files.
 
     Parts are numbered from 1 in this order; a journal may know them by other numbers.
@@ -52,25 +63,29 @@ def open_inputs(pipeline: Pipeline, *, growing: bool = False) -> list[Input]:
         pipeline: The settings.
         growing: Whether files that a sync takes up as they grow may still be written to, so that
             a last line without a line end waits where the settings do not say otherwise.
+        clock: What is waited by where a store does not answer.
 
     Raises:
         UsageError: A pattern names no file, or a file cannot be used: not what it claims to be,
             empty, a column missing.
+        CredentialsError: An object may not be read.
+        UnavailableError: A store does not answer.
     """
     inputs: list[Input] = []
     for kind in KINDS:
         for index, settings in enumerate(pipeline.sources):
             if settings.kind == kind:
                 grows = growing and settings.sync_mode == "files"
-                for each in _open_files(settings, pipeline.folder, growing=grows):
+                objects = Objects.of(pipeline, settings, clock)
+                for each in _open_files(settings, pipeline.folder, objects, growing=grows):
                     name, file, notes = each
-                    mark = fingerprint(file.path, file.size_limit)
+                    mark = file.stored.fingerprint(file.size_limit)
                     inputs.append(Input(len(inputs) + 1, index, name, file, mark, notes))
     return inputs
 
 
 def _open_files(
-    settings: Source, folder: Path, *, growing: bool
+    settings: Source, folder: Path, objects: Objects, *, growing: bool
 ) -> Iterator[tuple[str, SourceFile, tuple[str, ...]]]:
     """The files of one source, each with its name and notes.
 
@@ -78,23 +93,32 @@ def _open_files(
     where a pattern named them: nobody means them.
     """
     how = format_of_settings(settings, growing=growing)
-    paths = expand(settings.files, folder)
+    paths = expand(settings.files, folder, objects)
     patterns = any(is_pattern(each, folder) for each in settings.files)
     skipped: list[str] = []
     opened: list[tuple[str, SourceFile]] = []
-    for path in paths:
-        name = relpath(path, folder)
-        if patterns and len(paths) > 1 and holds_no_data(path):
-            skipped.append(f"{name} is no file of rows and is left out")
-            continue
+    several = patterns and len(paths) > 1
+    skipped += [
+        f"{name_of(each, folder)} is no file of rows and is left out"
+        for each in paths
+        if several and holds_no_data(each)
+    ]
+    paths = [each for each in paths if not (several and holds_no_data(each))]
+
+    def look(path: Location) -> SourceFile | EmptyFileError:
         try:
-            file = open_source(path, how, partitions=partitions_of(path, folder))
-        except EmptyFileError:
-            if not patterns or len(paths) == 1:
-                raise
+            return open_source(objects.stored(path), how, partitions=partitions_of(path, folder))
+        except EmptyFileError as error:
+            return error
+
+    for path, file in zip(paths, _each(look, paths), strict=True):
+        name = name_of(path, folder)
+        if not isinstance(file, EmptyFileError):
+            opened.append((name, file))
+        elif several:
             skipped.append(f"{name} is empty and is left out")
-            continue
-        opened.append((name, file))
+        else:
+            raise file
     if not opened:
         raise UsageError(
             f"{', '.join(settings.files)}: there are no rows in {folder}",
@@ -104,6 +128,20 @@ def _open_files(
     for place, (name, file) in enumerate(opened):
         own = tuple(f"{name}: {note}" for note in file.notes)
         yield name, file, own if place else (*skipped, *own)
+
+
+def name_of(path: Location, folder: Path) -> str:
+    """What a file is called in journals and reports: by its place beside the pipeline file."""
+    return relpath(path, folder) if isinstance(path, Path) else str(path)
+
+
+def _each(look: Callable[[Location], Opened], paths: Sequence[Location]) -> Iterator[Opened]:
+    """What a look at each of these files gives, in their order; of objects several at once."""
+    if all(isinstance(each, Path) for each in paths):
+        yield from map(look, paths)
+        return
+    with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
+        yield from pool.map(look, paths)
 
 
 def format_of_settings(settings: Source, *, growing: bool = False) -> FileFormat:

@@ -1,10 +1,11 @@
 """What a file promises: the same rows again from any position, as chunks, or that it changed."""
 
+import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import pyarrow as pa
 import xxhash
@@ -12,6 +13,8 @@ import xxhash
 from backfill.errors import SourceChangedError, UsageError
 from backfill.pipeline.source_settings import FormatName
 from backfill.rows import START, Chunk, Position, Values
+from backfill.sources.read_ahead import BY_ITS_BEGINNING, ReadingPlan
+from backfill.sources.urls import ObjectUrl
 
 _BLOCK_BYTES = 1 << 20
 
@@ -39,49 +42,75 @@ RAW_BYTES_MAX = 1 << 16
 class Fingerprint:
     """What a file's content is: its size in bytes and its XXH3-128 as hex.
 
-    Of the bytes on disk, compressed or not. It finds changes, not forgeries.
+    Of the bytes as they are stored, compressed or not; of an object a digest of what its store
+    calls them. It finds changes, not forgeries.
     """
 
     size: int
     digest: str
 
 
-def fingerprint(path: Path, size_limit: int | None = None) -> Fingerprint:
-    """The fingerprint of a file, or of its first `size_limit` bytes.
+Location = Path | ObjectUrl
+"""Where a file is: on this machine, or in a store."""
 
-    Where the file is shorter than `size_limit`, `size` says so.
+Piece = TypeVar("Piece")
 
-    Raises:
-        UsageError: It is no regular file, or cannot be read.
+
+class StoredFile(Protocol):
+    """One version of a file, wherever it lies; its bytes, and nothing of its format.
+
+    An implementation MUST never give bytes of two versions: it raises `SourceChangedError` from
+    what `open` gives, or from `guarded`.
     """
-    Version.of(path)
-    digest = xxhash.xxh3_128()
-    size = 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_next_bytes(size, size_limit)):
-                digest.update(block)
-                size += len(block)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    return Fingerprint(size, digest.hexdigest())
 
+    @property
+    def path(self) -> Location:
+        """Where it is."""
 
-def _next_bytes(size: int, size_limit: int | None) -> int:
-    return _BLOCK_BYTES if size_limit is None else min(_BLOCK_BYTES, size_limit - size)
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether bytes can be added at its end without a new version of those before."""
+
+    def open(self, plan: ReadingPlan = BY_ITS_BEGINNING) -> Any:
+        """A file of Arrow's; `plan` says how it is going to be read.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+
+    def guarded(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """What is read of it, as long as it is this version.
+
+        Raises:
+            SourceChangedError: It has changed; nothing of the new version was given.
+        """
+
+    def fingerprint(self, size_limit: int | None = None) -> Fingerprint:
+        """What its content is, or that of its first `size_limit` bytes.
+
+        Where the file is shorter than `size_limit`, `size` says so.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """Which version of a file is being read, as far as the file system tells without reading it."""
+class LocalFile:
+    """A file of this machine; which version, as far as the file system tells without reading it."""
 
     path: Path
     size: int
     modified_ns: int
     inode: int
+    grows: bool = True
 
     @classmethod
-    def of(cls, path: Path) -> "Version":
+    def of(cls, path: Path) -> "LocalFile":
         """The version on disk now.
 
         Raises:
@@ -91,12 +120,26 @@ class Version:
             found = path.stat()
         except OSError as error:
             raise unreadable(path, error) from error
-        if not stat.S_ISREG(found.st_mode):
+        if stat.S_ISDIR(found.st_mode):
             raise UsageError(
-                f"{path}: is {_kind_of(found.st_mode)}, not a file",
+                f"{path}: is a directory, not a file",
+                next_step=f'name the files in it, such as "{path.name}/*.csv"',
+            )
+        if not stat.S_ISREG(found.st_mode):
+            what = "a pipe" if stat.S_ISFIFO(found.st_mode) else "a device or socket"
+            raise UsageError(
+                f"{path}: is {what}, not a file",
                 next_step="name a regular file: it is read more than once, also after a crash",
             )
         return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def open(self, plan: ReadingPlan = BY_ITS_BEGINNING) -> Any:
+        """See `StoredFile.open`; the system reads ahead by itself."""
+        del plan
+        try:
+            return pa.OSFile(os.fsencode(self.path), "rb")
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def check(self) -> None:
         """Make sure that the file has not changed since.
@@ -105,7 +148,7 @@ class Version:
             SourceChangedError: It has, or it is gone.
         """
         try:
-            unchanged = Version.of(self.path) == self
+            unchanged = LocalFile.of(self.path) == self
         except UsageError:
             unchanged = False
         if not unchanged:
@@ -114,17 +157,40 @@ class Version:
                 next_step="wait until nothing writes to it, then run the command again",
             )
 
+    def guarded(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """See `StoredFile.guarded`: the version is looked at after each piece was read."""
+        self.check()
+        try:
+            for piece in pieces:
+                self.check()
+                yield piece
+        except UsageError:
+            self.check()  # what cannot be read may be half of another version
+            raise
+        self.check()
 
-def _kind_of(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a directory"
-    return "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+    def fingerprint(self, size_limit: int | None = None) -> Fingerprint:
+        """See `StoredFile.fingerprint`: all of these bytes are read."""
+        digest = xxhash.xxh3_128()
+        size = 0
+        try:
+            with self.path.open("rb") as file:
+                while block := file.read(_next_bytes(size, size_limit)):
+                    digest.update(block)
+                    size += len(block)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        return Fingerprint(size, digest.hexdigest())
 
 
-def unreadable(path: Path, error: OSError) -> UsageError:
+def _next_bytes(size: int, size_limit: int | None) -> int:
+    return _BLOCK_BYTES if size_limit is None else min(_BLOCK_BYTES, size_limit - size)
+
+
+def unreadable(path: Location, error: OSError) -> UsageError:
     """The error of the operating system as one of ours."""
     return UsageError(
-        f"{path}: cannot be read: {error.strerror or error}",
+        f"{path}: cannot be read: {os.strerror(error.errno) if error.errno else error}",
         next_step="check the name and the permissions of the file",
     )
 
@@ -175,8 +241,12 @@ class SourceFile(Protocol):
     """
 
     @property
-    def path(self) -> Path:
-        """The file."""
+    def stored(self) -> StoredFile:
+        """Where its bytes are."""
+
+    @property
+    def path(self) -> Location:
+        """Where it is."""
 
     @property
     def kind(self) -> Kind:

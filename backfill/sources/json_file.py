@@ -5,7 +5,6 @@ An absent key is an Arrow null, an explicit null is the text `null`.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow as pa
 from backfill.errors import UsageError
 from backfill.rows import START, Chunk, Position, Reason, Rejection, Values, reason
 from backfill.sources.framing import BOM
-from backfill.sources.interface import CHUNK_ROWS_MAX, ROW_BYTES_MAX
+from backfill.sources.interface import CHUNK_ROWS_MAX, ROW_BYTES_MAX, Location, StoredFile
 from backfill.sources.json_framing import (
     BLANK,
     BrokenJsonError,
@@ -94,8 +93,13 @@ class JsonSource:
         )
 
     @property
-    def path(self) -> Path:
-        """The file."""
+    def stored(self) -> StoredFile:
+        """Where its bytes are."""
+        return self.text.stored
+
+    @property
+    def path(self) -> Location:
+        """Where it is."""
         return self.text.path
 
     @property
@@ -106,7 +110,7 @@ class JsonSource:
     @property
     def appendable(self) -> bool:
         """Whether rows can be added at its end without a change to the bytes before."""
-        return self.text.compression is None and self.layout != "array"
+        return self.text.stored.grows and self.text.compression is None and self.layout != "array"
 
     @property
     def size_limit(self) -> int | None:
@@ -134,7 +138,9 @@ class JsonSource:
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
         """Read on from `start`; see `SourceFile.chunks`."""
-        self.text.version.check()
+        return self.text.stored.guarded(self._chunks(start, columns))
+
+    def _chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
         bytes_max = _CHUNK_BLOCKS * self.text.block_bytes
         gathered = _Gathered(self.body if start == START else start, bytes_max)
         broken = None
@@ -142,15 +148,12 @@ class JsonSource:
             for item in self._items(gathered.end.offset):
                 gathered.add(item, self._row(item, gathered.end, columns))
                 if gathered.full():
-                    self.text.version.check()
                     yield gathered.chunk()
                     gathered = _Gathered(gathered.end, bytes_max)
         except BrokenJsonError as error:
             broken = error
-        self.text.version.check()
         if gathered.end.row > gathered.begin.row:
             yield gathered.chunk()
-            self.text.version.check()
         if broken is not None:
             raise UsageError(
                 f"{self.path}: cannot be read from row {gathered.end.row} on: {broken}",

@@ -21,6 +21,7 @@ from backfill.pipeline.source_settings import (
     FromColumn,
     Source,
 )
+from backfill.sources.interface import Location
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -34,15 +35,18 @@ _UNSUBSCRIBED = Column(type="boolean")
 _COLUMNS_SHOWN = 20
 
 
-def partitions_of(path: Path, base: Path) -> dict[str, str]:
+def partitions_of(path: Location, base: Path) -> dict[str, str]:
     """The columns that the names of the folders declare: `day=2024-01-31/x.parquet`.
 
-    As Hive writes them: percent-encoded, always text. Only folders below `base` count.
+    As Hive writes them: percent-encoded, always text. Only folders below `base` count; of an object
+    all that it lies in.
 
     >>> partitions_of(Path("in/day=2024-01-31/shop=A%2FB/x.parquet"), Path("in"))
     {'day': '2024-01-31', 'shop': 'A/B'}
     """
-    return dict(_named(Path(os.path.relpath(path, base)).parent.parts))
+    if isinstance(path, Path):
+        return dict(_named(Path(os.path.relpath(path, base)).parent.parts))
+    return dict(_named(path.folders))
 
 
 def _named(folders: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 from backfill.errors import UsageError
 from backfill.pipeline.source_settings import FormatName
 from backfill.sources.delimited import DelimitedSource
-from backfill.sources.interface import BLOCK_BYTES, FileFormat, SourceFile
+from backfill.sources.interface import BLOCK_BYTES, FileFormat, Location, SourceFile, StoredFile
 from backfill.sources.json_file import JsonSource
 from backfill.sources.parquet import ParquetSource
 from backfill.sources.text_file import TextFile
@@ -42,7 +41,7 @@ _OTHERS = {
 
 
 def open_source(
-    path: Path,
+    stored: StoredFile,
     how: FileFormat = _AS_ITS_NAME_SAYS,
     *,
     partitions: Mapping[str, str] = _NONE,
@@ -51,7 +50,7 @@ def open_source(
     """Open a file.
 
     Args:
-        path: The file.
+        stored: Where its bytes are.
         how: How it is written, as far as its name does not tell.
         partitions: Columns from the names of its folders, as text. Where the file has such a
             column itself, that one counts.
@@ -61,19 +60,19 @@ def open_source(
         EmptyFileError: There is nothing in it.
         UsageError: The file cannot be used as such: the message says why and where.
     """
-    match how.name or format_of(path):
+    match how.name or format_of(stored.path):
         case "parquet":
-            return ParquetSource.open(path, partitions)
+            return ParquetSource.open(stored, partitions)
         case "csv" | "tsv" as name:
-            text = TextFile.open(path, how, block_bytes, header=how.header is None)
+            text = TextFile.open(stored, how, block_bytes, header=how.header is None)
             delimiter = _DELIMITERS[name] if how.delimiter is None else how.delimiter
             return DelimitedSource.open(text, replace(how, delimiter=delimiter), partitions)
         case "jsonl" | "json" as name:
-            text = TextFile.open(path, how, block_bytes, header=False)
+            text = TextFile.open(stored, how, block_bytes, header=False)
             return JsonSource.open(text, partitions, one_a_line=name == "jsonl")
 
 
-def format_of(path: Path) -> FormatName:
+def format_of(path: Location) -> FormatName:
     """The format that the name of a file tells, whatever the case of its letters.
 
     Raises:
@@ -87,7 +86,7 @@ def format_of(path: Path) -> FormatName:
     return name
 
 
-def told_format(path: Path) -> FormatName | None:
+def told_format(path: Location) -> FormatName | None:
     """The format that the name of a file tells; None: it tells none.
 
     Raises:
@@ -97,11 +96,6 @@ def told_format(path: Path) -> FormatName | None:
     if suffixes and suffixes[-1] in _COMPRESSED:
         del suffixes[-1]
     suffix = suffixes[-1] if suffixes else ""
-    if path.is_dir():
-        raise UsageError(
-            f"{path}: is a directory, not a file",
-            next_step=f'name the files in it, such as "{path.name}/*.csv"',
-        )
     if suffix in _OTHERS:
         what, _, step = _OTHERS[suffix].partition(": ")
         raise UsageError(f"{path}: {what}", next_step=step)

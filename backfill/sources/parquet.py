@@ -6,7 +6,7 @@ Facts about the reader: https://arrow.apache.org/docs/python/generated/pyarrow.p
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,9 +22,11 @@ from backfill.sources.interface import (
     RAW_BYTES_MAX,
     ROW_BYTES_MAX,
     Kind,
-    Version,
+    Location,
+    StoredFile,
 )
 from backfill.sources.layout import PartitionColumns
+from backfill.sources.read_ahead import ReadingPlan
 
 _MAGIC = b"PAR1"
 _MAGIC_ENCRYPTED = b"PARE"
@@ -42,9 +44,10 @@ class ParquetSource:
     microsecond, since as nanoseconds the years before 1678 and after 2262 would be other ones.
     """
 
-    version: Version
+    stored: StoredFile
     types: pa.Schema
     group_rows: tuple[int, ...]
+    group_bytes_max: int
     folders: PartitionColumns
     kind: Kind = "parquet"
     values: Values = "typed"
@@ -53,29 +56,31 @@ class ParquetSource:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: Path, partitions: Mapping[str, str]) -> "ParquetSource":
+    def open(cls, stored: StoredFile, partitions: Mapping[str, str]) -> "ParquetSource":
         """Read the footer.
 
         Raises:
             UsageError: It is no Parquet file, encrypted, broken, or two columns share a name.
         """
-        version = Version.of(path)
+        path = stored.path
         try:
-            _check_magic(path)
-            with _file(path) as file:
+            with stored.open() as raw:
+                _check_magic(path, raw)
+                file = _file(raw)
                 types = file.schema_arrow
                 groups = range(file.metadata.num_row_groups)
                 # From the footer: rows are counted, and skipped by a resume, without reading any.
                 rows = tuple(file.metadata.row_group(group).num_rows for group in groups)
+                largest = _stored_bytes(file.metadata)
         except (OSError, pa.ArrowException) as error:
             raise _broken(path, error) from error
         _check_names(path, types.names)
-        return cls(version, types, rows, PartitionColumns.of(partitions, types.names))
+        return cls(stored, types, rows, largest, PartitionColumns.of(partitions, types.names))
 
     @property
-    def path(self) -> Path:
-        """The file."""
-        return self.version.path
+    def path(self) -> Location:
+        """Where it is."""
+        return self.stored.path
 
     def columns(self) -> tuple[str, ...]:
         """The columns of the file, then those of its folders."""
@@ -97,18 +102,18 @@ class ParquetSource:
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
         """Read on from `start`; see `SourceFile.chunks`."""
-        self.version.check()
+        return self.stored.guarded(self._chunks(start, columns))
+
+    def _chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
         names = [name for name in self.types.names if columns is None or name in columns]
         row = start.row
         try:
             for batch in self._batches(start.row - 1, names):
-                self.version.check()
                 for piece in _pieces(batch):
                     yield self._chunk(piece, row, columns)
                     row += piece.num_rows
         except (OSError, pa.ArrowException) as error:
             raise _broken(self.path, error, row) from error
-        self.version.check()
 
     def _chunk(
         self, batch: pa.RecordBatch, first_row: int, columns: Collection[str] | None
@@ -135,7 +140,9 @@ class ParquetSource:
         if not groups:
             return
         skip -= ends[groups[0]] - self.group_rows[groups[0]]
-        with _file(self.path, len(names)) as file:
+        plan = ReadingPlan.for_columns(len(names), self.group_bytes_max)
+        with self.stored.open(plan) as raw:
+            file = _file(raw, len(names))
             rows_max = _rows_max(file, groups, names)
             # A name also selects what is nested below it, or looks so: `a` brings a column `a.b`.
             # No threads of Arrow's: there are enough here, and each keeps memory of its own.
@@ -148,14 +155,24 @@ class ParquetSource:
                     yield batch
 
 
-def _file(path: Path, column_count: int = 1) -> pq.ParquetFile:
+def _file(raw: Any, column_count: int = 1) -> pq.ParquetFile:
     return pq.ParquetFile(
-        path,
+        raw,
         pre_buffer=False,  # else a row group is held whole
         buffer_size=min(_BUFFER_BYTES, _BUFFERS_BYTES_MAX // max(column_count, 1)),
         coerce_int96_timestamp_unit="us",
         page_checksum_verification=True,
     )
+
+
+def _stored_bytes(metadata: pq.FileMetaData) -> int:
+    """What the largest row group takes in the file, compressed as it is."""
+    groups = (metadata.row_group(each) for each in range(metadata.num_row_groups))
+    largest = max(groups, key=lambda each: each.total_byte_size, default=None)
+    if largest is None:
+        return 0
+    columns = (largest.column(each) for each in range(largest.num_columns))
+    return sum(each.total_compressed_size for each in columns)
 
 
 def _rows_max(file: pq.ParquetFile, groups: list[int], names: list[str]) -> int:
@@ -185,7 +202,8 @@ def _spelt_bytes(batch: pa.RecordBatch) -> int:
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """A batch by as many rows as make a chunk, should its rows be longer than the first ones."""
-    batch = pa.RecordBatch.from_arrays(list(map(_compact, batch.columns)), schema=batch.schema)
+    if batch.num_columns:  # made of no column, a batch would forget its rows
+        batch = pa.RecordBatch.from_arrays(list(map(_compact, batch.columns)), schema=batch.schema)
     if _spelt_bytes(batch) <= 2 * CHUNK_BYTES_MAX:
         yield batch
         return
@@ -257,11 +275,10 @@ def _beginning(row: pa.RecordBatch) -> str:
     return text.decode(errors="ignore")
 
 
-def _check_magic(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(-min(4, file.seek(0, 2)), 2)
-        tail = file.read(4)
+def _check_magic(path: Location, raw: Any) -> None:
+    head = raw.read(4)
+    raw.seek(-min(4, raw.size()), 2)
+    tail = raw.read(4)
     if not head:
         raise UsageError(f"{path}: the file is empty", next_step="export it again")
     # Parquet compresses inside; an archive around it could not be read from the middle.
@@ -277,7 +294,7 @@ def _check_magic(path: Path) -> None:
         )
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def _check_names(path: Location, names: list[str]) -> None:
     if not names:
         raise UsageError(f"{path}: has no columns", next_step="export it again")
     doubles = sorted({name for name in names if names.count(name) > 1})
@@ -286,7 +303,7 @@ def _check_names(path: Path, names: list[str]) -> None:
         raise UsageError(f"{path}: {what}", next_step="give each column a name of its own")
 
 
-def _broken(path: Path, error: Exception, row: int | None = None) -> UsageError:
+def _broken(path: Location, error: Exception, row: int | None = None) -> UsageError:
     place = "" if row is None else f" from row {row} on"
     reason = str(error).partition("\n")[0][:200]
     return UsageError(

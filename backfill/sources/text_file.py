@@ -4,7 +4,6 @@ import codecs
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -12,7 +11,14 @@ import pyarrow as pa
 from backfill.errors import UsageError
 from backfill.rows import Reason, Rejection
 from backfill.sources.encodings import Encoding, recognised
-from backfill.sources.interface import BLOCK_BYTES, RAW_BYTES_MAX, FileFormat, Version, unreadable
+from backfill.sources.interface import (
+    BLOCK_BYTES,
+    RAW_BYTES_MAX,
+    FileFormat,
+    Location,
+    StoredFile,
+    unreadable,
+)
 
 Compression = Literal["gzip", "zstd"]
 
@@ -38,54 +44,55 @@ class TextFile:
     An offset counts bytes of the text as it is encoded in the file, after decompression.
 
     Args:
-        version: Which file, and which version of it.
+        stored: Where its bytes are.
         compression: How it is compressed; its first bytes tell.
         encoding: How its bytes become text.
         block_bytes: How much of it is read at once.
         end: Where the last whole line ends, if what follows is still being written.
     """
 
-    version: Version
+    stored: StoredFile
     compression: Compression | None
     encoding: Encoding
     block_bytes: int
     end: int | None = None
 
     @classmethod
-    def open(cls, path: Path, how: FileFormat, block_bytes: int, *, header: bool) -> "TextFile":
+    def open(
+        cls, stored: StoredFile, how: FileFormat, block_bytes: int, *, header: bool
+    ) -> "TextFile":
         """Look at the beginning of the file.
 
         Args:
-            path: The file.
+            stored: Where its bytes are.
             how: How it is written.
             block_bytes: How much of it is to be read at once.
             header: Whether its first line is a header, which cannot be rejected by itself.
 
         Raises:
             EmptyFileError: There is nothing in it.
-            UsageError: It is no regular file, unreadable, or not in this encoding.
+            UsageError: It cannot be read, or is not in this encoding.
         """
-        version = Version.of(path)
-        compression = _compression(path)
+        path, compression = stored.path, _compression(stored)
         # After decompression: an archive of nothing is an empty file, too.
-        head = next(_contents(path, compression, 0, _HEAD_BYTES), b"")
+        head = next(_contents(stored, compression, 0, _HEAD_BYTES), b"")
         if not head:
             raise EmptyFileError(f"{path}: the file is empty", next_step="export it again")
         encoding = recognised(path, how.encoding, head, header=header)
-        waits = how.last_line == "wait" and compression is None
-        # An archive is written at once: its last line is whole whatever it ends in.
-        end = _whole_lines(path, version.size, encoding.line_end) if waits else None
-        return cls(version, compression, encoding, block_bytes, end)
+        # An archive is written at once, and an object: its last line is whole whatever it ends in.
+        waits = how.last_line == "wait" and compression is None and stored.grows
+        end = _whole_lines(stored, encoding.line_end) if waits else None
+        return cls(stored, compression, encoding, block_bytes, end)
 
     @property
-    def path(self) -> Path:
-        """The file."""
-        return self.version.path
+    def path(self) -> Location:
+        """Where it is."""
+        return self.stored.path
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Whether the end of the file waits."""
-        return () if self.end in (None, self.version.size) else (_WAITS,)
+        return () if self.end in (None, self.stored.size) else (_WAITS,)
 
     @property
     def width(self) -> Callable[[bytes], int]:
@@ -99,7 +106,7 @@ class TextFile:
             UsageError: The file is cut off, or its compression broken; what can be read of it
                 comes before.
         """
-        contents = _contents(self.path, self.compression, offset, self.block_bytes)
+        contents = _contents(self.stored, self.compression, offset, self.block_bytes)
         if self.end is not None:
             contents = _until(contents, self.end - offset)
         if self.encoding.transcoded is None:
@@ -140,38 +147,37 @@ class TextFile:
         return Rejection(row, line, tuple(why), raw=text)
 
 
-def raw_blocks(path: Path) -> Iterator[bytes]:
+def raw_blocks(stored: StoredFile) -> Iterator[bytes]:
     """The bytes of a text file, uncompressed, whatever their encoding.
 
     Raises:
         UsageError: The file cannot be read, is cut off, or its compression is broken.
     """
-    return _contents(path, _compression(path), 0, BLOCK_BYTES)
+    return _contents(stored, _compression(stored), 0, BLOCK_BYTES)
 
 
-def _compression(path: Path) -> Compression | None:
+def _compression(stored: StoredFile) -> Compression | None:
     """How a file is compressed, by its first bytes: names lie, and browsers unpack in passing."""
     try:
-        with path.open("rb") as file:
+        with stored.open() as file:
             head = file.read(4)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(stored.path, error) from error
     return next((name for magic, name in _MAGIC.items() if magic.match(head)), None)
 
 
-def _whole_lines(path: Path, size: int, line_end: bytes) -> int:
+def _whole_lines(stored: StoredFile, line_end: bytes) -> int:
     """How many bytes of a file are whole lines.
 
     Args:
-        path: The file.
-        size: How many bytes it has.
+        stored: The file.
         line_end: A line end as the file writes it.
     """
     unit = len(line_end)
     single = (line_end, line_end.replace(b"\n", b"\r"))
-    with path.open("rb") as file:
+    with stored.open() as file:
         # From the end, whole characters at a time: UTF-16 has an LF inside other characters.
-        end = size - size % unit
+        end = stored.size - stored.size % unit
         while end > 0:
             start = max(0, end - BLOCK_BYTES)
             file.seek(start)
@@ -193,54 +199,54 @@ def _until(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 
 def _contents(
-    path: Path, compression: Compression | None, offset: int, block_bytes: int
+    stored: StoredFile, compression: Compression | None, offset: int, block_bytes: int
 ) -> Iterator[bytes]:
     """The uncompressed bytes of a file from `offset` on."""
     try:
         if compression is not None:
-            yield from _uncompressed(path, compression, offset, block_bytes)
+            yield from _uncompressed(stored, compression, offset, block_bytes)
             return
-        with path.open("rb") as file:
+        with stored.open() as file:
             file.seek(offset)
             while block := file.read(block_bytes):
                 yield block
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(stored.path, error) from error
 
 
 def _uncompressed(
-    path: Path, compression: Compression, offset: int, block_bytes: int
+    stored: StoredFile, compression: Compression, offset: int, block_bytes: int
 ) -> Iterator[bytes]:
     done = offset
     try:
-        with _opened(path, compression, offset) as stream:
+        with _opened(stored, compression, offset) as stream:
             while block := stream.read(block_bytes):
                 done += len(block)
                 yield block
     except OSError as error:
         # The reader drops the beginning of a block whose end is broken: fetch it byte by byte.
-        rescued = _rescued(path, compression, done)
+        rescued = _rescued(stored, compression, done)
         if rescued:
             yield rescued
         raise UsageError(
-            f"{path}: the {compression} archive is broken after byte {done + len(rescued)} of its "
-            "content",
+            f"{stored.path}: the {compression} archive is broken after byte {done + len(rescued)}"
+            " of its content",
             next_step="replace it with a whole one; the rows before stay as they are",
         ) from error
 
 
-def _opened(path: Path, compression: Compression, offset: int) -> pa.CompressedInputStream:
-    stream = pa.CompressedInputStream(pa.OSFile(str(path), "rb"), compression)
+def _opened(stored: StoredFile, compression: Compression, offset: int) -> pa.CompressedInputStream:
+    stream = pa.CompressedInputStream(stored.open(), compression)
     # A compressed stream cannot seek; reading past the rest costs a fraction of judging it.
     while offset > 0 and (skipped := len(stream.read(min(offset, BLOCK_BYTES)))):
         offset -= skipped
     return stream
 
 
-def _rescued(path: Path, compression: Compression, offset: int) -> bytes:
+def _rescued(stored: StoredFile, compression: Compression, offset: int) -> bytes:
     rescued = bytearray()
     try:
-        with _opened(path, compression, offset) as stream:
+        with _opened(stored, compression, offset) as stream:
             while byte := stream.read(1):
                 rescued += byte
     except OSError:
