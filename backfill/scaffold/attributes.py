@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from backfill.instants import NoFormat
 from backfill.report.wording import counted
 from backfill.scaffold import names
-from backfill.scaffold.column_profile import ColumnProfile
+from backfill.scaffold.column_profile import MARKS, ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.pipeline_text import Setting, Value
 
@@ -22,6 +23,30 @@ _MEANINGFUL: Mapping[str, Callable[[ColumnProfile], bool]] = MappingProxyType(
 
 _NEARLY_UNIQUE_MIN = 0.95
 _KEY_BYTES_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NumberMarks:
+    """How the numbers of files are written.
+
+    Args:
+        decimal: The decimal mark; empty: they have types.
+        thousands: What groups their digits; empty: nothing.
+        why: What says so.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    why: str = ""
+
+    def take(self, type_: str) -> bool:
+        """Whether numbers that are written in one of the ways of `MARKS` are read right."""
+        decimal, thousands = MARKS[type_]
+        return decimal == self.decimal and thousands in ("", self.thousands)
+
+    def settle(self, mark: str) -> bool:
+        """Whether other columns prove what a mark means that may mean two things."""
+        return bool(self.why) and mark in (self.decimal, self.thousands)
 
 
 def against(found: NoFormat) -> str:
@@ -61,13 +86,15 @@ def declarable(look: FileProfile) -> list[ColumnProfile]:
     return [inner.get(each.name, each) for each in look.columns.values()]
 
 
-def typed(column: ColumnProfile, name: str, decimal: str, nulls: Collection[str]) -> list[Setting]:
+def typed(
+    column: ColumnProfile, name: str, marks: NumberMarks, nulls: Collection[str]
+) -> list[Setting]:
     """The declaration of a column that holds no timestamps; none where it is what it is.
 
     Args:
         column: The column.
         name: What it is sent as.
-        decimal: The decimal mark of the file's numbers; empty: its values have types.
+        marks: How the file's numbers are written.
         nulls: The texts that mean null.
     """
     if column.holds_bytes:
@@ -78,7 +105,7 @@ def typed(column: ColumnProfile, name: str, decimal: str, nulls: Collection[str]
         suggested: Value = {**renamed, "type": "timestamp", "format": form}
         said = [Setting(name, renamed)] if renamed else []
         return [*said, Setting(name, suggested, against(nearly), on=False)]
-    type_, fits = _type_of(column, decimal)
+    type_, fits = _type_of(column, marks)
     left = sum(count for text, count in column.like_null.items() if text not in nulls)
     if type_ == "string" or name == "unsubscribed":
         return [Setting(name, renamed)] if renamed else []
@@ -91,26 +118,31 @@ def typed(column: ColumnProfile, name: str, decimal: str, nulls: Collection[str]
     return [Setting(name, renamed), perhaps] if renamed else [perhaps]
 
 
-def _type_of(column: ColumnProfile, decimal: str) -> tuple[str, int]:
-    if not decimal:
+def _type_of(column: ColumnProfile, marks: NumberMarks) -> tuple[str, int]:
+    if not marks.decimal:
         return "string", column.values
     type_, fits = column.nearly()
-    if type_ in ("number", "decimal comma"):
-        is_of_mark = (type_ == "number") == (decimal == ".")
-        return ("number", fits) if is_of_mark else ("string", column.values)
+    if column.doubtful_mark and marks.settle(column.doubtful_mark):
+        return "number", column.values
+    if type_ in MARKS:
+        return ("number", fits) if marks.take(type_) else ("string", column.values)
     return type_, fits
 
 
-def decimal_mark(look: FileProfile) -> tuple[str, str]:
-    """The decimal mark of the files' numbers, and what says so."""
+def number_marks(look: FileProfile) -> NumberMarks:
+    """How the numbers of files are written: as in most of their columns."""
     types = {each.name: each.type_of_text() for each in look.columns.values()}
-    commas = [name for name, type_ in types.items() if type_ == "decimal comma"]
-    points = [name for name, type_ in types.items() if type_ == "number"]
-    if len(commas) > len(points):
-        left = f"; not so {', '.join(points)}, sent as text" if points else ""
-        return ",", f"in all values of {', '.join(commas)}{left}"
-    left = f"; not so {', '.join(commas)}, sent as text" if commas else ""
-    return ".", f"in all values of {', '.join(points)}{left}" if points else ""
+    written = {name: MARKS[type_] for name, type_ in types.items() if type_ in MARKS}
+    if not written:
+        return NumberMarks()
+    decimals = Counter(decimal for decimal, _ in written.values())
+    decimal = max(".,", key=lambda each: decimals[each])
+    groups = Counter(mark for of, mark in written.values() if of == decimal and mark)
+    found = NumberMarks(decimal, next((mark for mark, _ in groups.most_common(1)), ""))
+    fits = [name for name in written if found.take(types[name])]
+    others = [name for name in written if name not in fits]
+    left = f"; not so {', '.join(others)}, sent as text" if others else ""
+    return replace(found, why=f"in all values of {', '.join(fits)}{left}")
 
 
 def like_null(look: FileProfile) -> Counter[str]:

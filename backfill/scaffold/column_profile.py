@@ -1,8 +1,10 @@
 """What all values of one column have in common: types, timestamps, repeats, texts like null."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -50,15 +52,40 @@ _TRIED_MIN = 5_000
 
 _MISFITS_MAX = 0.1
 
+
+def _numbers(text: pa.StringArray, marks: tuple[str, str]) -> Encoded:
+    return json_text.numbers(text, *marks)
+
+
+MARKS = {
+    "number": (".", ""),
+    "decimal comma": (",", ""),
+    "1,234.5": (".", ","),
+    "1.234,5": (",", "."),
+    "1 234.5": (".", " "),
+    "1 234,5": (",", " "),
+}
+"""How numbers may be written: the decimal mark, and what groups their digits."""
+_GROUPS = {mark: rf"^-?[1-9][0-9]{{0,2}}([{mark}][0-9]{{3}})+$" for mark in ",."}
+"""What is a whole number if a mark groups digits, and another one if it is the decimal mark."""
+
 _TAKES: dict[str, Callable[[pa.StringArray], Encoded]] = {
     "integer": json_text.integers,
-    "number": json_text.numbers,
-    "decimal comma": lambda text: json_text.numbers(text, ","),
+    **{name: partial(_numbers, marks=marks) for name, marks in MARKS.items()},
     "boolean": json_text.booleans,
     "json": json_text.documents,
 }
 """The judge's own kernels: what one takes, the judge takes."""
 
+_CLOCK = r"\s*[0-9]{1,2}:[0-9]{2}"
+_CLOCKS = {
+    "%H:%M": rf"^{_CLOCK}\s*$",
+    "%H:%M:%S": rf"^{_CLOCK}:[0-9]{{2}}([.,][0-9]+)?\s*$",
+    "%I:%M %p": rf"(?i)^{_CLOCK}\s?[ap][.]?m[.]?\s*$",
+    "%I:%M:%S %p": rf"(?i)^{_CLOCK}:[0-9]{{2}}\s?[ap][.]?m[.]?\s*$",
+}
+"""How clocks are written that stand in a column of their own."""
+_ZONE = r"^\s*([A-Z][A-Za-z_]+/[A-Za-z_/+-]+|UTC|GMT|Z|(UTC|GMT)?[-+][0-9]{2}:?[0-9]{2})\s*$"
 _DAYS = {each.format for each in DATES}
 
 
@@ -147,6 +174,16 @@ class TimestampColumn:
     rivals: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
 
+    def with_clock(self, clock: str) -> "TimestampColumn | None":
+        """The same days with a clock behind each; None where they cannot be joined."""
+        forms = self.rivals or (self.format or "%Y-%m-%d",)
+        if not self.is_day or not _DAYS.issuperset(forms):
+            return None
+        joined = tuple(f"{each} {clock}" for each in forms)
+        if self.rivals:
+            return replace(self, rivals=joined, is_day=False)
+        return replace(self, format=joined[0], is_day=False)
+
     @property
     def evidence(self) -> str:
         """What proves it, as a sentence."""
@@ -183,6 +220,10 @@ class ColumnProfile:
         self.lowered = Distinct()
         self.examples: list[str] = []
         self._misfits = dict.fromkeys(_TAKES, 0)
+        self._clocks = dict.fromkeys(_CLOCKS, 0)
+        self._zones = 0
+        self._marked: Counter[str] = Counter()
+        self._groups: Counter[str] = Counter()
         self._evidence: Evidence | None = Evidence()
         self._found: Reading | Ambiguity | NoFormat | None = None
 
@@ -237,6 +278,28 @@ class ColumnProfile:
         return not (self.objects or self.exponents or some_floats)
 
     @property
+    def clock(self) -> str:
+        """How the clocks are written that it holds, and no days; empty: it holds others."""
+        if self.type is not None:
+            return "%H:%M:%S" if pa.types.is_time(self.type) else ""
+        found = (form for form, count in self._clocks.items() if count == self.values)
+        return next(found, "") if self.values else ""
+
+    @property
+    def holds_zones(self) -> bool:
+        """Whether it holds time zones, by names that mean one."""
+        return 0 < self.values == self._zones
+
+    @property
+    def doubtful_mark(self) -> str:
+        """The mark in its numbers that may group digits or be the decimal mark; empty: none."""
+        are_numbers = not (self._misfits["number"] and self._misfits["decimal comma"])
+        if not are_numbers or len(self._marked) != 1 or names.says_text(self.label):
+            return ""
+        ((mark, count),) = self._marked.items()
+        return mark if count == self._groups[mark] else ""
+
+    @property
     def is_unique(self) -> bool:
         """Whether each value stands once."""
         return self.values > 0 and not self.distinct.repeated
@@ -281,16 +344,37 @@ class ColumnProfile:
         self.distinct.add(given)
         if self.emails:
             self.lowered.add(pc.utf8_lower(given))
-        for type_, misfits in self._misfits.items():
-            if misfits <= self.values * _MISFITS_MAX or self.values < _TRIED_MIN:
-                self._misfits[type_] += _misfits(type_, given)
+        self._written(given)
         if self._evidence is not None:
             self._evidence.add(text, rows)
             if self.values > _TRIED_MIN and not any(each.fits for each in self._evidence.figures):
                 self._evidence = None
 
+    def _written(self, given: pa.StringArray) -> None:
+        """Count which ways of writing fit; what the first values exclude is not tried."""
+        here: dict[str, int] = {}
+        for type_, misfits in self._misfits.items():
+            if misfits <= self.values * _MISFITS_MAX or self.values < _TRIED_MIN:
+                decimal, thousands = MARKS.get(type_, ("", ""))
+                ungrouped = here.get("number" if decimal == "." else "decimal comma", len(given))
+                # Digits without groups are as in the other way; that is told by looking.
+                if thousands and not (ungrouped and _has_groups(given, thousands)):
+                    here[type_] = ungrouped
+                else:
+                    here[type_] = _misfits(type_, given)
+                self._misfits[type_] += here[type_]
+        for mark, pattern in _GROUPS.items():
+            if marked := _count(pc.match_substring(given, mark)):
+                self._marked[mark] += marked
+                self._groups[mark] += _count(pc.match_substring_regex(given, pattern))
+        if re.match(_CLOCK, self.examples[0]):
+            for form, pattern in _CLOCKS.items():
+                self._clocks[form] += _count(pc.match_substring_regex(given, pattern))
+        elif re.match(_ZONE, self.examples[0]):
+            self._zones += _count(pc.match_substring_regex(given, _ZONE))
+
     def type_of_text(self) -> str:
-        """The type that every value fits; `decimal comma` is a number written with a comma.
+        """The type that every value fits; a number is one of `MARKS`, by the way it is written.
 
         Digits that are no quantity by their column's name (postal codes, ids) stay strings.
         """
@@ -309,8 +393,9 @@ class ColumnProfile:
             return "boolean"
         if names.says_text(self.label):
             return "string"
-        ranked = ("integer", "number", "decimal comma", "json")
-        return next((each for each in ranked if each in fits), "string")
+        found = next((each for each in ("integer", *MARKS, "json") if each in fits), "string")
+        is_doubtful = found in ("number", "decimal comma") and self.doubtful_mark
+        return "string" if is_doubtful else found
 
     def timestamps(self) -> TimestampColumn | None:
         """How its timestamps are written; None where it holds none."""
@@ -344,6 +429,10 @@ class ColumnProfile:
 
     def _is_of_text(self) -> bool:
         return self.type is None or not pa.types.is_temporal(self.type)
+
+
+def _has_groups(given: pa.StringArray, mark: str) -> bool:
+    return _count(pc.match_substring_regex(given, rf"[0-9][{mark}][0-9]{{3}}")) > 0
 
 
 def _misfits(type_: str, given: pa.StringArray) -> int:

@@ -49,12 +49,14 @@ def kind_of(look: FileProfile) -> Kind:
             return Kind("deletions", f"the name of a column says so{listed}", others)
     event = name_column_of(look)
     if event is not None:
-        when = "" if occurrences_of(look) else "; no column says when"
+        when = "" if occurrences_of(look) else "; no column surely says when"
         return Kind("events", f"column {event.name!r} names what happened{when}{listed}")
     if not occurrences_of(look):
         return _without_time(look, person, listed)
     if person is None:
         return Kind("events", "a column says when, and none says who", _OTHERWISE_CUSTOMERS)
+    if any(map(names.says_events, look.file_names)):
+        return Kind("events", f"the name says so{listed}")
     named = any(map(names.says_customers, look.file_names))
     if (once or named) and _is_about_people(look):
         why = "the name says so" if named else "there is one row per person"
@@ -106,6 +108,9 @@ def _by_people(look: FileProfile, person: ColumnProfile, listed: str) -> Kind:
     if _repeats(person):
         return Kind("events", f"people repeat{listed}")
     when = occurrences_of(look)[0].name
+    clock = clock_of(look, occurrences_of(look)[0])
+    if clock is not None and not names.says_since(when):
+        return Kind("events", f"{when} and {clock.name} say when{listed}")
     own = next((each for each in keys_of(look) if each is not person), None)
     if own is None:
         others = {"events": f"if they happened at {when}"}
@@ -164,6 +169,26 @@ def occurrences_of(look: FileProfile) -> list[ColumnProfile]:
     found = [each for each in look.every.values() if each.timestamps() is not None]
     found.sort(key=lambda each: (not names.says_occurred(each.label), each.values < look.rows))
     return found
+
+
+def clock_of(look: FileProfile, day: ColumnProfile) -> ColumnProfile | None:
+    """The column with the clocks of days: the only one that holds clocks, else the next one."""
+    columns = list(look.columns.values())
+    clocks = [each for each in columns if each.clock]
+    if len(clocks) == 1:
+        return clocks[0]
+    behind = columns[columns.index(day) + 1 :] if day in columns else []
+    return behind[0] if behind and behind[0].clock else None
+
+
+def zones_beside(
+    look: FileProfile, day: ColumnProfile, clock: ColumnProfile
+) -> ColumnProfile | None:
+    """The column with the zones of days and clocks: only one beside them speaks of them."""
+    columns = list(look.columns.values())
+    beside = {columns.index(each) + step for each in (day, clock) for step in (-1, 1)}
+    found = [each for place, each in enumerate(columns) if place in beside and each.holds_zones]
+    return found[0] if len(found) == 1 else None
 
 
 def keys_of(look: FileProfile) -> list[ColumnProfile]:

@@ -36,13 +36,21 @@ _OF_PERSON = re.compile(
     r"|telefon|birth(day|_?date)|dob|geburts(tag|datum)|gender|salutation|anrede|.*(e_?)?mail.*"
 )
 _OPT_OUT = re.compile(
-    r"(.*_)?(unsubscribed?|opt(ed)?_?out|do_?not_?(e_?)?(mail|contact)|no_?(e_?)?mails?"
-    r"|abgemeldet|desinscrit|cancelled_subscription)"
+    r"(.*_)?(unsub(scribed?)?|opt(ed)?_?out|do_?not_?(allow_)?(bulk_?)?(e_?mail|mail|contact|call)s?"
+    r"|no_?(e_?)?mails?|(e_?mail|sms)_suppressed|(e_?mail|marketing)_suspended"
+    r"|((e_?mail|sms)_?)?(black|block)_?list(ed)?|cancell?ed_subscription|abgemeldet|werbesperre"
+    r"|werbewiderspruch|kontaktsperre|d[eé]sinscrit|d[eé]sabonn[eé])(_.*)?"
 )
 _OPT_IN = re.compile(
-    r"(.*_)?(accepts?_(e_?mail_)?marketing|opt(ed)?_?in|(marketing|e_?mail)_consent|consent"
-    r"|newsletter|subscribed|permission|einwilligung)(_(status|level))?"
+    r"(.*_)?(accepts?_(.+_)?marketing|(double_)?opt(ed)?_?in|consent|newsletter|subscribed"
+    r"|(e_?mail|sms|push|marketing|subscriber|subscription)_(subscribe|permission|status)"
+    r"|(receive|allow|want)s?_(.+_)?(e_?mails?|marketing)|permission|mailing_list|legal_basis"
+    r"|(werbe)?einwilligung)(_.*)?"
 )
+_CONSENT_WORDS = {
+    *("subscribed", "unsubscribed", "never_subscribed", "non_subscribed", "not_subscribed"),
+    *("opted_in", "opted_out", "opt_in", "opt_out"),
+}
 _PATH = re.compile(r"[\w$]+(\.[\w$]+)+")
 _OWN_ID = re.compile(r"(record|row|object|internal|system)?_?(id|uuid|guid)")
 _EVENT_NAME = re.compile(r"(event|action|activity)(_?(name|type))?|event|verb|ereignis")
@@ -65,6 +73,11 @@ _DELETIONS = re.compile(
 )
 _CUSTOMERS = re.compile(
     rf"(?:^|_)({_PERSON})s?(?:_|$)|kunden|newsletter|mailing|leads|people|abonnent"
+)
+_EVENTS = re.compile(
+    r"(?:^|_)(events?|orders?|payments?|purchases?|transactions?|invoices?|charges?|refunds?|sales"
+    r"|log|logs|clicks?|visits?|sessions?|page_?views?|activit(y|ies)|bestellungen|zahlungen"
+    r"|rechnungen|commandes|pedidos)$"
 )
 _NUMBERS = re.compile(r"(_|^)(v?\d+|export|dump|final|copy|backup|all|data)(?=_|$)")
 _SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl|ndjson|json|parquet|gz|zst))+$", re.IGNORECASE)
@@ -139,6 +152,11 @@ def says_opt_in(name: str) -> bool:
     return _OPT_IN.fullmatch(plain(name)) is not None
 
 
+def says_consent(value: str) -> bool:
+    """Whether a value says whether a person wants mail: `unsubscribed`, `Opted-in`."""
+    return plain(value) in _CONSENT_WORDS
+
+
 def says_event(name: str) -> bool:
     """Whether a column of this name names events."""
     return _EVENT_NAME.fullmatch(plain(name)) is not None
@@ -172,6 +190,11 @@ def says_deletions(name: str) -> bool:
 def says_customers(name: str) -> bool:
     """Whether a file of this name lists people."""
     return _CUSTOMERS.search(plain(stem(name))) is not None
+
+
+def says_events(name: str) -> bool:
+    """Whether a file of this name lists what happened: `orders-2024.csv`, `user_events.jsonl`."""
+    return _EVENTS.search(subject(name)) is not None
 
 
 def stem(name: str) -> str:

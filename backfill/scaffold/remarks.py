@@ -13,7 +13,7 @@ from backfill.judge.judge import (
     VALUE_BYTES_MAX,
 )
 from backfill.scaffold import names
-from backfill.scaffold.attributes import declarable
+from backfill.scaffold.attributes import declarable, number_marks
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.pipeline_text import toml
@@ -63,6 +63,7 @@ def _written(look: FileProfile) -> Iterator[str]:
             "the names of columns beyond ASCII depend on the encoding: these columns are not"
             " declared; once you know it, run init again with --encoding"
         )
+    yield from _doubtful_numbers(look)
     for each in look.columns.values():
         if each.exponents and names.says_text(each.name):
             yield (
@@ -71,22 +72,34 @@ def _written(look: FileProfile) -> Iterator[str]:
             )
 
 
+def _doubtful_numbers(look: FileProfile) -> Iterator[str]:
+    """Numbers that are others by another decimal mark."""
+    marks = number_marks(look)
+    for each in look.columns.values() if look.format == "csv" else ():
+        if (mark := each.doubtful_mark) and not marks.settle(mark):
+            yield (
+                f"{each.name}: numbers such as {each.examples[0]} are whole with thousands ="
+                f' "{mark}", and have decimals with decimal = "{mark}": they are sent as text until'
+                ' one of these is set, and the column is declared a "number"'
+            )
+
+
 def _consent(columns: Sequence[ColumnProfile]) -> Iterator[str]:
     """Columns that say who wants mail, and that stop none by themselves."""
     for each in columns:
-        if each.timestamps() is not None or names.plain(each.name) == "unsubscribed":
+        if names.plain(each.label) == "unsubscribed":
             continue
-        if names.says_opt_out(each.name):
+        seen = f"{each.name} looks like consent, and is sent as an attribute that stops no mail"
+        if each.timestamps() is not None:
+            if names.says_opt_out(each.label):
+                yield f"{seen}: who has a timestamp here wants no mail; a transform can tell it"
+        elif any(map(names.says_consent, each.examples)):
+            yield f"{seen}: the service acts on unsubscribed, which a transform can make of it"
+        elif names.says_opt_out(each.label):
             declared = f"unsubscribed = {toml({'from': each.name, 'type': 'boolean'})}"
-            yield (
-                f"{each.name} looks like consent, and is sent as an attribute that stops no mail;"
-                f" if yes means no mail, declare {declared}"
-            )
-        elif names.says_opt_in(each.name):
-            yield (
-                f"{each.name} looks like consent, and is sent as an attribute that stops no mail:"
-                " the service acts on unsubscribed, which means the opposite"
-            )
+            yield f"{seen}; if yes means no mail, declare {declared}"
+        elif names.says_opt_in(each.label):
+            yield f"{seen}: the service acts on unsubscribed, which means the opposite"
 
 
 def _is_a_row(names: Sequence[str]) -> bool:

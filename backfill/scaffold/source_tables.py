@@ -14,14 +14,17 @@ from backfill.pipeline.source_settings import (
 )
 from backfill.report.wording import counted
 from backfill.scaffold import attributes
-from backfill.scaffold.column_profile import SURELY_NULL, ColumnProfile
+from backfill.scaffold.attributes import NumberMarks
+from backfill.scaffold.column_profile import SURELY_NULL, ColumnProfile, TimestampColumn
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.kinds import (
     Kind,
+    clock_of,
     identifiers_of,
     keys_of,
     name_column_of,
     occurrences_of,
+    zones_beside,
 )
 from backfill.scaffold.pipeline_text import Proposal, Setting, Value, some
 from backfill.scaffold.questions import Ask, Question, nobody, zone
@@ -79,7 +82,7 @@ class Writer:
         self._used: list[ColumnProfile] = []
         self._nulls: list[str] = []
         self._key_name = ""
-        self._decimal = "."
+        self._marks = NumberMarks("" if look.format in ("jsonl", "json") else ".")
         self._made = Proposal(kind.kind, look.files, [f"{kind.kind}: {kind.why}"])
 
     def proposal(self, type_: IdentifierType | None, person: ColumnProfile | None) -> Proposal:
@@ -155,15 +158,26 @@ class Writer:
             self._set("skip_lines", written.skip_lines, "so many lines stand above the header")
         if written.encoding is not None:
             self._encoding(written.encoding)
-        self._decimal, why = attributes.decimal_mark(look)
+        self._quoting()
         if look.format == "csv" and self._kind.kind != "deletions":
-            self._set("decimal", self._decimal, why)
+            self._marks = attributes.number_marks(look)
+            self._set("decimal", self._marks.decimal, self._marks.why)
+            if self._marks.thousands:
+                self._set("thousands", self._marks.thousands)
         self._null_values()
 
     def _encoding(self, encoding: Detected) -> None:
         self._set("encoding", encoding.value, encoding.why)
         if encoding.value == TODO:
             self._made.open.append("encoding")
+
+    def _quoting(self) -> None:
+        """What may be meant where quotes stand out of place."""
+        if "quote_out_of_place" in self._look.malformed:
+            self._set("escape", "\\", 'if \\" is a quote inside a cell, as in dumps', on=False)
+            self._set(
+                "quote", "", "if quotes are letters like others, and enclose no cell", on=False
+            )
 
     def _null_values(self) -> None:
         counts = attributes.like_null(self._look)
@@ -233,9 +247,7 @@ class Writer:
     def _timestamp(self) -> None:
         columns = occurrences_of(self._look)
         if columns:
-            self._used.append(columns[0])
-            value, note = self._written(columns[0], "timestamp", is_day=False)
-            self._set("timestamp", {"from": columns[0].name, **value}, note)
+            self._occurred(columns[0])
             return
         nearly = [
             f"{each.name}: {attributes.against(found)}"
@@ -249,11 +261,34 @@ class Writer:
         note = f"{said}; one of {some(names_)}" if answer == TODO else "your answer"
         self._set("timestamp", {"from": answer}, note)
 
+    def _occurred(self, day: ColumnProfile) -> None:
+        """When it happened: in one column, or a day, its clock and its zone in their own."""
+        self._used.append(day)
+        written = day.timestamps()
+        clock = clock_of(self._look, day)
+        joined = written.with_clock(clock.clock) if written and clock else None
+        if clock is None or joined is None:
+            value, note = self._written(day, "timestamp", is_day=False)
+            self._set("timestamp", {"from": day.name, **value}, note)
+            return
+        self._used.append(clock)
+        zones = zones_beside(self._look, day, clock)
+        if zones is not None:
+            self._used.append(zones)
+        value, note = self._written(day, "timestamp", joined, zones=zones, is_day=False)
+        self._set("timestamp", {"from": [day.name, clock.name], **value}, note)
+
     def _written(
-        self, column: ColumnProfile, key: str, *, is_day: bool
+        self,
+        column: ColumnProfile,
+        key: str,
+        written: TimestampColumn | None = None,
+        zones: ColumnProfile | None = None,
+        *,
+        is_day: bool,
     ) -> tuple[dict[str, Value], str]:
         """How the timestamps of a column are written, and why; a day needs no zone."""
-        timestamps = column.timestamps()
+        timestamps = written or column.timestamps()
         if timestamps is None:
             raise ValueError(f"{column.name} holds no timestamps")
         file, value, note = self._look.files[0], dict[str, Value](), timestamps.evidence
@@ -267,6 +302,8 @@ class Writer:
             value["format"] = timestamps.format
         if timestamps.has_zone or is_day:
             return value, note
+        if zones is not None:
+            return {**value, "timezone": {"from": zones.name}}, note
         if self._timezone in (None, TODO):
             text = f"{file}: {column.name} has no time zone: which one? (an IANA name)"
             self._timezone = self._decided(f"{key}.timezone", Question(text, "UTC", check=zone))
@@ -301,7 +338,6 @@ class Writer:
         look, kind = self._look, self._kind.kind
         sent_as = attributes.names_sent_as(look, kind)
         used = {name for each in self._used for name in (each.name, *used_up(each.name, ()))}
-        decimal = "" if look.format in ("jsonl", "json") else self._decimal
         for column in attributes.declarable(look):
             if column.name in used or not look.is_readable(column.name):
                 continue
@@ -313,7 +349,7 @@ class Writer:
                 note = f"'{column.name}' cannot be sent as it is: {column.refusal}"
                 self._made.columns.append(Setting(name, TODO, note))
             elif timestamps is None:
-                self._made.columns += attributes.typed(column, name, decimal, self._nulls)
+                self._made.columns += attributes.typed(column, name, self._marks, self._nulls)
             else:
                 value, note = self._written(column, f"columns.{name}", is_day=timestamps.is_day)
                 renamed = {} if name == column.name else {"from": column.name}

@@ -184,12 +184,16 @@ def test_a_person_can_leave_a_file_out(tmp_path, clean_env):
         ("Email Opt Out", 'unsubscribed = { from = "Email Opt Out", type = "boolean" }'),
         ("accepts_marketing", "the service acts on unsubscribed"),
         ("Email Marketing Consent", "the service acts on unsubscribed"),
+        ("UNSUB_TIME", "who has a timestamp here wants no mail"),
+        ("Status", "which a transform can make of it"),
         ("note", None),
     ],
 )
 def test_columns_of_consent_are_seen(init, column, said):
     """As attributes they would stop no mail."""
-    rows = "".join(f"{n},{'yes' if n % 2 else 'no'}\n" for n in ROWS)
+    cells = {"UNSUB_TIME": ("2024-01-31T10:00Z", ""), "Status": ("Subscribed", "Unsubscribed")}
+    yes, no = cells.get(column, ("yes", "no"))
+    rows = "".join(f"{n},{yes if n % 2 else no}\n" for n in ROWS)
     ended, text = init({"customers.csv": f"customer_id,{column}\n{rows}"})
     assert ("looks like consent" in " ".join(ended.stdout.split())) == bool(said)
     assert said is None or said in text.replace("\n# ", " ")
@@ -211,3 +215,54 @@ def test_a_file_whose_only_timestamps_nearly_fit_is_no_list_of_people(init):
     written = init({"export.csv": f"customer_id,at\n{rows}"})
     assert sources(written)[0]["kind"] == "TODO"
     assert "events: if at says when" in written[1].replace("\n# ", " ")
+
+
+PAYMENTS = """"Datum","Uhrzeit","Zeitzone","Brutto","E-Mail"
+"07.09.2026","10:12:00","Europe/Berlin","-24,90","a@example.com"
+"08.09.2026","23:05:10","Europe/Berlin","3,00","b@example.com"
+"""
+
+
+def test_a_day_its_clock_and_its_zone_are_proposed_together(init, tmp_path, send, sandbox):
+    """The clock would be dropped; which number is the month only a person can say."""
+    (source,) = sources(init({"payments.csv": PAYMENTS}))
+    assert source["timestamp"] == {
+        "from": ["Datum", "Uhrzeit"],
+        "format": "TODO",
+        "timezone": {"from": "Zeitzone"},
+    }
+    path = tmp_path / "pipeline.toml"
+    text = path.read_text("utf-8")
+    assert "%d.%m.%Y %H:%M:%S and %m.%d.%Y %H:%M:%S both fit" in text
+    text = text.replace('name = "TODO"', 'name = "paid"')
+    text = text.replace('"TODO"', '"%d.%m.%Y %H:%M:%S"')
+    path.write_text(text.replace('recent_events = "refuse"', 'recent_events = "send"'), "utf-8")
+
+    assert send(path).code == 0
+    assert [each["timestamp"] for each in sandbox.events()] == [1788768720, 1788901510]
+    assert all(set(each["attributes"]) == {"Brutto"} for each in sandbox.events())
+
+
+def test_what_groups_the_digits_of_numbers_is_found(init, tmp_path, send, sandbox):
+    """And what may group them or not is left as text, with a word about it."""
+    text = "id;email;spent;weight\n1;a@example.com;2.980,00;1.234\n2;b@example.com;-1.750,50;2\n"
+    (source,) = sources(init({"c.csv": text}))
+    assert (source["decimal"], source["thousands"]) == (",", ".")
+    assert source["columns"] == {"spent": "number", "weight": "number"}
+    assert send(tmp_path / "pipeline.toml").code == 0
+    found = [each["attributes"] for each in sandbox.people().values()]
+    assert [each["spent"] for each in found] == [2980, -1750.5]
+    assert found[0]["weight"] == 1234
+    (tmp_path / "pipeline.toml").unlink()
+    ended, text = init({"c.csv": "id,email,weight\n1,a@example.com,1.234\n2,b@example.com,2\n"})
+    assert "weight: numbers such as 1.234 are whole with thousands" in " ".join(
+        ended.stdout.split()
+    )
+    assert "columns" not in sources((ended, text))[0]
+
+
+def test_quotes_out_of_place_are_answered_by_settings(init):
+    """Which of them is right only a person can say."""
+    _, text = init({"customers.csv": 'customer_id,bio\n1,"said \\"hi\\""\n2,plain\n'})
+    assert r'# escape = "\\"' in text
+    assert '# quote = ""' in text

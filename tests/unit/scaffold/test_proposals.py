@@ -64,6 +64,10 @@ def test_many_values_are_estimated_in_little_memory():
         (["1.5", "2"], "count", "number"),
         (["10.00", "20.00"], "price", "number"),
         (["1,5", "2"], "count", "decimal comma"),
+        (["1,234.50", "12"], "count", "1,234.5"),
+        (["1.234,50", "12,5"], "count", "1.234,5"),
+        (["1,234,567", "12"], "count", "1,234.5"),
+        (["1 234,5", "12"], "count", "1 234,5"),
         (["true", "No"], "answer", "boolean"),
         (["1", "0"], "count", "integer"),
         (["1", "0"], "is_vip", "boolean"),
@@ -81,6 +85,117 @@ def test_many_values_are_estimated_in_little_memory():
 def test_a_type_is_what_every_value_fits_without_a_loss(values, name, type_):
     """Leading zeros, a plus or a card's digits would be lost; ids are no quantities."""
     assert look(values, name).type_of_text() == type_
+
+
+@pytest.mark.parametrize(
+    ("values", "mark"),
+    [
+        (["1,234", "12"], ","),
+        (["1.234", "12"], "."),
+        (["1,234", "1,5"], ""),
+        (["1,234.5", "1,000"], ""),
+        (["0.123", "1.234"], ""),
+        (["12", "13"], ""),
+        (["1,234", "x"], ""),
+    ],
+)
+def test_three_digits_behind_a_mark_may_be_two_numbers(values, mark):
+    """1,234 is a thousand to some, and little more than one to others."""
+    found = look(values, "price")
+    assert found.doubtful_mark == mark
+    assert not mark or found.type_of_text() == "string"
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        (["10:12:00", "9:05:10"], "%H:%M:%S"),
+        (["10:12", "23:59"], "%H:%M"),
+        (["10:12 PM", "9:05 am"], "%I:%M %p"),
+        (["10:12:30 p.m.", "9:05:01 AM"], "%I:%M:%S %p"),
+        (["10:12", "10:12:30"], ""),
+        (["2024-01-31 10:12"], ""),
+    ],
+)
+def test_clocks_in_a_column_of_their_own_are_told(values, form):
+    """All of them are written alike."""
+    assert look(values).clock == form
+
+
+@pytest.mark.parametrize(
+    ("values", "are_zones"),
+    [(["Europe/Berlin", "UTC", "+02:00"], True), (["PST"], False), (["UTC", "soon"], False)],
+)
+def test_zones_in_a_column_of_their_own_are_told(values, are_zones):
+    """Not abbreviations, which mean nothing by themselves."""
+    assert look(values).holds_zones == are_zones
+
+
+OPT_OUT = [
+    *("Unsubscribed from all email", "Opted out of email: Marketing Information"),  # HubSpot
+    *("Email Opt Out", "HasOptedOutOfEmail", "DoNotCall", "donotbulkemail"),  # CRMs of Salesforce …
+    *("Do not allow Bulk Emails", "Email Suppressed", "EMAIL_BLACKLIST", "Black Listed"),
+    *("unsubscribed_from_emails", "unsubscribedChannelIds", "UNSUB_TIME", "Unsubscribed Date"),
+    *("Marketing Suspended", "do-not-mail", "optout", "opt_out", "Désinscrit", "Werbesperre"),
+]
+OPT_IN = [
+    *("Accepts Email Marketing", "Accepts SMS Marketing", "accepts_marketing"),  # Shopify
+    *("Email Marketing Consent", "$consent", "email_subscribe", "is_subscribed"),  # Klaviyo, Braze
+    *("DOUBLE_OPT-IN", "opt_in", "newsletter", "Newsletter Signup", "marketing_permission"),
+    *("Email subscriber status", "gdpr_consent", "Legal basis for processing contact's data"),
+    *("receive_marketing_emails", "Werbeeinwilligung"),
+]
+
+
+@pytest.mark.parametrize("name", OPT_OUT)
+def test_what_says_that_nobody_wants_mail_is_told(name):
+    """In the forms that exports use."""
+    assert names.says_opt_out(name)
+
+
+@pytest.mark.parametrize("name", OPT_IN)
+def test_what_says_that_somebody_wants_mail_is_told(name):
+    """Which is the opposite of what the service acts on."""
+    assert names.says_opt_in(name)
+    assert not names.says_opt_out(name)
+
+
+@pytest.mark.parametrize("name", ["note", "email", "status", "mail_box", "option", "block", "plan"])
+def test_other_columns_say_nothing_of_consent(name):
+    """However near their names are."""
+    assert not names.says_opt_out(name)
+    assert not names.says_opt_in(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_key"),
+    [
+        ("messageId", True),
+        ("order_id", True),
+        ("anonymousId", False),
+        ("session_id", False),
+        ("user_id", False),
+        ("First Name", False),
+    ],
+)
+def test_what_tells_people_apart_is_no_key_of_events(name, is_key):
+    """Though in a small file each may stand once."""
+    assert names.says_key(name) == is_key
+
+
+@pytest.mark.parametrize(
+    ("file", "are_events"),
+    [
+        ("orders-2024.csv", True),
+        ("user_events.jsonl", True),
+        ("events.json", True),
+        ("event_guests.csv", False),
+        ("customers.csv", False),
+    ],
+)
+def test_the_name_of_a_file_may_say_that_it_holds_events(file, are_events):
+    """The last word counts."""
+    assert names.says_events(file) == are_events
 
 
 def test_texts_like_null_prove_no_type():

@@ -24,9 +24,13 @@ from backfill.sources.inputs import open_inputs
 NAMES = [
     *("id", "customer_id", "userId", "Record ID", "email", "E-Mail", "name", "event", "action"),
     *("created_at", "timestamp", "Datum", "last_login", "order_id", "amount", "is_vip", "zip"),
+    *("Uhrzeit", "Zeitzone", "_id", "properties", "anonymousId", "a.b", "Opted out of email: x"),
     *("unsubscribed", "_update", "recipient", 'say "so"', "a = b # c", "ünï", "TODO", "note"),
 ]
 DAY = dt.datetime(2024, 1, 31, 10, 20, 30)  # noqa: DTZ001  # as files hold it
+
+
+HOW = ["csv", "semicolons", "titled", "cp1252", "jsonl", "array", "parquet"]
 
 
 def times(form):
@@ -45,6 +49,14 @@ COLUMNS = st.sampled_from(
         st.sampled_from(["yes", "no", "N/A", ""]),
         st.sampled_from(["", "NULL", "TODO", "\\N", "null", "-"]),
         st.sampled_from(['{"a": 1}', "[1]", "{", "x\ny", 'a"b', "a;b", "é", "\x07"]),
+        st.integers(1, 40).map(lambda number: f"{number},{number:03}.50"),
+        st.integers(1, 40).map(lambda number: f"{number}.{number:03},5"),
+        st.integers(1, 40).map(lambda number: f"{number},{100 + number}"),
+        st.integers(1, 40).map(lambda number: json.dumps({"$oid": f"5{number}"})),
+        st.integers(1, 40).map(lambda number: json.dumps({"$date": f"2024-01-01T00:00:{number}Z"})),
+        st.integers(1, 40).map(lambda number: json.dumps({"user_id": number, "time": "10:20"})),
+        st.sampled_from(["Europe/Berlin", "UTC", "+02:00"]),
+        times("%H:%M:%S"),
         times("%Y-%m-%dT%H:%M:%SZ"),
         times("%Y-%m-%d %H:%M"),
         times("%d/%m/%Y"),
@@ -66,17 +78,25 @@ def tables(draw):
     return {name: draw(st.lists(draw(COLUMNS), min_size=rows, max_size=rows)) for name in names}
 
 
+def as_json(cell):
+    """A cell as JSON has it: an object where its text is one."""
+    return json.loads(cell) if cell.startswith('{"') else cell
+
+
 def written_as(table, how):
     """The bytes of a table in a format."""
-    if how == "jsonl":
+    if how in ("jsonl", "array"):
         rows = zip(*table.values(), strict=True)
-        lines = (json.dumps(dict(zip(table, row, strict=True))) for row in rows)
-        return "".join(f"{each}\n" for each in lines).encode()
+        objects = [dict(zip(table, map(as_json, row), strict=True)) for row in rows]
+        if how == "array":
+            return json.dumps(objects).encode()
+        return "".join(f"{json.dumps(each)}\n" for each in objects).encode()
     if how == "parquet":
         sink = io.BytesIO()
         pq.write_table(pa.table(table), sink)
         return sink.getvalue()
     text = io.StringIO(newline="")
+    text.write("A report\n" if how == "titled" else "")
     writer = csv.writer(text, delimiter={"csv": ",", "semicolons": ";"}.get(how, ","))
     writer.writerow(table)
     writer.writerows(zip(*table.values(), strict=True))
@@ -96,10 +116,10 @@ def proposed(folder, contents, timezone="UTC"):
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(tables(), st.sampled_from(["csv", "semicolons", "cp1252", "jsonl", "parquet"]))
+@given(tables(), st.sampled_from(HOW))
 def test_check_takes_what_init_writes_or_names_what_is_open(table, how):
     """For tables of all kinds of columns: no other key is ever wrong."""
-    suffix = {"jsonl": "jsonl", "parquet": "parquet"}.get(how, "csv")
+    suffix = {"jsonl": "jsonl", "array": "jsonl", "parquet": "parquet"}.get(how, "csv")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path, still_open = proposed(folder, {f"export.{suffix}": written_as(table, how)})
