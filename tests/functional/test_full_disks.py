@@ -32,6 +32,7 @@ ROWS = HEADER + "".join(
 """Every second row is no good: they are what takes room in the state."""
 
 JOURNAL = "state/job/state.db: the journal cannot be written"
+REPORT = "state/job: the report cannot be written"
 
 
 @pytest.fixture
@@ -65,12 +66,20 @@ def _ended(path):
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
-    [("size=200k", "state/job/plan: No space left"), ("size=700k", JOURNAL), ("ro", "state")],
-    ids=["no room for the plan", "no room for the answers", "read-only"],
+    ("options", "named", "read", "delivered"),
+    [
+        ("size=200k", "state/job/plan: No space left", 0, 0),
+        ("size=700k", JOURNAL, GOOD + BAD, 0),
+        ("size=1500k", REPORT, GOOD + BAD, GOOD),
+        ("ro", "state", 0, 0),
+    ],
+    ids=["no room for the plan", "no room for the answers", "no room for the report", "read-only"],
 )
-def test_a_disk_without_room_stops_the_run(twice, sandbox, options, named):
-    """6, with the place and what to do; once there is room, every row ends where it belongs."""
+def test_a_disk_without_room_stops_the_run(twice, sandbox, options, named, read, delivered):
+    """6, with the place, what to do, and what arrived; with room, all rows end where they belong.
+
+    An account of zeros would add up as well, so it is held against what the service has.
+    """
     stopped, done = twice(options)
 
     assert stopped.code == 6
@@ -78,7 +87,9 @@ def test_a_disk_without_room_stops_the_run(twice, sandbox, options, named):
     assert stopped.next_step
     assert "Traceback" not in stopped.stderr
     check_law(stopped.summary)
+    assert (stopped.summary["rows_read"], stopped.summary["delivered"]) == (read, delivered)
     assert done.code == 3
     check_law(done.summary)
     assert (done.summary["delivered"], done.summary["rejected"]) == (GOOD, BAD)
-    assert sandbox.stats()["events"] == GOOD
+    assert done.summary["this_run"]["delivered"] == GOOD - delivered
+    assert sandbox.stats()["event_arrivals"] == sandbox.stats()["events"] == GOOD

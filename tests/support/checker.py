@@ -90,6 +90,10 @@ def check_law(summary: Mapping[str, Any]) -> None:
     for figure in ("rows_read", "delivered", "rejected", "merged", "skipped", "pending", "deletes"):
         must(summary[figure] == sum(each[figure] for each in summary["sources"]), figure)
     must(not summary["complete"] or not summary["pending"], summary)
+    # All zeros add up, too: what was sent came from rows, in the job and in the call.
+    must(summary["rows_read"] or not summary["attempts"], summary)
+    for figure in ("delivered", "attempts", "requests"):
+        must(summary["this_run"][figure] <= summary[figure], summary)
 
 
 def check_secrecy(folder: Path, told: Iterable[Ended]) -> None:
