@@ -229,11 +229,13 @@ class Prompt:
         """What is about to be sent."""
         if self._again:
             ready = f"retry: {run.rows_left:,} rejected rows; those that were corrected are sent"
-            return [ready, *run.notes]
-        if run.differences is not None:
-            return screens.short_sync(self._pipeline, run.plan, run.differences)
-        warn = run.rows_left == run.plan.rows_read
-        return screens.short_plan(self._pipeline, run.plan, self._options, warn=warn)
+            lines: Iterable[str] = [ready]
+        elif run.differences is not None:
+            lines = screens.short_sync(self._pipeline, run.plan, run.differences)
+        else:
+            warn = run.rows_left == run.plan.rows_read
+            lines = screens.short_plan(self._pipeline, run.plan, self._options, warn=warn)
+        return [*lines, *run.notes]
 
 
 def input_from_person(question: str) -> str:

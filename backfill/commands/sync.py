@@ -92,7 +92,8 @@ def _prepare(job: Job, plan: Plan, now_s: float) -> PreparedRun:
         if found is not None:
             _refuse_unclear(job.pipeline, plan, found)
 
-    return PreparedRun(against, start, complete, found)
+    notes = catch_up.notes(job.journal) if compared else []
+    return PreparedRun(against, start, complete, found, notes)
 
 
 SYNC = RunMode("sync", _bind, _prepare, replaces_rows=True, growing=True)

@@ -300,6 +300,8 @@ class _Run:
             await sender.send()
         # Only now: what a sync remembers of tonight must never be ahead of what was delivered.
         await asyncio.to_thread(prepared.complete)
+        if account.job.limit is None and not self.mode.only_rejected:
+            account.job.journal.forget_loss()
 
     def _started(
         self, account: Account, plan: Plan, prepared: PreparedRun, meter: Meter

@@ -25,6 +25,7 @@ from backfill.rows import Position, Rejection
 
 _PAGE_ROWS = 500
 _DROPPED = "parts_dropped"
+_LOST = "commits_lost"
 
 
 class Journal:
@@ -38,15 +39,16 @@ class Journal:
     `meta` is a dictionary of small JSON values that belong to the job as a whole (the workspace,
     the pipeline's digest); a commit keeps it as it is at that moment. `runs` is the history of
     calls. `lost_commits` says how many commits are missing that were made before: not 0 if the
-    file was restored from an older copy; what they settled will be sent again.
+    file was restored from an older copy; what they settled will be sent again. It is kept until
+    `forget_loss`, for the calls that end before they send must not hide it from those that do.
     """
 
     def __init__(self, database: Database, lock: JobLock) -> None:
         self.path = database.path
         self._database = database
         self._lock = lock
+        self._noted = lock.noted
         self._load()
-        self.lost_commits = max(0, lock.noted - self._totals.commits)
         self.runs = schema.Runs(database)
 
     def _load(self) -> None:
@@ -54,6 +56,8 @@ class Journal:
         self._kept_meta = dict(database.rows("SELECT * FROM meta"))
         self.meta: dict[str, Any] = {k: json.loads(v) for k, v in self._kept_meta.items()}
         self._totals = schema.totals_of(database.rows("SELECT * FROM total"))
+        if (lost := self._noted - self._totals.commits) > self.lost_commits:
+            self.meta[_LOST] = lost
         self._states = load_parts(database, dropped=self.meta.get(_DROPPED, 0))
         if self._states and not self._totals.commits:
             raise corrupt(self.path, "its totals are missing")
@@ -95,6 +99,15 @@ class Journal:
         except BaseException:
             lock.release()
             raise
+
+    @property
+    def lost_commits(self) -> int:
+        """How many commits are missing that an earlier call made."""
+        return int(self.meta.get(_LOST, 0))
+
+    def forget_loss(self) -> None:
+        """Say that all rows that lost commits may have settled are settled again."""
+        self.meta.pop(_LOST, None)
 
     # -- parts
 

@@ -29,7 +29,14 @@ from backfill.planning.folder import PlanFolder
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plan import Plan, inputs_key
 from backfill.rows import reasons_to_json
-from backfill.sync.snapshot import BATCH_ROWS, OUTCOMES, Snapshot, connected, see
+from backfill.sync.snapshot import (
+    BATCH_ROWS,
+    OUTCOMES,
+    SNAPSHOT_FILE,
+    Snapshot,
+    connected,
+    see,
+)
 
 if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered it is not needed
     from duckdb import DuckDBPyConnection
@@ -37,6 +44,7 @@ if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered 
 CHANGED_FILE = "changed.parquet"
 
 _DISPATCHING, _REMEMBERED, _STEP = "dispatching", "remembered", "snapshot"
+_DOUBTED = "snapshot_doubted"
 _OUTCOMES_FILE = ".outcomes.parquet"
 
 
@@ -134,6 +142,8 @@ def catch_up(journal: Journal, pipeline: Pipeline, folder: Path, *, done: bool =
             outcomes.unlink()
         journal.meta[_STEP] = snapshot.number
     del journal.meta[_DISPATCHING]
+    if done:
+        journal.meta.pop(_DOUBTED, None)
     journal.meta[_REMEMBERED] = begun["plan"] if done and not begun["diff"] else None
     journal.commit()
 
@@ -151,7 +161,20 @@ def open_snapshot(journal: Journal, folder: Path) -> Iterator[Snapshot]:
         if journal.lost_commits or not (snapshot.number == known or ahead):
             snapshot.doubt_everybody()
             journal.meta[_STEP] = snapshot.number
+            journal.meta[_DOUBTED] = True
         yield snapshot
+
+
+def notes(journal: Journal) -> list[str]:
+    """What people should know before a sync by a snapshot that was not believed."""
+    if not journal.meta.get(_DOUBTED):
+        return []
+    note = (
+        f"{SNAPSHOT_FILE} or the journal is not as the last run left it (removed, or restored from"
+        " a backup): everyone is sent once more, and people who are not in it are not noticed when"
+        " they leave the export"
+    )
+    return [note]
 
 
 def known_people(journal: Journal, folder: Path) -> Iterator[tuple[str, pa.StringArray]]:

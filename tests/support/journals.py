@@ -47,7 +47,7 @@ def outcome(part: int, start: int, stop: int, random: Random) -> Settlement:
 
 
 def snapshot(journal: Journal) -> dict[str, Any]:
-    """All that a journal holds, apart from what only a commit changes."""
+    """All that a journal holds, apart from what only a commit or a loss changes."""
     parts = journal.parts()
     return {
         "parts": parts,
@@ -55,7 +55,7 @@ def snapshot(journal: Journal) -> dict[str, Any]:
         "positions": [journal.position(part.id) for part in parts],
         "counts": journal.counts(),
         "rejections": list(journal.rejections()),
-        "meta": dict(journal.meta),
+        "meta": {key: each for key, each in journal.meta.items() if key != "commits_lost"},
     }
 
 

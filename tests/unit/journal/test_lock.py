@@ -83,7 +83,7 @@ def test_the_second_process_is_told_who_the_first_is(tmp_path, holder):
 
 def test_a_link_to_the_directory_leads_to_the_same_lock(tmp_path, holder):
     """Another name of the directory is no way around."""
-    link = tmp_path / "link"
+    link = tmp_path.with_name(f"{tmp_path.name}-link")
     link.symlink_to(tmp_path)
     with pytest.raises(StateError, match=f"process {holder.pid}"):
         Journal.open(link)
