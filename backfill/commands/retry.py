@@ -352,12 +352,12 @@ class FixedRows:
     def taken(self, prepared: PreparedChunk) -> None:
         """There is nothing to remember: a fixed file is read from its beginning."""
 
-    def fate(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
-        """Why a row that carries its person was rejected again; empty: it was delivered.
+    def fates(self, part: int, rows: Rows) -> Mapping[int, tuple[Reason, ...]]:
+        """Why rows that carry people were rejected again; empty: delivered.
 
-        None: there is no answer in this retry yet.
+        Rows without an answer in this retry yet are left out.
         """
-        return self._fates.get(carrier)
+        return {row: self._fates[part, row] for row in rows.tolist() if (part, row) in self._fates}
 
     def _of_events(self, judged: JudgedChunk) -> Decided:
         """Which of the accepted rows have a number among identical ones, or are about nobody."""

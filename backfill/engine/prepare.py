@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from backfill.encoding.cell_json import rejections
+from backfill.encoding.json_text import Mask
 from backfill.errors import UsageError
 from backfill.job import Job
 from backfill.journal import Ranges, Settlement
@@ -39,18 +40,26 @@ RowPlace = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class MergedRow:
-    """A row whose person another row carries.
+class MergedRows:
+    """Rows whose people are carried by other rows; all of those are rows of one part.
 
     Args:
-        place: Its part and number.
-        carrier: The part and row that carry the person.
-        origin: The chunk it was read in.
+        part: Their part.
+        rows: Their numbers, int64 (n,), ascending.
+        carrier_part: The part of the rows that carry them.
+        carriers: The row that carries each, int64 (n,).
+        origin: The chunk they were read in.
     """
 
-    place: RowPlace
-    carrier: RowPlace
+    part: int
+    rows: Rows
+    carrier_part: int
+    carriers: Rows
     origin: Chunk
+
+    def only(self, wanted: Mask) -> "MergedRows":
+        """Some of them; bool (n,)."""
+        return replace(self, rows=self.rows[wanted], carriers=self.carriers[wanted])
 
 
 @dataclass(slots=True)
@@ -66,7 +75,7 @@ class LeftOut:
 
     skipped: dict[str, Rows] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
-    merged: list[MergedRow] = field(default_factory=list)
+    merged: list[MergedRows] = field(default_factory=list)
     held: int = 0
 
     def add(self, more: "LeftOut") -> None:
@@ -191,13 +200,12 @@ def merged(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
     if accepted.decided is None:
         return accepted, LeftOut()
     gone = accepted.decided["kind"] == RowDecision.MERGED
-    rows = zip(accepted.rows[gone].tolist(), accepted.decided[gone], strict=True)
-    carried = [
-        MergedRow(
-            (case.part, row), (int(decided["other"]), int(decided["value"])), case.judged.chunk
-        )
-        for row, decided in rows
-    ]
+    rows, decided = accepted.rows[gone], accepted.decided[gone]
+    carried = []
+    for carrier_part in np.unique(decided["other"]).tolist():
+        here = decided["other"] == carrier_part
+        carriers = decided["value"][here]
+        carried.append(MergedRows(case.part, rows[here], carrier_part, carriers, case.judged.chunk))
     return accepted.take(~gone), LeftOut(merged=carried)
 
 
@@ -372,11 +380,6 @@ class SourceRows:
         self._judge = ChunkJudge(job.pipeline, shapes, plan.found.readings, plan.now_s)
         said_of = MergedPeople(folder.merged).rows
         self._prepare = ChunkPreparer(job.pipeline, self._closed, now_s, said_of, changes)
-        self._customers = {each.part for each in of_kind(job.inputs, job.pipeline, "customers")}
-        # Asked for each merged row: a query for each would be slow.
-        self._rejected = {
-            (part, each.row) for part, each in job.journal.rejections() if part in self._customers
-        }
 
     def prepared(self, kind: str) -> Generator[PreparedChunk]:
         """The chunks of one kind, from where each file was left.
@@ -424,8 +427,6 @@ class SourceRows:
     def settle(self, settlement: Settlement) -> None:
         """Note in the journal what became of some rows."""
         self.journal.settle(settlement)
-        if settlement.part in self._customers:
-            self._rejected |= {(settlement.part, each.row) for each in settlement.rejections}
 
     def taken(self, prepared: PreparedChunk) -> None:
         """Reading can go on behind this chunk, once all of it is settled."""
@@ -433,16 +434,13 @@ class SourceRows:
         if self._job.limit is None or end.row - 1 <= self._rows[part]:
             self.journal.remember_position(part, end)
 
-    def fate(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
-        """Why a row that carries its person was rejected, be it by an earlier run.
+    def fates(self, part: int, rows: Rows) -> Mapping[int, tuple[Reason, ...]]:
+        """Why rows that carry people were rejected, be it by an earlier run; empty: delivered.
 
-        Empty: it was delivered; None: there is no answer yet.
+        Rows without an answer yet are left out.
         """
-        part, row = carrier
         # Settled and not rejected is delivered: a carrier is never skipped or merged itself.
-        if not self.journal.settled(part).contains(np.array([row]))[0]:
-            return None
-        if carrier not in self._rejected:
-            return ()
-        kept = self.journal.rejection(part, row)
-        return kept.reasons if kept else ()
+        answered = rows[self.journal.settled(part).contains(rows)]
+        rejected = self.journal.rejections_among(part, answered)
+        delivered: dict[int, tuple[Reason, ...]] = dict.fromkeys(answered.tolist(), ())
+        return delivered | {row: each.reasons for row, each in rejected.items()}

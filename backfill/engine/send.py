@@ -1,11 +1,18 @@
 """The second pass at work: batches to the API, answers to the journal."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import lru_cache
-from itertools import chain
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -16,7 +23,7 @@ from backfill.delivery.outcome import Delivery, Meter, Outcome
 from backfill.delivery.pacing import ResizableSemaphore
 from backfill.encoding.cell_json import rejections
 from backfill.engine.options import Tally
-from backfill.engine.prepare import MergedRow, PreparedChunk, RowPlace
+from backfill.engine.prepare import MergedRows, PreparedChunk
 from backfill.errors import BackfillError, GuardError, as_ours
 from backfill.journal import Counts, Journal, Settlement
 from backfill.journal.journal import CommitClock
@@ -61,10 +68,10 @@ class Work(Protocol):
     def taken(self, prepared: PreparedChunk) -> None:
         """All rows of a chunk are settled, under way, or next to be sent."""
 
-    def fate(self, carrier: RowPlace) -> tuple[Reason, ...] | None:
-        """Why a row that carries its person was rejected; empty: it was delivered.
+    def fates(self, part: int, rows: Rows) -> Mapping[int, tuple[Reason, ...]]:
+        """Why rows of a part (int64) that carry people were rejected; empty: delivered.
 
-        None: there is no answer yet.
+        Rows without an answer yet are left out.
         """
 
 
@@ -344,18 +351,19 @@ class _Settler:
         self._tally.counts.setdefault(self._sources[part], Counts()).settle(settlement)
         self._settle_merged(self._waiting.answered(part, rows))
 
-    def _settle_merged(self, rows: Iterable[MergedRow]) -> None:
-        """Settle rows whose person was answered for: merged, or rejected with their carrier."""
-        merged: dict[int, list[int]] = {}
-        for each in rows:
-            part, row = each.place
-            if reasons := self._work.fate(each.carrier):
-                number = np.array([row], np.int64)
-                self._settle(part, number, rejected=rejections(each.origin, number, [reasons]))
-            else:
-                merged.setdefault(part, []).append(row)
-        for part, some in merged.items():
-            self._settle(part, np.array(sorted(some), np.int64), merged=len(some))
+    def _settle_merged(self, answered: Iterable[MergedRows]) -> None:
+        """Settle rows whose people were answered for: merged, or rejected with their carriers."""
+        for each in answered:
+            fates = self._work.fates(each.carrier_part, np.unique(each.carriers))
+            why = [fates[carrier] for carrier in each.carriers.tolist()]
+            refused = np.array(list(map(bool, why)), np.bool_)
+            if refused.any():
+                reasons = [each for each in why if each]
+                rejected = rejections(each.origin, each.rows[refused], reasons)
+                self._settle(each.part, each.rows[refused], rejected=rejected)
+            if not refused.all():
+                rows = each.rows[~refused]
+                self._settle(each.part, rows, merged=len(rows))
 
     def commit_if_due(self) -> None:
         """Commit, if it is time to and there is anything to commit."""
@@ -416,26 +424,31 @@ class _RefusalLimit:
 
 
 class _Waiting:
-    """The merged rows that wait for the answer to the row that carries their person."""
+    """The merged rows that wait for the answers to the rows that carry their people."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._rows: dict[RowPlace, list[MergedRow]] = {}
+        self._merged: dict[int, list[MergedRows]] = {}  # by the part of the carriers
 
-    def add(self, merged: Sequence[MergedRow]) -> Iterator[MergedRow]:
-        """Take merged rows; give those whose carrier was answered for already."""
+    def add(self, merged: Iterable[MergedRows]) -> Iterator[MergedRows]:
+        """Take merged rows; give those whose carriers were answered for already."""
         for each in merged:
-            if self._work.fate(each.carrier) is not None:
-                yield each
-            else:
-                self._rows.setdefault(each.carrier, []).append(each)
+            self._merged.setdefault(each.carrier_part, []).append(each)
+            answered = self._work.fates(each.carrier_part, np.unique(each.carriers))
+            yield from self.answered(each.carrier_part, np.array(sorted(answered), np.int64))
 
-    def answered(self, part: int, rows: Rows) -> list[MergedRow]:
-        """The merged rows that waited for any of these rows (int64)."""
-        if not self._rows:
+    def answered(self, part: int, rows: Rows) -> list[MergedRows]:
+        """The merged rows that waited for any of these rows (int64, ascending)."""
+        waiting, found, left = self._merged.get(part), [], []
+        if not waiting or not len(rows):
             return []
-        found = (self._rows.pop((part, row), []) for row in rows.tolist())
-        return list(chain.from_iterable(found))
+        for each in waiting:
+            places = np.minimum(np.searchsorted(rows, each.carriers), len(rows) - 1)
+            is_answered = rows[places] == each.carriers
+            found.append(each.only(is_answered))
+            left.append(each.only(~is_answered))
+        self._merged[part] = [each for each in left if len(each.rows)]
+        return [each for each in found if len(each.rows)]
 
 
 def ranges_of(rows: Rows) -> list[tuple[int, int]]:

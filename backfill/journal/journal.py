@@ -21,7 +21,7 @@ from backfill.journal.directory import journal_file, prepared
 from backfill.journal.lock import JobLock
 from backfill.journal.parts import PartState, Ranges, delete_part, load_parts, save_part
 from backfill.journal.schema import Counts, Part, Settlement, Totals
-from backfill.rows import Position, Rejection
+from backfill.rows import Position, Rejection, Rows
 
 _PAGE_ROWS = 500
 _DROPPED = "parts_dropped"
@@ -246,6 +246,13 @@ class Journal:
         """The rejection of one row, if it was rejected."""
         found = self._database.rows(schema.REJECTION, (part, row))
         return schema.rejection_of(found[0])[1] if found else None
+
+    def rejections_among(self, part: int, rows: Rows) -> dict[int, Rejection]:
+        """The rejections of those rows, int64 (n,), that were rejected, by row."""
+        if not self._states[part].counts.rejected:  # as nearly always: nothing to look for
+            return {}
+        found = ((row, self.rejection(part, row)) for row in rows.tolist())
+        return {row: rejection for row, rejection in found if rejection is not None}
 
     def reject_again(self, part: int, rejection: Rejection) -> None:
         """Replace the rejection of a row that was mended, but not enough.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backfill.encoding.cell_json import rejections
 from backfill.engine import prepare as rules
-from backfill.engine.prepare import RULES, Case, LeftOut, MergedRow, leave_out, not_noted
+from backfill.engine.prepare import RULES, Case, LeftOut, leave_out, not_noted
 from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.operations.encode import Accepted, Members
@@ -134,9 +134,12 @@ def test_a_row_whose_person_another_row_carries_waits_for_that_one():
     }
     stays, left_out = rules.merged(accepted(3, marks), case())
     assert stays.rows.tolist() == [1]
-    carried = [(each.place, each.carrier) for each in left_out.merged]
-    assert carried == [((PART, 2), (PART, 1)), ((PART, 3), (2, 9))]
-    assert all(isinstance(each, MergedRow) for each in left_out.merged)
+    carried = {
+        (each.part, row): (each.carrier_part, carrier)
+        for each in left_out.merged
+        for row, carrier in zip(each.rows.tolist(), each.carriers.tolist(), strict=True)
+    }
+    assert carried == {(PART, 2): (PART, 1), (PART, 3): (2, 9)}
 
 
 def test_a_row_that_carries_its_person_says_all_that_the_person_has():

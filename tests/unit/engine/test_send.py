@@ -11,7 +11,7 @@ import pytest
 
 from backfill.encoding.cell_json import rejections
 from backfill.engine.options import Tally
-from backfill.engine.prepare import LeftOut, MergedRow, PreparedChunk
+from backfill.engine.prepare import LeftOut, MergedRows, PreparedChunk
 from backfill.engine.send import BATCHES_READY, DRAIN_S, REFUSALS_MAX, Sender, ranges_of
 from backfill.errors import BackfillError, GuardError, InterruptedRunError, UnavailableError
 from backfill.journal import Journal
@@ -34,7 +34,7 @@ class ByHand:
         self.journal = journal
         self.chunks = chunks
         self.settled = []
-        self.fates = {}
+        self.noted = {}
 
     def prepared(self, kind):
         """The chunks of one kind."""
@@ -46,14 +46,20 @@ class ByHand:
         why = {each.row: each.reasons for each in settlement.rejections}
         rows = [row for start, stop in settlement.ranges for row in range(start, stop)]
         self.settled.append((settlement.part, rows))
-        self.fates |= {(settlement.part, row): why.get(row, ()) for row in rows}
+        self.noted |= {(settlement.part, row): why.get(row, ()) for row in rows}
 
     def taken(self, prepared):
         """Nothing to remember."""
 
-    def fate(self, carrier):
+    def fates(self, part, rows):
         """What was noted."""
-        return self.fates.get(carrier)
+        return {row: self.noted[part, row] for row in rows.tolist() if (part, row) in self.noted}
+
+
+def carried(part, rows, carrier_part, carriers, prepared):
+    """Rows of a chunk whose people other rows carry."""
+    numbers = np.array(rows, np.int64), np.array(carriers, np.int64)
+    return MergedRows(part, numbers[0], carrier_part, numbers[1], prepared.chunk)
 
 
 def prepared(part, rows, *, alone=False, size=0, left_out=None, beside=0):
@@ -303,8 +309,8 @@ def test_a_refusal_at_the_edge_of_two_files_counts_once_where_it_belongs(journal
     send(work, delivery)
 
     assert len(delivery.batches) == 1
-    assert work.fates[1, 1] == work.fates[1, 2] == work.fates[2, 2] == ()
-    assert [(each.code, each.message) for each in work.fates[2, 1]] == [
+    assert work.noted[1, 1] == work.noted[1, 2] == work.noted[2, 2] == ()
+    assert [(each.code, each.message) for each in work.noted[2, 1]] == [
         ("refused", "the API said: no")
     ]
     assert [part for part, _ in journal.rejections()] == [2]
@@ -314,11 +320,8 @@ def test_merged_rows_wait_for_the_row_that_carries_their_person(journal):
     """In the same file or in another one; they share what becomes of it."""
     first = prepared(1, [1, 2], alone=True, beside=1)
     second = prepared(2, [], beside=2)
-    first.left_out.merged.append(MergedRow((1, 3), (1, 1), first.chunk))
-    second.left_out.merged += [
-        MergedRow((2, 1), (1, 1), second.chunk),
-        MergedRow((2, 2), (1, 2), second.chunk),
-    ]
+    first.left_out.merged.append(carried(1, [3], 1, [1], first))
+    second.left_out.merged.append(carried(2, [1, 2], 1, [1, 2], second))
     work = ByHand(journal, customers=[first, second])
     delivery = FakeDelivery(
         latency_s={1: 5.0, 2: 1.0}, refuses=lambda each: "no" if each["row"] == 1 else ""
@@ -327,7 +330,7 @@ def test_merged_rows_wait_for_the_row_that_carries_their_person(journal):
     send(work, delivery)
 
     assert work.settled[:2] == [(1, [2]), (2, [2])]
-    assert {place: [why.code for why in fate] for place, fate in work.fates.items()} == {
+    assert {place: [why.code for why in fate] for place, fate in work.noted.items()} == {
         (1, 1): ["refused"],
         (1, 2): [],
         (1, 3): ["refused"],
@@ -341,20 +344,20 @@ def test_merged_rows_wait_for_the_row_that_carries_their_person(journal):
 def test_a_merged_row_whose_carrier_was_answered_before_settles_at_once(journal, fate):
     """Its file is read long after."""
     late = prepared(2, [], beside=1)
-    late.left_out.merged.append(MergedRow((2, 1), (1, 1), late.chunk))
+    late.left_out.merged.append(carried(2, [1], 1, [1], late))
     work = ByHand(journal, customers=[late])
-    work.fates[1, 1] = fate
+    work.noted[1, 1] = fate
 
     send(work, FakeDelivery())
 
-    assert work.fates[2, 1] == fate
+    assert work.noted[2, 1] == fate
     assert len(list(journal.rejections())) == len(fate)
 
 
 def test_merged_rows_whose_carrier_is_not_answered_stay_pending(journal):
     """They go out with it when the run is started again."""
     chunk = prepared(1, [1], alone=True, beside=1)
-    chunk.left_out.merged.append(MergedRow((1, 2), (1, 1), chunk.chunk))
+    chunk.left_out.merged.append(carried(1, [2], 1, [1], chunk))
     work = ByHand(journal, customers=[chunk])
 
     send(work, FakeDelivery(hangs={1}), stop_at_s=1.0)
