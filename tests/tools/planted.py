@@ -227,8 +227,8 @@ BUGS = (
     _bug(
         "a merged row does not wait for the one that carries it",
         "engine/prepare.py",
-        "if not self.journal.settled(part).contains(np.array([row]))[0]:",
-        "if part + row < 0:",
+        "answered = rows[self.journal.settled(part).contains(rows)]",
+        "answered = rows",
         f"{_BOUNDS}::test_the_rows_of_a_person_share_their_fate",
     ),
     _bug(
