@@ -1,7 +1,7 @@
 """What a sending command leaves to those who did not watch: history, notification, figures."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from backfill.journal.directory import own_folder, prepared
 from backfill.notify.call_history import (
     HISTORY_FOLDER,
     Call,
+    as_far_as_known,
     before,
     read_history,
     write_call,
@@ -21,7 +22,7 @@ from backfill.notify.call_history import (
 from backfill.notify.metrics import write_metrics
 from backfill.notify.notifying import SENT, notify
 from backfill.pipeline.file import Pipeline
-from backfill.report.status_file import this_process
+from backfill.report.status_file import STATUS_FILE, read_status, this_process
 from backfill.report.summary import Summary
 from backfill.report.wording import utc_text
 
@@ -67,6 +68,7 @@ class _Aftermath:
         started_at = utc_text(self._clock.unix_s(), "milliseconds")
         self._call = Call(command=command, started_at=started_at, **this_process())
         self._before = self._last()
+        self._note_killed()
         self._write()
 
     def end(self, code: int, summary: Summary | None, stopped: tuple[str, ...] = ()) -> None:
@@ -105,6 +107,17 @@ class _Aftermath:
         except StateError as failure:
             _say(f"{failure.what}; {failure.next_step}")
             return None
+
+    def _note_killed(self) -> None:
+        """Keep what is known of a call that was killed: its status is about to be replaced."""
+        killed = self._before
+        if killed is None or killed.finished_at:
+            return
+        with suppress(StateError, OSError):
+            status = read_status(self._folder.parent / STATUS_FILE)
+            known = as_far_as_known(killed, status)
+            if known != killed:
+                write_call(self._folder, known, keep=self._pipeline.keep_runs)
 
     def _write(self) -> None:
         succeeded_at = self._before.succeeded_at if self._before else ""

@@ -125,9 +125,8 @@ def sync(
 
     given = Pipeline.load(pipeline)
     options = replace(asked.options(), wait_s=wait or 0.0)
-    return session.sent(
-        pipeline, asked, session.send(given, asked, options, library.sync, name="sync")
-    )
+    done = session.send(given, asked, options, library.sync, name="sync")
+    return session.sent(pipeline, asked, done, goes_on="sync")
 
 
 class Redact(StrEnum):

@@ -51,11 +51,18 @@ def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterat
     """The same of a sync: what differs, not what the whole export would cost."""
     refused = sum(each.rejected for each in plan.sources)
     yield f"plan: {plan.rows_read:,} rows checked, {refused:,} rejected"
-    yield f"sync: {tonight.text()}"
-    others = zip(pipeline.sources, plan.sources, strict=True)
-    lasting = sum(seen.to_send for source, seen in others if source.sync_mode == "files")
-    if lasting:
-        yield f"sync: {counted(lasting, 'row')} of unfinished files"
+    by_file = [each for each in pipeline.sources if each.sync_mode == "files"]
+    compared = [each.kind for each in pipeline.sources if each not in by_file]
+    if "customers" in compared:
+        yield f"sync: {tonight.text()}"
+    rows: Counter[bool] = Counter()
+    for source, seen in zip(pipeline.sources, plan.sources, strict=True):
+        if source in by_file or source.kind == "events":
+            rows[source in by_file] += seen.to_send
+    if "events" in compared:
+        yield f"sync: {counted(tonight.events, 'new event')} of {rows[False]:,}"
+    if rows[True]:
+        yield f"sync: {counted(rows[True], 'row')} of new or longer files"
     for each in warnings_of(pipeline, plan):
         if tonight.new or each.code != "no_created_at":
             yield f"warning: {each.what}"

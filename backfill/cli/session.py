@@ -143,18 +143,25 @@ def send(
     return Sent(summary, watch.rejected_file, report_file)
 
 
-def sent(path: Path, asked: SendOptions, given: Sent) -> Ending:
-    """How a sending command ends whose rows were all seen to."""
+def sent(path: Path, asked: SendOptions, given: Sent, *, goes_on: str = "run") -> Ending:
+    """How a sending command ends whose rows were all seen to.
+
+    Args:
+        path: The pipeline file.
+        asked: What the command was asked.
+        given: What it did.
+        goes_on: The command that sends what is left.
+    """
     summary = given.summary
     return Ending(
         ExitCode(summary.exit),
-        _next_step(path, asked, given),
+        _next_step(path, asked, given, goes_on),
         given.text(),
         summary.to_json(),
     )
 
 
-def _next_step(path: Path, asked: SendOptions, given: Sent) -> str:
+def _next_step(path: Path, asked: SendOptions, given: Sent, goes_on: str) -> str:
     if given.rejected_file and not given.summary.rejected:
         refused = f"{shown(given.rejected_file)} lists who was not deleted, and why"
         return f"nothing; {refused}: the next sync tries again"
@@ -164,7 +171,7 @@ def _next_step(path: Path, asked: SendOptions, given: Sent) -> str:
         mended = Path(shown(given.rejected_file))
         files = [path] if mended.name == REJECTED_FILE else [path, mended]
         return f"fix the rows in {mended}, then: {command('retry', *files, given=asked)}"
-    go_on = command("run", path, given=asked, without=("limit",))
+    go_on = command(goes_on, path, given=asked, without=("limit",))
     if given.summary.held:
         return f"nothing now; when the held rows are old enough: {go_on}"
     if not given.summary.complete:

@@ -3,27 +3,26 @@
 No journal is opened: it belongs to the process that runs the job.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backfill.cli.exits import Ending
+from backfill.cli.exits import Ending, shown
 from backfill.cli.flags import JobOptions, command, flat
-from backfill.cli.terminal import lines_width, width
-from backfill.errors import ExitCode
-from backfill.report.wording import ago, table, timestamp, unix_of
+from backfill.cli.terminal import lines_width, width, wrapped
+from backfill.errors import RESUMABLE, ExitCode
+from backfill.report.wording import ago, duration, table, timestamp, unix_of
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.notify.call_history import Call
     from backfill.report.status_file import Status
 
 _SETTLED = (ExitCode.DELIVERED, ExitCode.REJECTIONS)
-_COUNTS = ("delivered", "rejected", "skipped")
-_HEAD = ("started (UTC)", "command", "exit", "rows", *_COUNTS, "seconds", "notified")
+_COUNTS = ("rows_read", "delivered", "rejected", "skipped")
+_HEAD = ("started (UTC)", "command", "exit", "rows", *_COUNTS[1:], "took")
 _UNKNOWN = "?"
 
 
@@ -42,20 +41,56 @@ def status(
 
     from backfill.clock import Clock
 
+    path = pipeline or Path("PIPELINE")
+
+    def advised(name: str, *files: Path) -> str:
+        return command(name, path, *files, given=asked)
+
     if history:
-        return _history(_folders(pipeline, asked.state_dir))
+        return _history(_folders(pipeline, asked.state_dir), advised)
     jobs = [each for folder in _folders(pipeline, asked.state_dir) if (each := _read(folder))]
     now = Clock().unix_s()
     return Ending(
         ExitCode.DELIVERED,
-        _next_step(jobs, partial(command, given=asked), pipeline or Path("PIPELINE")),
+        _next_step(jobs, advised),
         _text(jobs, now) if jobs else "no jobs here yet\n",
-        orjson.dumps({"jobs": [_as_json(*each) for each in jobs]}),
+        orjson.dumps({"jobs": list(map(_as_json, jobs))}),
     )
 
 
-Job = tuple["Status", dict[str, Any]]
-"""What a job said last, and its summary (empty before its first run ends)."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its files tell it.
+
+    Args:
+        folder: Its state directory.
+        said: What it said last.
+        summary: Its summary; empty before its first run has ended.
+        call: Its last call; None where the history does not know it.
+    """
+
+    folder: Path
+    said: "Status"
+    summary: dict[str, Any]
+    call: "Call | None"
+
+    @property
+    def state(self) -> str:
+        """In one word, for people: a killed process cannot say that it ended."""
+        found = self.said
+        if found.is_alive():
+            return found.state
+        if found.exit in _SETTLED:
+            return "finished"
+        if found.exit == ExitCode.GUARD:
+            return "refused"
+        return "interrupted" if found.exit in (None, *RESUMABLE) else "stopped"
+
+    @property
+    def pending(self) -> int | None:
+        """How many rows are not settled; None: nobody knows yet."""
+        total = self.said.rows_total
+        return None if total is None else total - self.said.rows_read
 
 
 def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
@@ -65,9 +100,10 @@ def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
 
     if pipeline is None:
         home = state_dir or Path(".backfill")
-        folders = sorted(each for each in home.glob("*") if each.is_dir())
+        folders = sorted(home.glob("*"))
     else:
         folders = [folder_of(Pipeline.load(pipeline), state_dir)]
+    folders = [each for each in folders if each.is_dir()]  # a job that never began has none
     for each in folders:
         check_entries(each)
     return folders
@@ -76,6 +112,7 @@ def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
 def _read(folder: Path) -> Job | None:
     import orjson
 
+    from backfill.notify.call_history import HISTORY_FOLDER, last_call
     from backfill.report.status_file import STATUS_FILE, read_status
     from backfill.report.summary import SUMMARY_FILE
 
@@ -86,82 +123,99 @@ def _read(folder: Path) -> Job | None:
         summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
     except (OSError, ValueError):
         summary = {}
-    return found, summary
+    return Job(folder, found, summary, last_call(folder / HISTORY_FOLDER))
 
 
-def _state(found: "Status") -> str:
-    """In one word, for people: a killed process cannot say that it ended."""
-    if found.is_alive():
-        return found.state
-    return "finished" if found.exit in _SETTLED else "interrupted"
-
-
-def _pending(found: "Status") -> int | None:
-    return None if found.rows_total is None else found.rows_total - found.rows_read
-
-
-def _as_json(found: "Status", summary: dict[str, Any]) -> dict[str, Any]:
+def _as_json(job: Job) -> dict[str, Any]:
     return {
-        **asdict(found),
-        "state": _state(found),
-        "pending": _pending(found),
-        "summary": summary or None,
+        **asdict(job.said),
+        "state": job.state,
+        "pending": job.pending,
+        "summary": job.summary or None,
     }
 
 
-def _text(jobs: list[Job], now_s: float) -> str:
+def _text(jobs: Sequence[Job], now_s: float) -> str:
     lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
-    for found, _ in jobs:
-        pending = _pending(found)
-        counts = (found.rows_total, found.delivered, found.rejected, pending)
+    for job in jobs:
+        said, run = job.said, job.said.this_run
+        counts = (said.rows_total, said.delivered, said.rejected, job.pending)
         shown = ["?" if each is None else f"{each:,}" for each in counts]
-        speed = f"{found.rows_per_second:,.0f}"
-        lines.append(
-            [found.job, _state(found), *shown, speed, ago(now_s - unix_of(found.updated_at))]
-        )
-    waits = [f"  {found.job}: {found.pause}" for found, _ in jobs if _state(found) == "paused"]
+        speed, updated = f"{said.rows_per_second:,.0f}", ago(now_s - unix_of(said.updated_at))
+        if not run or run["rows_read"] == said.rows_read:
+            lines.append([said.job, job.state, *shown, speed, updated])
+            continue
+        own = [f"{run[name]:,}" for name in ("rows_read", "delivered", "rejected")]
+        lines.append([said.job, job.state, *shown, "", updated])
+        lines.append(["  this run", "", *own, "", speed, ""])
+    waits = [
+        line
+        for job in jobs
+        if job.state == "paused"
+        for line in wrapped(f"  {job.said.job}: ", job.said.pause)
+    ]
     return "\n".join([*table(lines, width=width()), *waits]) + "\n"
 
 
-def _next_step(jobs: list[Job], advised: Callable[..., str], pipeline: Path) -> str:
+def _next_step(jobs: Sequence[Job], advised: Callable[..., str]) -> str:
+    """What the first job asks for that asks for something."""
+    from backfill.rejected.writer import REJECTED_FILE
     from backfill.rows import can_be_fixed
 
-    states = {_state(found) for found, _ in jobs}
     if not jobs:
         return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"
-    if "interrupted" in states:
-        return "run an interrupted job's command again to resume"
-    reasons = [summary.get("rejections_by_reason", ()) for found, summary in jobs if found.rejected]
-    if any(not each or can_be_fixed(each) for each in reasons):
-        return f"fix the rows in a job's rejected.csv, then: {advised('retry', pipeline)}"
+    for job in jobs:
+        was = job.call.command if job.call else "run"
+        if job.state == "interrupted":
+            return f"resume{_which(job.said.job, jobs)}: {advised(was)}"
+        if job.state in ("refused", "stopped") and job.call and job.call.stopped:
+            return f"{_which(job.said.job, jobs, ': ')}{job.call.stopped[-1]}".lstrip()
+    for job in jobs:
+        if job.said.rejected and can_be_fixed(job.summary.get("rejections_by_reason", ("",))):
+            file = job.folder / (job.said.rejected_file or REJECTED_FILE)
+            files = [] if file.name == REJECTED_FILE else [Path(shown(file))]
+            return f"fix the rows in {shown(file)}, then: {advised('retry', *files)}"
     return "nothing to do"
+
+
+def _which(name: str, jobs: Collection[Any], end: str = "") -> str:
+    """Which of several jobs is meant; empty: there is only this one."""
+    return f" {name}{end}" if len(jobs) > 1 else ""
 
 
 # The history
 
 
-def _history(folders: Sequence[Path]) -> Ending:
+def _history(folders: Sequence[Path], advised: Callable[..., str]) -> Ending:
     """How the calls on some jobs ended, a line each, the last one last.
 
     Args:
         folders: The jobs' state directories.
+        advised: Makes a command of a job from its name.
 
     Raises:
         StateError: A file of the history is not one of ours.
     """
     import orjson
 
-    from backfill.notify.call_history import HISTORY_FOLDER, read_history
-
-    every = {each.name: read_history(each / HISTORY_FOLDER) for each in folders}
+    every = {each.name: _calls(each) for each in folders}
     jobs = {name: calls for name, calls in every.items() if calls}
     told = [{"job": name, "history": list(map(_call_json, calls))} for name, calls in jobs.items()]
     return Ending(
         ExitCode.DELIVERED,
-        _next_after(jobs),
+        _next_after(jobs, advised),
         "\n".join(_calls_text(*each) for each in jobs.items()) or "no jobs here yet\n",
         orjson.dumps({"jobs": told}),
     )
+
+
+def _calls(folder: Path) -> list["Call"]:
+    """The calls of a job; one that has not ended, with what its status says."""
+    from backfill.notify.call_history import HISTORY_FOLDER, as_far_as_known, read_history
+    from backfill.report.status_file import STATUS_FILE, read_status
+
+    status = read_status(folder / STATUS_FILE)
+    return [as_far_as_known(each, status) for each in read_history(folder / HISTORY_FOLDER)]
 
 
 def _call_json(call: "Call") -> dict[str, object]:
@@ -169,28 +223,30 @@ def _call_json(call: "Call") -> dict[str, object]:
 
 
 def _calls_text(name: str, calls: Sequence["Call"]) -> str:
-    lines = table([_HEAD, *map(_cells, calls)], width=lines_width())
-    return "\n".join([name, *lines, *_reasons(calls)]) + "\n"
+    from backfill.notify.notifying import SENT
+
+    # Most jobs tell nobody, and a line has little room.
+    notified = [{SENT: "yes", "": ""}.get(call.notified, "failed") for call in calls]
+    head = [*_HEAD, *(["notified"] if any(notified) else [])]
+    lines = [
+        [*_cells(call), *told][: len(head)] for call, *told in zip(calls, notified, strict=True)
+    ]
+    return "\n".join([name, *table([head, *lines], width=lines_width()), *_reasons(calls)]) + "\n"
 
 
 def _cells(call: "Call") -> list[str]:
-    """A call in a line: `rows` are the job's, all else is its own."""
-    from backfill.notify.notifying import SENT
-
-    told = [_seconds(call), {SENT: "yes", "": ""}.get(call.notified, "failed")]
+    """A call in a line; all figures are its own, not the job's."""
     ended = _call_state(call) if call.exit is None else str(call.exit)
-    if call.summary is None:
-        return [_when(call), call.command, ended, *[_UNKNOWN] * 4, *told]
-    this = call.summary["this_run"]
-    rows = (call.summary["rows_read"], *(this[each] for each in _COUNTS))
-    return [_when(call), call.command, ended, *(f"{each:,}" for each in rows), *told]
+    this = (call.summary or {}).get("this_run", {})
+    counts = (f"{this[each]:,}" if each in this else _UNKNOWN for each in _COUNTS)
+    return [_when(call), call.command, ended, *counts, _took(call, this)]
 
 
 def _reasons(calls: Sequence["Call"]) -> Iterator[str]:
     """What stopped those that were stopped."""
     for call in calls:
         if call.stopped:
-            yield f"  {_when(call)}: {call.stopped[0].splitlines()[0]}"
+            yield from wrapped(f"  {_when(call)}  ", call.stopped[0].splitlines()[0])
 
 
 def _call_state(call: "Call") -> str:
@@ -200,20 +256,23 @@ def _call_state(call: "Call") -> str:
 
 
 def _when(call: "Call") -> str:
-    return timestamp(call.started_at).removesuffix(" UTC")
+    """To the minute: no two calls of a job are closer than they take."""
+    return timestamp(call.started_at)[: len("2026-11-27 13:17")]
 
 
-def _seconds(call: "Call") -> str:
-    if not call.finished_at:
-        return _UNKNOWN
-    return f"{unix_of(call.finished_at) - unix_of(call.started_at):,.1f}"
+def _took(call: "Call", this: Mapping[str, Any]) -> str:
+    if call.finished_at:
+        return duration(unix_of(call.finished_at) - unix_of(call.started_at))
+    return duration(this["seconds"]) if "seconds" in this else _UNKNOWN
 
 
-def _next_after(jobs: Mapping[str, Sequence["Call"]]) -> str:
+def _next_after(jobs: Mapping[str, Sequence["Call"]], advised: Callable[..., str]) -> str:
     """What the last call of a job asks for; the first job that asks for something wins."""
-    for last in (calls[-1] for calls in jobs.values()):
+    for name, last in ((name, calls[-1]) for name, calls in jobs.items()):
         if _call_state(last) == "killed":
-            return f"run the {last.command} again to resume"
+            return f"resume{_which(name, jobs)}: {advised(last.command)}"
         if last.stopped:
-            return last.stopped[-1]
+            return f"{_which(name, jobs, ': ')}{last.stopped[-1]}".lstrip()
+        if last.exit == ExitCode.REJECTIONS:
+            return f"where the rejected rows are: {advised('status')}"
     return "nothing to do" if jobs else "backfill run PIPELINE starts a job"

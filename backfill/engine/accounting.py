@@ -339,6 +339,7 @@ def status_of(
         rows_per_second=_per_second(account.tally.rows, clock.since_start_s()),
         pause=pause,
         exit=exit_code,
+        rejected_file=str(account.job.journal.meta.get("rejected_file", "")),
         this_run={
             "rows_read": run.rows(),
             **{name: getattr(run, name) for name in ("delivered", "rejected", "merged")},

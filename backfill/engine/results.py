@@ -251,7 +251,10 @@ def write_rejections(job: Job, *, turned_back: bool) -> Path | None:
     known: list[str] = meta.get("header", [])
     if not turned_back:  # a sync knows only tonight's files: the head keeps those of all nights
         known = meta["header"] = list(dict.fromkeys(chain(known, *columns.values())))
-    return write_rejected(job.folder, lambda: _rejected_rows(job), columns, known)
+    path = write_rejected(job.folder, lambda: _rejected_rows(job), columns, known)
+    # Beside a file that people have edited there is another, and that one has to be named.
+    meta["rejected_file"] = path.name if path else ""
+    return path
 
 
 def _rejected_rows(job: Job) -> Iterator[RejectedRow]:

@@ -5,7 +5,8 @@ call that has not ended, which is what a killed one stays.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import orjson
 
 from backfill.errors import ExitCode, StateError
 from backfill.files import write_atomically
-from backfill.report.status_file import is_there
+from backfill.report.status_file import Status, is_there
+from backfill.report.wording import unix_of
 
 HISTORY_FOLDER = "history"
 """Beside the journal; it outlives `--restart`."""
@@ -35,7 +37,8 @@ class Call:
         stopped: What stopped it, and what to do about it.
         notified: What became of its notification: sent, or why not; empty: there was none to send.
         succeeded_at: When a call last succeeded, this one included; empty: none ever did.
-        summary: What became of the rows, as `Summary` has it.
+        summary: What became of the rows, as `Summary` has it; of a killed call, what its status
+            said last.
         began_ticks: When that process began, by the system's own count.
     """
 
@@ -93,6 +96,38 @@ def read_history(folder: Path) -> list[Call]:
     """
     found = (_read(path) for path in _files(folder))
     return [call for call in found if call is not None]
+
+
+def last_call(folder: Path) -> Call | None:
+    """The call that began last; None: nothing is known of any.
+
+    Args:
+        folder: The history's.
+    """
+    files = _files(folder)
+    with suppress(StateError):
+        return _read(files[-1]) if files else None
+    return None
+
+
+def as_far_as_known(call: Call, status: Status | None) -> Call:
+    """A call that has not ended, or never will, with what the job's status said of it last.
+
+    Args:
+        call: The call; one that has ended has said all itself.
+        status: The job's status.
+    """
+    process = (call.pid, call.began_ticks)
+    if status is None or call.summary is not None or process != (status.pid, status.began_ticks):
+        return call
+    took_s = unix_of(status.updated_at) - unix_of(call.started_at)
+    if took_s < -1:  # whole seconds against milliseconds; else it is an older process' number
+        return call
+    this_run = {**status.this_run, "seconds": round(max(took_s, 0.0), 3)}
+    counts = ("delivered", "rejected", "merged", "skipped")
+    of_job = {name: getattr(status, name) for name in counts}
+    rows = status.rows_read if status.rows_total is None else status.rows_total
+    return replace(call, summary={"rows_read": rows, **of_job, "this_run": this_run})
 
 
 def before(calls: Sequence[Call], now: Call) -> Call | None:

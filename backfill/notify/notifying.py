@@ -9,6 +9,7 @@ from backfill.errors import MEANINGS, ExitCode
 from backfill.notify.call_history import Call
 from backfill.pipeline.destination_settings import Notify, Occasion
 from backfill.pipeline.file import Pipeline
+from backfill.report.wording import counted
 
 SENT = "sent"
 
@@ -95,21 +96,25 @@ def _text(job: str, call: Call, told: Sequence[Occasion]) -> str:
 def _figures(call: Call) -> str:
     this = (call.summary or {}).get("this_run", {})
     delivered, skipped = this.get("delivered", 0), this.get("skipped", 0)
-    text = f"This time: {delivered:,} rows delivered, {skipped:,} skipped"
+    rejected = this.get("rejected", 0)
+    rows = counted(delivered, "row")
+    text = f"This run: {rows} delivered, {skipped:,} skipped, {rejected:,} rejected"
     if deletes := this.get("deletes", 0):
-        text += f", {deletes:,} people deleted"
-    return f"{text}; {_count(call, 'pending')} pending."
+        text += f", {counted(deletes, 'person', 'people')} deleted"
+    of_job = f"{_count(call, 'rejected'):,} rejected, {_count(call, 'pending'):,} pending"
+    return f"{text}. The job: {of_job}."
 
 
 def _refused(call: Call) -> str:
-    rows = f"{_count(call, 'rejected')} rows are rejected"
-    if (call.summary or {}).get("deletes_refused"):
-        return f"{rows}, {_count(call, 'deletes_refused')} deletions refused"
-    return rows
+    rows = _count(call, "rejected")
+    text = f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} rejected"
+    if refused := _count(call, "deletes_refused"):
+        return f"{text}, {counted(refused, 'deletion')} refused"
+    return text
 
 
-def _count(call: Call, name: str) -> str:
-    return f"{(call.summary or {}).get(name, 0):,}"
+def _count(call: Call, name: str) -> int:
+    return int((call.summary or {}).get(name, 0))
 
 
 def _url(settings: Notify, env: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from backfill.report.course import Course
 from backfill.report.redaction import Redact, Redaction, settings_of, versions
 from backfill.report.summary import Summary
 from backfill.report.wording import titled, utc_text
-from backfill.rows import SENTENCES, Rejection
+from backfill.rows import SENTENCES, Rejection, can_be_fixed
 
 EXAMPLES_MAX = 3
 EXAMPLES_AMONG = 5_000
@@ -66,7 +67,10 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     was = str(journal.meta.get("command", "run"))
     url = str(journal.meta.get("url", ""))
     command = partial(_command, pipeline, shown, _options(pipeline, state_dir, url))
-    next_step, next_command = _next(summary, last, shown, was, command)
+    has_rejected = summary.rejected or summary.deletes_refused
+    name = str(journal.meta.get("rejected_file") or REJECTED_FILE) if has_rejected else ""
+    fixable = journal.path.with_name(name) if name else None
+    next_step, next_command = _next(summary, calls, shown, was, command, fixable)
     return content.Content(
         summary=summary,
         is_night=was == "sync" and last is not None and last.id > 1,
@@ -75,7 +79,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
         destination=_destination(url),
         next_step=next_step,
         next_command=next_command,
-        rejected_file=REJECTED_FILE if summary.rejected or summary.deletes_refused else "",
+        rejected_file=name,
         calls=list(_calls(calls)),
         course=course,
         history=_history(plan, summary, shown),
@@ -92,26 +96,36 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
 
 
 def _next(
-    summary: Summary, last: Run | None, shown: Redaction, was: str, command: Callable[[str], str]
+    summary: Summary,
+    calls: Sequence[Run],
+    shown: Redaction,
+    was: str,
+    command: Callable[..., str],
+    rejected_file: Path | None,
 ) -> tuple[str, str]:
     """What to do, and the command to do it with, after the command that was given last."""
-    goes_on = command("sync" if was == "sync" else "run")
-    if last is None:
-        return "Nothing was sent yet. To start:", goes_on
-    # What stopped it names its own next step, which is better than a guess from the figures.
-    if stopped := _stop(last):
-        return _sentence(shown.text(stopped[1]) or "Fix what stopped it, then:"), command(was)
-    if summary.pending > summary.held:
-        return "Resume where it stopped:", goes_on
-    if summary.rejected:
-        return f"Fix the rows in {REJECTED_FILE}, then send them again:", command("retry")
-    if summary.deletes_refused:
-        return "The API refused to delete people who vanished. The next sync tries again:", goes_on
-    if summary.held:
-        return "When the held events are 72 hours old, send them:", goes_on
-    if not summary.complete:
-        return "Only a part of each source was read. Send the rest:", goes_on
-    return "Nothing: every row is accounted for.", ""
+    last = calls[-1] if calls else None
+    commands = ((call.summary or {}).get("command") for call in reversed(calls))
+    sends = next((each for each in commands if each != "retry"), was)
+    goes_on, stopped = command("sync" if sends == "sync" else "run"), _stop(last)
+    files = [rejected_file] if rejected_file and rejected_file.name != REJECTED_FILE else []
+    name = rejected_file.name if rejected_file else ""
+    fixable = summary.rejected and can_be_fixed(summary.rejections_by_reason)
+    stop = _sentence(shown.text(stopped[1]) or "Fix what stopped it, then:") if stopped else ""
+    refused = "The API refused to delete people who vanished. The next sync tries again:"
+    steps = (
+        (last is None, "Nothing was sent yet. To start:", goes_on),
+        # What stopped it names its own next step, which is better than a guess from the figures.
+        (stop, stop, command(was)),
+        (summary.pending > summary.held, "Resume where it stopped:", goes_on),
+        (fixable, f"Fix the rows in {name}, then send them again:", command("retry", *files)),
+        (summary.rejected, f"Nothing: {name} lists headers and footers, no rows.", ""),
+        (summary.deletes_refused, refused, goes_on),
+        (summary.held, "When the held events are 72 hours old, send them:", goes_on),
+        (not summary.complete, "Only a part of each source was read. Send the rest:", goes_on),
+    )
+    found = ((what, with_) for is_so, what, with_ in steps if is_so)
+    return next(found, ("Nothing: every row is accounted for.", ""))
 
 
 def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
@@ -126,11 +140,13 @@ def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
     ]
 
 
-def _command(pipeline: Pipeline, shown: Redaction, options: Sequence[str], name: str) -> str:
+def _command(
+    pipeline: Pipeline, shown: Redaction, options: Sequence[str], name: str, *files: Path
+) -> str:
     """A command of this job, as it can be pasted into a shell."""
     if shown.redact == "all":
         return f"backfill {name} PIPELINE"
-    return shlex.join(["backfill", name, str(pipeline.path), *options])
+    return shlex.join(["backfill", name, str(pipeline.path), *map(str, files), *options])
 
 
 def _stop(last: Run | None) -> Sequence[str]:

@@ -41,6 +41,7 @@ class Status:
         updated_at: When this was written, ISO 8601 in UTC.
         exit: The exit code, once it has ended.
         began_ticks: When that process began, by the system's own count.
+        rejected_file: The name of the file that holds the rejected rows now; empty: there are none.
         this_run: What this call has done: the rows that it has settled as `rows_read`, delivered,
             rejected, merged and skipped. All other counts are the job's.
     """
@@ -60,6 +61,7 @@ class Status:
     pause: str = ""
     exit: int | None = None
     began_ticks: int | None = None
+    rejected_file: str = ""
     this_run: Mapping[str, int] = field(default_factory=dict)
 
     def is_alive(self) -> bool:

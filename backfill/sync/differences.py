@@ -79,6 +79,7 @@ SELECT type, identifier, part, row, high, low, moved FROM differing
 WHERE status IN ('new', 'changed')
 """
 _STATUSES = "SELECT status, count(*) FROM differing WHERE type <> 'event' GROUP BY status"
+_EVENTS = "SELECT count(*) FROM differing WHERE type = 'event' AND status IN ('new', 'changed')"
 _UNCHANGED = "SELECT part, row FROM differing WHERE status = 'unchanged'"
 _REFUSED = "SELECT part, row, reasons FROM differing WHERE status = 'refused'"
 
@@ -122,12 +123,14 @@ class Differences:
             vanished, missing (not among tonight's good rows, and not vanished either).
         vanished_files: Who vanished, by the type of their identifiers.
         deletes: How many of them are to be deleted.
+        events: How many events are to be sent, of those that are compared with what was delivered.
     """
 
     known: int
     statuses: Mapping[str, int]
     vanished_files: Mapping[str, str] = field(default_factory=dict)
     deletes: int = 0
+    events: int = 0
 
     @property
     def vanished(self) -> int:
@@ -184,6 +187,7 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
             known=snapshot.run("SELECT count(*) FROM person WHERE type <> 'event'")[0][0],
             statuses=dict(snapshot.run(_STATUSES)),
             vanished_files=_write_vanished(snapshot, made),
+            events=snapshot.run(_EVENTS)[0][0],
         )
         _write_changed(snapshot, folder)
     write_atomically(made / _FIGURES_FILE, _DIFFERENCES.dump_json(found))

@@ -1,5 +1,6 @@
 """The history and the metrics file tell how every call ended, also those that were killed."""
 
+import json
 import stat
 
 from tests.support.jobs import CUSTOMERS, EVENTS, job, numbered, people
@@ -48,7 +49,34 @@ def test_a_killed_call_is_remembered_as_such(tmp_path, backfill, start, sandbox)
     assert [each["state"] for each in history(backfill, pipeline)] == ["running"]
     running.kill()
     assert [each["state"] for each in history(backfill, pipeline)] == ["killed"]
-    assert "killed" in backfill("status", "--history").stdout
+    shown = backfill("status", "--history")
+    assert "killed" in shown.stdout
+    assert shown.next_step == "resume: backfill run PIPELINE"
+
+
+def test_the_history_knows_of_a_killed_call_what_the_report_knows(
+    tmp_path, backfill, start_sending, send, sandbox
+):
+    """From its status, as it was after its last commit; the next call keeps it."""
+    pipeline = job(tmp_path, {"events.csv": numbered(400)}, '[destination]\napi = "v1"', EVENTS)
+    sandbox.misbehave({"kind": "latency", "seconds": 0.1, "method": "POST"})
+    running = start_sending(pipeline, "--concurrency", "4")
+    status = tmp_path / ".backfill/job/status.json"
+    until(lambda: status.exists() and json.loads(status.read_bytes())["delivered"] > 20)
+    running.kill()
+    last = json.loads(status.read_bytes())
+
+    (killed,) = history(backfill, pipeline)
+    assert killed["summary"]["this_run"]["delivered"] == last["delivered"] > 20
+    sandbox.misbehave()
+    assert send(pipeline).code == 0
+
+    killed, ended = history(backfill, pipeline)
+    assert killed["summary"]["this_run"]["delivered"] == last["delivered"]
+    # The journal may have committed once more than the status says.
+    assert 0 <= 400 - last["delivered"] - ended["summary"]["this_run"]["delivered"] <= 60
+    rows = [line.split() for line in backfill("status", pipeline, "--history").stdout.splitlines()]
+    assert rows[2][2:6] == ["run", "killed", str(last["delivered"]), str(last["delivered"])]
 
 
 def test_the_history_outlives_a_restart_and_is_trimmed(tmp_path, backfill, sandbox):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.jobs import AGED, EVENTS, job, rejected
+from tests.support.jobs import AGED, EVENTS, ago, job, rejected
 
 KEYED = EVENTS + 'key = ["n"]\nunknown_people = "send"\n'
 VISITS = KEYED.replace("events*.*", "visits.csv") + '[source.sync]\nmode = "diff"\n'
@@ -102,22 +102,36 @@ def test_a_quiet_night_is_told_as_such(night, tmp_path):
     assert "65 were delivered before and have not changed" in page
 
 
-def test_a_refused_night_is_no_early_stop(night, tmp_path):
+def test_a_refused_night_is_no_early_stop(night, tmp_path, backfill):
     """It sent nothing; what the nights before delivered stands."""
     night(1)
     refused = night(2, count=6)
     assert refused.code == 7
     assert refused.summary["this_run"]["sources"] == []
+    answer = "if the export is complete, set rows_change_max = 34 under [source.sync]"
+    for told in (("status",), ("status", "--history")):
+        shown = backfill(*told, tmp_path / "pipeline.toml")
+        assert answer in shown.next_step
+        assert "resume" not in shown.stderr
+    assert " refused " in backfill("status").stdout
     page = (tmp_path / ".backfill/job/report.html").read_text()
     assert ">Refused</span>" in page
     assert "The last sync sent nothing" in page
     assert "The job so far: 95 of 96 rows were delivered" in page
 
 
-def test_the_status_on_disk_tells_them_apart(night, tmp_path):
-    """`this_run` is what the call has settled."""
+def test_the_status_tells_them_apart(night, tmp_path, backfill):
+    """On the disk and on the screen; the history has a line a night, with its own rows."""
     night(1)
     night(2)
+    lines = [line.split() for line in backfill("status").stdout.splitlines()]
+    assert lines[1][:6] == ["job", "finished", "131", "70", "1", "0"]
+    assert lines[2][:5] == ["this", "run", "101", "40", "1"]
+    rows = [line.split() for line in backfill("status", "--history").stdout.splitlines()]
+    assert [each[2:8] for each in rows[2:4]] == [
+        ["sync", "3", "96", "95", "1", "0"],
+        ["sync", "3", "101", "40", "1", "60"],
+    ]
     status = json.loads((tmp_path / ".backfill/job/status.json").read_bytes())
     assert (status["rows_read"], status["delivered"]) == (131, 70)
     assert status["this_run"] == {
@@ -140,3 +154,22 @@ def test_a_retry_counts_the_rows_that_it_tried(night, send, tmp_path):
     done = send(pipeline, command="retry")
     assert tuple(done.summary["this_run"][name] for name in NAMES) == (1, 1, 0, 0, 0, 0)
     assert (done.summary["rejected"], done.summary["delivered"]) == (0, 96)
+
+
+def test_a_sync_of_events_alone_says_how_many_are_new(tmp_path, backfill, sandbox):
+    """Nothing is said of people, of whom there are none."""
+    pipeline = job(tmp_path, {"visits.csv": events("visited", 0, 20)}, VISITS)
+    backfill("sync", pipeline, "--url", sandbox.url)
+    (tmp_path / "visits.csv").write_text(events("visited", 0, 23))
+    done = backfill("sync", pipeline, "--url", sandbox.url)
+    assert "sync: 3 new events of 23" in done.stderr
+    assert "people" not in done.stderr
+
+
+def test_what_is_held_is_sent_by_the_command_that_held_it(tmp_path, backfill, sandbox):
+    """A sync goes on as a sync."""
+    rows = HEADER + f"p1,visited,{ago(hours=1)},1\n"
+    held = VISITS.replace("[source.sync]", 'recent_events = "hold"\n[source.sync]')
+    pipeline = job(tmp_path, {"visits.csv": rows}, held)
+    done = backfill("sync", pipeline, "--url", sandbox.url)
+    assert "when the held rows are old enough: backfill sync " in done.next_step

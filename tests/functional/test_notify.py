@@ -91,7 +91,7 @@ def test_a_message_reads_well_and_holds_nobody(nightly, backfill, sandbox, hook)
     done = backfill("run", pipeline, "--url", sandbox.url)
     assert done.code == 3
     (message,) = hook.heard()
-    assert message["text"].startswith("backfill run job is done, and 1 rows are rejected. ")
+    assert message["text"].startswith("backfill run job is done, and 1 row is rejected. ")
     assert (message["exit"], message["delivered"], message["rejected"]) == (3, 1, 1)
     written = json.dumps(message)
     assert "jane" not in written

@@ -288,6 +288,29 @@ def test_a_correction_of_another_night_is_not_sent(tmp_path, send, sandbox):
     assert sandbox.people()["7"]["attributes"] == {"plan": "silver", "age": 78}
 
 
+def test_after_a_retry_all_name_the_same_file(tmp_path, send, backfill, sandbox):
+    """The file that was edited stays as it is: what is rejected still stands in another."""
+    pipeline = job(tmp_path, {"customers.csv": "id,age\n1,old\n2,older\n"}, TYPED)
+    send(pipeline)
+    _mend(pipeline, age={1: "10"})
+    retried = send(pipeline, command="retry")
+
+    new = tmp_path / ".backfill/job/rejected.new.csv"
+    advice = f"backfill retry {pipeline} {new} --url {sandbox.url}"
+    assert retried.next_step.startswith("fix the rows in .backfill/job/rejected.new.csv, then: ")
+    page = (tmp_path / ".backfill/job/report.html").read_text()
+    assert "Fix the rows in rejected.new.csv, then send them again:" in page
+    assert f"<pre>{advice}</pre>" in page
+    assert "all of them with their cells in <code>rejected.new.csv</code>" in page
+    told = backfill("status", "pipeline.toml", cwd=tmp_path)
+    assert told.next_step == (
+        "fix the rows in .backfill/job/rejected.new.csv, then: backfill retry pipeline.toml"
+        " .backfill/job/rejected.new.csv"
+    )
+    new.write_text(new.read_text("utf-8-sig").replace("older", "20"), "utf-8-sig")
+    assert send(pipeline, new, command="retry").code == 0
+
+
 def test_a_second_edit_of_a_delivered_line_is_told_to_change_nothing(tmp_path, send, sandbox):
     """The row was delivered by the first retry: what is edited since goes nowhere."""
     rows = "id,age\n1,old\n2,older\n"

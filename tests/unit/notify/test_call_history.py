@@ -8,7 +8,14 @@ from dataclasses import replace
 import pytest
 
 from backfill.errors import StateError
-from backfill.notify.call_history import Call, before, read_history, write_call
+from backfill.notify.call_history import (
+    Call,
+    as_far_as_known,
+    before,
+    read_history,
+    write_call,
+)
+from backfill.report.status_file import Status
 from backfill.report.wording import utc_text
 
 
@@ -93,6 +100,34 @@ def test_a_process_with_our_own_number_is_gone():
     """In a container every call may be process 1, and the one before was killed with it."""
     killed = call(1, pid=os.getpid())
     assert before([killed], call(2, pid=os.getpid())) == killed
+
+
+def test_a_killed_call_is_told_as_far_as_its_status_knew():
+    """Rows and time are its own; a status of another process says nothing of it."""
+    killed = call(100, pid=7, began_ticks=5)
+    status = Status(
+        job="job",
+        state="running",
+        pid=7,
+        began_ticks=5,
+        started_at=utc_text(100),
+        updated_at=utc_text(130),
+        rows_total=1000,
+        rows_read=700,
+        delivered=600,
+        rejected=100,
+        this_run={"rows_read": 70, "delivered": 60, "rejected": 10, "merged": 0, "skipped": 0},
+    )
+
+    known = as_far_as_known(killed, status)
+
+    assert known.summary["this_run"] == {**status.this_run, "seconds": 30.0}
+    assert (known.summary["rows_read"], known.summary["delivered"]) == (1000, 600)
+    assert as_far_as_known(killed, replace(status, began_ticks=6)) == killed
+    assert as_far_as_known(killed, replace(status, updated_at=utc_text(90))) == killed
+    assert as_far_as_known(killed, None) == killed
+    ended = replace(killed, finished_at=utc_text(140), summary={"rows_read": 1})
+    assert as_far_as_known(ended, status) == ended
 
 
 def test_a_call_is_not_before_itself():

@@ -67,7 +67,8 @@ def test_a_message_has_figures_and_nothing_out_of_the_error():
     said = message("acme", now, ["failure"])
     assert said["text"] == (
         "backfill sync acme failed (exit 7): a guard refused to send (its message names the"
-        " setting). This time: 0 rows delivered, 1,000 skipped, 2 people deleted; 1,200 pending."
+        " setting). This run: 0 rows delivered, 1,000 skipped, 0 rejected, 2 people deleted. The"
+        " job: 4 rejected, 1,200 pending."
     )
     assert said["rejections_by_reason"] == {"bad_timestamp": 4}
     assert (said["rows_read"], said["pending"], said["exit"]) == (1204, 1200, 7)
