@@ -119,10 +119,17 @@ def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> li
     # A sync counts the rows of the files that it has finished with; such a file may go.
     changes += [f"{part.path} is gone" for part in known.by_id.values() if part.rows is None]
     if changes:
+        step = (
+            "use --append if rows or files were only added, --restart to forget what was sent and"
+            " start over, or put the files back"
+        )
+        if any(each.is_extract for each in inputs):
+            step = (
+                "use `backfill sync` to send only what is new or different, or --restart to forget"
+                " what was sent and start over"
+            )
         raise SourceChangedError(
-            f"the source has changed since this job read it: {'; '.join(changes)}",
-            next_step="use --append if rows or files were only added, --restart to forget what"
-            " was sent and start over, or put the files back",
+            f"the source has changed since this job read it: {'; '.join(changes)}", next_step=step
         )
     return [_add_or_update(each, parts[id(each)], journal) for each in inputs]
 

@@ -30,7 +30,7 @@ class Bars:
         """Leave the last state of sending; a plan's is said with the plan."""
         self.show(shown, now_s)
         if self._bar is not None:
-            self._bar.leave = shown.phase == "send"
+            self._bar.leave = shown.phase != "plan"
             self._bar.close()
             self._bar = None
 

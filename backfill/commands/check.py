@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backfill.clock import Clock
 from backfill.commands.watch import Say, watch_saying
+from backfill.engine.extracts import Extracts
 from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.errors import ExitCode, SourceChangedError, unwritten
 from backfill.job import PLANS_FOLDER, Job, bind_files, check_plan, find_plan, folder_of
@@ -20,6 +21,7 @@ from backfill.planning.progress import OnProgress, Progress
 from backfill.planning.rejection_log import read_rejections
 from backfill.rejected.writer import RejectedRow, write_rejected
 from backfill.rows import Rejection
+from backfill.sources.extraction import Extracted, OnExtracted
 from backfill.sources.inputs import Input, columns_of, open_inputs
 
 EXAMPLES_MAX = 3
@@ -83,22 +85,32 @@ def plan(
         stop.check()
         watching.checked(more)
 
+    def extracted(more: Extracted) -> None:
+        stop.check()
+        watching.extracted(more)
+
     rejected_file = None
     try:
         clock = Clock().interrupted_by(stop.check)
-        made = _planned(pipeline, options or Options(), clock, checked)
+        made = _planned(pipeline, options or Options(), clock, checked, extracted)
         rejected_file = made.rejected_file
     finally:
         watching.ended(rejected_file)
     return made
 
 
-def _planned(pipeline: Pipeline, options: Options, clock: Clock, progress: OnProgress) -> Planned:
+def _planned(
+    pipeline: Pipeline,
+    options: Options,
+    clock: Clock,
+    progress: OnProgress,
+    extracted: OnExtracted,
+) -> Planned:
     now_s = clock.unix_s()
     folder = folder_of(pipeline, options.state_dir)
-    inputs = open_inputs(pipeline, clock=clock)
-    with Journal.open(folder) as journal:
-        inputs = _numbered(inputs, journal)
+    with Journal.open(folder) as journal, Extracts(pipeline, journal, folder) as extracts:
+        files = extracts.files(options.env, extracted)
+        inputs = _numbered(open_inputs(pipeline, files, clock=clock), journal)
         job = Job(pipeline, inputs, journal, folder, options.limit)
         check_plan(job)
         made = find_plan(job, now_s=now_s, progress=progress)
@@ -115,6 +127,7 @@ def _planned(pipeline: Pipeline, options: Options, clock: Clock, progress: OnPro
             former = compare_with_last(folder, made)
         except OSError as failure:
             raise unwritten(folder, failure) from failure
+        extracts.ended(None)
     return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former, options.limit)
 
 

@@ -12,6 +12,7 @@ from backfill.planning.progress import Progress
 from backfill.report import progress_figures
 from backfill.report.progress_figures import ProgressFigures
 from backfill.report.wording import counted, printable
+from backfill.sources.extraction import Extracted
 
 Say = Callable[[str], None]
 """Shows a line: `print`, or a logger's `info`."""
@@ -59,6 +60,15 @@ class Watch:
     def unanswered(self, url: str) -> None:
         """Nothing can be sent there yet."""
         self._view.say(f"waiting for {url}: no answer yet")
+
+    def extracted(self, more: Extracted) -> None:
+        """More was extracted."""
+        if self._figures is None:
+            self._begin(ProgressFigures("extract"))
+        if self._figures is not None:
+            self._figures.extracted(more)
+        if more.is_whole:
+            self._end()
 
     def checked(self, more: Progress) -> None:
         """The plan pass has checked more rows."""
@@ -167,5 +177,5 @@ class Lines:
 
     def end(self, shown: ProgressFigures, now_s: float) -> None:
         """Say how far it came; how many rows a plan rejects is said with the plan."""
-        if shown.phase == "send":
+        if shown.phase != "plan":
             self.say(progress_figures.sentence(shown, now_s))

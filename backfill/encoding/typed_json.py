@@ -146,6 +146,11 @@ def is_bytes(type_: pa.DataType) -> bool:
     return any(check(type_) for check in checks)
 
 
+def is_json(type_: pa.DataType | None) -> bool:
+    """Whether a type is of texts that are JSON: such a column is sent as what they say."""
+    return isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.json"
+
+
 def is_text(type_: pa.DataType) -> bool:
     """Whether a plain column holds text, or bytes that may be text."""
     return bool(pa.types.is_string(type_)) or is_bytes(type_)
@@ -268,6 +273,8 @@ def _values(column: pa.Array) -> list[Any]:
 
     Maps become objects, instants unix seconds, numbers beyond a double text.
     """
+    if is_json(column.type):
+        return [None if each is None else _document(each) for each in plain(column).to_pylist()]
     column = plain(column)
     type_ = column.type
     if pa.types.is_struct(type_):
@@ -288,6 +295,13 @@ def _values(column: pa.Array) -> list[Any]:
             column = _lists(column)
         return _cut(column, _values(_behind(column, column.values)))
     return _leaves(column)
+
+
+def _document(text: str) -> Any:
+    try:
+        return kernels.load_json(text)
+    except ValueError:
+        return _Unwritable("not_json")
 
 
 def _key_texts(column: pa.Array) -> list[str]:

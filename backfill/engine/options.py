@@ -13,6 +13,7 @@ from backfill.journal import Counts
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
+from backfill.sources.extraction import Extracted
 from backfill.sync.differences import Differences
 
 
@@ -114,6 +115,9 @@ class Observer(Protocol):
     def unanswered(self, url: str) -> None:
         """The destination was asked which workspace it is, and has not answered yet."""
 
+    def extracted(self, more: Extracted) -> None:
+        """More rows of a query, or bytes of stdin, were extracted; called ten times a second."""
+
     def checked(self, more: Progress) -> None:
         """The plan pass has checked more rows."""
 
@@ -134,6 +138,9 @@ class Silent:
     """The observer of a run that nobody watches: it shows nothing and lets the run start."""
 
     def unanswered(self, url: str) -> None:
+        """Show nothing."""
+
+    def extracted(self, more: Extracted) -> None:
         """Show nothing."""
 
     def checked(self, more: Progress) -> None:

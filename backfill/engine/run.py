@@ -4,7 +4,7 @@ Started again it goes on where it stopped, also after a crash.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from backfill.delivery.region import Region, check_region
 from backfill.delivery.track_delivery import open_delivery
 from backfill.engine import accounting, results
 from backfill.engine.accounting import Account
+from backfill.engine.extracts import Extracts, is_settled
 from backfill.engine.options import Observer, Options, PlannedRun, Silent, StartedRun, Stop
 from backfill.engine.send import Sender, Work
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError, as_ours
@@ -41,6 +42,7 @@ from backfill.planning.guards import Guard, refuse
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.report.summary import SUMMARY_FILE, Summary
+from backfill.sources.extraction import Extracted
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
 from backfill.sync.differences import Differences
@@ -184,7 +186,7 @@ class _Run:
             with self._journal() as journal:
                 # Closed inside: what the account says must be in the journal before its lock is let
                 # go.
-                closed = await self._accounted_for(journal)
+                closed = await self._with_extracts(journal)
         except Exception as failure:  # noqa: BLE001 - whoever stopped it is told with a summary
             error = as_ours(failure)
             return results.close_anyway(
@@ -198,12 +200,28 @@ class _Run:
             journal.meta[_GROWING] = True
         return bool(journal.meta.get(_GROWING))
 
-    async def _accounted_for(self, journal: Journal) -> results.Closed:
+    async def _with_extracts(self, journal: Journal) -> results.Closed:
+        """Do it, and leave no extract behind that no call will go by."""
+        with Extracts(self.pipeline, journal, self.folder) as extracts:
+            closed = await self._accounted_for(journal, extracts)
+            extracts.ended(closed.error)
+        return closed
+
+    def _extract(self, extracts: Extracts) -> Mapping[int, Path]:
+        def told(more: Extracted) -> None:
+            self.stop.check()
+            self.observer.extracted(more)
+
+        return extracts.files(self.options.env, told, only_known=self.mode.only_rejected)
+
+    async def _accounted_for(self, journal: Journal, extracts: Extracts) -> results.Closed:
         """Plan and send, and close the account while the journal is open."""
         # Asked before `bind` numbers the files: afterwards every job has parts.
         begun_before = bool(journal.parts())
         url, credentials = self._destination()
-        inputs = open_inputs(self.pipeline, growing=self._growing(journal), clock=self.clock)
+        files = await asyncio.to_thread(self._extract, extracts)
+        growing = self._growing(journal)
+        inputs = open_inputs(self.pipeline, files, growing=growing, clock=self.clock)
         job = Job(self.pipeline, inputs, journal, self.folder, self.options.limit)
         accounting.note_killed(job)
         job = self.mode.bind(job, self.options.append)
@@ -212,15 +230,19 @@ class _Run:
         error = None
         try:
             bind_settings(job, accept_changes=self.options.accept_changes)
-            await self._plan_and_send(account, url, credentials)
+            await self._plan_and_send(account, extracts, url, credentials)
         except Exception as failure:  # noqa: BLE001 - also a bug of ours leaves rows to account for
             error = as_ours(failure)
             if begun_before and self.mode.replaces_rows and account.meter is None:
                 account = accounting.turn_back(account, self.clock)
+        if is_settled(account, held_too=self.mode.replaces_rows):
+            extracts.settled()
         whole = not self.mode.only_rejected
         return results.close(account, error, self.clock, must_be_whole=whole)
 
-    async def _plan_and_send(self, account: Account, url: str, credentials: Credentials) -> None:
+    async def _plan_and_send(
+        self, account: Account, extracts: Extracts, url: str, credentials: Credentials
+    ) -> None:
         """Find the workspace, plan, ask the guards and the observer, send."""
         async with self._delivery(url, credentials) as delivery:
             await self._bind_workspace(account.job, delivery, url, credentials)
@@ -232,6 +254,7 @@ class _Run:
             now_s = self.clock.unix_s()
             prepared = await asyncio.to_thread(self.mode.prepare, account.job, plan, now_s)
             self._ask(account, plan, prepared)
+            extracts.adopt()
             await self._send(account, plan, prepared, delivery)
 
     async def _bind_workspace(

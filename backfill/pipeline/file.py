@@ -20,6 +20,7 @@ from backfill.files import parse_toml
 from backfill.pipeline.destination_settings import Destination, Notify
 from backfill.pipeline.mistakes import mistakes, open_settings
 from backfill.pipeline.source_settings import (
+    STDIN,
     Allowance,
     AllowanceSetting,
     Column,
@@ -29,6 +30,7 @@ from backfill.pipeline.source_settings import (
     EventTimestamp,
     FromColumn,
     Identifier,
+    Query,
     Source,
     Storage,
     StrictSettings,
@@ -64,6 +66,8 @@ class Pipeline(StrictSettings):
     def _any(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
         if not value:
             raise ValueError("name at least one [[source]]")
+        if sum(STDIN in each.files for each in value) > 1:
+            raise ValueError('only one source can read stdin: files = ["-"]')
         return value
 
     @classmethod
@@ -148,6 +152,7 @@ class Pipeline(StrictSettings):
 
 _UNBOUND = (
     "files",
+    "query",
     "shared_emails",
     "identical_rows",
     "repeated_keys",
@@ -193,6 +198,7 @@ _TABLES: dict[str, type[StrictSettings]] = {
     "identifier": Identifier,
     "notify": Notify,
     "storage": Storage,
+    "query": Query,
     "sync": Sync,
     "timestamp": EventTimestamp,
     "name": FromColumn,

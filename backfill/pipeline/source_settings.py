@@ -37,6 +37,9 @@ JOINED_BY = " + "
 
 FormatName = Literal["csv", "tsv", "parquet", "jsonl", "json"]
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_QUERIES = {"query", "decimal", "thousands", "null_values", "missing_columns", "where"}
+
 EVENT_NAME_BYTES_MAX = 100
 """The longest event name, in bytes of UTF-8 (Track OpenAPI)."""
 
@@ -266,13 +269,36 @@ class Storage(StrictSettings):
         return general.model_copy(update=own)
 
 
+STDIN = "-"
+"""In the place of a file: what is piped into the command."""
+
+
+class Query(StrictSettings):
+    """Rows of a database, extracted once."""
+
+    sql: str = Field(min_length=1)
+    dsn_env: str = Field(min_length=1)
+
+    @field_validator("dsn_env")
+    @classmethod
+    def _names_a_variable(cls, value: str) -> str:
+        # An address in its place is a secret in a file, and must not be quoted either.
+        if not _VARIABLE.fullmatch(value):
+            raise ValueError(
+                "must be the name of an environment variable, such as WAREHOUSE_DSN: the address"
+                " itself is a secret"
+            )
+        return value
+
+
 class FileSettings(StrictSettings):
     """Which files a source reads, and how they are written where their names do not tell."""
 
-    files: tuple[str, ...] = Field(min_length=1)
     # Where a file is, as its name, is no part of what is sent: of no digest.
     storage: Storage = Field(default=Storage(), exclude=True)
+    query: Query | None = None
     format: FormatName | None = None
+    files: tuple[str, ...] = Field(default=(), validate_default=True)
     encoding: str = "utf-8"
     quote: str = Field(default='"', max_length=1)
     escape: str = Field(default="", max_length=1)
@@ -286,6 +312,22 @@ class FileSettings(StrictSettings):
     missing_columns: Literal["refuse", "null"] = "refuse"
     where: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     last_line: Literal["send", "wait"] | None = None
+
+    @field_validator("files")
+    @classmethod
+    def _has_rows(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # Those that were declared before this one; one that is wrong has said so itself.
+        query, format_ = (info.data.get(key, "") for key in ("query", "format"))
+        if not value and query is None:
+            raise ValueError("is missing; name files, or rows of a database by [source.query]")
+        if value and query:
+            raise ValueError("cannot stand beside [source.query]: write two sources")
+        if STDIN in value and (len(value) > 1 or format_ is None):
+            raise ValueError(
+                '"-" reads what is piped into the command: it needs format = "…", and no other'
+                " file beside it"
+            )
+        return value
 
     @field_validator("quote", "escape", "delimiter")
     @classmethod
@@ -328,6 +370,20 @@ class FileSettings(StrictSettings):
         if value is not None and (not any(value) or len(set(value)) < len(value)):
             raise ValueError("name each column once, in the order of the file")
         return value
+
+    @model_validator(mode="after")
+    def _has_no_format(self) -> Self:
+        unused = self.model_fields_set.intersection(FileSettings.model_fields) - _OF_QUERIES
+        if unused and self.query:
+            raise ValueError(
+                f"{', '.join(sorted(unused))}: says how files are written, and a query has none"
+            )
+        return self
+
+    @property
+    def is_extracted(self) -> bool:
+        """Whether its rows can be read only once, so that they are copied into a file first."""
+        return self.query is not None or self.files == (STDIN,)
 
     @model_validator(mode="after")
     def _two_marks(self) -> Self:
@@ -402,6 +458,11 @@ class EventsSource(LastingSource):
     # 1990: an older event is most often an epoch that was read in the wrong unit.
     earliest: MomentSetting = RelativeTime(unix_s=631_152_000)
     latest: MomentSetting = RelativeTime(after_now_s=86_400)
+
+    @property
+    def sync_mode(self) -> Literal["diff", "files", "cursor"]:
+        """How a sync finds what is new; what is extracted anew each night is compared by ids."""
+        return self.sync.mode or ("diff" if self.is_extracted else "files")
 
     @field_validator("name")
     @classmethod

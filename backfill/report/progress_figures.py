@@ -7,6 +7,7 @@ from typing import Literal
 from backfill.delivery.outcome import Meter
 from backfill.planning.progress import Progress
 from backfill.report.wording import PAUSES, clock, counted, short
+from backfill.sources.extraction import Extracted
 
 _LATELY_S = 15.0
 _TELLING_S = 2.0
@@ -21,23 +22,30 @@ class ProgressFigures:
     """How far one phase has come.
 
     Args:
-        phase: plan or send.
+        phase: extract, plan or send.
         meter: What the delivery does, while sending.
         total: How many rows there are, where that is known; while planning, about how many.
         requests: How many requests all of them make, roughly.
         rows: How many are looked at, or settled.
         rejected: How many of them were rejected.
         stopping: No more rows are taken.
+        bytes: How many bytes are extracted.
     """
 
-    phase: Literal["plan", "send"]
+    phase: Literal["extract", "plan", "send"]
     meter: Meter | None = None
     total: int | None = None
     requests: int = 0
     rows: int = 0
     rejected: int = 0
     stopping: bool = False
+    bytes: int = 0
     _lately: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def extracted(self, more: Extracted) -> None:
+        """So much more was extracted; how much there will be nobody knows."""
+        self.rows += more.rows
+        self.bytes += more.bytes
 
     def looked(self, looked: Progress) -> None:
         """So much more was looked at; how much is left, the share that is behind it says."""
@@ -124,6 +132,8 @@ def sentence(figures: ProgressFigures, now_s: float) -> str:
 
 def _pieces(figures: ProgressFigures, now_s: float, *, brief: bool) -> list[tuple[int, str]]:
     """What there is to say, in the order of saying, each with its rank: 0 matters most."""
+    if figures.phase == "extract":
+        return _extracted(figures, brief=brief)
     shown, speed = short if brief else "{:,}".format, f"{figures.rows_per_second():,.0f} rows/s"
     pieces: list[tuple[int, str]] = []
     if figures.phase == "plan" and not figures.rows:
@@ -148,3 +158,18 @@ def _pieces(figures: ProgressFigures, now_s: float, *, brief: bool) -> list[tupl
         pieces.append((2, f"ETA {clock(left_s)}"))
     pieces.append((1, f"{shown(figures.rejected)} rejected"))
     return pieces
+
+
+def _extracted(figures: ProgressFigures, *, brief: bool) -> list[tuple[int, str]]:
+    """The same while a query or stdin is copied."""
+    shown, speed = short if brief else "{:,}".format, f"{figures.rows_per_second():,.0f}"
+    if not (figures.rows or figures.bytes):
+        return [(0, "waiting for the first row")]
+    size = (1, f"{figures.bytes / 1_000_000:,.1f} MB")
+    if not figures.rows:  # stdin is not read before it is whole
+        return [size]
+    return [
+        (0, f"{shown(figures.rows)} rows"),
+        size,
+        (2, f"{speed}/s" if brief else f"{speed} rows/s"),
+    ]

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Position
 from backfill.sources.globs import expand, holds_no_data, is_pattern
-from backfill.sources.interface import FileFormat, Fingerprint, Location, SourceFile
+from backfill.sources.interface import FileFormat, Fingerprint, Location, SourceFile, StoredFile
 from backfill.sources.layout import named_columns, partitions_of, require_columns
 from backfill.sources.objects import Objects
 from backfill.sources.opening import open_source
@@ -26,6 +27,7 @@ Opened = TypeVar("Opened")
 
 _OPENED_AT_ONCE = 16
 """Each object that is opened waits for a few answers of its store."""
+_NO_EXTRACTS: Mapping[int, Path] = MappingProxyType({})
 
 KINDS = ("customers", "events", "deletions")
 """The order in which kinds are sent, with a barrier between them."""
@@ -42,6 +44,7 @@ class Input:
         file: The opened file.
         fingerprint: What its content is.
         notes: What people should know about how it is read, or about files beside it.
+        is_extract: It is what a query or stdin gave: the next time it may have any other bytes.
     """
 
     part: int
@@ -50,10 +53,15 @@ class Input:
     file: SourceFile
     fingerprint: Fingerprint
     notes: tuple[str, ...] = ()
+    is_extract: bool = False
 
 
 def open_inputs(
-    pipeline: Pipeline, *, growing: bool = False, clock: Clock | None = None
+    pipeline: Pipeline,
+    extracts: Mapping[int, Path] = _NO_EXTRACTS,
+    *,
+    growing: bool = False,
+    clock: Clock | None = None,
 ) -> list[Input]:
     """Open every file of a pipeline, in the order of sending: kinds, sources, files.
 
@@ -61,6 +69,7 @@ def open_inputs(
 
     Args:
         pipeline: The settings.
+        extracts: What was extracted for the sources that cannot be read twice, by their index.
         growing: Whether files that a sync takes up as they grow may still be written to, so that
             a last line without a line end waits where the settings do not say otherwise.
         clock: What is waited by where a store does not answer.
@@ -77,11 +86,34 @@ def open_inputs(
             if settings.kind == kind:
                 grows = growing and settings.sync_mode == "files"
                 objects = Objects.of(pipeline, settings, clock)
-                for each in _open_files(settings, pipeline.folder, objects, growing=grows):
-                    name, file, notes = each
+                if index in extracts:
+                    opened = [_open_extract(settings, index, objects.stored(extracts[index]))]
+                else:
+                    opened = list(_open_files(settings, pipeline.folder, objects, growing=grows))
+                for name, file, notes in opened:
                     mark = file.stored.fingerprint(file.size_limit)
-                    inputs.append(Input(len(inputs) + 1, index, name, file, mark, notes))
+                    part, is_extract = len(inputs) + 1, index in extracts
+                    inputs.append(Input(part, index, name, file, mark, notes, is_extract))
     return inputs
+
+
+def extract_name(index: int, source: Source) -> str:
+    """What the extract of a source is called where files are named, and in `_source`."""
+    return f"query of source {index + 1}" if source.query else "stdin"
+
+
+def extract_file(folder: Path, index: int, source: Source) -> Path:
+    """Where the extract of a source is kept."""
+    return folder / f"{index + 1}.{'parquet' if source.query else source.format}"
+
+
+def _open_extract(
+    settings: Source, index: int, stored: StoredFile
+) -> tuple[str, SourceFile, tuple[str, ...]]:
+    """What was extracted for a source, as a file with its name and notes."""
+    name, file = extract_name(index, settings), open_source(stored, format_of_settings(settings))
+    _require_columns(settings, [(name, file)])
+    return name, file, tuple(f"{name}: {note}" for note in file.notes)
 
 
 def _open_files(

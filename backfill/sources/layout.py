@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from backfill.encoding.column_names import is_made, used_up
-from backfill.encoding.typed_json import is_bytes, plain_type, refusal_of, unsendable
+from backfill.encoding.typed_json import is_bytes, is_json, plain_type, refusal_of, unsendable
 from backfill.errors import UsageError
 from backfill.pipeline.source_settings import (
     Column,
@@ -31,6 +31,7 @@ RESERVED_IN_EVENTS = ("recipient", "from_address", "reply_to", "cio_id", "anonym
 RESERVED_IN_PEOPLE = ("cio_id", "anonymous_id")
 
 _UNSUBSCRIBED = Column(type="boolean")
+_JSON = Column(type="json")
 
 _COLUMNS_SHOWN = 20
 
@@ -190,7 +191,8 @@ def layout_of(
         for name, column in declared.items()
         if not (name == column.from_ and name in taken)
     ]
-    attributes += _others(source, columns, taken | {each.column for each in attributes}, where)
+    used = taken | {each.column for each in attributes}
+    attributes += _others(source, columns, types, used, where)
     _refuse_twins(attributes, where)
     _refuse_types(source, attributes, types, where)
     names = [each.name for each in attributes]
@@ -293,7 +295,13 @@ def _judged_as(name: str, declared: Column | None) -> Column | None:
     return _UNSUBSCRIBED if name == "unsubscribed" else declared
 
 
-def _others(source: Source, columns: Sequence[str], used: set[str], where: str) -> list[Attribute]:
+def _others(
+    source: Source,
+    columns: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    used: set[str],
+    where: str,
+) -> list[Attribute]:
     if isinstance(source, DeletionsSource):
         return []
     keys = set(source.key) if isinstance(source, EventsSource) else set()
@@ -306,7 +314,11 @@ def _others(source: Source, columns: Sequence[str], used: set[str], where: str) 
             next_step='declare them in [source.columns], or set other_columns to "keep" or "drop"',
         )
     kept = others if source.other_columns == "keep" else keys.intersection(others)
-    return [Attribute(column, column, _judged_as(column, None)) for column in kept]
+    as_json = {column for column in kept if is_json(types.get(column))}
+    return [
+        Attribute(column, column, _judged_as(column, _JSON if column in as_json else None))
+        for column in kept
+    ]
 
 
 def _refuse_twins(attributes: Sequence[Attribute], where: str) -> None:

@@ -54,9 +54,11 @@ def start(_start, request, tmp_path, clean_env):
     running: list[Command] = []
     audit = request.getfixturevalue("audit") if "sandbox" in request.fixturenames else None
 
-    def started(*arguments, cwd: Path = tmp_path, env: Mapping[str, str] | None = None) -> Command:
+    def started(
+        *arguments, cwd: Path = tmp_path, env: Mapping[str, str] | None = None, **more
+    ) -> Command:
         watch = audit.begin(arguments) if audit else lambda _: None
-        command = _start(*arguments, cwd=cwd, env={**clean_env, **(env or {})})
+        command = _start(*arguments, cwd=cwd, env={**clean_env, **(env or {})}, **more)
         watch(command)
         running.append(command)
         return command
@@ -99,6 +101,6 @@ def send(start_sending):
 @pytest.fixture
 def look(backfill):
     """Check or plan a pipeline; gives how that ended."""
-    return lambda pipeline, *more, command="check": backfill(
-        command, pipeline, *more, "--json", cwd=pipeline.parent
+    return lambda pipeline, *more, command="check", **others: backfill(
+        command, pipeline, *more, "--json", cwd=pipeline.parent, **others
     )

@@ -116,7 +116,7 @@ class Command:
 
 
 Start = Callable[..., Command]
-"""Starts a command: arguments, and by name `cwd` and `env`."""
+"""Starts a command: arguments, and by name `cwd`, `env` and the file `stdin`."""
 
 
 @contextlib.contextmanager
@@ -137,12 +137,14 @@ def forking() -> Iterator[Start]:
             parent.stdin.close()
 
 
-def _fork(path: str, arguments: tuple, *, cwd: Path, env: Mapping[str, str]) -> Command:
+def _fork(
+    path: str, arguments: tuple, *, cwd: Path, env: Mapping[str, str], stdin: str = os.devnull
+) -> Command:
     folder = tempfile.TemporaryDirectory()
     request = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "env": dict(env)}
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
-    with _streams(folder.name) as streams:
+    with _streams(folder.name, stdin) as streams:
         numbers = array.array("i", [each.fileno() for each in streams])
         connection.sendmsg(
             [json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
@@ -160,9 +162,9 @@ def _fork(path: str, arguments: tuple, *, cwd: Path, env: Mapping[str, str]) -> 
 
 
 @contextlib.contextmanager
-def _streams(folder: str) -> Iterator[list]:
+def _streams(folder: str, stdin: str) -> Iterator[list]:
     with contextlib.ExitStack() as stack:
-        files = [(os.devnull, "rb"), (f"{folder}/stdout", "wb"), (f"{folder}/stderr", "wb")]
+        files = [(stdin, "rb"), (f"{folder}/stdout", "wb"), (f"{folder}/stderr", "wb")]
         yield [stack.enter_context(Path(name).open(mode)) for name, mode in files]
 
 

@@ -29,6 +29,14 @@ def names(source, columns=HEADER, types=None):
     return {each.name: each.column for each in layout.attributes}
 
 
+def test_a_column_of_json_is_sent_as_what_it_says():
+    """Whoever wrote the file said that its texts are documents; a declared type counts more."""
+    types = {"note": pa.json_(pa.string()), "price": pa.json_(pa.string())}
+    layout = layout_of(events(columns={"price": "number"}), HEADER, types, "f.parquet")
+    declared = {each.name: each.declared and each.declared.type for each in layout.attributes}
+    assert declared == {"note": "json", "order": None, "price": "number"}
+
+
 def test_columns_that_are_used_up_are_not_sent_again():
     """Identifier, name, moment and what is sent under another name; key columns are sent."""
     source = events(key=["order"], columns={"total": {"from": "price", "type": "number"}})
