@@ -71,7 +71,7 @@ def _carried_out(reader: Reader, call: ApiCall, workspace: Workspace) -> ApiAnsw
     if isinstance(body, Problem):
         return wire.meta_errors([body])
     operation = reader(body)
-    workspace.apply([operation], call.number)
+    workspace.apply(call.arriving([operation]), call.number)
     if not operation.problems:
         return wire.NO_CONTENT if operation.kind == "form" else wire.OK
     # the singular form was seen for merges alone (customerio-node handles both)

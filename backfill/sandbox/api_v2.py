@@ -38,7 +38,7 @@ def _entity(call: ApiCall, workspace: Workspace) -> ApiAnswer:
     if len(call.body) > validation.V2_ITEM_BYTES_MAX and TOO_LARGE not in operation.problems:
         # here the request is the item, so that it is measured as it came over the wire
         operation = operation._replace(problems=(*operation.problems, TOO_LARGE))
-    workspace.apply([operation], call.number)
+    workspace.apply(call.arriving([operation]), call.number)
     return wire.errors(operation.problems) if operation.problems else wire.OK
 
 
@@ -61,7 +61,7 @@ def _batch(call: ApiCall, workspace: Workspace) -> ApiAnswer:
         operations = [read_item(item, behaviour) for item in items]
     else:
         operations = [_read(item, index, call, workspace) for index, item in enumerate(items)]
-    workspace.apply(operations, call.number)
+    workspace.apply(call.arriving(operations), call.number)
     problems = [
         (index, problem)
         for index, operation in enumerate(operations)

@@ -37,6 +37,8 @@ class Behaviour:
             ones take the service up to an hour), or those of the last 30 days.
         automatic_merge: Whether an identify merges two people of whom one has only the id and
             the other only the e-mail.
+        app_lag_s: How many seconds the App API's answers lag behind what has arrived.
+        app_limited: Whether the App API answers 429 beyond ten requests a second.
     """
 
     all_invalid_batch: Literal[207, 400] = 207
@@ -50,6 +52,8 @@ class Behaviour:
     event_values_limited: bool = False
     merged_events: Literal["all", "30 days"] = "all"
     automatic_merge: bool = True
+    app_lag_s: Annotated[float, Field(ge=0, le=DAY_S)] = 0.0
+    app_limited: bool = True
 
 
 def changed(behaviour: Behaviour, changes: Any) -> Behaviour:
@@ -84,6 +88,7 @@ class SandboxSettings:
         now_s: A time to stand still at, in unix seconds; None follows the clock.
         site_id: The user name of Basic authentication; no secret.
         api_key: The password; no secret either.
+        app_key: What the App API asks for as a bearer token; no secret either.
         region: What the region lookup answers.
         behaviour: The switches.
         faults: The script of faults that it starts with, as `POST /sandbox/faults` takes it.
@@ -97,6 +102,7 @@ class SandboxSettings:
     now_s: float | None = None
     site_id: str = "sandbox"
     api_key: str = "sandbox"  # printed on every start: it opens a toy
+    app_key: str = "sandbox"
     region: Literal["us", "eu"] = "us"
     behaviour: Behaviour = field(default_factory=Behaviour)
     faults: Any = None

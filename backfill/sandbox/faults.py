@@ -8,7 +8,7 @@
 When: `rate` (0 to 1, drawn from the seed), `requests` (numbers from 1, counted since the script
 was posted, the region lookup included), `from_request` and `to_request`; without any, always.
 `path` and `method` narrow it down, `times` ends it. Of several that hit, the first in the script
-decides the answer; `latency` and `refuse_items` come on top.
+decides the answer; `latency`, `refuse_items` and the silent ones come on top.
 
 What, and its own settings; those marked * apply the request first, unless `applied` says otherwise:
 
@@ -28,6 +28,13 @@ What, and its own settings; those marked * apply the request first, unless `appl
     drop_above      above `per_second` requests: 200, and nothing is applied
     latency         `seconds` before anything else
     refuse_items    207: the items of a batch in `items`, or a share of them, `item_rate`
+
+Silent: answered 200, and not done as asked, for the same choice of operations:
+
+    drop_attribute    an identify loses its `attribute`
+    change_attribute  an identify's `attribute` becomes `value`
+    skip_identify     nothing of an identify is done
+    lose_event        the event is gone, and its id not remembered
 """
 
 import asyncio
@@ -45,7 +52,7 @@ from starlette.types import Receive, Scope, Send
 from backfill.errors import UsageError
 from backfill.sandbox import wire
 from backfill.sandbox.behaviour import Behaviour
-from backfill.sandbox.operation import Problem
+from backfill.sandbox.operation import EVENT_KINDS, Operation, Problem, text_of
 from backfill.sandbox.wire import ApiAnswer, ApiConnection, until_gone
 
 Kind = Literal[
@@ -64,6 +71,10 @@ Kind = Literal[
     "drop_above",
     "latency",
     "refuse_items",
+    "drop_attribute",
+    "change_attribute",
+    "skip_identify",
+    "lose_event",
 ]
 APPLIED_FIRST = frozenset(
     {
@@ -76,7 +87,8 @@ APPLIED_FIRST = frozenset(
         "slow_body",
     }
 )
-ON_TOP = frozenset({"latency", "refuse_items"})
+SILENT = frozenset({"drop_attribute", "change_attribute", "skip_identify", "lose_event"})
+ON_TOP = frozenset({"latency", "refuse_items"}) | SILENT
 
 
 class Fault(BaseModel):
@@ -101,7 +113,9 @@ class Fault(BaseModel):
     seconds: float = Field(default=1.0, ge=0, le=86_400)
     per_second: int = Field(default=100, ge=0)
     items: tuple[int, ...] | None = None
-    item_rate: float = Field(default=0.1, ge=0, le=1)
+    item_rate: float | None = Field(default=None, ge=0, le=1)
+    attribute: str = ""
+    value: Any = None
 
     @property
     def applies(self) -> bool:
@@ -141,14 +155,16 @@ class FaultChoice:
         answer: The fault that decides the answer.
         latency_s: How long to wait first, in seconds.
         is_refused: Whether the item of this index is refused; asked in ascending order.
+        spoil: What becomes of the accepted operation of this index; asked in ascending order.
     """
 
-    __slots__ = ("answer", "is_refused", "latency_s")
+    __slots__ = ("answer", "is_refused", "latency_s", "spoil")
 
     def __init__(self) -> None:
         self.answer: Fault | None = None
         self.latency_s = 0.0
         self.is_refused: Callable[[int], bool] | None = None
+        self.spoil: Callable[[int, Operation], Operation] | None = None
 
 
 class Faults:
@@ -194,7 +210,9 @@ class Faults:
         if fault.kind == "latency":
             chosen.latency_s += fault.seconds
         elif fault.kind == "refuse_items":
-            chosen.is_refused = self._refusal(index, fault)
+            chosen.is_refused = self._chooser(index, fault, 0.1)
+        elif fault.kind in SILENT:
+            chosen.spoil = _spoiling(fault, self._chooser(index, fault, 1.0), chosen.spoil)
         else:
             chosen.answer = fault
 
@@ -218,11 +236,12 @@ class Faults:
         # a generator of its own per fault and request: another fault before it shifts nothing
         return random.Random(f"{self._script.seed} {index} {self._requests}")  # noqa: S311
 
-    def _refusal(self, index: int, fault: Fault) -> Callable[[int], bool]:
+    def _chooser(self, index: int, fault: Fault, usual: float) -> Callable[[int], bool]:
+        """Which operations of a request are meant; a share of them unless they are listed."""
         if fault.items is not None:
             return frozenset(fault.items).__contains__
-        draws = self._draws(index)
-        return lambda _: draws.random() < fault.item_rate
+        draws, share = self._draws(index), usual if fault.item_rate is None else fault.item_rate
+        return lambda _: draws.random() < share
 
     def _above(self, per_second: int) -> bool:
         """Whether more than so many requests came within the last second."""
@@ -232,6 +251,38 @@ class Faults:
         while self._recent[0] <= now - 1:
             self._recent.popleft()
         return len(self._recent) > per_second
+
+
+def _spoiling(
+    fault: Fault,
+    is_meant: Callable[[int], bool],
+    before: Callable[[int, Operation], Operation] | None,
+) -> Callable[[int, Operation], Operation]:
+    """What several silent faults make of one operation, one after another."""
+
+    def spoil(index: int, operation: Operation) -> Operation:
+        if before is not None:
+            operation = before(index, operation)
+        return _spoilt(fault, operation) if is_meant(index) else operation
+
+    return spoil
+
+
+def _spoilt(fault: Fault, operation: Operation) -> Operation:
+    is_identify = operation.kind == "identify" and not operation.problems
+    if fault.kind == "lose_event" and operation.kind in EVENT_KINDS and not operation.problems:
+        return operation._replace(is_lost=True)
+    if not is_identify or fault.kind == "lose_event":
+        return operation
+    if fault.kind == "skip_identify":
+        return operation._replace(is_lost=True)
+    attributes: dict[str, Any] = dict(operation.extra)
+    if fault.attribute in attributes:
+        if fault.kind == "drop_attribute":
+            del attributes[fault.attribute]
+        else:
+            attributes[fault.attribute] = fault.value
+    return operation._replace(extra=attributes, payload=text_of(attributes))
 
 
 HTML = b"<html><head><title>Error</title></head><body><h1>Sorry</h1></body></html>\n"

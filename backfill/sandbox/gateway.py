@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from backfill.errors import StateError
 from backfill.sandbox import api_v1, api_v2, validation, wire
+from backfill.sandbox.app_api import AppApi, failure
 from backfill.sandbox.faults import FaultChoice, Faults, Spoiler, substitute
 from backfill.sandbox.wire import (
     ApiAnswer,
@@ -21,6 +22,7 @@ from backfill.sandbox.wire import (
 )
 from backfill.sandbox.workspace import Workspace
 
+APP_PATH = "/v1/"
 BODY_TIMEOUT_S = 30.0
 RECENT_MAX = 200
 ERROR_BYTES_MAX = 500
@@ -35,6 +37,7 @@ class Gateway:
     def __init__(self, workspace: Workspace, faults: Faults) -> None:
         self._workspace = workspace
         self._faults = faults
+        self._app = AppApi(workspace)
         self.recent: deque[RecentRequest] = deque(maxlen=RECENT_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +51,8 @@ class Gateway:
             await until_gone(receive)
             return
         ledger = self._workspace.ledger
-        ledger.requests += 1
+        # the account is of what arrives; the App API only reads
+        ledger.requests += not scope["path"].startswith(APP_PATH)
         number = ledger.requests
         chosen = self._faults.choose(scope["method"], scope["path"])
         body = await _body(receive)
@@ -61,7 +65,7 @@ class Gateway:
             self._note(scope, number, 0, body)
             await respond(send, body)
         else:
-            ledger.bytes += len(body)
+            ledger.bytes += 0 if scope["path"].startswith(APP_PATH) else len(body)
             await self._carry_out(scope, receive, send, number, body, chosen)
 
     async def _carry_out(
@@ -125,7 +129,10 @@ class Gateway:
             body,
             headers.get(b"content-type", b"").decode("latin-1"),
             chosen.is_refused,
+            chosen.spoil,
         )
+        if segments[0] == "v1":
+            return self._of_app(segments, call, headers.get(b"authorization", b""))
         is_known = segments[0] == "unsubscribe" or self._may_enter(
             headers.get(b"authorization", b"")
         )
@@ -135,6 +142,12 @@ class Gateway:
             return self._routed(segments, call)
         except StateError as error:  # nothing is answered 200 that could not be kept
             return wire.meta_error(500, str(error))
+
+    def _of_app(self, segments: tuple[str, ...], call: ApiCall, authorization: bytes) -> ApiAnswer:
+        """The answer of the App API, which has a key of its own."""
+        if authorization != f"Bearer {self._workspace.settings.app_key}".encode():
+            return failure(401, "Unauthorized request")
+        return self._app.answer(call._replace(segments=segments[1:]))
 
     def _routed(self, segments: tuple[str, ...], call: ApiCall) -> ApiAnswer:
         match segments:

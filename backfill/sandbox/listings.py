@@ -199,6 +199,37 @@ def attributes(store: Store, number: int) -> Row:
     return _attributes_between(store, number - 1, number).get(number, {})
 
 
+def attributes_until(store: Store, number: int, until_s: float) -> tuple[Row, Row] | None:
+    """The attributes of a person and when each was set, by what had arrived at some time.
+
+    Args:
+        store: What is asked.
+        number: The person.
+        until_s: The time, in unix seconds.
+
+    Returns:
+        The values by name and the unix seconds by name; None where nothing of the person had
+        arrived.
+    """
+    rows = store.read(
+        "SELECT changes.occurred_s, changes.payload FROM changes"
+        " LEFT JOIN arrivals USING (arrival)"
+        " WHERE changes.person = ? AND coalesce(received_s, 0) <= ?"
+        " ORDER BY changes.occurred_s, arrival",
+        [number, until_s],
+    )
+    since = store.read("SELECT since_s FROM people WHERE number = ?", [number])
+    if not since or since[0]["since_s"] > until_s:
+        return None
+    values: Row = {}
+    set_s: Row = {}
+    for row in rows:
+        change = orjson.loads(row["payload"])
+        fold(values, change)
+        set_s |= dict.fromkeys(change, int(max(row["occurred_s"], since[0]["since_s"])))
+    return values, {name: set_s[name] for name in values if name in set_s}
+
+
 def missing_attributes(store: Store, primary: int, secondary: int) -> Row:
     """What a merge brings to the primary: attributes "not set, or empty" there (OAS).
 

@@ -66,6 +66,7 @@ class Operation(NamedTuple):
             other person, a segment's people.
         problems: Why it is refused; a valid operation has none.
         links: The relationships that it adds or removes.
+        is_lost: Whether a fault accepts it and does nothing.
     """
 
     kind: str
@@ -80,6 +81,7 @@ class Operation(NamedTuple):
     extra: Any = None
     problems: tuple[Problem, ...] = ()
     links: tuple[Link, ...] = ()
+    is_lost: bool = False
 
 
 def hash_of(body: bytes) -> int:

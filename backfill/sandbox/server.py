@@ -25,7 +25,7 @@ from backfill.sandbox import inspection, page
 from backfill.sandbox.access import AccessControl, is_loopback
 from backfill.sandbox.behaviour import SandboxSettings
 from backfill.sandbox.faults import Faults, script_of
-from backfill.sandbox.gateway import Gateway
+from backfill.sandbox.gateway import APP_PATH, Gateway
 from backfill.sandbox.store import Store
 from backfill.sandbox.tls import Certificate, make_certificate
 from backfill.sandbox.wire import ApiConnection
@@ -234,7 +234,7 @@ def _url(settings: SandboxSettings, listening: socket.socket) -> str:
     return f"{scheme}://{host}:{listening.getsockname()[1]}"
 
 
-API_PATHS = ("/api/", "/unsubscribe/", "/auth", "/push/")
+API_PATHS = ("/api/", APP_PATH, "/unsubscribe/", "/auth", "/push/")
 
 
 class App:

@@ -12,7 +12,7 @@ from starlette.types import Receive
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from backfill.sandbox.behaviour import Behaviour
-from backfill.sandbox.operation import Problem
+from backfill.sandbox.operation import Operation, Problem
 
 HEAD_TIMEOUT_S = 20.0
 FORM_DEPTH_MAX = 32
@@ -83,6 +83,7 @@ class ApiCall(NamedTuple):
         body: The body's bytes.
         content_type: The header's value, or nothing.
         is_chosen: Whether a fault refuses the item of this index in a batch.
+        spoil: What a fault makes of the operation of this index, which was accepted.
     """
 
     number: int
@@ -92,6 +93,14 @@ class ApiCall(NamedTuple):
     body: bytes
     content_type: str = ""
     is_chosen: Callable[[int], bool] | None = None
+    spoil: Callable[[int, Operation], Operation] | None = None
+
+    def arriving(self, operations: list[Operation]) -> list[Operation]:
+        """The operations as they arrive: a fault may lose or change some behind a 200."""
+        spoil = self.spoil
+        if spoil is None:
+            return operations
+        return [spoil(index, each) for index, each in enumerate(operations)]
 
 
 def segments_of(raw_path: bytes) -> tuple[str, ...]:

@@ -103,12 +103,14 @@ class Workspace:
 
     def _carry_out(self, operations: Sequence[Operation], request: int, now_s: float) -> None:
         batch = OperationBatch(operations, request, now_s, self._arrivals + 1)
-        event_ids = [None if o.problems else o.event_id for o in operations]
+        event_ids = [None if o.problems or o.is_lost else o.event_id for o in operations]
         # all ids of a batch at once: the search in sorted runs is numpy's
         fresh = iter(self._seen.admit([event_id for event_id in event_ids if event_id], now_s))
         for operation, event_id in zip(operations, event_ids, strict=True):
             if operation.problems:
                 effect = Effect("rejected")
+            elif operation.is_lost:
+                effect = Effect("skipped", note="lost by a fault of the sandbox")
             elif operation.kind in EVENT_KINDS:
                 is_repeat = event_id is not None and not next(fresh)
                 effect = self._event(operation, batch, is_repeat=is_repeat)
@@ -176,6 +178,11 @@ class Workspace:
             if number is not None or anonymous_id is not None:
                 payload = None if link.attributes is None else text_of(link.attributes)
                 yield link.added, link.thing, number, anonymous_id, payload
+
+    def find(self, identifier: str, named: str) -> Person | None:
+        """The active person whom an identifier of this type names."""
+        person = self._people.find(identifier, named.removeprefix("cio_"))
+        return person if person and person.state == "active" else None
 
     def person(self, name: str) -> Person | None:
         """The active person of this id, e-mail or `cio_…`."""
