@@ -173,7 +173,7 @@ def dialect_of(how: FileFormat) -> Dialect:
                 next_step=f"set `{key}` to another character, such as "
                 + {"delimiter": '"," or ";" or "|" or "\\t"', "quote": "'\"'"}.get(key, '"\\\\"'),
             )
-    return Dialect(delimiter.encode(), how.quote.encode(), how.escape.encode())
+    return Dialect(delimiter.encode(), how.quote.encode(), how.escape.encode(), how.trim)
 
 
 def begin_of(text: TextFile, skip_lines: int) -> Position:

@@ -330,15 +330,15 @@ def frames(
         waits: Whether more text is to come some day: a row that is not whole is not given then.
     """
     source = _Blocks(blocks)
-    rest = b""
-    final = False
+    rest, final = b"", False
     while not final:
         block = source.take()
         final = not block
-        scan = Scan(rest + block, dialect, final=final and not waits)
+        text, blanks = dialect.tightened(rest + block, final=final)
+        scan = Scan(text, dialect, final=final and not waits)
         frame, size = scan.frame(width)
         yield frame
-        rest = scan.data[size:]
+        rest = scan.data[size:] + blanks
         if scan.open_row is not None:
             line_count = len(scan.line_ends) - frame.line_count
             frame, rest = _run_on(rest, scan.open_row[1], line_count, source, width)

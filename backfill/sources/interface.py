@@ -1,6 +1,7 @@
 """What a file promises: the same rows again from any position, as chunks, or that it changed."""
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -304,8 +305,45 @@ class Dialect:
         delimiter: What separates the cells.
         quote: What may enclose a cell; empty: nothing does.
         escape: What makes the next byte an ordinary one; empty: nothing does.
+        trim: Whether spaces may stand around a quoted cell; they are dropped with those in it.
     """
 
     delimiter: bytes = b","
     quote: bytes = b'"'
     escape: bytes = b""
+    trim: bool = False
+
+    def tightened(self, text: bytes, *, final: bool) -> tuple[bytes, bytes]:
+        """A text that begins with a row, its quotes at the ends of their cells; of equal length.
+
+        A quote and the spaces beside it change places: these are in the cell then, and go with the
+        others in it. Quoted cells are passed as wholes, so that no text in one is taken for a cell.
+
+        Args:
+            text: The text.
+            final: Whether nothing follows.
+
+        Returns:
+            The text, but for blanks at its end of which only what follows tells what they are; and
+            these.
+        """
+        if not self.trim or not self.quote or self.quote not in text:
+            return text, b""
+        quote, delimiter = re.escape(self.quote), re.escape(self.delimiter)
+        space = b" " if self.delimiter == b"\t" else b"[ \t]"
+        inside = rb"[^%b]|%b%b" % (quote, quote, quote)
+        if self.escape:
+            escape = re.escape(self.escape)
+            inside = rb"%b(?s:.)|[^%b%b]|%b%b" % (escape, escape, quote, quote, quote)
+        # Where the text ends, a cell may be open, or end with the first of two quotes.
+        cell = rb"(?<![^%b\r\n])(%b*)%b((?:%b)*+)(?:%b(%b*)(?=[%b\r\n]|\Z)|\Z)" % (
+            *(delimiter, space, quote, inside),
+            *(quote, space, delimiter),
+        )
+
+        def moved(found: re.Match[bytes]) -> bytes:
+            begun = self.quote + found[1] + found[2]
+            return begun if found[3] is None else begun + found[3] + self.quote
+
+        whole = text if final else text.rstrip(b" \t")
+        return re.sub(cell, moved, whole), text[len(whole) :]

@@ -190,6 +190,41 @@ NAMELESS = {
 }
 
 
+SPACED = {
+    "before the quote": (b'1, "x, y" ,z\n', ["1", "x, y", "z"]),
+    "a tab": (b'1,\t"x"\t,z\n', ["1", "x", "z"]),
+    "two lines": (b'1,  "x\ny"  , "z"\n', ["1", "x\ny", "z"]),
+    "at the ends of a row": (b' "1","x", "z" \n', ["1", "x", "z"]),
+    "at the end of the file": (b'1,"x", "z"', ["1", "x", "z"]),
+    "nothing in it": (b'1, "" ,""\n', ["1", None, ""]),
+    "doubled quotes": (b'1, "a ""b"", c" ,z\n', ["1", 'a "b", c', "z"]),
+    "text that looks like cells": (b'1,"a, ""b"", c","d, """\n', ["1", 'a, "b", c', 'd, "']),
+    "a cell of quotes": (b'1, """" ,", "",x"\n', ["1", '"', ', ",x']),
+}
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 1 << 20])
+@pytest.mark.parametrize("case", SPACED)
+def test_spaces_around_a_quoted_cell_can_be_trimmed(tmp_path, case, block_bytes):
+    """What is in it stays one cell, whatever it looks like."""
+    row, cells = SPACED[case]
+
+    found = read(tmp_path, b'id, "a", b\n' + row, trim=True, block_bytes=block_bytes)
+
+    assert (found.cells, found.reasons) == ({1: cells}, {})
+
+
+def test_a_quote_behind_text_is_out_of_place_also_where_spaces_are_trimmed(tmp_path):
+    """One row is lost, and no other."""
+    content = b'a,b\n1,x "y"\n2, "z" w\n3, "v" "w"\n4, "ok"\n'
+
+    for block_bytes in range(1, len(content)):
+        found = read(tmp_path, content, trim=True, block_bytes=block_bytes)
+
+        assert found.cells == {4: ["4", "ok"]}
+        assert found.reasons == {row: ["quote_out_of_place"] for row in (1, 2, 3)}
+
+
 @pytest.mark.parametrize("case", NAMELESS)
 def test_a_column_without_a_name_and_values_is_left_out(tmp_path, case):
     """And said; the rows are those of the other columns."""
