@@ -97,7 +97,7 @@ def _is_about_people(look: FileProfile) -> bool:
     """Whether names say that rows are people: the file's, or those of all columns of timestamps."""
     said = [each.label for each in occurrences_of(look)]
     if any(map(names.says_customers, look.file_names)):
-        return all(map(names.says_created, said)) or not any(map(names.says_occurred, said))
+        return all(map(names.says_since, said)) or not any(map(names.says_occurred, said))
     own = next(iter(identifiers_of(look, "customers").values()), None)
     is_own = own is not None and own.is_unique and own.values >= look.rows - look.rows_malformed
     return is_own and bool(said) and all(map(names.says_since, said))

@@ -23,7 +23,7 @@ _OCCURRED = re.compile(
     r"|bestelldatum|created(_at|_on)?"
 )
 _CREATED = re.compile(
-    r"created?(_?(at|on|date|time))?|(sign(ed)?_?up|join(ed)?|register(ed)?|registration|subscribed"
+    r"((profile|contact|account|customer|user)_)?created?(_?(at|on|date|time))?|date_added|(sign(ed)?_?up|join(ed)?|register(ed)?|registration|subscribed"
     r"|opt_?in|member_since|customer_since)(_?(at|on|date|time))?|date_(joined|created|registered)"
     r"|angemeldet(_am)?|angelegt(_am)?|registriert(_am)?|kunde_seit|erstellt(_am)?"
 )
@@ -47,6 +47,7 @@ _OPT_IN = re.compile(
     r"|(receive|allow|want)s?_(.+_)?(e_?mails?|marketing)|permission|mailing_list|legal_basis"
     r"|(werbe)?einwilligung)(_.*)?"
 )
+_ABOUT_OPT_IN = re.compile(r"_(ip|time|date|timestamp|at|on|ids?|source|method|url)$")
 _CONSENT_WORDS = {
     *("subscribed", "unsubscribed", "never_subscribed", "non_subscribed", "not_subscribed"),
     *("opted_in", "opted_out", "opt_in", "opt_out"),
@@ -72,7 +73,8 @@ _DELETIONS = re.compile(
     r"delet|eras|gdpr|dsgvo|forget|forgotten|suppress|privacy|right_to|loesch|lösch|purge"
 )
 _CUSTOMERS = re.compile(
-    rf"(?:^|_)({_PERSON})s?(?:_|$)|kunden|newsletter|mailing|leads|people|abonnent"
+    rf"(?:^|_)({_PERSON})s?(?:_|$)|kunden|newsletter|mailing|leads|people|abonnent|audience"
+    r"|(?:^|_)(un)?subscribed(?:_|$)"
 )
 _EVENTS = re.compile(
     r"(?:^|_)(events?|orders?|payments?|purchases?|transactions?|invoices?|charges?|refunds?|sales"
@@ -149,7 +151,7 @@ def says_opt_out(name: str) -> bool:
 
 def says_opt_in(name: str) -> bool:
     """Whether yes under this name means that a person wants mail: `accepts_marketing`."""
-    return _OPT_IN.fullmatch(plain(name)) is not None
+    return _OPT_IN.fullmatch(plain(name)) is not None and not _ABOUT_OPT_IN.search(plain(name))
 
 
 def says_consent(value: str) -> bool:
