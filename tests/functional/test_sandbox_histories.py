@@ -102,11 +102,27 @@ STEPS = st.lists(
     st.tuples(
         st.lists(OPERATIONS, min_size=1, max_size=6),
         st.sampled_from([0, 1, 200, 20 * DAY_S]),
-        st.sampled_from(["", "", "restart", "kill"]),
+        st.sampled_from(["", "", "restart", "kill", "kill inside"]),
         st.sampled_from([None, None, {"automatic_merge": False}, {"merged_events": "30 days"}]),
     ),
     max_size=12,
 )
+
+
+class KilledError(Exception):
+    """The process was killed."""
+
+
+class MortalStore(Store):
+    """A store whose process may be killed once the tables were written in the middle of a batch."""
+
+    dies = False
+
+    def flush(self, changes):
+        """Write, and die if it is to be."""
+        super().flush(changes)
+        if self.dies:
+            raise KilledError
 
 
 class Twin:
@@ -119,26 +135,31 @@ class Twin:
 
     def open(self):
         """Start it."""
-        self.store = Store(self.folder)
+        self.store = MortalStore(self.folder)
         clock = lambda: self.now_s  # noqa: E731
         behaviour = Behaviour(dedupe_window_s=300)
         self.workspace = Workspace(self.store, SandboxSettings(behaviour=behaviour), clock)
 
     def end(self, how):
-        """End it and start it again; a kill leaves what was answered to the log."""
+        """End it and start it again; a kill leaves what was logged to the log."""
         if how == "restart":
             self.workspace.flush()
         self.store.close()
         self.open()
 
-    def take(self, number, items, switches):
-        """One batch, and what a segment call does."""
+    def take(self, number, items, switches, *, dies=False):
+        """One batch, and what a segment call does; the log finishes one that was killed inside."""
         started = self.workspace.settings.behaviour
         if switches:
             self.workspace.behave(Behaviour(dedupe_window_s=300, **switches))
         operations = [read_item(each, self.workspace.settings.behaviour) for each in items]
         self.workspace.ledger.requests += 1
-        self.workspace.apply(operations, number)
+        self.store.dies = dies
+        try:
+            self.workspace.apply(operations, number)
+        except KilledError:
+            self.end("kill")
+        self.store.dies = False
         self.workspace.behave(started)
 
     def everything(self):
@@ -167,7 +188,7 @@ def test_a_history_ends_the_same_with_and_without_restarts(steps):
         for number, (items, later_s, end, switches) in enumerate(steps, 1):
             for twin in (one, other):
                 twin.now_s += later_s
-                twin.take(number, items, switches)
+                twin.take(number, items, switches, dies=twin is other and end == "kill inside")
             if end:
                 other.end(end)
         assert other.everything() == one.everything()
@@ -230,6 +251,23 @@ def test_what_a_visitor_brings_too_late_stays_nobodys(tmp_path):
     twin.store.close()
     assert person["events"] == 0
     assert [each["object"] for each in person["relationships"]] == ["1:acme"]
+
+
+def test_a_batch_that_was_killed_inside_is_done_once(tmp_path):
+    """What it had written before is not done again, and what it had not is."""
+    twin = Twin(tmp_path)
+    who = {"type": "person", "action": "identify", "identifiers": {"id": "1"}}
+    waits = {"type": "person", "action": "event", "identifiers": {"anonymous_id": "v"}, "name": "x"}
+    seen = {"type": "person", "action": "event", "identifiers": {"id": "1"}, "name": "y"}
+    batch = [who, waits, seen, {**who, "attributes": {"anonymous_id": "v"}}, seen]
+
+    twin.take(1, batch, None, dies=True)
+
+    found = twin.everything()
+    twin.store.close()
+    assert [each["name"] for each in found["events"]["events"]] == ["x", "y", "y"]
+    assert [each["events"] for each in found["each"]] == [3]
+    assert found["stats"]["operations"] == len(batch)
 
 
 def test_an_identify_that_asked_the_tables_is_done_once(tmp_path):

@@ -38,6 +38,9 @@ _TRACK = "unit/delivery/test_track_delivery.py"
 _VERDICTS = "unit/delivery/test_verdicts.py"
 _PACING = "unit/delivery/test_pacing.py"
 _DATABASE = "unit/journal/test_database.py"
+_SEND = "unit/engine/test_send.py"
+_DEDUPE = "unit/sandbox/test_dedupe.py"
+_HISTORIES = "functional/test_sandbox_histories.py"
 
 BUGS = (
     Bug(
@@ -496,5 +499,163 @@ BUGS = (
         'quote(person, safe="")',
         'quote(person, safe=",")',
         f"{_SOCKETS}::test_identifiers_arrive_byte_for_byte",
+    ),
+    _bug(
+        "a plus stands bare in a v1 path",
+        "encoding/identity.py",
+        'quote(person, safe="")',
+        'quote(person, safe="+")',
+        f"{_SOCKETS}::test_identifiers_arrive_byte_for_byte",
+    ),
+    _bug(
+        "a refusal at the edge of two files counts in both",
+        "engine/send.py",
+        "if offset <= at < offset + count)",
+        "if offset <= at <= offset + count)",
+        _SEND,
+    ),
+    _bug(
+        "a row exactly at the ceiling is sent without a grant",
+        "engine/send.py",
+        "self._journal.ceiling(operations.part) <= last:",
+        "self._journal.ceiling(operations.part) < last:",
+        _SEND,
+    ),
+    _bug(
+        "an end with unanswered requests leaves nothing in doubt",
+        "engine/send.py",
+        "if nothing_in_flight:",
+        "if nothing_in_flight or self._clock:",
+        _SEND,
+    ),
+    _bug(
+        "merged rows do not know what an earlier run rejected",
+        "engine/prepare.py",
+        "for part, each in job.journal.rejections() if part in self._customers",
+        "for part, each in job.journal.rejections() if part < 0",
+        "unit/engine/test_run.py::test_merged_rows_know_the_rejection_that_an_earlier_run_kept",
+    ),
+    _bug(
+        "a retry sends events that are held or skipped",
+        "commands/retry.py",
+        "ChunkPreparer(self._job.pipeline, {}, self._now_s, said_of)",
+        "ChunkPreparer(self._job.pipeline, {}, 2 * self._now_s, said_of)",
+        "functional/test_retry.py::test_mended_events_that_are_recent_are_left_out_as_a_run_would",
+    ),
+    _bug(
+        "the guard forgets the minute in which events become old",
+        "planning/source_stats.py",
+        "if minute >= since)",
+        "if minute > since)",
+        "unit/planning/test_source_stats.py",
+    ),
+    _bug(
+        "the hour that the clock shows twice is a microsecond too long",
+        "instants/zones.py",
+        "twice = (later > 0) & (local_us < table.local_end[earlier])",
+        "twice = (later > 0) & (local_us <= table.local_end[earlier])",
+        "unit/instants/test_zones.py",
+    ),
+    _bug(
+        "an id's milliseconds are rounded",
+        "operations/encode.py",
+        "np.floor_divide(_required(accepted.micros).to_numpy(), 1000)",
+        "np.rint(_required(accepted.micros).to_numpy() / 1000).astype(np.int64)",
+        "unit/operations/test_encode.py",
+    ),
+    _bug(
+        "zero has a sign",
+        "encoding/json_text.py",
+        'if digits.startswith("-") and number != "0" else number',
+        'if digits.startswith("-") else number',
+        "unit/encoding/test_json_text.py",
+    ),
+    _bug(
+        "the workspace of environment 0 is taken for none",
+        "delivery/region.py",
+        "if self.environment_id is not None:",
+        "if self.environment_id:",
+        "unit/delivery/test_destination.py",
+    ),
+    _bug(
+        "the seconds of earlier calls are forgotten",
+        "engine/accounting.py",
+        'seconds = round(float(journal.meta.get("seconds", 0.0)) + call_s, 3)',
+        "seconds = round(call_s, 3)",
+        "unit/engine/test_run.py",
+    ),
+    _bug(
+        "two names are left out as one",
+        "report/redaction.py",
+        "number = sum(each == kind for each, _ in self._stand_ins) + 1",
+        "number = bool(self._stand_ins) + 1",
+        "unit/report/test_redaction.py",
+    ),
+    _bug(
+        "a service that is gone weighs more than Ctrl-C",
+        "errors.py",
+        "_PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)",
+        "_PRECEDENCE = (1, 6, 4, 5, 2, 7, 75, 130, 143, 3, 0)",
+        "unit/cli/test_exits.py",
+    ),
+    _bug(
+        "a full quota is a bug of ours",
+        "errors.py",
+        "_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)",
+        "_DISK = (errno.ENOSPC, errno.EROFS, errno.EIO)",
+        "unit/cli/test_exits.py",
+    ),
+    _bug(
+        "sandbox: an id is remembered a second too long",
+        "sandbox/dedupe.py",
+        "(seconds[at] > oldest)",
+        "(seconds[at] >= oldest)",
+        _DEDUPE,
+    ),
+    _bug(
+        "sandbox: an id that is young is remembered a second too long",
+        "sandbox/dedupe.py",
+        "young.get(key, NEVER) <= oldest",
+        "young.get(key, NEVER) < oldest",
+        _DEDUPE,
+    ),
+    _bug(
+        "sandbox: of several sights of an id the earliest counts",
+        "sandbox/dedupe.py",
+        "np.concatenate([keys, run[0]]), np.concatenate([seconds, run[1]])",
+        "np.concatenate([run[0], keys]), np.concatenate([run[1], seconds])",
+        _DEDUPE,
+    ),
+    _bug(
+        "sandbox: `until` leaves out its own second",
+        "sandbox/listings.py",
+        "occurred_s <= $until)",
+        "occurred_s < $until)",
+        "functional/test_sandbox_api.py",
+    ),
+    _bug(
+        "sandbox: what was stored of a batch is done again after a kill inside it",
+        "sandbox/workspace.py",
+        "new = operations[max(0, stored + 1 - first) :]",
+        "new = operations if stored + 1 - first < len(operations) else []",
+        f"{_HISTORIES}::test_a_batch_that_was_killed_inside_is_done_once",
+    ),
+    Bug(
+        "sandbox: an identify changes somebody before it asks the tables",
+        "sandbox/workspace.py",
+        (
+            (
+                (
+                    "        if self._asks_the_tables(operation):\n"
+                    "            self._bring_up_to_date(batch)\n"
+                ),
+                "",
+            ),
+            (
+                "        if visitor.waiting:\n",
+                "        if visitor.waiting:\n            self._bring_up_to_date(batch)\n",
+            ),
+        ),
+        (f"{_HISTORIES}::test_an_identify_that_asked_the_tables_is_done_once",),
     ),
 )

@@ -8,7 +8,7 @@ import pytest
 
 from backfill.cli.exits import Asked, of_error
 from backfill.cli.flags import JobOptions, command
-from backfill.errors import GuardError, InterruptedRunError, unwritten
+from backfill.errors import GuardError, InterruptedRunError, first_of, unwritten
 
 SECRET = "ada@example.com"
 
@@ -45,6 +45,13 @@ def test_every_error_has_its_code(error, code):
     assert ending.code == code
     assert ending.error
     assert ending.next_step
+
+
+def test_of_several_reasons_the_gravest_gives_the_code():
+    """What makes the account unreliable, then what the user can change, then what time will."""
+    gravest_first = [1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0]
+    for place, code in enumerate(gravest_first):
+        assert first_of(reversed(gravest_first[place:])) == code
 
 
 @pytest.mark.parametrize(

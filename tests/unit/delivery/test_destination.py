@@ -132,6 +132,7 @@ def test_another_region_is_named():
 def test_the_workspace_has_a_name():
     """The environment names the workspace; without one a hash of the site id does."""
     assert Region("us", 7).workspace("site") == "environment-7"
+    assert Region("us", 0).workspace("site") == "environment-0"
     assert Region().workspace("site") == Region("us").workspace("site")
     assert Region().workspace("site") != Region().workspace("other")
     assert "site-" in Region().workspace("canary")

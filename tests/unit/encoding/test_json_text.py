@@ -65,11 +65,14 @@ WHOLE = st.from_regex(r"[ ]?[+-]?[0-9]{1,25}(\.0{0,3})?[ ]?", fullmatch=True)
 @given(st.lists(st.none() | WHOLE, max_size=8))
 @example(["9007199254740992", "9007199254740993", "-9007199254740993"])
 @example(["-0", "+007", "42.0", "42."])
+@example(["-0", "9007199254740993"])
 def test_whole_numbers_keep_every_digit(cells):
     """Up to 2**53 they are numbers, beyond it strings of the same digits."""
     truth = [None if each is None else whole(each.strip().rstrip(".")) for each in cells]
-    found, failed = read(json_text.integers(sliced(cells)))
+    encoded = json_text.integers(sliced(cells))
+    found, failed = read(encoded)
     assert (found, failed) == (truth, {})
+    assert "-0" not in encoded.text.to_pylist()
     assert [type(each) for each in found] == [type(each) for each in truth]
 
 

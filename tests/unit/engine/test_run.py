@@ -133,15 +133,29 @@ def test_merged_rows_know_the_rejection_that_an_earlier_run_kept(tmp_path):
 
 def test_time_that_is_up_ends_a_run_in_order(tmp_path):
     """What is under way is waited for; the exit says that it can be resumed."""
-    pipeline = job(tmp_path, {"events.csv": numbered(600)}, V1, EVENTS)
+    pipeline = job(tmp_path, {"events.csv": numbered(60)}, V1, EVENTS)
 
-    ran = run_in_no_time(pipeline, FakeDelivery(latency_s=60.0), stop_after_s=3_590.0)
+    ran = run_in_no_time(pipeline, FakeDelivery(latency_s=60.0), stop_after_s=290.0)
 
     assert ran.exit == ExitCode.UNAVAILABLE
     assert "stopping: the time limit is reached" in ran.observer.told
-    assert ran.seconds == pytest.approx(3_600.0, abs=60.0)
-    assert 0 < ran.summary.delivered < 600
+    assert ran.seconds == pytest.approx(300.0, abs=20.0)
+    assert 0 < ran.summary.delivered < 60
     assert ran.summary.this_run.seconds == pytest.approx(ran.seconds, abs=1.0)
+
+
+def test_the_seconds_of_all_calls_add_up(tmp_path):
+    """Those of this one are told apart."""
+    pipeline = job(tmp_path, {"events.csv": numbered(20)}, V1, EVENTS)
+    stop = Stop()
+    delivery = FakeDelivery(latency_s=10.0, concurrency=1)
+    delivery.on_dispatch = lambda number, _: ctrl_c(stop)() if number == 3 else None
+
+    calls = [run_in_no_time(pipeline, delivery, stop=stop), run_in_no_time(pipeline, delivery)]
+
+    spent = [each.summary.this_run.seconds for each in calls]
+    assert min(spent) >= 10.0
+    assert calls[1].summary.seconds == pytest.approx(sum(spent), abs=0.01)
 
 
 def test_a_destination_that_never_answers_is_given_up_before_anything_is_sent(tmp_path):

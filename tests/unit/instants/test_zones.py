@@ -121,6 +121,18 @@ def test_a_repeated_clock_is_read_as_one_of_its_two_instants():
     assert read_local(local, zone, nonexistent="forward") == ["timestamp_ambiguous"]
 
 
+def test_the_repeated_hour_begins_and_ends_to_the_microsecond():
+    """Its first microsecond is shown twice, and the one that follows its last is not."""
+    first, after = map(dt.datetime.fromisoformat, ("2024-11-03T01:00", "2024-11-03T02:00"))
+    tick = dt.timedelta(microseconds=1)
+    around = [first - tick, first, after - tick, after]
+
+    said = read_local(around, "America/New_York")
+
+    assert said[1:3] == ["timestamp_ambiguous"] * 2
+    assert said[3] - said[0] == 2 * 3600 * 10**6 + 1
+
+
 def test_an_offset_in_the_text_settles_a_repeated_clock():
     """Policies are only for text that leaves the question open."""
     reading = Reading("iso8601", timezone="America/New_York")

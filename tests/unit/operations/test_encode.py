@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 import pytest
+import ulid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -177,6 +178,13 @@ def test_moments_before_1970_have_ids_and_floor_to_seconds(micros):
     made = event_ids(events(), "", row)
     assert made[0].as_py().startswith("0000000000")
     assert only(encode(events(), "v2", row, made))["timestamp"] == micros // 10**6
+
+
+@pytest.mark.parametrize("micros", [1_700_000_000_000_501, 1_700_000_000_000_999])
+def test_the_time_in_an_id_is_floored_to_its_millisecond(micros):
+    """Rounding would give the same event another id than earlier versions did."""
+    made = event_ids(events(), "", accepted(**{**ROW, "micros": micros}))[0].as_py()
+    assert ulid.ULID.from_str(made).milliseconds == 1_700_000_000_000
 
 
 def test_sizes_are_known_before_ids_are_made():

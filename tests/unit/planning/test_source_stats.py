@@ -51,6 +51,16 @@ def test_names_days_and_recent_events_add_up(chunks, later_s):
     assert surely <= plan.recent_at(NOW_S + later_s) <= perhaps
 
 
+def test_the_minute_in_which_events_become_old_counts_as_recent():
+    """A guard that counts one too many asks once more; one too few lets a campaign start."""
+    plan = SourcePlan("events")
+    plan.see(sight([("bought", NOW_S - 72 * 3600)]))
+    assert plan.recent_at(NOW_S) == 1
+    assert plan.recent_at(NOW_S + 1) == 0
+    plan.see(sight([("bought", NOW_S)]))
+    assert plan.recent_at(NOW_S) == 2
+
+
 def test_beyond_so_many_names_the_rest_are_counted_together():
     """Memory stays flat where every event has a name of its own."""
     plan = SourcePlan("events")

@@ -89,10 +89,10 @@ def test_the_window_ends_to_the_second():
 def test_of_several_sights_the_latest_counts():
     """Runs that are merged keep it, and so does a memory after a restart."""
     memory, restarted = SeenEventIds(100), SeenEventIds(100)
-    for second in (1000, 1100, 1200):
+    for second in (1000, 1100, 1200, 1300):
         assert memory.admit(ids(1, second), second) == [True, True]
         restarted.remember(ids(1, second), [float(second)] * 2)
 
     for each in (memory, restarted):
-        assert each.admit(ids(1), 1299) == [False]
-        assert each.admit(ids(1), 1300) == [True]
+        assert each.admit(ids(1), 1399) == [False]
+        assert each.admit(ids(1), 1400) == [True]
