@@ -510,8 +510,8 @@ BUGS = (
     _bug(
         "a refusal at the edge of two files counts in both",
         "engine/send.py",
-        "if offset <= at < offset + count)",
-        "if offset <= at <= offset + count)",
+        "np.searchsorted(refused_at, [offset, offset + count])",
+        "np.searchsorted(refused_at, [offset, offset + count + 1])",
         _SEND,
     ),
     _bug(
