@@ -230,8 +230,9 @@ def bind_settings(job: Job, *, accept_changes: bool) -> None:
         raise GuardError(
             "the pipeline file has changed what operations or event ids are made of, and rows were"
             " sent with the previous settings",
-            next_step="use --accept-changes to send the rest with the new settings, --restart to"
-            " send everything again, or put the settings back",
+            next_step="use --accept-changes to send the rest with the new settings (with `backfill"
+            " retry`: the rejected rows), --restart to send everything again, or put the settings"
+            " back",
         )
     job.journal.meta["settings"] = digest
 

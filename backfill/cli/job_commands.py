@@ -73,9 +73,8 @@ def run(pipeline: PipelineFile, asked: SendOptions) -> Ending:
     from backfill.pipeline.file import Pipeline
 
     given = Pipeline.load(pipeline)
-    return session.sent(
-        pipeline, asked, session.send(given, asked, asked.options(), run.run, name="run")
-    )
+    done = session.send(given, asked, asked.options(), run.run, name="run")
+    return session.sent(pipeline, asked, done, name="run")
 
 
 @flat
@@ -102,7 +101,7 @@ def retry(
         lambda first, *rest: library.retry(first, file, *rest),
         name="retry",
     )
-    return session.sent(pipeline, asked, done)
+    return session.sent(pipeline, asked, done, name="retry")
 
 
 @flat
@@ -126,7 +125,7 @@ def sync(
     given = Pipeline.load(pipeline)
     options = replace(asked.options(), wait_s=wait or 0.0)
     done = session.send(given, asked, options, library.sync, name="sync")
-    return session.sent(pipeline, asked, done, goes_on="sync")
+    return session.sent(pipeline, asked, done, name="sync")
 
 
 class Redact(StrEnum):

@@ -25,7 +25,7 @@ from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
-from backfill.report.wording import printable
+from backfill.report.wording import counted, printable
 from backfill.rows import can_be_fixed
 
 NEXT_STEP = "run the same command again to resume"
@@ -143,25 +143,25 @@ def send(
     return Sent(summary, watch.rejected_file, report_file)
 
 
-def sent(path: Path, asked: SendOptions, given: Sent, *, goes_on: str = "run") -> Ending:
+def sent(path: Path, asked: SendOptions, given: Sent, *, name: str) -> Ending:
     """How a sending command ends whose rows were all seen to.
 
     Args:
         path: The pipeline file.
         asked: What the command was asked.
         given: What it did.
-        goes_on: The command that sends what is left.
+        name: The command: run, retry or sync.
     """
     summary = given.summary
     return Ending(
         ExitCode(summary.exit),
-        _next_step(path, asked, given, goes_on),
+        _next_step(path, asked, given, name),
         given.text(),
         summary.to_json(),
     )
 
 
-def _next_step(path: Path, asked: SendOptions, given: Sent, goes_on: str) -> str:
+def _next_step(path: Path, asked: SendOptions, given: Sent, name: str) -> str:
     if given.rejected_file and not given.summary.rejected:
         refused = f"{shown(given.rejected_file)} lists who was not deleted, and why"
         return f"nothing; {refused}: the next sync tries again"
@@ -170,8 +170,11 @@ def _next_step(path: Path, asked: SendOptions, given: Sent, goes_on: str) -> str
     if given.rejected_file:
         mended = Path(shown(given.rejected_file))
         files = [path] if mended.name == REJECTED_FILE else [path, mended]
-        return f"fix the rows in {mended}, then: {command('retry', *files, given=asked)}"
-    go_on = command(goes_on, path, given=asked, without=("limit",))
+        retry = command("retry", *files, given=asked)
+        if asked.accept_changes and name != "retry":
+            return f"try the rejected rows with the new settings, or fix them in {mended}: {retry}"
+        return f"fix the rows in {mended}, then: {retry}"
+    go_on = command("sync" if name == "sync" else "run", path, given=asked, without=("limit",))
     if given.summary.held:
         return f"nothing now; when the held rows are old enough: {go_on}"
     if not given.summary.complete:
@@ -235,7 +238,8 @@ class Prompt:
     def _what(self, run: PlannedRun) -> Iterable[str]:
         """What is about to be sent."""
         if self._again:
-            ready = f"retry: {run.rows_left:,} rejected rows; those that were corrected are sent"
+            rows = counted(run.rows_left, "rejected row")
+            ready = f"retry: {rows}; those that are good now are sent"
             lines: Iterable[str] = [ready]
         elif run.differences is not None:
             lines = screens.short_sync(self._pipeline, run.plan, run.differences)

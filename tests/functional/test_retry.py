@@ -288,6 +288,26 @@ def test_a_correction_of_another_night_is_not_sent(tmp_path, send, sandbox):
     assert sandbox.people()["7"]["attributes"] == {"plan": "silver", "age": 78}
 
 
+def test_settings_that_were_corrected_are_tried_on_the_rejected_rows(tmp_path, send):
+    """A run does not read them again; it says which command does."""
+    pipeline = job(tmp_path, {"customers.csv": "id,age\n1,3\n2,N/A\n3,x\n"}, TYPED)
+    send(pipeline)
+    text = pipeline.read_text()
+    pipeline.write_text(text.replace("identifier =", 'null_values = ["N/A"]\nidentifier ='))
+
+    refused = send(pipeline)
+    assert refused.code == 7
+    assert "--accept-changes to send the rest with the new settings (with `backfill retry`" in (
+        refused.next_step
+    )
+    run = send(pipeline, "--accept-changes")
+    assert (run.code, run.summary["rejected"]) == (3, 2)
+    assert run.next_step.startswith("try the rejected rows with the new settings, or fix them in ")
+    assert f": backfill retry {pipeline} " in run.next_step
+    done = send(pipeline, command="retry")
+    assert (done.summary["delivered"], done.summary["rejected"]) == (2, 1)
+
+
 def test_after_a_retry_all_name_the_same_file(tmp_path, send, backfill, sandbox):
     """The file that was edited stays as it is: what is rejected still stands in another."""
     pipeline = job(tmp_path, {"customers.csv": "id,age\n1,old\n2,older\n"}, TYPED)
