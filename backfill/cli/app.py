@@ -1,5 +1,6 @@
 """The commands, and the one way in."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -86,9 +87,25 @@ def main(arguments: Sequence[str]) -> int:
     return int(found or 0)
 
 
+_PLAINER = (
+    (r"Invalid value for '([^']+)': ", r"\1: "),
+    (r"Input should be a valid integer,.*", "must be a whole number"),
+    (r"Input should be a valid number,.*", "must be a number"),
+    (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
+    (r"Value error, '([^']*)' is not one of (.*)", r"must be one of \2, not '\1'"),
+    (r"Got unexpected extra arguments? \((.*)\)", r"too many arguments: \1"),
+    (r"Got unexpected extra argument\(s\) \((.*)\)", r"too many arguments: \1"),
+    (r" \(Possible options: (.*)\)", r"; there is \1"),
+)
+"""What the parser says in words of Python, and what people are told instead."""
+
+
 def _misuse(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     """A mistake on the command line, as one sentence."""
     sentence = " ".join(error.format_message().split())
+    for said, better in _PLAINER:
+        sentence = re.sub(said, better, sentence)
     names = [
         each.name or each.callback.__name__ for each in app.registered_commands if each.callback
     ]

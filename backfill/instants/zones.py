@@ -205,8 +205,8 @@ def check_zone(zone: str) -> None:
     close = [lowered[word]] if word in lowered else []
     close += [cities[near] for near in get_close_matches(word.rsplit("/")[-1], cities, n=3)]
     close += [lowered[near] for near in get_close_matches(word, lowered, n=3)]
-    hint = ", ".join(dict.fromkeys(close)) or "names look like Europe/Berlin"
-    raise ValueError(f"{zone!r} is not a time zone of the IANA list; close: {hint}")
+    hint = f"close: {', '.join(dict.fromkeys(close))}" if close else "an example: Europe/Berlin"
+    raise ValueError(f"{zone!r} is not a time zone of the IANA list; {hint}")
 
 
 def meaning_of(text: str, declared: Mapping[str, str]) -> str | None:

@@ -211,7 +211,7 @@ def _config(
 def _bound(settings: SandboxSettings) -> socket.socket:
     if not 0 <= settings.port <= PORT_MAX:
         raise UsageError(
-            f"port {settings.port} is none", next_step=f"choose one from 0 to {PORT_MAX}"
+            f"port {settings.port} does not exist", next_step=f"choose one from 0 to {PORT_MAX}"
         )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio turns Nagle's algorithm off for sockets that say they are TCP, and only for those

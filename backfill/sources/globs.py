@@ -4,6 +4,7 @@ import difflib
 import glob
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,6 +15,8 @@ from backfill.sources.urls import TABLES, ObjectUrl, is_url, table_refused
 
 _NO_DATA = re.compile(r"_SUCCESS|_(committed|started)_.*|_(common_)?metadata|.*\.crc")
 """Files that Spark, Hadoop and Databricks leave beside the data."""
+
+_NAMES_SHOWN = 5
 
 
 def expand(patterns: Sequence[str], base: Path, objects: Objects | None = None) -> list[Location]:
@@ -108,8 +111,19 @@ def _near(pattern: str, base: Path) -> str:
     folder = (base / pattern).parent
     if glob.has_magic(str(folder)) or not folder.is_dir():
         return f"check the folder: {folder}"
-    names = sorted(path.name for path in folder.iterdir())
-    near = difflib.get_close_matches(Path(pattern).name, names, n=3, cutoff=0.6)
-    if not near:
-        return f"check the name; the folder has {len(names)} others"
-    return f"did you mean {' or '.join(near)}?"
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    # Without the ending, which most names share: z.csv is no mistyped a.csv.
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        stems.setdefault(_stem(name), []).append(name)
+    near = difflib.get_close_matches(_stem(Path(pattern).name), stems, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(chain.from_iterable(stems[each] for each in near))}?"
+    if not names:
+        return f"check the folder: {folder} is empty"
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return f"check the name; the folder has {', '.join(names[:_NAMES_SHOWN])}{more}"
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[*?\[\]]", "", name.partition(".")[0])

@@ -66,9 +66,12 @@ def test_the_version_is_told(backfill):
         (("rnu",), "Did you mean 'run'"),
         (("run",), "missing argument 'PIPELINE'"),
         (("run", "x.toml", "--rat", "3"), "--rate"),
-        (("run", "x.toml", "--rate", "many"), "valid number"),
-        (("run", "x.toml", "--rate", "-1"), "--rate"),
-        (("run", "x.toml", "--limit", "0"), "--limit"),
+        (("run", "x.toml", "--rate", "many"), "--rate: must be a number"),
+        (("run", "x.toml", "--limit", "few"), "--limit: must be a whole number"),
+        (("run", "x.toml", "surplus"), "too many arguments: surplus"),
+        (("report", "x.toml", "--redact", "some"), "must be one of 'all', 'values', 'none'"),
+        (("run", "x.toml", "--rate", "-1"), "--rate: must be at least 0"),
+        (("run", "x.toml", "--limit", "0"), "--limit: must be at least 1"),
         (("run", "x.toml", "--for", "soon"), "write it as 90s, 15m, 2h or 1h30m"),
         (("run", "x.toml", "--until", "25:00"), "write it as HH:MM"),
         (("run", "x.toml"), "x.toml: no such pipeline file"),
@@ -91,6 +94,14 @@ def test_a_mistake_is_one_sentence(backfill, arguments, said, as_json):
         assert ended.summary["rows_read"] == 0
     else:
         assert ended.stdout == ""
+
+
+def test_a_port_that_does_not_exist_is_a_mistake(backfill):
+    """The system would take none beyond 65535."""
+    ended = backfill("sandbox", "--port", "80000")
+
+    assert (ended.code, ended.stderr.splitlines()[0]) == (2, "error: port 80000 does not exist")
+    assert ended.next_step == "choose one from 0 to 65535"
 
 
 def test_a_misspelt_pipeline_file_is_guessed(backfill, tmp_path):

@@ -1,6 +1,7 @@
 """A pipeline file is read as it is meant, or all its mistakes are named by key."""
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.errors import UsageError
-from backfill.pipeline.file import Pipeline
+from backfill.pipeline.file import _TABLES, Pipeline
 from backfill.pipeline.source_settings import Allowance, EventsSource, RelativeTime
 
 WHOLE = """
@@ -393,3 +394,37 @@ def test_settings_never_change(load):
     assert RelativeTime(unix_s=1) == RelativeTime(unix_s=1)
     assert load(SMALL).path == Path(load(SMALL).path)
     assert dt.datetime.fromtimestamp(load(SMALL).sources[0].earliest.at(0), dt.UTC).year == 1990
+
+
+ODD = (
+    *("3", '"x"', "[]", "{}", "true", "-1", "1e99", "nan", "[1]", '"é"', "[[1]]", "1979-05-27"),
+    *("07:32:00", '""', '[""]', '{a = ""}', "{from = 3}", f'"{"x" * 200}"', "9" * 5000),
+)
+SOURCES = SMALL.removeprefix('\nname = "small"\n')
+WHERE = {
+    "": "{line}\n" + SOURCES,
+    "customers": 'name = "n"\n[[source]]\nkind = "customers"\n{line}\n',
+    "events": 'name = "n"\n[[source]]\nkind = "events"\n{line}\n',
+    "deletions": 'name = "n"\n[[source]]\nkind = "deletions"\n{line}\n',
+    "destination": 'name = "n"\n[destination]\n{line}\n' + SOURCES,
+    "sync": 'name = "n"\n' + SOURCES + "[source.sync]\n{line}\n",
+}
+
+
+@pytest.mark.parametrize("table", WHERE)
+def test_no_mistake_is_told_in_the_words_of_a_library(tmp_path, table):
+    """Whatever value a key has: people read TOML, and know nothing of what reads it."""
+    path, told = tmp_path / "pipeline.toml", set()
+    for name, setting in _TABLES[table].model_fields.items():
+        for value in ODD:
+            path.write_text(WHERE[table].replace("{line}", f"{setting.alias or name} = {value}"))
+            try:
+                Pipeline.load(path)
+            except UsageError as error:
+                told.update(error.what.splitlines())
+
+    library = re.compile(
+        r"Input|should|valid (?:integer|string|number)|parse|Value error|dictionary"
+    )
+    assert told
+    assert [each for each in told if library.search(each.partition(": ")[2])] == []

@@ -57,14 +57,20 @@ def test_a_name_that_looks_like_a_glob_is_a_name(folder):
 
 
 def test_a_pattern_without_a_match_names_its_neighbours(folder):
-    """A misspelt name is refused with what may have been meant."""
-    with pytest.raises(UsageError, match=r"d\.parquet: no such file") as caught:
-        expand(["a.csv", "d.parquet"], folder)
-    assert caught.value.next_step == "did you mean c.parquet?"
+    """A misspelt name is refused with what may have been meant, by more than its ending."""
+    (folder / "customers.csv").touch()
+    with pytest.raises(UsageError, match=r"custmers\.csv: no such file") as caught:
+        expand(["a.csv", "custmers.csv"], folder)
+    assert caught.value.next_step == "did you mean customers.csv?"
+    with pytest.raises(UsageError) as caught:
+        expand(["customers.parquet"], folder)
+    assert caught.value.next_step == "did you mean customers.csv?"
 
     with pytest.raises(UsageError) as caught:
-        expand(["nothing-like-it*.xyz"], folder)
-    assert "5 others" in caught.value.next_step
+        expand(["nothing-like-it*.csv"], folder)
+    assert caught.value.next_step == (
+        "check the name; the folder has a.csv, b.csv, c.parquet, customers.csv, deep and 1 more"
+    )
 
     with pytest.raises(UsageError) as caught:
         expand(["no-such-folder/*.csv"], folder)
