@@ -150,9 +150,11 @@ class Objects:
             CredentialsError: It may not be listed.
             UnavailableError: The store does not answer.
         """
-        is_literal = not glob.has_magic(pattern.key)
+        if not glob.has_magic(pattern.key):
+            return [pattern]
+        _require_list(pattern)
         # A name may hold the characters of a glob.
-        if is_literal or self._store(pattern).head(pattern.path) is not None:
+        if self._store(pattern).head(pattern.path) is not None:
             return [pattern]
         matches, folder = matcher(pattern.key), folder_of_pattern(pattern.key)
         below = self.below(pattern.beside(folder))
@@ -188,10 +190,7 @@ class Objects:
             CredentialsError: It may not be listed.
             UnavailableError: The store does not answer.
         """
-        if folder.scheme in ("http", "https"):
-            raise UsageError(
-                f"{folder}: a web server has no list of its files", next_step="name each by itself"
-            )
+        _require_list(folder)
         found = dict(self._store(folder).below(folder.key))
         # Consoles mark an empty folder by an empty object of its name.
         folders = {each.rpartition("/")[0] for each in found}
@@ -202,6 +201,14 @@ class Objects:
         if key not in self._stores:
             self._stores[key] = connected(url, self.storage, self.clock, self.outage_max_s)
         return self._stores[key]
+
+
+def _require_list(url: ObjectUrl) -> None:
+    if url.scheme in ("http", "https"):
+        raise UsageError(
+            f"{url}: a web server has no list of its files",
+            next_step="name each by itself; %2A and %3F stand for * and ? in a name",
+        )
 
 
 def _missing(url: ObjectUrl) -> UsageError:

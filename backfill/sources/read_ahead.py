@@ -109,6 +109,11 @@ class ReadAhead(io.RawIOBase):
             self._at += len(data)
         return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes are held, or on their way."""
+        return sum(each.stop - each.start for each in self._ranges.values())
+
     def close(self) -> None:
         """Let go of all that is held, and of what is still to be fetched."""
         for each in self._ranges.values():
@@ -142,8 +147,8 @@ class ReadAhead(io.RawIOBase):
         return found
 
     def _fetched(self, start: int, size: int) -> _Range:
-        if not self._ranges and self._size <= size:
-            start = 0  # all of it costs no more than a part
+        if self._size - start <= FIRST_BYTES:  # a footer: its beginning is asked for next
+            start, size = max(self._size - FIRST_BYTES, 0), FIRST_BYTES
         behind = (each.start for each in self._ranges.values() if each.start > start)
         stop = min(start + size, self._size, *behind)
         made = _Range(start, stop, self._threads.submit(self._fetch, start, stop))
@@ -154,7 +159,7 @@ class ReadAhead(io.RawIOBase):
         """Count these as used last, the first of them last of all, and let go of the oldest."""
         for each in reversed(used):
             self._ranges[each.start] = self._ranges.pop(each.start)
-        held = sum(each.stop - each.start for each in self._ranges.values())
+        held = self.held_bytes
         for start, each in list(self._ranges.items())[: -len(used)]:
             if held <= HELD_BYTES_MAX:
                 break

@@ -138,7 +138,7 @@ class ObjectStore:
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_THREADS, "store")
     )
-    _health: CircuitBreaker = field(default_factory=CircuitBreaker)
+    health: CircuitBreaker = field(default_factory=CircuitBreaker)
     _budget: RetryBudget = field(default_factory=RetryBudget)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -152,7 +152,7 @@ class ObjectStore:
         import obstore  # noqa: PLC0415  # an extra, and slow to load
 
         try:
-            return ObjectVersion.of(self._patiently(lambda: obstore.head(self.connection, path)))
+            return ObjectVersion.of(self.patiently(lambda: obstore.head(self.connection, path)))
         except FileNotFoundError:
             return None
 
@@ -182,7 +182,7 @@ class ObjectStore:
             return data
 
         try:
-            return self._patiently(request)
+            return self.patiently(request)
         except (FileNotFoundError, PreconditionError):
             raise ChangedObjectError from None
 
@@ -200,9 +200,9 @@ class ObjectStore:
             wanted = islice(pages, 1) if first_page else pages
             return [(each["path"], each["size"]) for page in wanted for each in page]
 
-        return self._patiently(request)
+        return self.patiently(request)
 
-    def _patiently(self, request: Callable[[], Answer]) -> Answer:
+    def patiently(self, request: Callable[[], Answer]) -> Answer:
         """Ask until there is an answer.
 
         Raises:
@@ -219,7 +219,7 @@ class ObjectStore:
                 status = self._what_failed(error)
             else:
                 with self._lock:
-                    self._health.succeeded()
+                    self.health.succeeded()
                     self._budget.earn()
                 return answer
             failures += 1
@@ -234,18 +234,18 @@ class ObjectStore:
         """
         jitter, now_s = self.clock.jitter(), self.clock.now_s()
         with self._lock:
-            self._health.failed(now_s)
+            self.health.failed(now_s)
             cost = retry_cost(throttled=status in _THROTTLES, timed_out=False)
-            if self._health.is_out(now_s) or not self._budget.allows(cost):
-                wait_s = self._health.probe_s(jitter)
+            if self.health.is_out(now_s) or not self._budget.allows(cost):
+                wait_s = self.health.probe_s(jitter)
             elif cost:
                 wait_s = backoff_s(failures, jitter)
             else:
                 wait_s = throttle_s(throttles, jitter)
             self._budget.spend(cost)
-            failing_s = max(self._health.failing_for_s(now_s), now_s - since_s)
+            failing_s = max(self.health.failing_for_s(now_s), now_s - since_s)
             most_s = self.outage_max_s
-            if not self._health.successes:
+            if not self.health.successes:
                 most_s = min(START_PATIENCE_S, most_s)
         if failing_s + wait_s > most_s:
             raise UnavailableError(
@@ -286,7 +286,7 @@ class ObjectStore:
             ) from None
         if status >= 500 or status in (408, 429):  # noqa: PLR2004 - RFC 9110
             return status
-        never_worked = not self._health.successes and _NO_CREDENTIALS.search(text)
+        never_worked = not self.health.successes and _NO_CREDENTIALS.search(text)
         if not status and not never_worked:
             if isinstance(error, exceptions.NotSupportedError) or "NotPartial" in text:
                 raise UsageError(

@@ -46,8 +46,8 @@ class ObjectUrl:
             _check_web(scheme, bucket, has_query=bool(query))
         if not bucket:
             raise UsageError(
-                f"{scheme}://: names no {'host' if key else 'bucket'}",
-                next_step=f'write "{scheme}://BUCKET/FOLDER/*.parquet"',
+                f"{scheme}://: names no {'host' if scheme.startswith('http') else 'bucket'}",
+                next_step='write it as "s3://BUCKET/FOLDER/*.parquet", "https://HOST/FILE.csv"',
             )
         return cls(scheme, bucket, key)
 
