@@ -25,6 +25,7 @@ from backfill.errors import (
 )
 
 if TYPE_CHECKING:
+    from backfill.client.async_client import AsyncTrackClient
     from backfill.client.track_client import TrackClient, TrackError
     from backfill.commands.check import Planned, plan
     from backfill.commands.run import run
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from backfill.report.summary import Summary
 
 __all__ = [
+    "AsyncTrackClient",
     "BackfillError",
     "CredentialsError",
     "ExitCode",
@@ -56,6 +58,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncTrackClient": "backfill.client.async_client",
     "Observer": "backfill.engine.options",
     "Options": "backfill.engine.options",
     "Pipeline": "backfill.pipeline.file",

@@ -38,12 +38,20 @@ __all__ = [
 ]
 
 BATCH_PATH = "/api/v2/batch"
+ENTITY_PATH = "/api/v2/entity"
 BATCH_BYTES_MAX = 500_000
 """A v2 batch must be smaller (Track OpenAPI; kb read as 1000)."""
 _WRAPPER_BYTES = len(b'{"batch":[]}')
+SEGMENT_IDS_MAX = 1000
+"""So many people join or leave a segment in one request (Track OpenAPI)."""
 _EVENTS = frozenset({"event", "page", "screen"})
 
 Identifier = str | int | UUID
+IdType = Literal["id", "email", "cio_id"]
+Metric = Literal[
+    "bounced", "clicked", "converted", "deferred", "delivered", "dropped", "opened", "spammed"
+]
+Keys = Mapping[str, Any] | None
 Encoded = Sequence[bytes]
 
 
@@ -106,15 +114,23 @@ class TrackClient:
         """Close the connections."""
         self._calls.close()
 
-    def identify(self, /, id: Identifier, **attributes: Any) -> None:  # noqa: A002  # the API's word
+    def identify(
+        self,
+        /,
+        id: Identifier,  # noqa: A002  # the API's word
+        attributes: Keys = None,
+        **more: Any,
+    ) -> None:
         """Create or update a person.
 
         Args:
             id: Whom: an id, an e-mail, or `cio_…`, told apart by its shape.
-            attributes: What to set, `email` and `created_at` among them; may be nested; None
+            attributes: What to set, by any name: whom an e-mail names gets an id by
+                `{"id": "42"}`.
+            more: Further attributes, `email` and `created_at` among them; all may be nested; None
                 removes the attribute.
         """
-        self._call("PUT", _person(id), plain(attributes))
+        self._call("PUT", _person(id), plain(_joined(attributes, more)))
 
     def delete(self, /, id: Identifier) -> None:  # noqa: A002  # the API's word
         """Delete a person."""
@@ -135,7 +151,8 @@ class TrackClient:
         name: str,
         timestamp: Moment | None = None,
         id: str | None = None,  # noqa: A002  # the API's word
-        **data: Any,
+        data: Keys = None,
+        **more: Any,
     ) -> None:
         """Record what a person did, now or in the past.
 
@@ -144,22 +161,63 @@ class TrackClient:
             name: What, up to 100 bytes.
             timestamp: When; left out: when the service receives it.
             id: A ULID; made where there is none.
-            data: What belongs to the event; may be nested.
+            data: What belongs to the event, by any name, `name` and `id` among them.
+            more: Further data; all may be nested.
         """
-        self._call("POST", _person(customer_id, "events"), self._event(name, timestamp, id, data))
+        event = self._event(name, timestamp, id, _joined(data, more))
+        self._call("POST", _person(customer_id, "events"), event)
+
+    def page(
+        self,
+        /,
+        customer_id: Identifier,
+        name: str,
+        timestamp: Moment | None = None,
+        id: str | None = None,  # noqa: A002  # the API's word
+        data: Keys = None,
+        **more: Any,
+    ) -> None:
+        """Record that a person looked at a page; otherwise like `track`."""
+        event = self._event(name, timestamp, id, _joined(data, more)) | {"type": "page"}
+        self._call("POST", _person(customer_id, "events"), event)
+
+    def screen(
+        self,
+        /,
+        customer_id: Identifier,
+        name: str,
+        timestamp: Moment | None = None,
+        id: str | None = None,  # noqa: A002  # the API's word
+        data: Keys = None,
+        **more: Any,
+    ) -> None:
+        """Record that a person looked at a screen of an app; otherwise like `track`."""
+        event = self._event(name, timestamp, id, _joined(data, more)) | {"type": "screen"}
+        self._call("POST", _person(customer_id, "events"), event)
 
     def track_anonymous(
         self,
         /,
-        anonymous_id: str,
+        anonymous_id: str | None,
         name: str,
         timestamp: Moment | None = None,
         id: str | None = None,  # noqa: A002  # the API's word
-        **data: Any,
+        data: Keys = None,
+        **more: Any,
     ) -> None:
-        """Record what somebody did who is not known yet; otherwise like `track`."""
-        event = self._event(name, timestamp, id, data)
-        event["anonymous_id"] = identifier(anonymous_id, "anonymous_id")
+        """Record what somebody did who is not known yet; otherwise like `track`.
+
+        Args:
+            anonymous_id: Who; None: an invite event, for whom `recipient` among the data names.
+            name: As for `track`.
+            timestamp: As for `track`.
+            id: As for `track`.
+            data: As for `track`.
+            more: As for `track`.
+        """
+        event = self._event(name, timestamp, id, _joined(data, more))
+        if anonymous_id is not None:
+            event["anonymous_id"] = identifier(anonymous_id, "anonymous_id")
         self._call("POST", "/api/v1/events", event)
 
     def add_device(
@@ -199,6 +257,66 @@ class TrackClient:
         }
         self._call("POST", "/api/v1/merge_customers", people)
 
+    def add_to_segment(
+        self, /, segment_id: int, ids: Iterable[Identifier], id_type: IdType = "id"
+    ) -> None:
+        """Put people into a manual segment, a thousand a request; they must exist."""
+        self._change_segment(segment_id, "add_customers", ids, id_type)
+
+    def remove_from_segment(
+        self, /, segment_id: int, ids: Iterable[Identifier], id_type: IdType = "id"
+    ) -> None:
+        """Take people out of a manual segment, a thousand a request."""
+        self._change_segment(segment_id, "remove_customers", ids, id_type)
+
+    def submit_form(self, /, form_id: str, data: Keys = None, **more: Any) -> None:
+        """Submit a form of somebody whom `id` or `email` among the data names."""
+        if form_id in ("", ".", ".."):
+            raise ValueError("form_id: empty, or a path of dots")
+        fields = {"data": plain(_joined(data, more))}
+        self._call("POST", f"/api/v1/forms/{in_path(form_id)}/submit", fields)
+
+    def report_metric(
+        self,
+        /,
+        delivery_id: str,
+        metric: Metric,
+        timestamp: Moment | None = None,
+        **more: str,
+    ) -> None:
+        """Report what became of a message.
+
+        Args:
+            delivery_id: The message, by the CIO-Delivery-ID that it carries.
+            metric: What happened to it.
+            timestamp: When; left out: when the service receives it.
+            more: `recipient`, `reason`, `href`, as far as they belong to the metric.
+        """
+        body = {"delivery_id": delivery_id, "metric": metric, **plain(more)}
+        self._call("POST", "/api/v1/metrics", body | _at(timestamp))
+
+    def report_push(
+        self,
+        /,
+        delivery_id: str,
+        event: Literal["opened", "converted", "delivered"],
+        device_id: str,
+        timestamp: Moment | None = None,
+    ) -> None:
+        """Report what became of a push notification on a device."""
+        body = {"delivery_id": delivery_id, "event": event, "device_id": device_id}
+        self._call("POST", "/api/v1/push/events", plain(body) | _at(timestamp))
+
+    def unsubscribe(self, /, delivery_id: str) -> None:
+        """Unsubscribe whoever received a message, as a page of one's own for that does it."""
+        if delivery_id in ("", ".", ".."):
+            raise ValueError("delivery_id: empty, or a path of dots")
+        self._call("POST", f"/unsubscribe/{in_path(delivery_id)}", {"unsubscribe": True})
+
+    def entity(self, /, operation: Mapping[str, Any]) -> None:
+        """Send one v2 operation of any kind, as the v2 API describes it."""
+        self._call("POST", ENTITY_PATH, self._operation(plain(operation)))
+
     def batch(self, /, operations: Iterable[Mapping[str, Any]]) -> None:
         """Send v2 operations of any kind, in as few requests as their size allows.
 
@@ -227,6 +345,17 @@ class TrackClient:
         if isinstance(verdict, Settled) and verdict.refusals:
             raise RefusedError(verdict.refusals, status)
 
+    def _change_segment(
+        self, segment_id: int, change: str, ids: Iterable[Identifier], id_type: IdType
+    ) -> None:
+        number = identifier(segment_id, "segment_id")
+        if not number.isdecimal():
+            raise ValueError("segment_id: not the number of a segment")
+        named = [identifier(each, "ids") for each in ids]
+        path = f"/api/v1/segments/{number}/{change}?id_type={id_type}"
+        for start in range(0, len(named), SEGMENT_IDS_MAX):
+            self._call("POST", path, {"ids": named[start : start + SEGMENT_IDS_MAX]})
+
     def _event(
         self,
         name: str,
@@ -234,9 +363,7 @@ class TrackClient:
         given_id: str | None,
         data: Mapping[str, Any],
     ) -> dict[str, Any]:
-        event: dict[str, Any] = {"name": event_name(name), "data": plain(data)}
-        if timestamp is not None:
-            event["timestamp"] = unix_time(timestamp, "timestamp")
+        event: dict[str, Any] = {"name": event_name(name), "data": plain(data), **_at(timestamp)}
         event["id"] = self._new_id(event) if given_id is None else event_id(given_id)
         return event
 
@@ -265,6 +392,22 @@ class TrackClient:
             middle = len(encoded) // 2
             yield from self._send_batch(encoded[:middle], first)
             yield from self._send_batch(encoded[middle:], first + middle)
+
+
+def _joined(given: Keys, more: Mapping[str, Any]) -> dict[str, Any]:
+    """What belongs to a call: keys of any name, and those that were given by name.
+
+    Raises:
+        ValueError: A key was given in both ways.
+    """
+    twice = sorted((given or {}).keys() & more.keys())
+    if twice:
+        raise ValueError(f"{twice[0]}: given twice")
+    return {**(given or {}), **more}
+
+
+def _at(timestamp: Moment | None) -> dict[str, int]:
+    return {} if timestamp is None else {"timestamp": unix_time(timestamp, "timestamp")}
 
 
 def _person(value: Identifier, *rest: str) -> str:

@@ -1,6 +1,7 @@
 """`TrackClient`: each call as it arrives at a server, and what is refused before it is sent."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
+from backfill.client.async_client import AsyncTrackClient
 from backfill.client.json_values import identifier, plain, unix_time
 from backfill.client.track_client import (
     DestinationError,
@@ -152,9 +154,126 @@ def test_track_anonymous():
     assert event["data"] == {"page": "/"}
 
 
+def test_an_invite_is_for_whom_its_data_name():
+    """Nobody is behind it yet, and no anonymous id either."""
+    event = orjson.loads(
+        sent(lambda c: c.track_anonymous(None, "invited", recipient="ada@example.com")).body
+    )
+
+    assert event.keys() == {"name", "data", "id"}
+    assert event["data"] == {"recipient": "ada@example.com"}
+
+
+def test_data_may_have_any_name():
+    """Also those that the call itself takes, in a mapping of their own."""
+    names = {"name": "n", "id": "i", "timestamp": 1, "customer_id": "c", "data": {"a": 1}}
+
+    event = orjson.loads(sent(lambda c: c.track("42", "x", data=names, price=1)).body)
+    attributes = orjson.loads(sent(lambda c: c.identify("a@example.com", {"id": "42"})).body)
+
+    assert event["data"] == {**names, "price": 1}
+    assert attributes == {"id": "42"}
+    assert_refused(lambda c: c.track("42", "x", data={"price": 1}, price=2), "price")
+
+
+@pytest.mark.parametrize("kind", ["page", "screen"])
+def test_pages_and_screens_are_events_of_their_own_type(kind):
+    """They go where events go."""
+    request = sent(lambda c: getattr(c, kind)("42", "/pricing", LEAP_DAY, referrer="/"))
+
+    assert request.path == "/api/v1/customers/42/events"
+    event = orjson.loads(request.body)
+    assert (event["type"], event["name"], event["data"]) == (kind, "/pricing", {"referrer": "/"})
+
+
+def test_large_segments_are_changed_in_several_requests():
+    """A thousand people each."""
+    with client_of(in_turn()) as (client, server, _):
+        client.add_to_segment(7, range(1, 2502), "id")
+
+    assert [request.path for request in server.received] == [
+        "/api/v1/segments/7/add_customers?id_type=id"
+    ] * 3
+    found = [each for request in server.received for each in orjson.loads(request.body)["ids"]]
+    assert found == [str(number) for number in range(1, 2502)]
+
+
+@pytest.mark.parametrize("segment", ["x", "-1", "1/2", True])
+def test_segments_that_lead_elsewhere(segment):
+    """Only the number of a segment is one."""
+    assert_refused(lambda c: c.add_to_segment(segment, ["1"]), "segment_id")
+
+
+def test_the_async_twin_has_the_same_calls():
+    """The same names with the same signatures, and the same requests, awaited."""
+    public = {name for name in dir(TrackClient) if not name.startswith("_")}
+    assert public == {name for name in dir(AsyncTrackClient) if not name.startswith("_")}
+    for name in public - {"close"}:
+        twin = inspect.signature(getattr(AsyncTrackClient, name))
+        assert twin == inspect.signature(getattr(TrackClient, name))
+
+    async def calls(url):
+        async with AsyncTrackClient("site", "canary", url=url, concurrency=4) as client:
+            await asyncio.gather(*(client.track(str(number), "seen") for number in range(20)))
+            with pytest.raises(ValueError, match="timestamp"):
+                await client.track("42", "seen", datetime(2024, 1, 1))  # noqa: DTZ001
+
+    with running(in_turn()) as server:
+        asyncio.run(calls(server.url))
+        paths = {request.path for request in server.received}
+
+    assert paths == {f"/api/v1/customers/{number}/events" for number in range(20)}
+
+
 @pytest.mark.parametrize(
     ("call", "method", "path", "body"),
     [
+        (
+            lambda c: c.remove_from_segment(7, ["a@example.com"], "email"),
+            "POST",
+            "/api/v1/segments/7/remove_customers?id_type=email",
+            {"ids": ["a@example.com"]},
+        ),
+        (
+            lambda c: c.submit_form("sign up", {"id": "42"}, colour="red"),
+            "POST",
+            "/api/v1/forms/sign%20up/submit",
+            {"data": {"id": "42", "colour": "red"}},
+        ),
+        (
+            lambda c: c.report_metric("d1", "clicked", LEAP_DAY, href="https://example.com"),
+            "POST",
+            "/api/v1/metrics",
+            {
+                "delivery_id": "d1",
+                "metric": "clicked",
+                "href": "https://example.com",
+                "timestamp": 1582959615,
+            },
+        ),
+        (
+            lambda c: c.report_push("d1", "opened", "token", 1582959615),
+            "POST",
+            "/api/v1/push/events",
+            {
+                "delivery_id": "d1",
+                "event": "opened",
+                "device_id": "token",
+                "timestamp": 1582959615,
+            },
+        ),
+        (
+            lambda c: c.unsubscribe("d/1"),
+            "POST",
+            "/unsubscribe/d%2F1",
+            {"unsubscribe": True},
+        ),
+        (
+            lambda c: c.entity({"type": "person", "action": "delete", "identifiers": {"id": "42"}}),
+            "POST",
+            "/api/v2/entity",
+            {"type": "person", "action": "delete", "identifiers": {"id": "42"}},
+        ),
         (lambda c: c.delete("42"), "DELETE", "/api/v1/customers/42", None),
         (lambda c: c.suppress("42"), "POST", "/api/v1/customers/42/suppress", {}),
         (lambda c: c.unsuppress("42"), "POST", "/api/v1/customers/42/unsuppress", {}),
@@ -184,7 +303,11 @@ def test_track_anonymous():
             {"primary": {"id": "42"}, "secondary": {"email": "ada@example.com"}},
         ),
     ],
-    ids=["delete", "suppress", "unsuppress", "add_device", "delete_device", "merge"],
+    ids=[
+        *("remove_from_segment", "submit_form", "report_metric", "report_push", "unsubscribe"),
+        "entity",
+        *("delete", "suppress", "unsuppress", "add_device", "delete_device", "merge"),
+    ],
 )
 def test_calls(call, method, path, body):
     """Each call is the request that the API describes."""
