@@ -8,7 +8,8 @@ as rows may have been sent (the journal's dispatch ceilings): such people are se
 the snapshot said. It is brought up to date in one transaction, and as often as need be.
 """
 
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from backfill.planning import people
 from backfill.planning.folder import PlanFolder
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plan import Plan, inputs_key
-from backfill.rows import reasons_to_json
+from backfill.rows import Rows, reasons_to_json
 from backfill.sync.snapshot import (
     BATCH_ROWS,
     OUTCOMES,
@@ -189,6 +190,43 @@ def known_people(journal: Journal, folder: Path) -> Iterator[tuple[str, pa.Strin
                 yield type_, batch.column(0)
 
 
+class _Refused:
+    """Why rows were refused: 12 bytes for each, since half of ten million rows may be.
+
+    Args:
+        journal: What became of each row.
+        parts: The parts to look at.
+    """
+
+    def __init__(self, journal: Journal, parts: Iterable[int]) -> None:
+        self._places: dict[int, tuple[Rows, npt.NDArray[np.int32]]] = {}
+        texts: dict[str, int] = {}  # rows are refused for few reasons
+        for part in parts:
+            rows, why = array("q"), array("i")
+            for at, each in journal.rejections(after=(part, 0)):
+                if at != part:
+                    break
+                rows.append(each.row)
+                why.append(texts.setdefault(reasons_to_json(each.reasons), len(texts)))
+            if rows:
+                self._places[part] = np.array(rows), np.array(why)
+        self._texts = pa.array(list(texts), pa.string())
+
+    def reasons(self, parts: npt.NDArray[np.int32], rows: Rows) -> pa.StringArray:
+        """The reasons of each of n rows as JSON, null where it was not refused.
+
+        Args:
+            parts: The part of each, int32 (n,).
+            rows: Its number, int64 (n,).
+        """
+        found = np.full(len(rows), -1, np.int32)
+        for part, (refused, why) in self._places.items():
+            at = np.minimum(np.searchsorted(refused, rows), len(refused) - 1)
+            here = (parts == part) & (refused[at] == rows)
+            found[here] = why[at[here]]
+        return self._texts.take(pa.array(found, mask=found < 0))
+
+
 class _Outcomes:
     """What became of people, as the journal has it.
 
@@ -207,16 +245,14 @@ class _Outcomes:
         self._before = {int(part): Ranges(low, above) for part, (low, above) in before.items()}
         self._folder = folder
         self._made = [part for part in journal.parts() if part.source >= len(pipeline.sources)]
-        events = {
-            part.id
-            for part in journal.parts()
-            if part not in self._made and not _is_remembered(pipeline.sources[part.source])
-        }
-        self._refused = {
-            (part, each.row): reasons_to_json(each.reasons)
-            for part, each in journal.rejections()
-            if part not in events
-        }
+        self._refused = _Refused(
+            journal,
+            [
+                part.id
+                for part in journal.parts()
+                if part in self._made or _is_remembered(pipeline.sources[part.source])
+            ],
+        )
 
     def write(self, plan: Path, path: Path, *, diff: bool) -> None:
         """Write down what became of all people whom a plan concerns."""
@@ -254,11 +290,8 @@ class _Outcomes:
 
     def _reasons(self, batch: pa.RecordBatch, settled: Mask) -> pa.StringArray:
         """Why the API refused what rows say; null where it did not."""
-        if not self._refused:
-            return pa.nulls(len(batch), pa.string())
-        columns = (batch.column(name).to_pylist() for name in ("part", "row"))
-        why = [self._refused.get(place) for place in zip(*columns, strict=True)]
-        return pc.if_else(pa.array(settled), pa.array(why, pa.string()), None)
+        parts, rows = (batch.column(name).to_numpy() for name in ("part", "row"))
+        return pc.if_else(pa.array(settled), self._refused.reasons(parts, rows), None)
 
     def _standing(self, batch: pa.RecordBatch) -> tuple[Mask, Mask]:
         """Which rows were settled since, and which others may have been sent all the same."""
