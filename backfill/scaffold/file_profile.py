@@ -3,10 +3,14 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import cast
+
+import numpy as np
+import pyarrow as pa
 
 from backfill.encoding.column_names import members_in, with_made
 from backfill.errors import UsageError
@@ -20,6 +24,7 @@ from backfill.scaffold.questions import Ask, Question, nobody
 from backfill.sources import FileFormat, LocalFile, SourceFile, expand, open_source, partitions_of
 from backfill.sources.detection import Detected, Table, encoding_of, table_in, text_evidence
 from backfill.sources.globs import natural_key
+from backfill.sources.interface import CHUNK_ROWS_MAX
 from backfill.sources.json_framing import layout_of as json_layout
 from backfill.sources.opening import told_format
 from backfill.sources.text_file import raw_blocks
@@ -295,6 +300,9 @@ def _decided(path: Path, found: Detected, ask: Ask, encoding: str | None) -> Det
     return Detected(answer, "your answer") if answer else found
 
 
+_JOINED_BYTES_MAX = 64_000_000
+
+
 def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
     types = source.schema()
     typed = {} if types is None else {each.name: each.type for each in types}
@@ -303,7 +311,7 @@ def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
             continue
         in_text = name in look.folders or name not in typed
         look.columns.setdefault(name, ColumnProfile(name, None if in_text else typed[name]))
-    for chunk in source.chunks():
+    for chunk in _joined(source.chunks()):
         look.rows += chunk.end.row - chunk.first_row
         look.rows_malformed += len(chunk.rejections)
         for rejection in chunk.rejections:
@@ -314,6 +322,41 @@ def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
             look.columns.setdefault(name, ColumnProfile(name)).add(chunk)
         _read_members(chunk, look)
         progress(Progress(chunk.end.row - chunk.first_row))
+
+
+def _joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The same rows in fewer chunks of text, as far as they fit into memory.
+
+    A wide file has few rows in a chunk, and to look at a column of few takes as long as of many.
+    """
+    waiting: list[Chunk] = []
+    for chunk in chunks:
+        both = [*waiting, chunk]
+        fits = (
+            sum(len(each.rows) for each in both) <= CHUNK_ROWS_MAX
+            and sum(each.batch.nbytes for each in both) <= _JOINED_BYTES_MAX
+            and all(each.values == "text" for each in both)
+            and both[0].batch.schema == chunk.batch.schema
+        )
+        if waiting and not fits:
+            yield _as_one(waiting)
+            both = [chunk]
+        waiting = both
+    if waiting:
+        yield _as_one(waiting)
+
+
+def _as_one(chunks: Sequence[Chunk]) -> Chunk:
+    """Neighbouring chunks of one file as one."""
+    lines = [each.lines for each in chunks if each.lines is not None]
+    return replace(
+        chunks[0],
+        batch=pa.concat_batches([each.batch for each in chunks]),
+        rows=np.concatenate([each.rows for each in chunks]),
+        lines=np.concatenate(lines) if len(lines) == len(chunks) else None,
+        rejections=tuple(chain.from_iterable(each.rejections for each in chunks)),
+        end=chunks[-1].end,
+    )
 
 
 def _read_members(chunk: Chunk, look: FileProfile) -> None:
