@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill.scaffold.setting_docs import SCHEMA_FILE
+from tests.support import stores
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = sorted(each.stem for each in (ROOT / "pipelines").glob("*.toml"))
@@ -144,6 +145,25 @@ def test_who_asked_to_be_forgotten_is(example, sandbox):
     addresses = {each.lower() for each in sandbox.people()}
     assert not addresses & {f"leser{9 * number}@example.com" for number in range(1, 6)}
     assert len(addresses) == 45
+
+
+def test_a_bucket_arrives_as_the_lake_does(tmp_path, example, send, sandbox):
+    """From a store on this machine: the same events, with the same ids."""
+    example("lake")
+    expected = sorted(each["id"] for each in sandbox.events())
+    sandbox.reset()
+    with stores.s3() as bucket:
+        for path in (tmp_path / "sample_data/exports/activity").rglob("*.parquet"):
+            below = path.relative_to(tmp_path / "sample_data/exports").as_posix()
+            bucket.put(below, path.read_bytes())
+        pipeline = tmp_path / "pipelines" / "bucket.toml"
+        text = pipeline.read_text("utf-8").replace("s3://acme-exports/", bucket.base)
+        text = text.replace('region = "eu-central-1"', bucket.settings, 1)
+        pipeline.write_text(text, "utf-8")
+        ended = send(pipeline, env=stores.ENVIRONMENT)
+
+    assert ended.code == 0, ended.stderr
+    assert sorted(each["id"] for each in sandbox.events()) == expected
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
