@@ -53,7 +53,7 @@ bench: .venv/.installed-test ## measure speed and memory; takes minutes
 storm: .venv/.installed-test ## kill it a thousand times, cut the power, and print what was lost; takes half an hour
 	@$(BIN)/python tests/tools/storm.py
 
-mutants: .venv/.installed-test ## plant known mistakes one by one and see whether the tests find them
+mutants: .venv/.installed-tools ## plant known mistakes and see whether the tests find them (ARGS=--sampled: a program's)
 	@$(BIN)/python tests/tools/mutants.py $(ARGS)
 
 soak: .venv/.installed-test ## run again and again in one process and see whether anything grows (MINUTES=30)

@@ -30,6 +30,7 @@ class FakeDelivery:
     Args:
         latency_s: How long an answer takes; by batch, or for all.
         refuses: Says of an operation why the API refuses it; empty: it takes it.
+        about: Which field the refusals name, as the API names it.
         hangs: The batches that are never answered.
         waits: The batches that wait to be tried again, and are not in flight meanwhile.
         fails: The batches that end the run, with the error.
@@ -41,6 +42,7 @@ class FakeDelivery:
 
     latency_s: Mapping[int, float] | float = 0.0
     refuses: Callable[[Operation], str] = lambda _: ""
+    about: str = ""
     hangs: Collection[int] = ()
     waits: Collection[int] = ()
     fails: Mapping[int, Exception] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class FakeDelivery:
         # Whoever listens may stop the run: the answer is there all the same.
         self.on_answer(number)
         refusals = [
-            Refusal(at, "invalid", "", why)
+            Refusal(at, "invalid", self.about, why)
             for at, each in enumerate(self.batches[number - 1])
             if (why := self.refuses(each))
         ]

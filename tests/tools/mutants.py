@@ -2,6 +2,7 @@
 
     python tests/tools/mutants.py            all of `tests/tools/planted.py`
     python tests/tools/mutants.py redirect   those whose name holds a word
+    python tests/tools/mutants.py --sampled  mutants that a program makes instead (`sampled.py`)
 
 Works on copies, one for each processor; the tree stays as it is. Exits with 1 if a mistake is not
 found, or cannot be planted since the code has changed: then the list has to follow.
@@ -22,7 +23,8 @@ from queue import SimpleQueue
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.tools.planted import BUGS, Bug  # noqa: E402 - the tests are not installed
+from tests.tools import sampled  # noqa: E402 - the tests are not installed
+from tests.tools.planted import BUGS, Bug  # noqa: E402
 
 AT_ONCE = os.cpu_count() or 1
 TIMEOUT_S = 180.0
@@ -32,6 +34,9 @@ _SLOW_TESTS = {"POWER_CUTS": "300"}
 
 def main(words: Sequence[str]) -> int:
     """Try every mistake; print a table."""
+    if "--sampled" in words:
+        with _trees() as trees:
+            return sampled.main(trees.get(), [word for word in words if word != "--sampled"])
     chosen = [bug for bug in BUGS if all(word in bug.name for word in words)]
     tests = sorted({test for bug in chosen for test in bug.tests})
     width = max(len(bug.name) for bug in chosen)

@@ -1,6 +1,6 @@
 """The long versions of what the suite does briefly, and a table of what came of them: `make storm`.
 
-    KILLS=100 POWER_CUTS=2000 make storm    less of it
+    KILLS=100 POWER_CUTS=2000 DAMAGES=200 make storm    less of it
     SEED=8 make storm                       other moments
     AT_ONCE=1 make storm                    one piece after the other
 
@@ -29,9 +29,11 @@ KILLS = int(os.environ.get("KILLS", "1000"))
 ROWS_A_KILL = int(os.environ.get("ROWS_A_KILL", "5200"))
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "20000"))
 PAIRS = int(os.environ.get("PAIRS", "100"))
+DAMAGES = int(os.environ.get("DAMAGES", "2000"))
 SEED = int(os.environ.get("SEED", "1000"))
 AT_ONCE = int(os.environ.get("AT_ONCE", "2"))
 PIECE_KILLS = 25
+PIECE_DAMAGES = 250
 HARM = "lost, phantom, duplicated, misreported, out of order, with differing bytes"
 BROKEN = BrokenPromiseError.__name__
 
@@ -73,6 +75,10 @@ def pieces() -> Iterator[Piece]:
         yield "test_power_cuts.py", {"POWER_CUTS": str(POWER_CUTS)}
     if PAIRS:
         yield "test_fault_pairs.py", {"PAIRS": str(PAIRS)}
+    for seed in range(SEED, SEED + -(-DAMAGES // PIECE_DAMAGES)):
+        left = DAMAGES - (seed - SEED) * PIECE_DAMAGES
+        settings = {"SEED": str(seed), "DAMAGES": str(min(left, PIECE_DAMAGES))}
+        yield "test_damaged_state.py", settings
     for seed in range(SEED, SEED + -(-KILLS // PIECE_KILLS)):
         left = KILLS - (seed - SEED) * PIECE_KILLS
         yield (

@@ -50,6 +50,13 @@ def test_retries_stay_below_their_budget(events):
     assert spent <= TOKENS + earned
 
 
+def test_a_service_that_was_never_tried_has_failed_never():
+    """Batches hold their own failures against these."""
+    health = CircuitBreaker()
+    assert (health.successes, health.failures, health.throttles) == (0, 0, 0)
+    assert health.failing_for_s(1_000.0) == 0
+
+
 def test_an_outage_begins_after_30_s_without_success():
     """Only an unbroken row of failures is an outage; one success ends it."""
     health = CircuitBreaker()

@@ -111,6 +111,13 @@ def test_unusual_latency_cuts():
     assert tempo.rate(33.0) < 80
 
 
+def test_the_mean_latency_is_that_of_one_second():
+    """Nothing of the seconds before is left in it."""
+    tempo = AdaptiveRate(100)
+    latencies(tempo, range(5), 0.1)
+    assert tempo.latency_s == pytest.approx(0.1, abs=0.01)
+
+
 def test_noise_does_not_cut():
     """The usual spread, and a delay of a few milliseconds, are no signal."""
     tempo = AdaptiveRate(100)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.delivery.verdicts import (
+    DOUBTS_MAX,
     Abort,
     Answer,
     BatchRetryState,
@@ -171,6 +172,7 @@ def test_a_refused_batch_is_halved(status):
         (400, b'{"meta":{"errors":["one","two"]}}\n', ("invalid", "", "one; two")),
         (400, b"Unauthorized request", ("invalid", "", "HTTP 400 without an explanation")),
         (400, b"", ("invalid", "", "HTTP 400 without an explanation")),
+        (400, b'{"meta": {}}', ("invalid", "", "HTTP 400 without an explanation")),
         (413, b"<html>", ("too_large", "", "HTTP 413 without an explanation")),
         (
             400,
@@ -288,6 +290,18 @@ def test_retry_after_never_raises(value, date):
     seconds = retry_after_s(value, date)
 
     assert seconds is None or 0 <= seconds <= 300
+
+
+def test_the_first_failure_of_a_batch_is_no_doubt_about_it():
+    """The others may fail a moment later."""
+    patience, health = BatchRetryState(2, outage_max_s=900), CircuitBreaker()
+    for _ in range(DOUBTS_MAX):
+        health.succeeded()
+        assert patience.failed("server", 0.0, health) is None
+        health.failed(0.0)
+    health.succeeded()
+    health.succeeded()
+    assert patience.failed("server", 0.0, health) == Halve()
 
 
 def failures(patience: BatchRetryState, kinds: list[str], *, others: int, too: int = 0) -> object:

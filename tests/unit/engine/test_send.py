@@ -316,6 +316,15 @@ def test_a_refusal_at_the_edge_of_two_files_counts_once_where_it_belongs(journal
     assert [part for part, _ in journal.rejections()] == [2]
 
 
+def test_a_refusal_names_the_attribute_by_its_own_name(journal):
+    """The API says where in the operation it stands."""
+    work = ByHand(journal, events=[prepared(3, [1])])
+
+    send(work, FakeDelivery(refuses=lambda _: "no", about="attributes.age"))
+
+    assert [each.field for each in work.noted[3, 1]] == ["age"]
+
+
 def test_merged_rows_wait_for_the_row_that_carries_their_person(journal):
     """In the same file or in another one; they share what becomes of it."""
     first = prepared(1, [1, 2], alone=True, beside=1)
