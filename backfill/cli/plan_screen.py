@@ -157,7 +157,8 @@ def _names(names: Counter[str]) -> Iterator[str]:
         yield f"{line}  {bar(count, most[0][1], room)}" if room >= _BAR_WIDTH_MIN else line
     if len(names) > len(most):
         rest = names.total() - sum(count for _, count in most)
-        yield from wrapped(_INDENT, f"and {len(names) - len(most):,} more names, {rest:,} events")
+        more = counted(len(names) - len(most), "more name")
+        yield from wrapped(_INDENT, f"and {more}, {counted(rest, 'event')}")
 
 
 def _moments(decisions: Sequence[Decision]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from backfill.cli.flags import Debug
 from backfill.errors import UsageError
 
 if TYPE_CHECKING:  # DuckDB loads slowly, and no other command needs it
@@ -38,6 +39,7 @@ def sandbox(  # noqa: PLR0913, PLR0917  # each is an option
         list[str] | None,
         typer.Option(metavar="HOST", help="Accept this Host too, e.g. track.customer.io; repeat."),
     ] = None,
+    debug: Debug = False,
 ) -> None:
     """Serve a workspace with the Track API on this machine.
 
@@ -45,6 +47,7 @@ def sandbox(  # noqa: PLR0913, PLR0917  # each is an option
     """
     from backfill.sandbox import Behaviour, SandboxSettings, changed, serve  # see above
 
+    del debug  # who leaves with an error looks for it
     settings = SandboxSettings(
         host=host,
         port=port,

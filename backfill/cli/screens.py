@@ -41,7 +41,7 @@ def check_text(pipeline: Pipeline, planned: Planned) -> str:
 def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) -> Iterator[str]:
     """A plan in a few lines, as a run shows it before it sends."""
     refused = sum(each.rejected for each in plan.sources)
-    yield f"plan: {plan.rows_read:,} rows checked, {refused:,} rejected"
+    yield f"plan: {counted(plan.rows_read, 'row')} checked, {refused:,} rejected"
     yield f"plan: {cost(plan)}, {at_rate(rate_of(pipeline, options), plan)}"
     for each in warnings_of(pipeline, plan) if warn else ():
         yield f"warning: {each.what}"
@@ -50,7 +50,7 @@ def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) 
 def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterator[str]:
     """The same of a sync: what differs, not what the whole export would cost."""
     refused = sum(each.rejected for each in plan.sources)
-    yield f"plan: {plan.rows_read:,} rows checked, {refused:,} rejected"
+    yield f"plan: {counted(plan.rows_read, 'row')} checked, {refused:,} rejected"
     by_file = [each for each in pipeline.sources if each.sync_mode == "files"]
     compared = [each.kind for each in pipeline.sources if each not in by_file]
     if "customers" in compared:

@@ -229,7 +229,7 @@ class Prompt:
             return True
         try:
             with raised():
-                some = "what differs" if run.differences else f"{run.rows_left:,} rows"
+                some = "what differs" if run.differences else counted(run.rows_left, "row")
                 answer = input_from_person(f"send {some} to {self._url}; start now? [y/N] ")
         except (KeyboardInterrupt, EOFError):
             return False

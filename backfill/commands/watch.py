@@ -92,7 +92,8 @@ class Watch:
             )
         if run.doubt.rows:
             self._view.say(
-                f"resuming: up to {run.doubt.rows:,} rows may be sent twice (events keep their ids,"
+                f"resuming: up to {counted(run.doubt.rows, 'row')} may be sent twice (events keep"
+                " their ids,"
                 " and the service ignores a repeated id)"
             )
         self._started = run

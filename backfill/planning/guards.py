@@ -85,7 +85,7 @@ def _doubts(pipeline: Pipeline, plan: Plan) -> Iterator[Guard]:
                 "format",
                 f"column {decision.column!r} of source {decision.source + 1} ({kind}):"
                 f" {decision.doubt}{shown}",
-                f'set format = "…" beside {decision.key}',
+                decision.answer or f'set format = "…" beside {decision.key}',
             )
 
 
@@ -155,13 +155,13 @@ def _deletions(
     if source.deletes_max.reached_by(gone, people):
         yield Guard(
             "deletes_max",
-            f"{of_source} would {source.action} {gone:,} people, more than deletes_max",
+            f"{of_source} would {source.action} more people than deletes_max: {gone:,}",
             f"set deletes_max = {gone} in this source if that is intended",
         )
     if plan.found.both:
         yield Guard(
             "deletes_customers",
-            f"{plan.found.both:,} people are in customers and in {of_source}",
+            f"{of_source} names people who are in customers, too: {plan.found.both:,}",
             "take them out of the files of one of the two sources (no setting answers this guard)",
         )
 

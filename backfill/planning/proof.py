@@ -35,6 +35,7 @@ class Decision:
         fits: How many of them the format fits.
         doubt: Why nothing is proved; empty where something is.
         readings: What the rival formats make of one example, where two stand.
+        answer: Which setting answers the doubt.
     """
 
     source: int
@@ -47,6 +48,7 @@ class Decision:
     fits: int = 0
     doubt: str = ""
     readings: tuple[str, ...] = ()
+    answer: str = ""
 
 
 @dataclass(slots=True)
@@ -225,14 +227,15 @@ def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
         )
     found = evidence.decide()
     fits = evidence.figures[0].fits if evidence.figures else evidence.values
-    doubt = ""
+    doubt = answer = ""
     readings: tuple[str, ...] = ()
     if isinstance(found, Ambiguity):
         doubt, readings, reading = (*_two_formats(found), found.first)
+        answer = f'set format = "…" beside {key}'
     elif isinstance(found, NoFormat):
         # Something has to stand here so that rows can be judged; the guard refuses to send by it.
         reading = found.nearest or question.dated.reading("iso8601")
-        doubt, readings = no_format(found), _misfits(found)
+        doubt, readings, answer = no_format(found), _misfits(found), _answer(found, key)
     else:
         reading = found
     decision = Decision(
@@ -246,6 +249,7 @@ def _decide(index: int, question: _Question) -> tuple[Reading, Decision]:
         fits=fits,
         doubt=doubt,
         readings=readings,
+        answer=answer,
     )
     return reading, decision
 
@@ -263,9 +267,21 @@ def _misfits(found: NoFormat) -> tuple[str, ...]:
     return tuple(f"{each.value!r} in row {each.row}" for each in shown)
 
 
+def _answer(found: NoFormat, key: str) -> str:
+    """What helps where no format fits; where nothing is like a timestamp, no format can."""
+    if found.unknown_zones:
+        return f"set zones = {{ … }} beside {key}"
+    if found.short_year:
+        return f"set pivot beside {key}, such as pivot = 69"
+    if found.nearest is not None:
+        return f'set format = "…" beside {key}'
+    other = "name another column" if key == "timestamp" else 'declare it as "string"'
+    return f'{other} if these are no timestamps, or set format = "…" beside {key}'
+
+
 def no_format(found: NoFormat) -> str:
     """What stands against a format, and which setting would help; names no value."""
-    said = f"no format fits 90 % of the {found.values:,} values"
+    said = f"no format fits 90 % of the values ({found.values:,})"
     if found.nearest is not None:
         said += f"; {found.nearest.format} fits {found.fits:,}"
     if found.unknown_zones:

@@ -227,8 +227,8 @@ def _deletions(source: DeletionsSource, seen: SourcePlan, of_source: str) -> Ite
     if source.action == "suppress" and seen.operations:
         yield PlanWarning(
             "suppressed",
-            f"{seen.operations:,} people of {of_source} will be suppressed: the service takes"
-            " nothing about them any more",
+            f"{of_source} suppresses people, of whom the service takes nothing any more:"
+            f" {seen.operations:,}",
         )
 
 

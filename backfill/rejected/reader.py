@@ -334,6 +334,6 @@ def some_of(rows: Sequence[str]) -> str:
 
 def _moved(path: Path, moved: Sequence[str]) -> GuardError:
     return GuardError(
-        f"{path}: the identifier of {len(moved)} rows is not what it was: {some_of(moved)}",
+        f"{path}: the identifier is not what it was: {some_of(moved)}",
         next_step="put the identifiers back, or move these rows to a source file of their own",
     )

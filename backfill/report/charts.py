@@ -22,7 +22,7 @@ from backfill.report.scales import (
     elapsed_ticks,
     ticks,
 )
-from backfill.report.wording import PAUSES, elapsed, short
+from backfill.report.wording import PAUSES, counted, elapsed, short
 
 COLOURS = 8
 """So many colours there are in the style sheet; the last one is for all others."""
@@ -189,8 +189,8 @@ def in_pieces(days: Days, count: int) -> tuple[Calendar, dict[int, Counter[str]]
     parts = calendar(days.first, days.last, count, days.together)
     starts = parts.starts(days.first, days.last)
     pieces: list[Counter[str]] = [Counter() for _ in starts]
-    for name, counted in days.by_name.items():
-        for at, events in counted.items():
+    for name, by_day in days.by_name.items():
+        for at, events in by_day.items():
             pieces[bisect_right(starts, at) - 1][name] += events
     return parts, dict(zip(starts, pieces, strict=True))
 
@@ -206,9 +206,9 @@ def _history(form: ChartForm, days: Days) -> list[Markup]:
         element("path", d="".join(bars), class_=f"c{min(place, COLOURS - 1)}")
         for place, bars in enumerate(_stacked(plot, days.by_name, parts, pieces).values())
     ]
-    for start, counted in pieces.items():
-        said = [f"{parts.label(start)}: {counted.total():,} events"]
-        said += [f"{name}: {counted[name]:,}" for name in days.by_name if counted[name]]
+    for start, found in pieces.items():
+        said = [f"{parts.label(start)}: {counted(found.total(), 'event')}"]
+        said += [f"{name}: {found[name]:,}" for name in days.by_name if found[name]]
         plot.band(start - first, parts.after(start) - first, "\n".join(said), "tip")
     return plot.drawn
 
@@ -222,14 +222,14 @@ def _stacked(
     """For each name its bars, each on those of the names before."""
     bars: dict[str, list[str]] = {name: [] for name in names}
     first = min(pieces)
-    for start, counted in pieces.items():
+    for start, found in pieces.items():
         left, right = plot.x(start - first), plot.x(parts.after(start) - first)
         wide = max(right - left - min(1.5, (right - left) / 5), 0.8)
         below = 0
         for name, drawn in bars.items():
-            if counted[name]:
+            if found[name]:
                 bottom = plot.y(below)
-                below += counted[name]
+                below += found[name]
                 high = max(bottom - plot.y(below), 0.5)
                 drawn.append(f"M{left:.1f} {bottom:.1f}v-{high:.1f}h{wide:.1f}v{high:.1f}z")
     return bars

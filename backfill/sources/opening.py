@@ -35,9 +35,22 @@ _OTHERS = {
     ".xz": "is an xz archive: unpack it, or compress it as .gz or .zst",
     ".tar": "is an archive of files: unpack it",
     ".tgz": "is an archive of files: unpack it",
+    ".7z": "is an archive: unpack it",
+    ".rar": "is an archive: unpack it",
     ".avro": "is an Avro file: write it as Parquet",
     ".orc": "is an ORC file: write it as Parquet",
+    ".xml": "is an XML document: export the rows as CSV or JSON Lines",
+    ".html": "is a web page: export the rows as CSV",
+    ".pdf": "is a PDF document: export the rows as CSV",
+    ".docx": "is a text document: export the rows as CSV",
+    ".png": "is a picture: name files of rows",
+    ".jpg": "is a picture: name files of rows",
+    ".db": "is a database: export the table as CSV or Parquet",
+    ".sqlite": "is a database: export the table as CSV or Parquet",
+    ".sqlite3": "is a database: export the table as CSV or Parquet",
+    ".duckdb": "is a database: export the table as CSV or Parquet",
 }
+"""What is no table by its name: to set `format` would help none of these."""
 
 
 def open_source(

@@ -7,6 +7,7 @@ from statistics import median
 from backfill.job import Job
 from backfill.planning.guards import Guard, rows_change_answer
 from backfill.planning.plan import Plan
+from backfill.report.wording import counted
 
 NIGHTS_MAX = 7
 
@@ -77,8 +78,8 @@ def _rows(job: Job, plan: Plan) -> Iterator[Guard]:
         if rows and usual and allowed.reached_by(abs(rows - usual), usual):
             yield Guard(
                 "rows_change",
-                f"{of_source} has {rows:,} rows, and had {usual:,} on the nights before: more"
-                " difference than rows_change_max",
+                f"{of_source} has {counted(rows, 'row')}, and had {usual:,} on the nights before:"
+                " more difference than rows_change_max",
                 rows_change_answer(str(abs(rows - usual))),
             )
 

@@ -42,6 +42,7 @@ def test_every_command_explains_itself(backfill, command):
     assert f"Usage: backfill {command}" in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 80
     assert "asked" not in ended.stdout
+    assert "  --debug " in ended.stdout  # what a bug of ours advises
 
 
 @pytest.mark.parametrize("command", ["run", "retry"])

@@ -101,6 +101,21 @@ def test_a_doubt_says_what_would_help(tmp_path, values, setting):
     assert setting in decision.doubt
 
 
+@pytest.mark.parametrize(
+    ("values", "answer"),
+    [
+        (("soon", "later"), 'name another column if these are no timestamps, or set format = "…"'),
+        (("2024-01-31 10:00 WIB",), "set zones = { … } beside timestamp"),
+        (("31/12/24",), "set pivot beside timestamp, such as pivot = 69"),
+        (("2024-01-31", *["soon"] * 8), 'set format = "…" beside timestamp'),
+    ],
+)
+def test_a_format_is_asked_for_only_where_one_can_help(tmp_path, values, answer):
+    """Else another setting is named, or another column."""
+    _, (decision,) = proved(tmp_path, {"events.csv": rows(*values)})
+    assert decision.answer.startswith(answer)
+
+
 def test_the_zone_may_stand_in_a_column_beside_it(tmp_path):
     """Such a column is used up, and each row is read in its own zone."""
     files = {"events.csv": "id,at,zone\np,2024-01-31 10:00,Europe/Paris\nq,2024-01-31 10:00,PST\n"}

@@ -31,6 +31,8 @@ def test_a_name_that_tells_no_format_asks_for_one(tmp_path, name):
         ("in.csv.bz2", "is a bzip2 archive", "unpack"),
         ("in.csv.zip", "is a zip archive", "unpack"),
         ("in.avro", "is an Avro file", "Parquet"),
+        ("in.pdf", "is a PDF document", "CSV"),
+        ("in.db", "is a database", "Parquet"),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path, name, what, step):
@@ -40,6 +42,7 @@ def test_what_is_no_table_is_named(tmp_path, name, what, step):
     with pytest.raises(UsageError, match=f"{name}: {what}") as caught:
         open_file(tmp_path / name)
     assert step in caught.value.next_step
+    assert "format" not in caught.value.next_step
 
 
 def test_a_folder_asks_for_its_files(tmp_path):
