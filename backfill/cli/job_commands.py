@@ -144,6 +144,9 @@ def report(
         Redact,
         typer.Option(help="Leave out cell values; all: names of files, columns and events too."),
     ] = Redact.VALUES,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="Write one .zip with all evidence of the job.")
+    ] = False,
 ) -> Ending:
     """Write the HTML report of a job."""
     import orjson
@@ -151,10 +154,12 @@ def report(
     from backfill.commands import report as library
     from backfill.pipeline.file import Pipeline
 
-    summary, path = library.report(Pipeline.load(pipeline), asked.state_dir, redact.value)
+    write = library.bundle if bundle else library.report
+    summary, path = write(Pipeline.load(pipeline), asked.state_dir, redact.value)
+    made = {"bundle": str(path)} if bundle else {"report": str(path)}
     return Ending(
         ExitCode.DELIVERED,
-        f"open {shown(path)} in a browser",
+        f"keep {shown(path)}" if bundle else f"open {shown(path)} in a browser",
         f"{path}\n",
-        orjson.dumps(summary.as_dict() | {"exit": ExitCode.DELIVERED, "report": str(path)}),
+        orjson.dumps(summary.as_dict() | {"exit": ExitCode.DELIVERED} | made),
     )

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from backfill.clock import Clock
 from backfill.engine.results import report_of
-from backfill.job import Job, folder_of
+from backfill.errors import unwritten
+from backfill.job import Job, folder_of, stored_plan
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
+from backfill.report.bundle import write_bundle
 from backfill.report.redaction import Redact
 from backfill.report.summary import Summary
 
@@ -31,3 +33,29 @@ def report(
     with Journal.open(folder, create=False) as journal:
         job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
         return report_of(job, redact, now_s=Clock().unix_s())
+
+
+def bundle(
+    pipeline: Pipeline, state_dir: Path | None = None, redact: Redact = "values"
+) -> tuple[Summary, Path]:
+    """Write the report, and all evidence of a job with it as one archive; no source is read.
+
+    Args:
+        pipeline: The settings.
+        state_dir: Where jobs keep their state; None: `.backfill` beside the pipeline file.
+        redact: What both leave out.
+
+    Returns:
+        What became of every row, and where the archive is.
+
+    Raises:
+        StateError: There is no such job, it is running, or a file cannot be written.
+    """
+    folder = folder_of(pipeline, state_dir)
+    with Journal.open(folder, create=False) as journal:
+        job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
+        summary, report_file = report_of(job, redact, now_s=Clock().unix_s())
+        try:
+            return summary, write_bundle(job, stored_plan(job), summary, report_file, redact)
+        except OSError as failure:
+            raise unwritten(folder, failure) from failure

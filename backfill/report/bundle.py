@@ -1,0 +1,178 @@
+"""The evidence of a job as one file: what was read, how, and what became of every row.
+
+    report.html       the report              summary.json   the figures
+    pipeline.toml     the pipeline file       sources.json   each file: size, digest, rows
+    dates.json        how each column of timestamps was read, and why
+    rejected.csv      every rejected row: file, row, line, field and reason
+    runs.json         every run, and what it did
+    versions.json     what it was made with
+    MANIFEST.sha256   the SHA-256 sum of each, as `sha256sum -c` reads it
+
+Cells of rows, and what the API said about them, are in it only where somebody asks for them.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import orjson
+
+from backfill.files import write_atomically
+from backfill.job import Job, source_parts
+from backfill.planning.plan import Plan
+from backfill.rejected.safe_cells import shown
+from backfill.report.redaction import Redact, Redaction, versions
+from backfill.report.summary import Summary
+
+BUNDLE_FILE = "evidence.zip"
+MANIFEST = "MANIFEST.sha256"
+_HEADER = ("source", "row", "line", "field", "reason", "message", "cells")
+_ROWS_TOGETHER = 10_000
+
+
+def write_bundle(
+    job: Job, plan: Plan | None, summary: Summary, report: Path, redact: Redact
+) -> Path:
+    """Write it into a job's directory, and name it.
+
+    Args:
+        job: The job, which does not run.
+        plan: What was found before; None: nothing was.
+        summary: What became of the rows.
+        report: The report, which leaves out the same.
+        redact: What is left out.
+
+    Raises:
+        OSError: The disk is full, or the directory cannot be written to.
+    """
+    path = job.folder / BUNDLE_FILE
+
+    def write(file: BinaryIO) -> None:
+        with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+            bundle = _Bundle(archive)
+            for name, pieces in _contents(job, plan, summary, report, Redaction(redact)):
+                bundle.add(name, pieces)
+            bundle.add(MANIFEST, [bundle.manifest()])
+
+    write_atomically(path, write)
+    return path
+
+
+class _Bundle:
+    """An archive that knows the sums of what is in it; the same content makes the same bytes."""
+
+    def __init__(self, archive: ZipFile) -> None:
+        self._archive = archive
+        self._sums: dict[str, str] = {}
+
+    def add(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Add a file, piece by piece: rejected rows may be many."""
+        sum_ = hashlib.sha256()
+        entry = ZipInfo(name)  # with no time of its own
+        entry.compress_type = ZIP_DEFLATED
+        entry.external_attr = 0o600 << 16
+        with self._archive.open(entry, "w", force_zip64=True) as file:
+            for piece in pieces:
+                sum_.update(piece)
+                file.write(piece)
+        self._sums[name] = sum_.hexdigest()
+
+    def manifest(self) -> bytes:
+        """A line for each file so far."""
+        return "".join(f"{sum_}  {name}\n" for name, sum_ in self._sums.items()).encode()
+
+
+def _contents(
+    job: Job, plan: Plan | None, summary: Summary, report: Path, redaction: Redaction
+) -> Iterator[tuple[str, Iterable[bytes]]]:
+    yield "report.html", [report.read_bytes()]
+    yield "summary.json", [_json(_without_names(summary.as_dict(), redaction))]
+    # It names files, columns and events throughout.
+    if redaction.redact != "all":
+        yield "pipeline.toml", [job.pipeline.path.read_bytes()]
+    yield "sources.json", [_json(list(_sources(job, plan, redaction)))]
+    yield "dates.json", [_json(list(_dates(plan, redaction)))]
+    yield "rejected.csv", _rejected(job, redaction)
+    yield "runs.json", [_json(list(_runs(job)))]
+    yield "versions.json", [_json(versions())]
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _without_names(summary: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
+    """A summary whose files are called as elsewhere in the bundle."""
+    for each in (*summary["sources"], *summary["this_run"].get("sources", ())):
+        each["files"] = [redaction.file(name) for name in each["files"]]
+    return summary
+
+
+def _sources(job: Job, plan: Plan | None, redaction: Redaction) -> Iterator[dict[str, Any]]:
+    planned = plan.found.rows if plan else {}
+    for part in source_parts(job):
+        yield {
+            "source": part.source + 1,
+            "kind": job.pipeline.sources[part.source].kind,
+            "file": redaction.file(part.path),
+            "bytes": part.size,
+            "digest": part.digest,
+            "rows": planned.get(part.id, part.rows),
+        }
+
+
+def _dates(plan: Plan | None, redaction: Redaction) -> Iterator[dict[str, Any]]:
+    for each in plan.found.decisions if plan else ():
+        said = asdict(each) | {"source": each.source + 1, "column": redaction.column(each.column)}
+        if not redaction.shows_values:  # they quote values of the column
+            del said["readings"]
+        if redaction.redact == "all":
+            del said["key"], said["doubt"]
+        yield said
+
+
+def _runs(job: Job) -> Iterator[dict[str, Any]]:
+    for run in job.journal.runs.all():
+        did = dict((run.summary or {}).get("this_run", {}))
+        did.pop("sources", None)
+        yield {
+            "run": run.id,
+            "started_at": run.started_at,
+            "finished_at": run.finished_at,
+            "exit": run.exit,
+            "did": did,
+        }
+
+
+def _rejected(job: Job, redaction: Redaction) -> Iterator[bytes]:
+    """A line for each reason of each rejected row."""
+    names = {part.id: redaction.file(part.path) for part in source_parts(job)}
+    lines: list[Sequence[Any]] = [_HEADER]
+    for part, each in job.journal.rejections():
+        for why in each.reasons:
+            line = [
+                names.get(part, "(vanished)"),
+                each.row,
+                each.line or "",
+                shown(redaction.column(why.field)),
+                why.code,
+                # What the API says may repeat what it was sent.
+                shown(why.message) if redaction.shows_values else "",
+                shown(dict(each.cells)) if redaction.shows_values else "",
+            ]
+            lines.append(line)
+        if len(lines) >= _ROWS_TOGETHER:
+            yield _csv(lines)
+            lines = []
+    yield _csv(lines)
+
+
+def _csv(lines: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode()

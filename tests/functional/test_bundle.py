@@ -1,0 +1,92 @@
+"""`report --bundle`: all evidence of a job in one archive that proves itself."""
+
+import csv
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.support.jobs import CUSTOMERS, EVENTS, job, numbered, people
+
+PERSONAL = "not-a-timestamp-but-personal"
+
+
+@pytest.fixture
+def pipeline(tmp_path, send):
+    """A job that was sent: three people and 31 events, one of them rejected."""
+    events = numbered(30) + f"p1,seen,{PERSONAL},300\n"
+    files = {"customers.csv": people("p0", "p1", "p2"), "events-secret.csv": events}
+    made = job(tmp_path, files, CUSTOMERS, EVENTS + 'unknown_people = "send"\n')
+    assert send(made).code == 3
+    return made
+
+
+@pytest.fixture
+def bundle(backfill):
+    """Write the archive; gives its files."""
+
+    def made(pipeline, *more):
+        ended = backfill("report", pipeline, "--bundle", *more, cwd=pipeline.parent)
+        assert ended.code == 0, ended.stderr
+        with zipfile.ZipFile(Path(ended.stdout.strip())) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    return made
+
+
+def test_the_manifest_has_the_sum_of_every_file(pipeline, bundle):
+    """As `sha256sum -c` reads it; the same job makes the same evidence."""
+    files = bundle(pipeline)
+
+    lines = files["MANIFEST.sha256"].decode().splitlines()
+    said = {line.partition("  ")[2]: line.partition("  ")[0] for line in lines}
+    assert said == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in files.items()
+        if name != "MANIFEST.sha256"
+    }
+    again = bundle(pipeline)
+    assert {name for name in files if files[name] != again[name]} <= {
+        "report.html",  # says when it was made
+        "MANIFEST.sha256",
+    }
+
+
+def test_it_tells_what_was_read_and_what_became_of_it(pipeline, bundle):
+    """Files with their digests, the dates, the figures, the runs, every rejected row."""
+    files = bundle(pipeline)
+
+    sources = {each["file"]: each for each in orjson.loads(files["sources.json"])}
+    assert {name: each["rows"] for name, each in sources.items()} == {
+        "customers.csv": 3,
+        "events-secret.csv": 31,
+    }
+    size = (pipeline.parent / "customers.csv").stat().st_size
+    assert sources["customers.csv"]["bytes"] == size
+    (dates,) = orjson.loads(files["dates.json"])
+    assert (dates["column"], dates["format"], dates["declared"]) == ("at", "iso8601", True)
+    assert orjson.loads(files["summary.json"])["delivered"] == 33
+    (run,) = orjson.loads(files["runs.json"])
+    assert (run["exit"], run["did"]["delivered"]) == (3, 33)
+    assert files["pipeline.toml"] == pipeline.read_bytes()
+    (rejected,) = csv.DictReader(io.StringIO(files["rejected.csv"].decode()))
+    assert (rejected["source"], rejected["row"], rejected["reason"]) == (
+        "events-secret.csv",
+        "31",
+        "timestamp_unreadable",
+    )
+
+
+def test_no_cell_is_in_it_unless_it_is_asked_for(pipeline, bundle):
+    """Nor are names, where all of them are left out."""
+    without = b"".join(bundle(pipeline).values())
+    nameless = b"".join(bundle(pipeline, "--redact", "all").values())
+    whole = bundle(pipeline, "--redact", "none")
+
+    assert PERSONAL.encode() not in without
+    assert b"secret" in without
+    assert b"secret" not in nameless
+    assert PERSONAL.encode() in whole["rejected.csv"]
