@@ -5,7 +5,7 @@ BigQuery are wired as their drivers' documentation says, and were never tried he
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ from backfill.sources.database_types import KeptTypes, kept_as_given, kept_postg
 from backfill.sources.databases import ADDRESSES, Address, QueryResult, refused, unavailable
 
 _CONNECT_TIMEOUT_S = 15
+_BATCH_BYTES = 4 << 20
+"""The driver's own is 16 MB, and four of them are held at once."""
 
 _ERROR = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+(.+)")
 _LOST = re.compile(
@@ -101,6 +103,7 @@ class AdbcDatabase:
     Args:
         address: Which one.
         connect: Makes a connection of the driver.
+        options: Options of its statements.
         first: What is said before the first query.
         kept: The columns as they are kept, from those of the driver.
     """
@@ -110,11 +113,13 @@ class AdbcDatabase:
         address: Address,
         connect: Callable[[], Any],
         *,
+        options: Mapping[str, str] | None = None,
         first: str = "",
         kept: Callable[[pa.Schema], KeptTypes] = kept_as_given,
     ) -> None:
         self._address = address
         self._kept = kept
+        self._options = dict(options or {})
         self._cursor: Any = None
         try:
             self._connection = connect()
@@ -139,6 +144,7 @@ class AdbcDatabase:
         return cls(
             address,
             lambda: driver.connect(url),
+            options={"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)},
             first="SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             kept=kept_postgres,
         )
@@ -184,7 +190,7 @@ class AdbcDatabase:
         try:
             if self._cursor is not None:
                 self._cursor.close()
-            self._cursor = self._connection.cursor()
+            self._cursor = self._connection.cursor(adbc_stmt_kwargs=self._options)
             self._cursor.execute(sql)
         except Exception as error:  # noqa: BLE001 - see above
             raise _adbc_error(self._address, str(error)) from None
