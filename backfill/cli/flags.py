@@ -99,6 +99,18 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """Which rows of a database are meant."""
+
+    table: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A table of the database; repeat.")
+    ] = None
+    query: Annotated[
+        list[str] | None, typer.Option(metavar="SQL", help="A query to the database; repeat.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobOptions(OutputOptions):
     """Where the job is that a command shows."""
 

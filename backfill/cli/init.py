@@ -1,30 +1,38 @@
-"""`backfill init`: look at files that nobody has described, and write a pipeline file."""
+"""`backfill init`: look at files or a database, and write a pipeline file for them."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backfill.cli.exits import Ending, say, shown
-from backfill.cli.flags import OutputOptions, command, flat
+from backfill.cli.flags import DatabaseOptions, OutputOptions, command, flat
 from backfill.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
-    from backfill.scaffold import FileProfile, Proposal, Question, TextFormat
+    from backfill.commands.watch import Watch
+    from backfill.scaffold import Ask, AskedRows, FileProfile, Proposal, Question
+    from backfill.sources.databases import Address
 
 PIPELINE_FILE = Path("pipeline.toml")
 
 
 @flat
 def init(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="CSV, JSON Lines or Parquet, or folders of them."),
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files or folders of CSV, JSON Lines or Parquet; or a database: postgresql://…,"
+            " sqlite:///FILE, duckdb:///FILE, or env:VARIABLE that holds its address.",
+        ),
     ],
     showing: OutputOptions,
+    rows_of: DatabaseOptions,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The file to write.")
     ] = PIPELINE_FILE,
@@ -43,14 +51,22 @@ def init(
     ] = False,
 ) -> Ending:
     """Inspect files and write a pipeline file for them."""
-    from backfill.scaffold import nobody, passed_over, pipeline_text, propose, text_formats
+    from backfill.scaffold import AskedRows, nobody, passed_over, pipeline_text, propose
 
     _refuse_existing(output)
     _check_zone(timezone)
     here = sys.stdin.isatty() and sys.stderr.isatty()
     ask = _asked if here and not yes else nobody
-    formats = text_formats(files, ask, encoding)
-    looks = _look(formats, files, output.parent, quiet=showing.quiet)
+    databases, files = _told_apart(sources)
+    asked = AskedRows(rows_of.table or (), rows_of.query or ())
+    if not databases and (asked.tables or asked.queries):
+        raise UsageError(
+            "--table and --query are about a database, and none is named",
+            next_step="name its address, such as postgresql://USER@HOST/DATABASE or env:VARIABLE",
+        )
+    with _watched(quiet=showing.quiet) as watch:
+        looks = _look(files, output.parent, ask, encoding, watch)
+        looks += _look_at_databases(databases, asked, output.parent, watch)
     proposals = propose(looks, timezone, ask)
     if not proposals:
         raise UsageError(
@@ -60,22 +76,60 @@ def init(
     others = [os.path.relpath(each, output.parent) for each in passed_over(files)]
     with output.open("x", encoding="utf-8") as file:  # it may have come to be meanwhile
         file.write(pipeline_text(proposals, rows, output, others))
-    return _ending(output, proposals, rows, others)
+    unset = [each.variable for each in databases if each.variable not in os.environ]
+    return _ending(output, proposals, rows, others, unset)
 
 
-def _look(
-    formats: "dict[Path, TextFormat]", files: Sequence[Path], folder: Path, *, quiet: bool
-) -> list["FileProfile"]:
+def _told_apart(sources: Sequence[str]) -> "tuple[list[Address], list[Path]]":
+    """The databases among what was named, and the files."""
+    from backfill.scaffold import address_of, shows_password
+
+    databases, files = [], []
+    for each in sources:
+        address = address_of(each, os.environ)
+        if address is None:
+            files.append(Path(each))
+            continue
+        databases.append(address)
+        if shows_password(each):
+            say(
+                "careful: a password on the command line is seen by others on this machine, and"
+                " kept in the shell's history; env:VARIABLE in its place names where it is"
+            )
+    return databases, files
+
+
+@contextmanager
+def _watched(*, quiet: bool) -> "Iterator[Watch]":
     from backfill.cli.terminal import view_for
     from backfill.clock import Clock
     from backfill.commands.watch import Watch
-    from backfill.scaffold import look_at
 
     watch = Watch(view_for(quiet=quiet), Clock().now_s, lambda *_: True)
     try:
-        return look_at(formats, files, folder, watch.checked)
+        yield watch
     finally:
         watch.ended(None)
+
+
+def _look(
+    files: Sequence[Path], folder: Path, ask: "Ask", encoding: str | None, watch: "Watch"
+) -> list["FileProfile"]:
+    from backfill.scaffold import look_at, text_formats
+
+    return look_at(text_formats(files, ask, encoding), files, folder, watch.checked)
+
+
+def _look_at_databases(
+    databases: "Sequence[Address]", asked: "AskedRows", folder: Path, watch: "Watch"
+) -> list["FileProfile"]:
+    from backfill.scaffold import look_at_database
+
+    return [
+        look
+        for each in databases
+        for look in look_at_database(each, asked, folder, watch.extracted, watch.checked)
+    ]
 
 
 def _refuse_existing(output: Path) -> None:
@@ -133,7 +187,11 @@ def _complaint(question: "Question", answer: str) -> str:
 
 
 def _ending(
-    output: Path, proposals: "Sequence[Proposal]", rows: int, others: Sequence[str]
+    output: Path,
+    proposals: "Sequence[Proposal]",
+    rows: int,
+    others: Sequence[str],
+    unset: Sequence[str],
 ) -> Ending:
     import orjson
 
@@ -143,6 +201,8 @@ def _ending(
 
     still_open = open_keys(proposals)
     check = command("check", output)
+    if unset:
+        check = f"set {unset[0]} to the address of the database; then: {check}"
     said = f"{shown(output)}: made from {counted(rows, 'row')}, each line with its evidence"
     lines = [*wrapped("", said), ""]
     for each in proposals:

@@ -8,6 +8,12 @@ Every row is looked at, in memory that does not depend on how many there are. No
 what nothing proves is asked, or stands as TODO, which `check` refuses by name.
 """
 
+from backfill.scaffold.database_profile import (
+    AskedRows,
+    address_of,
+    look_at_database,
+    shows_password,
+)
 from backfill.scaffold.file_profile import (
     FileProfile,
     TextFormat,
@@ -21,17 +27,21 @@ from backfill.scaffold.questions import Ask, Question, nobody, zone
 
 __all__ = [
     "Ask",
+    "AskedRows",
     "FileProfile",
     "Proposal",
     "Question",
     "TextFormat",
+    "address_of",
     "in_one_line",
     "look_at",
+    "look_at_database",
     "nobody",
     "open_keys",
     "passed_over",
     "pipeline_text",
     "propose",
+    "shows_password",
     "some",
     "text_formats",
     "zone",

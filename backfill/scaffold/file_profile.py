@@ -15,7 +15,7 @@ import pyarrow as pa
 from backfill.encoding.column_names import members_in, with_made
 from backfill.errors import UsageError
 from backfill.pipeline.mistakes import TODO
-from backfill.pipeline.source_settings import FormatName
+from backfill.pipeline.source_settings import FormatName, Query
 from backfill.planning.progress import OnProgress, Progress
 from backfill.rows import Chunk
 from backfill.scaffold import names
@@ -53,6 +53,7 @@ class FileProfile:
         columns: What is in each column.
         members: What is in the members of objects whose names say whom a row is about, what
             happened or when.
+        query: What gives the rows, where they come from a database.
     """
 
     format: str
@@ -65,6 +66,7 @@ class FileProfile:
     malformed: Counter[str] = field(default_factory=Counter)
     columns: dict[str, ColumnProfile] = field(default_factory=dict)
     members: dict[str, ColumnProfile] = field(default_factory=dict)
+    query: Query | None = None
 
     @property
     def every(self) -> dict[str, ColumnProfile]:
@@ -166,7 +168,7 @@ def look_at(
         new = FileProfile(source.kind, how, tuple(partitions))
         look = looks.setdefault(shape, new)
         look.paths.append(path)
-        _read(source, look, progress)
+        read_into(look, source, progress)
     for look in looks.values():
         if look.paths == sorted(look.paths):  # as shells order them, _10 before _2
             look.paths.sort(key=natural_key)
@@ -303,7 +305,8 @@ def _decided(path: Path, found: Detected, ask: Ask, encoding: str | None) -> Det
 _JOINED_BYTES_MAX = 64_000_000
 
 
-def _read(source: SourceFile, look: FileProfile, progress: OnProgress) -> None:
+def read_into(look: FileProfile, source: SourceFile, progress: OnProgress) -> None:
+    """Look at every row of a file, and add to what is known of its shape."""
     types = source.schema()
     typed = {} if types is None else {each.name: each.type for each in types}
     for name in source.columns() or ():

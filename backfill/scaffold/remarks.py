@@ -53,6 +53,11 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
 
 def _written(look: FileProfile) -> Iterator[str]:
     """What the files do not say as they should."""
+    if look.query is not None and "order by" not in look.query.sql.lower():
+        yield (
+            "the query has no ORDER BY: where the order differs from one time to the next, the same"
+            " rows look like other ones, and a run that has ended refuses them"
+        )
     if look.format == "csv" and _is_a_row(list(look.columns)):
         yield "the first line looks like data but is read as the header: add a header before it"
     if look.malformed:

@@ -144,6 +144,11 @@ class Writer:
 
     def _files(self) -> None:
         look = self._look
+        if look.query is not None:
+            query = {"sql": look.query.sql, "dsn_env": look.query.dsn_env}
+            self._set("query", query, counted(look.rows, "row"))
+            self._null_values()
+            return
         self._set("files", look.files, counted(look.rows, "row"))
         written = look.written
         if written.format is not None:

@@ -106,6 +106,8 @@ def extract(pipeline: Pipeline, folder: Path, env: Mapping[str, str], told: OnEx
         finally:
             database.close()
     make_lasting(folder)
+    # What the driver needed is not needed any more; the plan would come on top of it.
+    pa.default_memory_pool().release_unused()
     told(Extracted(is_whole=True))
 
 
