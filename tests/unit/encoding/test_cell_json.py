@@ -429,6 +429,25 @@ def test_rows_are_written_down_together_as_each_by_itself(cells):
     assert together == [cell_json.row_cells(whole, places[[at]])[0] for at in range(len(cells))]
 
 
+@pytest.mark.parametrize(
+    ("type_", "cells"),
+    [
+        (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+        (pa.float64(), st.floats()),
+        (pa.bool_(), st.booleans()),
+        (pa.decimal128(20, 2), st.integers(-(10**9), 10**9).map(lambda each: Decimal(each) / 100)),
+    ],
+    ids=["integers", "doubles", "booleans", "decimals"],
+)
+@given(data=st.data())
+def test_typed_cells_are_written_down_together_as_each_by_itself(type_, cells, data):
+    """They are read as JSON in one go, but for numbers of many digits and what no JSON can say."""
+    column = pa.array(data.draw(st.lists(st.none() | cells, min_size=1, max_size=20)), type_)
+    whole, places = chunk({"a": column}, "typed"), np.arange(len(column))
+    together = cell_json.row_cells(whole, places)
+    assert together == [cell_json.row_cells(whole, places[[at]])[0] for at in places.tolist()]
+
+
 def test_a_key_that_a_json_line_does_not_have_is_not_written_down():
     """An absent key is never a null."""
     columns = {"a": pa.array([None], pa.string()), "b": pa.array(["null"])}
