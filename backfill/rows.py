@@ -212,14 +212,6 @@ SENTENCES: dict[str, str] = {
 }
 
 
-_NO_ROWS = {"header_again", "footer"}
-
-
-def can_be_fixed(codes: Iterable[str]) -> bool:
-    """Whether any row that was rejected so can be corrected: a header or a footer is no row."""
-    return not _NO_ROWS.issuperset(codes)
-
-
 def reason(code: str, field: str = "", message: str = "") -> Reason:
     """The reason with this code.
 

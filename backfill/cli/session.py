@@ -25,8 +25,7 @@ from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.summary import Summary
-from backfill.report.wording import counted, printable
-from backfill.rows import can_be_fixed
+from backfill.report.wording import can_be_fixed, counted, printable
 
 NEXT_STEP = "run the same command again to resume"
 

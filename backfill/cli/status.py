@@ -14,7 +14,7 @@ from backfill.cli.exits import Ending, shown
 from backfill.cli.flags import JobOptions, command, flat
 from backfill.cli.terminal import lines_width, width, wrapped
 from backfill.errors import RESUMABLE, ExitCode
-from backfill.report.wording import ago, duration, table, timestamp, unix_of
+from backfill.report.wording import ago, can_be_fixed, duration, table, timestamp, unix_of
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.notify.call_history import Call
@@ -160,7 +160,6 @@ def _text(jobs: Sequence[Job], now_s: float) -> str:
 def _next_step(jobs: Sequence[Job], advised: Callable[..., str]) -> str:
     """What the first job asks for that asks for something."""
     from backfill.rejected.writer import REJECTED_FILE
-    from backfill.rows import can_be_fixed
 
     if not jobs:
         return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"

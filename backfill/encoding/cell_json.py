@@ -5,7 +5,7 @@ of a file that knows its types.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
 from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
-from backfill.instants import Reading, WrittenValues
+from backfill.instants import Reading, WrittenValues, implausible
 from backfill.pipeline.source_settings import Column
 from backfill.rows import Chunk, Reason, Rejection, Rows, Values
 
@@ -174,6 +174,33 @@ def moment_cells(column: pa.Array, kind: Values, reading: Reading) -> tuple[pa.A
     if reading.format == "native" and pa.types.is_string(written.type):
         reading = replace(reading, format="iso8601")
     return written, reading
+
+
+def odd_timestamps(encoded: Encoded, reading: Reading | None, now_s: float) -> Iterator[str]:
+    """What is odd about n timestamps: fields of `AttributeNames`.
+
+    Args:
+        encoded: The timestamps, or what stands in their place.
+        reading: How they were read; None: they were taken as they are.
+        now_s: The time now, as unix seconds.
+    """
+    # The service takes unix seconds for a created_at, and nothing else (Track docs).
+    is_number = pc.match_substring_regex(encoded.text, r"^-?[0-9]+([.][0-9]+)?$")
+    if encoded.quoted:
+        is_number = pc.is_null(encoded.text)
+    if not pc.all(is_number).as_py():
+        yield "texts"
+        return
+    ends = pc.min_max(pc.cast(encoded.text, pa.float64()))
+    first_s, last_s = ends["min"].as_py(), ends["max"].as_py()
+    if first_s is None:
+        return
+    if reading is not None and (first_s < 0 or last_s > now_s):
+        yield "odd_moments"
+    # A date of birth may lie anywhere; a number far off is rather one of another unit.
+    is_count = reading is None or reading.is_number
+    if is_count and implausible(np.array([first_s, last_s]) * 1e6).any():
+        yield "implausible"
 
 
 def text_of(column: pa.Array, kind: Values) -> Encoded:

@@ -7,6 +7,7 @@ Customer.io, which ignores an id it has seen, keeps one of however many copies a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain, product, repeat
 from urllib.parse import quote
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from backfill.encoding.cell_json import Cells
-from backfill.encoding.json_text import Mask, as_mask, characters
+from backfill.encoding.json_text import Encoded, Mask, as_mask, characters
 
 SCHEME = b"cio-event-v1"
 """The way ids are made. It goes into every id: another scheme never collides with this one."""
@@ -27,13 +28,15 @@ IDENTIFIER_BYTES_MAX = {"id": 150, "email": 254, "cio_id": 150}
 """The longest identifier of each type, in bytes of UTF-8. The API limits ids (Track OpenAPI); an
 e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
 
+EMAIL = r"^[^@\s]+@[^@\s]+$"
 ULID_LENGTH = 26
 MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10
 _NULL_WORDS = pa.array(
     word
     for each in (
-        *("null", "undefined", "nan", "none", "n/a", "#n/a", "#null!", "nil"),
+        *("null", "undefined", "nan", "none", "n/a", "nil", "true", "false"),
+        *("#n/a", "#null!", "#ref!", "#name?", "#value!", "#div/0!", "#num!"),
         *("total", "totals", "grand total", "sum", "summe", "gesamt", "gesamtsumme"),
     )
     for word in dict.fromkeys((each, each.upper(), each.capitalize(), each.title(), "NaN"))
@@ -94,14 +97,21 @@ def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     return pc.utf8_lower(person) if identifier_type == "email" else person
 
 
-def oddities(person: pa.StringArray) -> dict[str, frozenset[str]]:
-    """What among n identifiers people should know of, by the fields of `AttributeNames`."""
-    return {"null_words": _null_words(person), "text_marks": _text_marks(person)}
+def oddities(person: pa.StringArray, column: str) -> dict[str, frozenset[str]]:
+    """What among n identifiers people should know of, by the fields of `AttributeNames`.
+
+    Args:
+        person: Them.
+        column: Where they stand; a file that was put together may have its name among them.
+    """
+    return {"null_words": _null_words(person, column), "text_marks": _text_marks(person)}
 
 
-def _null_words(person: pa.StringArray) -> frozenset[str]:
+def _null_words(person: pa.StringArray, column: str) -> frozenset[str]:
     """Which of them are words for nothing: programs write them where nobody is known."""
-    found = pc.is_in(person, value_set=_NULL_WORDS)
+    headers = [column, column.lower(), column.upper(), column.capitalize(), column.title()]
+    words = pa.concat_arrays([_NULL_WORDS, pa.array(headers)])
+    found = pc.is_in(person, value_set=words)
     return frozenset(pc.unique(person.filter(found)).to_pylist())
 
 
@@ -117,6 +127,16 @@ def _text_marks(person: pa.StringArray) -> frozenset[str]:
     )
 
 
+def trimmed(emails: Encoded) -> Encoded:
+    """N e-mail addresses without the blanks around them; their sizes are now at most as said."""
+    return replace(emails, text=pc.utf8_trim_whitespace(emails.text))
+
+
+def hold_others(emails: pa.StringArray) -> bool:
+    """Whether any of n texts that should be e-mail addresses is none; null and "" are nothing."""
+    return not pc.all(pc.match_substring_regex(emails, rf"^$|{EMAIL}")).as_py()
+
+
 def holds_floats(person: pa.StringArray) -> bool:
     """Whether any of n identifiers is a number that was written with a point or an exponent."""
     used = characters(person)
@@ -126,11 +146,22 @@ def holds_floats(person: pa.StringArray) -> bool:
 
 
 def no_texts(cells: Cells) -> Mask | None:
-    """Which of n cells are JSON that names nobody: an object, a list, true or false."""
+    """Which of n cells are JSON that names nobody: an object, a list, true or false.
+
+    As text an object has members: `{3F2504E0-…}` is an id like others.
+    """
     if cells.kind != "json":
-        return None
+        if not pa.types.is_string(cells.column.type) or not _holds_brackets(cells.column):
+            return None
+        found = as_mask(pc.match_substring_regex(cells.column, r"^\s*(?:\{\s*\"|\[\s*[\[{\"])"))
+        return found if found.any() else None
     found = as_mask(pc.match_substring_regex(cells.column, r"^(?:[\[{]|true$|false$)"))
     return found if found.any() else None
+
+
+def _holds_brackets(text: pa.StringArray) -> bool:
+    used = characters(text)
+    return bool(((used == ord("{")) | (used == ord("["))).any())
 
 
 def in_path(person: str) -> str:

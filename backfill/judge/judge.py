@@ -3,6 +3,7 @@
 A whole chunk is judged with kernels; a rejection carries every reason that its row has.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -67,7 +68,6 @@ NEAR_LIMIT = 0.9
 EVENT_TIMESTAMP = ""
 """The key of an event's own moment among a source's readings; attributes have their names."""
 
-_EMAIL = r"^[^@\s]+@[^@\s]+$"
 _MISREAD_BY_V1 = r"(?i)^cio_|[^@\s]@[^@\s]|^\.{1,2}$"
 """v1 guesses an identifier's type "from the shape of the value": one that holds an e-mail address
 is one (Track OpenAPI)."""
@@ -175,7 +175,7 @@ class Judge:
         faults = RowFaults(len(chunk.rows))
         person = self._person(chunk, layout, faults, where)
         members, email, names = self._attributes(chunk, layout, person, faults)
-        names = replace(names, **identity.oddities(person))
+        names = replace(names, **identity.oddities(person, self._source.identifier.column))
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):
             name = self._name(chunk, self._source, faults)
@@ -184,9 +184,11 @@ class Judge:
         every = Accepted(chunk.rows, person, members, name, micros, key, email)
         by_v1 = self._sizes(every, faults)
         every = replace(every, by_v1=by_v1 if by_v1.any() else None)
+        accepted = every.take(~faults.bad())
+        names = replace(names, implausible=names.implausible | self._implausible(accepted))
         rejected = (*chunk.rejections, *faults.rejections(chunk.rows, origin or chunk))
         return Judged(
-            every.take(~faults.bad()),
+            accepted,
             tuple(sorted(rejected, key=lambda each: each.row)),
             person.filter(pc.not_equal(person, "")),
             names,
@@ -245,7 +247,7 @@ class Judge:
             ),
         )
         if source.identifier.type == "email":
-            odd = ~as_mask(pc.match_substring_regex(person, _EMAIL))
+            odd = ~as_mask(pc.match_substring_regex(person, identity.EMAIL))
             faults.add("identifier_not_an_email", column, odd & ~empty)
         if source.identifier.type == "id" and self._api == "v1":
             misread = pc.match_substring_regex(person, _MISREAD_BY_V1)
@@ -259,7 +261,7 @@ class Judge:
         members: dict[str, Member] = {}
         email = None
         long: set[str] = set()
-        noted: dict[str, set[str]] = {"odd_moments": set(), "implausible": set(), "texts": set()}
+        noted = defaultdict[str, set[str]](set)
         self._require_absent(chunk, layout, faults)
         for each in layout.attributes:
             if each.column not in chunk.batch.schema.names:
@@ -277,13 +279,11 @@ class Judge:
                     self._same_person(person, each, encoded, faults)
                     continue
                 if each.name == "email":
-                    email = null_where(
-                        identity.person_key("email", pc.utf8_trim_whitespace(encoded.text)), [""]
-                    )
+                    email = null_where(identity.person_key("email", encoded.text), [""])
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
                 faults.add("attribute_name_too_long", each.column, says)
-            for seen in self._seen_of_timestamps(each, encoded):
+            for seen in self._seen(each, encoded):
                 noted[seen].add(each.name)
             members[each.name] = self._member(chunk, each, encoded)
         every = frozenset(each.name for each in layout.attributes)
@@ -304,9 +304,16 @@ class Judge:
         )
 
     def _shortened(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Encoded:
-        """An attribute of people without what is over the limit, where the settings say so."""
+        """An attribute of people without what is over the limit, where the settings say so.
+
+        Their e-mail addresses lose the blanks around them.
+        """
         source = self._source
-        if not isinstance(source, CustomersSource) or source.too_long == "reject":
+        if not isinstance(source, CustomersSource):
+            return encoded
+        if each.name == "email":
+            encoded = identity.trimmed(encoded)
+        if source.too_long == "reject":
             return encoded
         cells = self._cells(chunk, each.column)
         return shortened(encoded, VALUE_BYTES_MAX, cells if source.too_long == "truncate" else None)
@@ -347,29 +354,14 @@ class Judge:
             faults.add("value_too_long", each.column, pc.greater(size, VALUE_BYTES_MAX))
         return bool(longest >= NEAR_LIMIT * VALUE_BYTES_MAX)
 
-    def _seen_of_timestamps(self, each: Attribute, encoded: Encoded) -> Iterator[str]:
-        """What is odd about an attribute's timestamps: the fields of `AttributeNames`."""
+    def _seen(self, each: Attribute, encoded: Encoded) -> Iterator[str]:
+        """What is odd about an attribute: fields of `AttributeNames`."""
         reading = self._readings.get(each.name)
         is_person = isinstance(self._source, CustomersSource)
-        if reading is None and not (is_person and each.name == "created_at"):
-            return
-        # The service takes unix seconds for a created_at, and nothing else (Track docs).
-        is_number = pc.match_substring_regex(encoded.text, r"^-?[0-9]+([.][0-9]+)?$")
-        if encoded.quoted:
-            is_number = pc.is_null(encoded.text)
-        if not pc.all(is_number).as_py():
-            yield "texts"
-            return
-        ends = pc.min_max(pc.cast(encoded.text, pa.float64()))
-        first_s, last_s = ends["min"].as_py(), ends["max"].as_py()
-        if first_s is None:
-            return
-        if reading is not None and (first_s < 0 or last_s > self._now_s):
-            yield "odd_moments"
-        # A date of birth may lie anywhere; a number far off is rather one of another unit.
-        is_count = reading is None or reading.is_number
-        if is_count and implausible(np.array([first_s, last_s]) * 1e6).any():
-            yield "implausible"
+        if reading is not None or (is_person and each.name == "created_at"):
+            yield from cell_json.odd_timestamps(encoded, reading, self._now_s)
+        if is_person and each.name == "email" and identity.hold_others(encoded.text):
+            yield "odd_emails"
 
     def _same_person(
         self, person: pa.StringArray, each: Attribute, encoded: Encoded, faults: RowFaults
@@ -450,6 +442,15 @@ class Judge:
         faults.add("timestamp_too_early", column, pc.less(micros, earliest_s * 1_000_000))
         faults.add("timestamp_too_late", column, pc.greater(micros, latest_s * 1_000_000))
         return pc.fill_null(micros, 0), written if cells.kind == "text" else None
+
+    def _implausible(self, accepted: Accepted) -> frozenset[str]:
+        """The column of the events' timestamps, where they count another unit, it seems."""
+        source = self._source
+        if not isinstance(source, EventsSource) or accepted.micros is None:
+            return frozenset()
+        is_count = self._readings[EVENT_TIMESTAMP].is_number
+        found = is_count and implausible(accepted.micros.to_numpy()).any()
+        return frozenset({source.timestamp.from_} if found else ())
 
     def _key(self, chunk: Chunk, source: EventsSource, faults: RowFaults) -> pa.StringArray | None:
         """The key of each event as a JSON array of texts."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backfill.encoding import identity
+from backfill.errors import UsageError
 from backfill.instants import Evidence, Reading
 from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
 from backfill.judge.shape import shapes_of
@@ -32,12 +33,26 @@ from backfill.planning.proof import Decision, Proof
 from backfill.planning.rejection_log import rejection_line
 from backfill.planning.row_decisions import SKIPPED, RowDecision
 from backfill.planning.source_stats import SourcePlan
-from backfill.rows import Chunk, Position
+from backfill.rows import SENTENCES, Chunk, Position
 from backfill.sources.delimited import DelimitedSource
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.layout import AttributeNames, require_columns
 
 SAMPLES_MAX = 3
+
+_ROWS_MIN = 1_000
+"""So many rows are hardly all bad by themselves: what names their columns is mistaken."""
+_DECIDED_BY = {
+    "identifier_missing": "identifier",
+    "identifier_not_text": "identifier",
+    "identifier_not_an_email": "identifier",
+    "name_missing": "name",
+    "timestamp_missing": "timestamp",
+    "timestamp_unreadable": "timestamp",
+    "timestamp_no_zone": "timestamp",
+    "key_missing": "key",
+}
+"""The setting that every row of a source hangs on, by the reason for which it is rejected."""
 
 _AHEAD = THREADS + 1
 """One chunk more than there are threads: no thread waits while the next one is read."""
@@ -168,6 +183,7 @@ class Pass:
                 proof.add(seen.judged.place.source, evidence)
                 self._take(seen, rejections)
         self._require_columns()
+        self._require_usable_rows()
         self._note_waiting_rows()
         for fill, source in zip(self._fills, self._sources, strict=True):
             source.requests += fill.bytes > 0
@@ -182,6 +198,21 @@ class Pass:
         for settings, names in zip(self._pipeline.sources, self._names, strict=True):
             if names.columns:
                 require_columns(settings, sorted(names.columns), ", ".join(settings.files))
+
+    def _require_usable_rows(self) -> None:
+        """Refuse settings by which every single row of a source is rejected, for the same reason.
+
+        Raises:
+            UsageError: With the reason, and the setting.
+        """
+        for settings, source in zip(self._pipeline.sources, self._sources, strict=True):
+            for code, key in _DECIDED_BY.items():
+                if source.reasons[code] == source.rows_read >= _ROWS_MIN:
+                    raise UsageError(
+                        f"{', '.join(settings.files)}: none of {source.rows_read:,} rows can be"
+                        f" used ({code}: {SENTENCES[code]})",
+                        next_step=f"correct {key} of the {settings.kind} in the pipeline file",
+                    )
 
     def _note_waiting_rows(self) -> None:
         """Say of files that may still be written to where a row at their end is not whole."""
@@ -223,6 +254,7 @@ class Pass:
             source.implausible = sorted(names.implausible)
             source.null_words = sorted(names.null_words)
             source.text_marks = sorted(names.text_marks)
+            source.odd_emails = sorted(names.odd_emails)
             source.created_at_text = bool(names.texts)
         return PlanResult(
             {part: end.row - 1 for part, end in self._ends.items()},

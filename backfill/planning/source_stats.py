@@ -64,6 +64,7 @@ class SourcePlan:
         odd_moments: Those of them that hold moments before 1970 or in the future.
         null_words: Words for nothing that stand where people are named.
         text_marks: What marks identifiers as text, for spreadsheets.
+        odd_emails: Those that should hold e-mail addresses, and hold others too.
         overlapping: The files that name people whom another of them names too, in order.
         implausible: Those that hold numbers which can hardly be unix seconds.
         created_at_text: Whether a created_at is sent as text.
@@ -101,6 +102,7 @@ class SourcePlan:
     odd_moments: list[str] = field(default_factory=list)
     null_words: list[str] = field(default_factory=list)
     text_marks: list[str] = field(default_factory=list)
+    odd_emails: list[str] = field(default_factory=list)
     overlapping: list[str] = field(default_factory=list)
     implausible: list[str] = field(default_factory=list)
     created_at_text: bool = False

@@ -68,6 +68,14 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
                     " other ids elsewhere; export them anew, or take it off in a transform",
                 )
             )
+        if seen.odd_emails:
+            found.append(
+                PlanWarning(
+                    "odd_emails",
+                    f"{of_source} has values of {_some(seen.odd_emails)} that are no e-mail"
+                    " addresses: they are sent as they are, and reach nobody",
+                )
+            )
         found += _timestamps(seen, of_source)
         found += _cursor_in_future(source, seen, of_source)
         found += _overlapping(seen, of_source)
@@ -81,6 +89,7 @@ _HARM = (
     "suppressed",
     "people_called_nothing",
     "text_marks",
+    "odd_emails",
     "no_created_at",
     "created_at_text",
     "implausible_timestamps",

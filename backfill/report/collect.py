@@ -22,8 +22,8 @@ from backfill.report.charts import COLOURS, Days
 from backfill.report.course import Course
 from backfill.report.redaction import Redact, Redaction, settings_of, versions
 from backfill.report.summary import Summary
-from backfill.report.wording import titled, utc_text
-from backfill.rows import SENTENCES, Rejection, can_be_fixed
+from backfill.report.wording import can_be_fixed, titled, utc_text
+from backfill.rows import SENTENCES, Rejection
 
 EXAMPLES_MAX = 3
 EXAMPLES_AMONG = 5_000

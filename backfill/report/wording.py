@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from math import ceil
 
@@ -234,3 +234,11 @@ def wrapped(first: str, text: str, width: int = WIDTH) -> list[str]:
         break_on_hyphens=False,
     )
     return lines or [first.rstrip()]
+
+
+_NO_ROWS = {"header_again", "footer"}
+
+
+def can_be_fixed(codes: Iterable[str]) -> bool:
+    """Whether any row that was rejected so can be corrected: a header or a footer is no row."""
+    return not _NO_ROWS.issuperset(codes)

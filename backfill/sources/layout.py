@@ -145,6 +145,7 @@ class AttributeNames:
         texts: Those that the service reads as timestamps, and that hold text.
         columns: The chunk's own columns, and those made of them.
         null_words: Not names: the words for nothing that stand where people are named.
+        odd_emails: Those that should hold e-mail addresses, and hold others too.
         text_marks: Not names: what marks identifiers as text, for spreadsheets.
     """
 
@@ -157,6 +158,7 @@ class AttributeNames:
     columns: frozenset[str] = frozenset()
     null_words: frozenset[str] = frozenset()
     text_marks: frozenset[str] = frozenset()
+    odd_emails: frozenset[str] = frozenset()
 
     def __or__(self, other: "AttributeNames") -> "AttributeNames":
         every = (each.name for each in fields(self))

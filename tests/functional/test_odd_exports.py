@@ -376,3 +376,45 @@ def test_the_rows_of_a_table_are_not_its_files(tmp_path, look):
 
     assert checked.code == 2
     assert "is a Delta table" in checked.stderr
+
+
+USELESS = {
+    "objects as ids": (
+        {"customers.jsonl": '{"id":{"$oid":"a"}}\n' * 1_000},
+        CUSTOMERS,
+        "identifier_not_text",
+        "identifier",
+    ),
+    "an empty column": ({"customers.csv": "id,plan\n" + ",pro\n" * 1_000}, CUSTOMERS,
+                        "identifier_missing", "identifier"),
+    "names for addresses": (
+        {"customers.csv": "id\n" + "Ann\n" * 1_000},
+        CUSTOMERS.replace("{ id", "{ email"),
+        "identifier_not_an_email",
+        "identifier",
+    ),
+    "another format": (
+        {"events.csv": "id,at\n" + f"1,{AT}\n" * 1_000},
+        EVENTS.replace('timezone = "UTC"', 'format = "%d.%m.%Y"') + OPTIONS,
+        "timestamp_unreadable",
+        "timestamp",
+    ),
+    "an empty key": (
+        {"events.csv": "id,at,key\n" + f"1,{AT},\n" * 1_000},
+        EVENTS + OPTIONS + 'key = ["key"]\n',
+        "key_missing",
+        "key",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", USELESS)
+def test_settings_by_which_no_row_can_be_used_are_refused(tmp_path, look, case):
+    """A million rejected rows would say the same."""
+    files, table, code, key = USELESS[case]
+
+    checked = look(job(tmp_path, files, table))
+
+    assert checked.code == 2
+    assert f"none of 1,000 rows can be used ({code}" in checked.stderr
+    assert f"correct {key} of the" in checked.next_step

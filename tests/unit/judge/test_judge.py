@@ -729,6 +729,40 @@ def test_words_for_nothing_among_identifiers_are_noted():
     assert set(reasons_of(answered)) == {1, 2, 5}
 
 
+def test_what_stands_for_no_person_in_a_spreadsheet_is_noted():
+    """Errors of formulas, yes and no, and the column's own name from a second header."""
+    cells = ["#REF!", "TRUE", "Person", "person", "persons"]
+    result = judged(customers(), chunk({"person": cells}))
+    assert result.names.null_words == {"#REF!", "TRUE", "Person", "person"}
+
+
+def test_json_in_a_column_of_text_names_nobody():
+    """In every format alike; a GUID in braces is an id."""
+    cells = ['{"$oid": "a"}', '["a"]', "{3F2504E0-4F89}", "[1]"]
+    result = judged(customers(), chunk({"person": cells}))
+    assert reasons_of(result) == {row: [("identifier_not_text", "person")] for row in (1, 2)}
+
+
+def test_the_blanks_around_an_address_are_no_part_of_it():
+    """Where it is an attribute; what is no address is noted, and nothing is none."""
+    cells = [" a@x.com\u00a0", "b@x.com", None, ""]
+    result = judged(customers(), chunk({"person": list("1234"), "email": cells}))
+    found = [json.loads(each)["attributes"].get("email") for each in sent(customers(), result)]
+    assert found == ["a@x.com", "b@x.com", None, ""]
+    assert not result.names.odd_emails
+    odd = judged(customers(), chunk({"person": ["1"], "email": ["Ann <a@x.com>"]}))
+    assert odd.names.odd_emails == {"email"}
+
+
+@pytest.mark.parametrize(("micros", "odd"), [("1706713445", True), ("1706713445678", False)])
+def test_events_in_another_unit_are_told_where_they_are_let_in(micros, odd):
+    """Whoever lowers earliest lets in days in January 1970 as well."""
+    source = events(earliest="1960-01-01")
+    judge = Judge(source, "v2", {EVENT_TIMESTAMP: Reading("epoch_ms")}, NOW_S)
+    names = judge.judge(chunk({"person": ["p"], "what": ["seen"], "when": [micros]})).names
+    assert names.implausible == ({"when"} if odd else set())
+
+
 def test_a_spreadsheets_mark_for_text_among_identifiers_is_noted():
     """Not the apostrophe that a name begins with."""
     found = judged(customers(), chunk({"person": ["'7000", '="12"', "'s-Graven", "7"]}))

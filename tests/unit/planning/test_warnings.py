@@ -135,6 +135,11 @@ def test_identifiers_that_are_marked_as_text_are_told():
     assert _warned((CUSTOMERS, found)) == ["text_marks"]
 
 
+def test_addresses_that_are_none_are_told():
+    """They are sent as they are."""
+    assert _warned((CUSTOMERS, {"attributes": WHOLE, "odd_emails": ["email"]})) == ["odd_emails"]
+
+
 def test_the_file_that_wins_is_told():
     """Where several name the same people."""
     found = {"attributes": WHOLE, "overlapping": ["a.csv", "b.csv"]}
