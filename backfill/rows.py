@@ -174,7 +174,10 @@ SENTENCES: dict[str, str] = {
     "identifier_shape_v1": (
         "API v1 would read this id as an e-mail address, a cio_id or a path; use v2"
     ),
-    "unknown_person": 'no customers source names this person, and unknown_people = "reject"',
+    "unknown_person": (
+        'no customers source names this person, and unknown_people = "reject"; once one does,'
+        " `backfill retry` sends the event"
+    ),
     "name_missing": "the event name is missing",
     "name_too_long": "the event name is longer than 100 bytes",
     "key_missing": "the key columns are empty",
