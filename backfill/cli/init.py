@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.commands.watch import Watch
     from backfill.scaffold import Ask, AskedRows, FileProfile, Proposal, Question
     from backfill.sources.databases import Address
+    from backfill.sources.interface import Location
 
 PIPELINE_FILE = Path("pipeline.toml")
 
@@ -27,8 +28,9 @@ def init(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Files or folders of CSV, JSON Lines or Parquet; or a database: postgresql://…,"
-            " sqlite:///FILE, duckdb:///FILE, or env:VARIABLE that holds its address.",
+            help="Files or folders of CSV, JSON Lines or Parquet, also s3:// gs:// az:// https://;"
+            " or a database: postgresql://…, sqlite:///FILE, duckdb:///FILE, or env:VARIABLE that"
+            " holds its address.",
         ),
     ],
     showing: OutputOptions,
@@ -52,6 +54,7 @@ def init(
 ) -> Ending:
     """Inspect files and write a pipeline file for them."""
     from backfill.scaffold import AskedRows, nobody, passed_over, pipeline_text, propose
+    from backfill.sources.inputs import name_of
 
     _refuse_existing(output)
     _check_zone(timezone)
@@ -73,22 +76,23 @@ def init(
             "every file was left out: there is nothing to write", next_step="name other files"
         )
     rows = sum(each.rows for each in looks)
-    others = [os.path.relpath(each, output.parent) for each in passed_over(files)]
+    others = [name_of(each, output.parent) for each in passed_over(files)]
     with output.open("x", encoding="utf-8") as file:  # it may have come to be meanwhile
         file.write(pipeline_text(proposals, rows, output, others))
     unset = [each.variable for each in databases if each.variable not in os.environ]
     return _ending(output, proposals, rows, others, unset)
 
 
-def _told_apart(sources: Sequence[str]) -> "tuple[list[Address], list[Path]]":
+def _told_apart(sources: Sequence[str]) -> "tuple[list[Address], list[Location]]":
     """The databases among what was named, and the files."""
     from backfill.scaffold import address_of, shows_password
+    from backfill.sources.globs import location
 
     databases, files = [], []
     for each in sources:
         address = address_of(each, os.environ)
         if address is None:
-            files.append(Path(each))
+            files.append(location(each))
             continue
         databases.append(address)
         if shows_password(each):
@@ -113,11 +117,14 @@ def _watched(*, quiet: bool) -> "Iterator[Watch]":
 
 
 def _look(
-    files: Sequence[Path], folder: Path, ask: "Ask", encoding: str | None, watch: "Watch"
+    files: "Sequence[Location]", folder: Path, ask: "Ask", encoding: str | None, watch: "Watch"
 ) -> list["FileProfile"]:
     from backfill.scaffold import look_at, text_formats
+    from backfill.sources.objects import Objects
 
-    return look_at(text_formats(files, ask, encoding), files, folder, watch.checked)
+    objects = Objects()
+    formats = text_formats(files, ask, encoding, objects)
+    return look_at(formats, files, folder, watch.checked, objects)
 
 
 def _look_at_databases(

@@ -21,13 +21,16 @@ from backfill.rows import Chunk
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.questions import Ask, Question, nobody
-from backfill.sources import FileFormat, LocalFile, SourceFile, expand, open_source, partitions_of
+from backfill.sources import FileFormat, SourceFile, expand, open_source, partitions_of
 from backfill.sources.detection import Detected, Table, encoding_of, table_in, text_evidence
 from backfill.sources.globs import natural_key
-from backfill.sources.interface import CHUNK_ROWS_MAX
+from backfill.sources.inputs import name_of
+from backfill.sources.interface import CHUNK_ROWS_MAX, Location, StoredFile
 from backfill.sources.json_framing import layout_of as json_layout
+from backfill.sources.objects import Objects
 from backfill.sources.opening import told_format
 from backfill.sources.text_file import raw_blocks
+from backfill.sources.urls import ObjectUrl
 
 _HEAD_BYTES = 1 << 16
 _PARQUET = b"PAR1"
@@ -59,7 +62,7 @@ class FileProfile:
     format: str
     written: "TextFormat"
     folders: tuple[str, ...]
-    paths: list[Path] = field(default_factory=list)
+    paths: list[Location] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     rows: int = 0
     rows_malformed: int = 0
@@ -130,24 +133,33 @@ class TextFormat:
 
 
 def text_formats(
-    given: Sequence[Path], ask: Ask = nobody, encoding: str | None = None
-) -> dict[Path, TextFormat]:
+    given: Sequence[Location],
+    ask: Ask = nobody,
+    encoding: str | None = None,
+    objects: Objects | None = None,
+) -> dict[Location, TextFormat]:
     """How each of the files is written, told from all of its bytes.
 
     Args:
-        given: Files, or folders of files.
+        given: Files, or folders of files; of this machine, or of a store.
         ask: Asks a person which encoding a text is in, where nothing proves it.
         encoding: The encoding of such texts; None: a person is asked.
+        objects: What opens the files; None: as the environment says.
 
     Raises:
         UsageError: A file is missing, or cannot be read.
     """
-    paths = dict.fromkeys(each for path in given for each in _files(path))
-    return {path: _text_format(path, ask, encoding) for path in paths}
+    objects = objects or Objects()
+    paths = dict.fromkeys(each for path in given for each in _files(path, objects))
+    return {path: _text_format(objects.stored(path), ask, encoding) for path in paths}
 
 
 def look_at(
-    formats: Mapping[Path, TextFormat], given: Sequence[Path], folder: Path, progress: OnProgress
+    formats: Mapping[Location, TextFormat],
+    given: Sequence[Location],
+    folder: Path,
+    progress: OnProgress,
+    objects: Objects | None = None,
 ) -> list[FileProfile]:
     """Look at every row of these files; those of one shape belong together.
 
@@ -156,55 +168,62 @@ def look_at(
         given: The files and folders that they stand for.
         folder: Where the pipeline file is to be: names are relative to it.
         progress: Told of rows.
+        objects: What opens the files; None: as the environment says.
 
     Raises:
         UsageError: A file cannot be read.
     """
+    objects = objects or Objects()
     looks: dict[tuple[object, ...], FileProfile] = {}
     for path, how in formats.items():
         partitions = partitions_of(path, folder)
-        source = open_source(LocalFile.of(path), how.settings, partitions=partitions)
+        source = open_source(objects.stored(path), how.settings, partitions=partitions)
         shape = (source.kind, source.columns() or names.subject(path.name), how.key)
         new = FileProfile(source.kind, how, tuple(partitions))
         look = looks.setdefault(shape, new)
         look.paths.append(path)
         read_into(look, source, progress)
     for look in looks.values():
-        if look.paths == sorted(look.paths):  # as shells order them, _10 before _2
+        if look.paths == sorted(look.paths, key=str):  # as shells order them, _10 before _2
             look.paths.sort(key=natural_key)
-        look.files = _patterns(look.paths, given, folder)
+        look.files = _patterns(look.paths, given, folder, objects)
     return list(looks.values())
 
 
-def passed_over(given: Sequence[Path]) -> list[Path]:
+def passed_over(given: Sequence[Location], objects: Objects | None = None) -> list[Location]:
     """The files in these folders that are of no known format: nobody looks at them."""
-    found = (each for path in given if path.is_dir() for each in _inside(path))
-    return [each for each in found if not _is_known(each) and not _is_marker(each)]
+    found = (each for path in given if path.is_dir() for each in _inside(path, objects))
+    return [each for each in found if not _is_known(each) and not each.name.startswith(_MARKERS)]
 
 
-def _is_marker(path: Path) -> bool:
-    return path.name.startswith(_MARKERS) or not path.stat().st_size
+def _inside(folder: Location, objects: Objects | None = None) -> list[Location]:
+    """All files below a folder that hold anything, in natural order; no hidden ones."""
+    found: Iterable[Location]
+    if isinstance(folder, ObjectUrl):
+        sizes = (objects or Objects()).below(folder)
+        found = [each for each, size in sizes.items() if size and not _is_hidden(each, folder)]
+    else:
+        files = (each for each in folder.rglob("*") if each.is_file() and each.stat().st_size)
+        found = [each for each in files if not _is_hidden(each, folder)]
+    return sorted(found, key=natural_key)
 
 
-def _inside(folder: Path) -> list[Path]:
-    """All files below a folder, in natural order; hidden ones are none of the user's."""
-    return sorted(
-        (each for each in folder.rglob("*") if each.is_file() and not _is_hidden(each, folder)),
-        key=natural_key,
-    )
+def _is_hidden(path: Location, folder: Location) -> bool:
+    if isinstance(path, Path) and isinstance(folder, Path):
+        return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return "/." in str(path).removeprefix(str(folder).rstrip("/"))
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def _files(path: Path) -> list[Path]:
+def _files(path: Location, objects: Objects) -> list[Location]:
     """The files that a name stands for."""
-    if not path.exists():
+    if isinstance(path, ObjectUrl):
+        if not path.is_dir():
+            return list(objects.find(path))
+    elif not path.exists():
         raise UsageError(f"{path}: no such file", next_step="name existing files")
-    if not path.is_dir():
+    elif not path.is_dir():
         return [path]
-    inside = [each for each in _inside(path) if _is_known(each) and each.stat().st_size]
+    inside = [each for each in _inside(path, objects) if _is_known(each)]
     if not inside:
         raise UsageError(
             f"{path}: has no file of a known format",
@@ -213,28 +232,52 @@ def _files(path: Path) -> list[Path]:
     return inside
 
 
-def _patterns(paths: Sequence[Path], given: Sequence[Path], folder: Path) -> list[str]:
+def _patterns(
+    paths: Sequence[Location], given: Sequence[Location], folder: Path, objects: Objects
+) -> list[str]:
     """What names these files and no others: a pattern where there is one, else each by itself."""
-    found = [os.path.relpath(each, folder) for each in paths if each in given]
-    for top in (each for each in given if each.is_dir()):
-        own = [each for each in paths if each not in given and top in each.parents]
-        if own:
-            found += _patterns_below(own, top, folder)
+    tops = [each for each in given if each.is_dir()]
+    of_a_top = {each: top for top in tops for each in paths if each not in given and _in(each, top)}
+    found = [name_of(each, folder) for each in paths if each not in of_a_top]
+    for top in tops:
+        if own := [each for each in paths if of_a_top.get(each) == top]:
+            found += _patterns_below(own, top, folder, objects)
     return list(dict.fromkeys(found))
 
 
-def _patterns_below(own: Sequence[Path], top: Path, folder: Path) -> list[str]:
-    each_by_itself = [os.path.relpath(each, folder) for each in own]
+def _in(path: Location, top: Location) -> bool:
+    if isinstance(path, Path):
+        return top in path.parents
+    return str(path).startswith(f"{str(top).rstrip('/')}/")
+
+
+def _patterns_below(
+    own: Sequence[Location], top: Location, folder: Path, objects: Objects
+) -> list[str]:
     suffixes = list(dict.fromkeys(_suffixes(each) for each in own))
-    wanted = {each.resolve() for each in own}
-    nearest = Path(os.path.commonpath([each.parent for each in own]))
-    for below in dict.fromkeys((top, nearest) if len(own) > 1 else ()):
-        where = "" if (where := os.path.relpath(below, folder)) == "." else f"{where}/"
+    wanted = {_real(each) for each in own}
+    for where in dict.fromkeys(_folders_of(own, top, folder) if len(own) > 1 else ()):
         for begin in dict.fromkeys(("", _begin([each.name for each in own]))):
             patterns = [f"{where}**/{begin}*{each}" for each in suffixes]
-            if {Path(str(each)).resolve() for each in expand(patterns, folder)} == wanted:
+            if {_real(each) for each in expand(patterns, folder, objects)} == wanted:
                 return patterns
-    return each_by_itself
+    return [name_of(each, folder) for each in own]
+
+
+def _folders_of(own: Sequence[Location], top: Location, folder: Path) -> Iterator[str]:
+    """Where patterns for these files may begin: at the folder that was named, and nearest them."""
+    nearest = os.path.commonpath([str(each).removesuffix(each.name).rstrip("/") for each in own])
+    if isinstance(top, ObjectUrl):
+        yield str(top)
+        yield nearest.replace(":/", "://", 1) + "/"  # a path has no empty folder
+        return
+    for below in (str(top), nearest or "."):
+        where = os.path.relpath(below, folder)
+        yield "" if where == "." else f"{where}/"
+
+
+def _real(path: Location) -> Location:
+    return path.resolve() if isinstance(path, Path) else path
 
 
 def _begin(names_: Sequence[str]) -> str:
@@ -244,7 +287,7 @@ def _begin(names_: Sequence[str]) -> str:
     return re.sub(r"[\W\d_]+$", "", same)
 
 
-def _is_known(path: Path) -> bool:
+def _is_known(path: Location) -> bool:
     """Whether the name of a file tells a format that can be read."""
     try:
         return told_format(path) is not None
@@ -252,13 +295,14 @@ def _is_known(path: Path) -> bool:
         return False
 
 
-def _suffixes(path: Path) -> str:
+def _suffixes(path: Location) -> str:
     last = path.suffixes[-1]
     return "".join(path.suffixes[-2:]) if last.lower() in (".gz", ".zst") else last
 
 
-def _text_format(path: Path, ask: Ask, encoding: str | None) -> TextFormat:
-    told, stored = told_format(path), LocalFile.of(path)
+def _text_format(stored: StoredFile, ask: Ask, encoding: str | None) -> TextFormat:
+    path = stored.path
+    told = told_format(path)
     begin = next(raw_blocks(stored), b"")[:_HEAD_BYTES]
     if told == "parquet" or begin.startswith(_PARQUET):
         return TextFormat(format=None if told else Detected("parquet", "it begins as Parquet does"))
@@ -290,7 +334,7 @@ def _format_in(head: str, told: str | None, table: Table) -> Detected | None:
     return Detected("csv", "it holds a table") if table.is_sure else None
 
 
-def _decided(path: Path, found: Detected, ask: Ask, encoding: str | None) -> Detected:
+def _decided(path: Location, found: Detected, ask: Ask, encoding: str | None) -> Detected:
     """The encoding that the bytes prove, else the one that a person names."""
     if found.value != TODO:
         return found

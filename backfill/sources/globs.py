@@ -56,6 +56,15 @@ def _without_scheme(pattern: str) -> str:
     return unquote(path) if path != pattern else pattern
 
 
+def location(name: str) -> Location:
+    """Where a file or a folder is that somebody names.
+
+    Raises:
+        UsageError: It is a URL that cannot be used.
+    """
+    return ObjectUrl.parse(name) if is_url(name) else Path(_without_scheme(name))
+
+
 def is_pattern(name: str, base: Path) -> bool:
     """Whether a name of the pipeline file stands for files that nobody named one by one."""
     if is_url(name):

@@ -165,7 +165,7 @@ class Objects:
         return found
 
     def _refuse_tables(
-        self, found: Sequence[ObjectUrl], below: Sequence[ObjectUrl], folder: str
+        self, found: Sequence[ObjectUrl], below: Iterable[ObjectUrl], folder: str
     ) -> None:
         """Refuse objects in a folder that is a table: deleted rows are in them, too.
 
@@ -182,8 +182,8 @@ class Objects:
             if any(each.key.startswith(f"{table}/" if table else "") for each in found):
                 raise table_refused(found[0].beside(table), what)
 
-    def below(self, folder: ObjectUrl) -> list[ObjectUrl]:
-        """Every object below a folder, in no order.
+    def below(self, folder: ObjectUrl) -> dict[ObjectUrl, int]:
+        """Every object below a folder, with its size in bytes, in no order.
 
         Raises:
             UsageError: The store cannot be searched.
@@ -191,10 +191,10 @@ class Objects:
             UnavailableError: The store does not answer.
         """
         _require_list(folder)
-        found = dict(self._store(folder).below(folder.key))
+        found = dict(self._store(folder).below(folder.key.rstrip("/")))
         # Consoles mark an empty folder by an empty object of its name.
         folders = {each.rpartition("/")[0] for each in found}
-        return [folder.beside(key) for key, size in found.items() if size or key not in folders]
+        return {folder.beside(k): size for k, size in found.items() if size or k not in folders}
 
     def _store(self, url: ObjectUrl) -> ObjectStore:
         key = url.scheme, url.bucket

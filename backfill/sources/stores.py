@@ -336,7 +336,9 @@ def connected(url: ObjectUrl, storage: Storage, clock: Clock, outage_max_s: floa
 def _connection(url: ObjectUrl, storage: Storage) -> Any:
     from obstore import store  # noqa: PLC0415  # an extra, and slow to load
 
-    plain = (storage.endpoint or f"{url.scheme}://").startswith("http://")
+    # obstore takes the endpoint of the environment by itself.
+    address = storage.endpoint or os.environ.get("AWS_ENDPOINT_URL") or f"{url.scheme}://"
+    plain = address.startswith("http://") or url.scheme == "http"
     # Pauses are ours, so that a stop of the run ends them.
     more: dict[str, Any] = {
         "client_options": {**_CLIENT, "allow_http": plain},

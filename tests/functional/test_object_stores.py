@@ -282,6 +282,25 @@ def test_a_url_that_cannot_be_read_is_refused_without_its_secrets(
     assert "hunter2" not in ended.stderr + ended.stdout
 
 
+def test_init_takes_urls(tmp_path, bucket, backfill, send, sandbox):
+    """A folder of a bucket: what it proposes is checked and sent, once the store is named."""
+    bucket.put("day=1/visits_1.csv", numbered(10).encode())
+    bucket.put("day=2/visits_2.csv", numbered(10, first=10).encode())
+    bucket.put("day=2/notes.bin", b"x")
+    endpoint = tomllib.loads(bucket.settings)["endpoint"]
+    env = {**ENV, "AWS_ENDPOINT_URL": endpoint}
+    ended = backfill("init", bucket.base, "--json", cwd=tmp_path, env=env)
+    assert ended.code == 0, ended.stderr
+    assert ended.summary["passed_over"] == [bucket.url("day=2/notes.bin")]
+
+    pipeline = tmp_path / "pipeline.toml"
+    text = pipeline.read_text("utf-8")
+    assert f'files = ["{bucket.base}**/*.csv"]' in text
+    pipeline.write_text(text.replace('"TODO"', '"id"'), "utf-8")
+    assert send(pipeline, env=env).code == 0
+    assert len(sandbox.events()) == 20
+
+
 def opened(place, name: str):
     """An object as a source."""
     objects = Objects(Storage(**tomllib.loads(place.settings)))
