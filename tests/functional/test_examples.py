@@ -2,6 +2,8 @@
 
 import importlib.util
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +23,8 @@ def example(tmp_path, send):
     for name in ("pipelines", "sample_data"):
         shutil.copytree(ROOT / name, tmp_path / name)
 
-    def sent(name, *, code=0, command="run"):
-        ended = send(tmp_path / "pipelines" / f"{name}.toml", command=command)
+    def sent(name, *, code=0, command="run", **more):
+        ended = send(tmp_path / "pipelines" / f"{name}.toml", command=command, **more)
         assert ended.code == code, ended.stderr
         return ended.summary
 
@@ -70,6 +72,24 @@ def test_a_database_dump_arrives_with_its_nulls_and_documents(example, sandbox):
     }
     others = [each for each in sandbox.events() if attributes(each)["id"] != "9012"]
     assert sum("refunded_at" in attributes(each) for each in others) == 4
+
+
+def test_a_database_is_read_without_an_export(example, sandbox, tmp_path):
+    """Tables of people and of events; numbers stay numbers, and a null is nothing."""
+    with closing(sqlite3.connect(tmp_path / "crm.db")) as crm:
+        crm.executescript((ROOT / "sample_data/crm.sql").read_text("utf-8"))
+    summary = example("database", env={"CRM_DSN": f"sqlite:///{tmp_path}/crm.db"})
+    assert summary["delivered"] == 8
+    assert sandbox.people()["1"]["attributes"] == {
+        "created_at": seconds(2023, 3, 1, 9),
+        "email": "anais@example.com",
+        "plan": "team",
+        "seats": 5,
+    }
+    deals = {attributes(each)["id"]: each for each in sandbox.events()}
+    assert (deals[102]["person"], deals[102]["name"]) == ("1", "deal_won")
+    assert attributes(deals[103]) == {"amount": 99.5, "id": 103}
+    assert attributes(deals[105]) == {"id": 105}
 
 
 def test_a_shops_rows_become_an_event_an_item(example, sandbox):
