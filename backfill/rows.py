@@ -114,6 +114,38 @@ START = Position()
 
 
 @dataclass(frozen=True, slots=True)
+class SparseCells:
+    """Cells of columns that few rows of a chunk have: as columns, they would be mostly nulls.
+
+    Args:
+        names: The k columns.
+        columns: int64 (m,), which of them each cell stands in.
+        places: int64 (m,), which row of the batch it stands in, counted from 0; ascending.
+        cells: string (m,), never null.
+    """
+
+    names: tuple[str, ...]
+    columns: Rows
+    places: Rows
+    cells: pa.StringArray
+
+    def column(self, name: str, count: int) -> pa.StringArray | None:
+        """A column of `count` cells by its name, mostly nulls; None: no row has one."""
+        if name not in self.names:
+            return None
+        here = np.flatnonzero(self.columns == self.names.index(name))
+        found = np.full(count, -1)
+        found[self.places[here]] = here
+        return self.cells.take(pa.array(found, mask=found < 0))
+
+    def only(self, places: Rows) -> "SparseCells":
+        """Those of some rows, ascending, which are numbered anew."""
+        here = np.flatnonzero(np.isin(self.places, places))
+        new = np.searchsorted(places, self.places[here])
+        return SparseCells(self.names, self.columns[here], new, self.cells.take(pa.array(here)))
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Rows that were read together.
 
@@ -128,6 +160,7 @@ class Chunk:
         rejections: The rows of bad shape.
         end: Where the next chunk begins.
         values: How the cells are written.
+        sparse: Further columns of the rows of `batch`; None: there are none.
     """
 
     first_row: int
@@ -137,13 +170,24 @@ class Chunk:
     rejections: tuple[Rejection, ...]
     end: Position
     values: Values
+    sparse: SparseCells | None = None
+
+    def spread(self) -> "Chunk":
+        """The same chunk with every column in its batch."""
+        if self.sparse is None:
+            return self
+        columns = [self.sparse.column(name, len(self.rows)) for name in self.sparse.names]
+        names = [*self.batch.schema.names, *self.sparse.names]
+        batch = pa.RecordBatch.from_arrays([*self.batch.columns, *columns], names=names)
+        return replace(self, batch=batch, sparse=None)
 
     def only(self, wanted: npt.NDArray[np.bool_]) -> "Chunk":
         """Some rows of good shape; the chunk covers as many as before."""
         places = np.flatnonzero(wanted)
         lines = None if self.lines is None else self.lines[places]
         batch = self.batch.take(pa.array(places))
-        return replace(self, batch=batch, rows=self.rows[places], lines=lines)
+        sparse = None if self.sparse is None else self.sparse.only(places)
+        return replace(self, batch=batch, rows=self.rows[places], lines=lines, sparse=sparse)
 
 
 # The closed list of reasons. The codes stand in `_reason` of the rejected rows and in the summary;

@@ -5,8 +5,8 @@ of a file that knows its types.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,12 +20,26 @@ from backfill.encoding.json_text import Encoded
 from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
 from backfill.instants import Reading, WrittenValues, implausible
 from backfill.pipeline.source_settings import Column
-from backfill.rows import Chunk, Reason, Rejection, Rows, Values
+from backfill.rows import Chunk, Reason, Rejection, Rows, Values, reason
 
 NULL_FRAGMENT = "null"
 
 _SAMPLED = 1_000
 """So many values tell whether a column repeats itself."""
+
+
+def names_of(chunk: Chunk) -> list[str]:
+    """All columns of a chunk; those of its batch first."""
+    further = () if chunk.sparse is None else chunk.sparse.names
+    return [*chunk.batch.schema.names, *further]
+
+
+def column_of(chunk: Chunk, name: str) -> pa.Array | None:
+    """A column of a chunk, of as many cells as it has rows; None: it has no such column."""
+    place: int = chunk.batch.schema.get_field_index(name)  # a list of names takes long to make
+    if place >= 0:
+        return chunk.batch.column(place)
+    return None if chunk.sparse is None else chunk.sparse.column(name, len(chunk.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,9 @@ class Cells:
             name: The column.
             null_values: Texts that mean nothing.
         """
-        if name not in chunk.batch.schema.names:
+        if (column := column_of(chunk, name)) is None:
             return cls(pa.nulls(len(chunk.rows), pa.string()), chunk.values, null_values)
-        return cls.of_column(chunk.batch.column(name), chunk.values, null_values)
+        return cls.of_column(column, chunk.values, null_values)
 
     @classmethod
     def of_column(
@@ -315,6 +329,13 @@ def row_cells(chunk: Chunk, places: npt.NDArray[np.int64]) -> list[dict[str, Any
         there = np.flatnonzero(kernels.as_mask(pc.is_valid(column))).tolist()
         for place, cell in zip(there, _cells(column.drop_null(), "json"), strict=True):
             found[place][name] = cell
+    if chunk.sparse is not None:
+        row_at = dict(zip(places.tolist(), found, strict=True))
+        wanted = np.unique(places)
+        sparse = chunk.sparse.only(wanted)
+        cells_of = zip(wanted[sparse.places], sparse.columns, sparse.cells.to_pylist(), strict=True)
+        for place, column, text in cells_of:
+            row_at[place][sparse.names[column]] = _document(text)
     return found
 
 
@@ -380,3 +401,63 @@ def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]])
     lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
     found = zip(rows.tolist(), lines, reasons, row_cells(origin, places), strict=True)
     return [Rejection(*each) for each in found]
+
+
+@dataclass(slots=True)
+class RowFaults:
+    """Each kind of fault that was found, with the rows that have it.
+
+    Args:
+        count: How many rows there are.
+    """
+
+    count: int
+    found: list[tuple[str, str, kernels.Mask]] = field(default_factory=list)
+
+    def add(self, code: str, column: str, mask: kernels.Mask | pa.Array) -> None:
+        """Note the rows where `mask` is true; null is false."""
+        mask = mask if isinstance(mask, np.ndarray) else kernels.as_mask(mask)
+        if mask.any():
+            self.found.append((code, column, mask))
+
+    def add_all(self, failures: Mapping[str, kernels.Mask], column: str) -> None:
+        """Note what a column's own reading found."""
+        self.add_some(failures.items(), column)
+
+    def add_some(self, found: Iterable[tuple[str, kernels.Mask]], column: str) -> None:
+        """Note what was found in a column, in this order."""
+        for code, mask in found:
+            self.add(code, column, mask)
+
+    def bad(self) -> kernels.Mask:
+        """The rows that have any fault."""
+        return any_of((mask for _, _, mask in self.found), self.count)
+
+    def rejections(self, rows: npt.NDArray[np.int64], origin: Chunk) -> list[Rejection]:
+        """The rows that have any fault, each with all its reasons.
+
+        Args:
+            rows: The numbers of the n rows that were judged, int64 (n,).
+            origin: The chunk as it was read, which the report repeats.
+        """
+        bad = np.flatnonzero(self.bad())
+        if not len(bad):
+            return []
+        faults = np.array([mask[bad] for _, _, mask in self.found], np.bool_).T
+        # Rows fail in few ways, and alike: the sentences are made once for each way.
+        ways, way_of = np.unique(faults, axis=0, return_inverse=True)
+        reasons = [self._reasons(way) for way in ways]
+        return rejections(origin, rows[bad], [reasons[way] for way in way_of.ravel().tolist()])
+
+    def _reasons(self, has: kernels.Mask) -> tuple[Reason, ...]:
+        """The reasons of rows that have these faults; bool, as many as were found."""
+        found = [each for each, it_has in zip(self.found, has, strict=True) if it_has]
+        return tuple(reason(code, column) for code, column, _ in found)
+
+
+def any_of(masks: Iterable[kernels.Mask], count: int) -> kernels.Mask:
+    """Where any of the masks is true."""
+    found = np.zeros(count, np.bool_)
+    for mask in masks:
+        found |= mask
+    return found

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import json_text
-from backfill.encoding.cell_json import Cells
+from backfill.encoding.cell_json import Cells, column_of
 from backfill.encoding.typed_json import plain
 from backfill.pipeline.source_settings import JOINED_BY
 from backfill.rows import Chunk
@@ -128,7 +128,7 @@ def with_made(chunk: Chunk, names: Iterable[str]) -> Chunk:
     """
     batch = chunk.batch
     for name in names:
-        if name not in batch.schema.names and is_made(name):
+        if is_made(name) and column_of(chunk, name) is None:
             column = _made(chunk, name)
             if column is not None:
                 batch = batch.append_column(pa.field(name, column.type, metadata=_MADE), column)
@@ -142,16 +142,15 @@ def own_names(schema: pa.Schema) -> list[str]:
 
 def _made(chunk: Chunk, name: str) -> pa.Array | None:
     """A column of length n by its name; None where it cannot be made."""
-    batch = chunk.batch
-    if name in batch.schema.names:
-        return batch.column(name)
+    if (there := column_of(chunk, name)) is not None:
+        return there
     if JOINED_BY in name:
         parts = [_made(chunk, part) for part in name.split(JOINED_BY)]
         return None if any(part is None for part in parts) else _joined(chunk, parts)
     # The longest first: a column may have a dot in its own name.
     for root in sorted(made_of(name), key=len, reverse=True):
-        if root in batch.schema.names:
-            column, path = batch.column(root), name[len(root) + 1 :]
+        if (column := column_of(chunk, root)) is not None:
+            path = name[len(root) + 1 :]
             if chunk.values == "json" and pa.types.is_string(column.type):
                 return _json_members(column, path)
             if (member := _struct_member(plain(column), path)) is not None:

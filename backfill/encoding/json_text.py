@@ -263,8 +263,12 @@ def floats(column: pa.DoubleArray) -> Encoded:
 
 
 def _whole_doubles(column: pa.DoubleArray) -> pa.StringArray:
-    """The digits of whole numbers, as an integer column writes them; null elsewhere."""
-    exact = pc.less_equal(pc.abs(column), float(INTEGER_MAX))
+    """The digits of large whole numbers, as an integer column writes them; null elsewhere."""
+    size = pc.abs(column)
+    # A small one has its digits anyway: by way of an integer, -0 would lose its sign here alone.
+    exact = pc.and_(
+        pc.less_equal(size, float(INTEGER_MAX)), pc.greater_equal(size, _EXPONENTS_FROM)
+    )
     whole = pc.and_(exact, pc.equal(column, pc.trunc(column)))
     return pc.cast(pc.cast(pc.if_else(whole, column, None), pa.int64()), pa.string())
 

@@ -4,8 +4,8 @@ A whole chunk is judged with kernels; a rejection carries every reason that its 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import cell_json, identity
-from backfill.encoding.cell_json import Cells, rejections, shortened
+from backfill.encoding.cell_json import Cells, RowFaults, any_of, shortened
 from backfill.encoding.column_names import own_names
 from backfill.encoding.json_text import (
     Encoded,
@@ -26,6 +26,8 @@ from backfill.encoding.json_text import (
     without_blanks,
 )
 from backfill.instants import SERVICE_SECONDS_MAX, Reading, WrittenValues, implausible
+from backfill.judge import many_attributes
+from backfill.judge.many_attributes import Together
 from backfill.operations.encode import (
     V1_DATA_BYTES_MAX,
     V2_BYTES_MAX,
@@ -41,8 +43,12 @@ from backfill.pipeline.source_settings import (
     EventsSource,
     Source,
 )
-from backfill.rows import Chunk, Reason, Rejection, Rows, reason
+from backfill.rows import Chunk, Rejection, Rows
 from backfill.sources.layout import (
+    ATTRIBUTE_NAME_BYTES_MAX,
+    ATTRIBUTES_MAX,
+    NEAR_LIMIT,
+    VALUE_BYTES_MAX,
     Attribute,
     AttributeNames,
     Layout,
@@ -51,82 +57,28 @@ from backfill.sources.layout import (
     require_columns,
 )
 
-ATTRIBUTE_NAME_BYTES_MAX = 150
-VALUE_BYTES_MAX = 1000
-ATTRIBUTES_MAX = 300
-"""Limits of the Track API, in bytes of UTF-8 (Track OpenAPI)."""
-
 _NEVER_CLEARED = ("unsubscribed", "cio_subscription_preferences")
 """`nulls = "clear"` leaves these out where a cell is empty; a part may follow behind a dot."""
 
 _FRAME_BYTES_MAX = 2_500
 """More than an operation can have besides its attributes: an identifier of 150 bytes and a name
 of 100, each byte escaped to six, and some 200 of its own."""
-NEAR_LIMIT = 0.9
-"""From this share of a limit on, people are warned: the next export may be beyond it."""
-
 EVENT_TIMESTAMP = ""
 """The key of an event's own moment among a source's readings; attributes have their names."""
 
+MANY = 64
+"""From so many attributes on, and from so many for each row, they are written together. JSON needs
+the most calls for each."""
+
+MANY_PER_ROW: Mapping[str, float] = {"text": 1 / 4, "typed": 1 / 4, "json": 1 / 32}
+
+_OF_PEOPLE = ("id", "email", "cio_id", "created_at")
+"""What people are known by, and since when: a value there is more than data."""
+
+_LAYOUTS_MAX = 1_000
 _MISREAD_BY_V1 = r"(?i)^cio_|[^@\s]@[^@\s]|^\.{1,2}$"
 """v1 guesses an identifier's type "from the shape of the value": one that holds an e-mail address
 is one (Track OpenAPI)."""
-
-
-@dataclass(slots=True)
-class RowFaults:
-    """Each kind of fault that was found, with the rows that have it.
-
-    Args:
-        count: How many rows there are.
-    """
-
-    count: int
-    found: list[tuple[str, str, Mask]] = field(default_factory=list)
-
-    def add(self, code: str, column: str, mask: Mask | pa.Array) -> None:
-        """Note the rows where `mask` is true; null is false."""
-        mask = mask if isinstance(mask, np.ndarray) else as_mask(mask)
-        if mask.any():
-            self.found.append((code, column, mask))
-
-    def add_all(self, failures: Mapping[str, Mask], column: str) -> None:
-        """Note what a column's own reading found."""
-        for code, mask in failures.items():
-            self.add(code, column, mask)
-
-    def bad(self) -> Mask:
-        """The rows that have any fault."""
-        return any_of((mask for _, _, mask in self.found), self.count)
-
-    def rejections(self, rows: Rows, origin: Chunk) -> list[Rejection]:
-        """The rows that have any fault, each with all its reasons.
-
-        Args:
-            rows: The numbers of the n rows that were judged, int64 (n,).
-            origin: The chunk as it was read, which the report repeats.
-        """
-        bad = np.flatnonzero(self.bad())
-        if not len(bad):
-            return []
-        faults = np.array([mask[bad] for _, _, mask in self.found], np.bool_).T
-        # Rows fail in few ways, and alike: the sentences are made once for each way.
-        ways, way_of = np.unique(faults, axis=0, return_inverse=True)
-        reasons = [self._reasons(way) for way in ways]
-        return rejections(origin, rows[bad], [reasons[way] for way in way_of.ravel().tolist()])
-
-    def _reasons(self, has: Mask) -> tuple[Reason, ...]:
-        """The reasons of rows that have these faults; bool, as many as were found."""
-        found = [each for each, it_has in zip(self.found, has, strict=True) if it_has]
-        return tuple(reason(code, column) for code, column, _ in found)
-
-
-def any_of(masks: Iterable[Mask], count: int) -> Mask:
-    """Where any of the masks is true."""
-    found = np.zeros(count, np.bool_)
-    for mask in masks:
-        found |= mask
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +149,18 @@ class Judge:
 
     def _layout(self, chunk: Chunk, where: str) -> Layout:
         schema = chunk.batch.schema
-        layout = self._layouts.get(schema)
+        # Hardly a chunk with cells apart has the columns of another one.
+        layout = None if chunk.sparse is not None else self._layouts.get(schema)
         if layout is None:
+            names = cell_json.names_of(chunk)
             # A line of JSON may lack any key: whether none has it is known at the end of the pass.
             if chunk.values != "json":
-                require_columns(self._source, schema.names, where)
+                require_columns(self._source, names, where)
             types = {each.name: each.type for each in schema if not pa.types.is_string(each.type)}
-            layout = layout_of(self._source, own_names(schema), types, where)
-            self._layouts[schema] = layout
+            own = [*own_names(schema), *names[len(schema) :]]
+            layout = layout_of(self._source, own, types, where)
+            if chunk.sparse is None and len(self._layouts) < _LAYOUTS_MAX:
+                self._layouts[schema] = layout
         return layout
 
     def _cells(self, chunk: Chunk, column: str) -> Cells:
@@ -260,14 +216,19 @@ class Judge:
         """The attributes of each row as JSON members; its e-mail in lower case; their names."""
         members: dict[str, Member] = {}
         email = None
-        long: set[str] = set()
         noted = defaultdict[str, set[str]](set)
         self._require_absent(chunk, layout, faults)
+        together = self._together(chunk, layout)
+        long = together.long
         for each in layout.attributes:
-            if each.column not in chunk.batch.schema.names:
+            if each.column in together.done:
+                faults.add_some(together.done[each.column], each.column)
+                continue
+            if cell_json.column_of(chunk, each.column) is None:
                 self._require(each, None, chunk, faults)
                 continue
-            encoded = self._shortened(chunk, each, self._encoded(chunk, each))
+            cells = self._cells(chunk, each.column)
+            encoded = self._shortened(cells, self._encoded(chunk, each), each.name)
             faults.add_all(encoded.failures, each.column)
             self._require(each, encoded, chunk, faults)
             if isinstance(self._source, CustomersSource):
@@ -288,11 +249,38 @@ class Judge:
             members[each.name] = self._member(chunk, each, encoded)
         every = frozenset(each.name for each in layout.attributes)
         found = {seen: frozenset(some) for seen, some in noted.items()}
-        columns = frozenset(chunk.batch.schema.names)
+        columns = frozenset(cell_json.names_of(chunk))
         names = AttributeNames(
             every, frozenset(layout.reserved), frozenset(long), columns=columns, **found
         )
-        return self._members(members, len(chunk.rows), faults), email, names
+        return self._members(members, together, len(chunk.rows), faults), email, names
+
+    def _together(self, chunk: Chunk, layout: Layout) -> Together:
+        """What is written together, where there are many attributes: what is data and no more."""
+        source = self._source
+        count = len(layout.attributes)
+        many = count >= MANY and count > MANY_PER_ROW[chunk.values] * len(chunk.rows)
+        if not many and chunk.sparse is None:
+            return Together()
+        special = {*source.required}
+        if isinstance(source, CustomersSource):
+            if source.nulls == "clear" or source.too_long == "truncate":  # by the column's own rows
+                special.update(each.name for each in layout.attributes)
+            special.update(_OF_PEOPLE)
+        ordinary = [
+            each
+            for each in layout.attributes
+            if each.declared is None and each.name not in special and each.column not in special
+        ]
+
+        def encoded(column: pa.Array) -> Encoded:
+            cells = Cells.of_column(column, chunk.values, source.null_values)
+            return self._shortened(
+                cells, cell_json.encode(cells.column, cells.kind, None, None, ".")
+            )
+
+        limit = VALUE_BYTES_MAX if isinstance(source, CustomersSource) else None
+        return many_attributes.together(chunk, ordinary, encoded, limit)
 
     def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
         cells, source = self._cells(chunk, each.column), self._source
@@ -303,7 +291,7 @@ class Judge:
             cells.column, cells.kind, each.declared, reading, source.decimal, source.thousands
         )
 
-    def _shortened(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Encoded:
+    def _shortened(self, cells: Cells, encoded: Encoded, name: str = "") -> Encoded:
         """An attribute of people without what is over the limit, where the settings say so.
 
         Their e-mail addresses lose the blanks around them.
@@ -311,11 +299,10 @@ class Judge:
         source = self._source
         if not isinstance(source, CustomersSource):
             return encoded
-        if each.name == "email":
+        if name == "email":
             encoded = identity.trimmed(encoded)
         if source.too_long == "reject":
             return encoded
-        cells = self._cells(chunk, each.column)
         return shortened(encoded, VALUE_BYTES_MAX, cells if source.too_long == "truncate" else None)
 
     def _zones(self, chunk: Chunk, reading: Reading) -> pa.StringArray | None:
@@ -327,7 +314,7 @@ class Judge:
 
     def _require_absent(self, chunk: Chunk, layout: Layout, faults: RowFaults) -> None:
         """A required key that no line of a JSON Lines chunk has is missing in all of them."""
-        there = {*chunk.batch.schema.names, *(each.name for each in layout.attributes)}
+        there = {*cell_json.names_of(chunk), *(each.name for each in layout.attributes)}
         for name in self._source.required:
             if name not in there:
                 faults.add("required_missing", name, np.ones(len(chunk.rows), np.bool_))
@@ -399,15 +386,19 @@ class Judge:
             return pc.is_null(without_blanks(cells.column))
         return pc.is_null(cells.column)
 
-    def _members(self, members: dict[str, Member], count: int, faults: RowFaults) -> Members:
+    def _members(
+        self, members: dict[str, Member], together: Together, count: int, faults: RowFaults
+    ) -> Members:
         if isinstance(self._source, CustomersSource):
-            if len(members) > ATTRIBUTES_MAX:
-                present = np.zeros(count, np.int64)
+            if len(members) + len(together.names) > ATTRIBUTES_MAX:
+                present = together.present(count)
                 for each in members.values():
                     present += as_mask(pc.is_valid(each.value))
                 faults.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
             if not self._source.create:
                 members["_update"] = Member('"_update":', pa.repeat("true", count))
+        if together.said:
+            return Members.of_text(together.written(members, count))
         return Members(tuple(members[name] for name in sorted(members)), count)
 
     def _name(self, chunk: Chunk, source: EventsSource, faults: RowFaults) -> pa.StringArray:

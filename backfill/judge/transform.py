@@ -68,6 +68,7 @@ class Transform:
         """
         from backfill.judge import frames  # noqa: PLC0415  # it imports pandas
 
+        chunk = chunk.spread()
         frame = frames.frame_of(chunk)
         try:
             made = self._function(frame)

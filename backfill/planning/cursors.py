@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from backfill.encoding.cell_json import Cells
+from backfill.encoding.cell_json import Cells, column_of
 from backfill.encoding.json_text import instants
 from backfill.errors import UsageError
 from backfill.judge.chunk_judge import JudgedChunk
@@ -40,7 +40,7 @@ def moments(source: Source, judged: JudgedChunk, readings: Readings) -> pa.Int64
     name = attribute_of(source)
     declared = source.declared().get(name)
     column = (source.sync.column if declared is None else declared.from_) or name
-    if column not in chunk.batch.schema.names:
+    if column_of(chunk, column) is None:
         return pa.nulls(len(rows), pa.int64())
     cells = Cells.of(chunk, column, source.null_values)
     micros, _ = instants(*cells.timestamps(readings[name]))

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from backfill.encoding.cell_json import rejections
 from backfill.encoding.json_text import Mask, canonical_json
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
-from backfill.judge.judge import ATTRIBUTES_MAX
 from backfill.operations.encode import Accepted, Api, Members, too_large
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.planning.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Chunk, Rejection, Rows, reason
 from backfill.sources.inputs import Input
+from backfill.sources.layout import ATTRIBUTES_MAX
 
 BUCKET_ROWS = 4096
 """Carrying rows of one file: all their people are in memory together."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backfill.encoding.cell_json import Cells
+from backfill.encoding.cell_json import Cells, column_of
 from backfill.encoding.json_text import without_blanks
 from backfill.errors import UsageError
 from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
@@ -66,7 +66,7 @@ class _Question:
 
     def add(self, source: Source, chunk: Chunk) -> None:
         """Take a chunk of the source into account."""
-        if self.column not in chunk.batch.schema.names:
+        if column_of(chunk, self.column) is None:
             return
         cells = Cells.of(chunk, self.column, source.null_values)
         column = cells.column

@@ -3,11 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backfill.judge.judge import (
-    ATTRIBUTES_MAX,
-    NEAR_LIMIT,
-    VALUE_BYTES_MAX,
-)
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
@@ -18,6 +13,11 @@ from backfill.pipeline.source_settings import (
 )
 from backfill.planning.plan import Plan
 from backfill.planning.source_stats import SourcePlan
+from backfill.sources.layout import (
+    ATTRIBUTES_MAX,
+    NEAR_LIMIT,
+    VALUE_BYTES_MAX,
+)
 
 _MEANINGFUL = ("email", "created_at", "unsubscribed")
 """Attributes that the service acts on, in this spelling only (Track docs)."""

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import identity, json_text
-from backfill.encoding.cell_json import Cells
+from backfill.encoding.cell_json import Cells, any_of
 from backfill.encoding.json_text import Encoded, as_mask, null_where
 from backfill.encoding.typed_json import refusal_of
 from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat, Reading
-from backfill.judge.judge import VALUE_BYTES_MAX, any_of
 from backfill.report.wording import counted
 from backfill.rows import Chunk, Rows
 from backfill.scaffold import names
+from backfill.sources.layout import VALUE_BYTES_MAX
 
 KEPT_MAX = 1 << 18
 """So many values are told apart exactly; beyond, the figures are estimates."""

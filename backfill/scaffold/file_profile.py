@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
+from backfill.encoding.cell_json import names_of
 from backfill.encoding.column_names import members_in, with_made
 from backfill.errors import UsageError
 from backfill.pipeline.mistakes import TODO
@@ -363,7 +364,7 @@ def read_into(look: FileProfile, source: SourceFile, progress: OnProgress) -> No
         look.rows_malformed += len(chunk.rejections)
         for rejection in chunk.rejections:
             look.malformed.update({reason.code for reason in rejection.reasons})
-        for name in chunk.batch.schema.names:
+        for name in names_of(chunk):
             if name == TODO:  # in the pipeline file it would stand for what is open
                 continue
             look.columns.setdefault(name, ColumnProfile(name)).add(chunk)

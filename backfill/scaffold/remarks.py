@@ -7,17 +7,17 @@ import orjson
 
 from backfill.encoding.column_names import used_up
 from backfill.encoding.identity import IDENTIFIER_BYTES_MAX
-from backfill.judge.judge import (
-    ATTRIBUTE_NAME_BYTES_MAX,
-    ATTRIBUTES_MAX,
-    VALUE_BYTES_MAX,
-)
 from backfill.scaffold import names
 from backfill.scaffold.attributes import declarable, number_marks
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.pipeline_text import toml
-from backfill.sources.layout import is_reserved
+from backfill.sources.layout import (
+    ATTRIBUTE_NAME_BYTES_MAX,
+    ATTRIBUTES_MAX,
+    VALUE_BYTES_MAX,
+    is_reserved,
+)
 
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 _FIGURE = re.compile(r"[-+]?\d[\d.,:/ -]*")

@@ -21,10 +21,12 @@ from backfill.sources.json_framing import (
     Item,
     JsonLayout,
     layout_of,
-    lines,
     values,
+    whole_lines,
 )
 from backfill.sources.json_objects import fragments
+from backfill.sources.json_scan import take_apart
+from backfill.sources.json_table import LineTable
 from backfill.sources.layout import PartitionColumns
 from backfill.sources.text_file import TextFile
 
@@ -141,11 +143,91 @@ class JsonSource:
         return self.text.stored.guarded(self._chunks(start, columns))
 
     def _chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
-        bytes_max = _CHUNK_BLOCKS * self.text.block_bytes
-        gathered = _Gathered(self.body if start == START else start, bytes_max)
-        broken = None
+        begin = self.body if start == START else start
+        if self.layout == "lines":
+            yield from self._chunks_of_lines(begin, columns)
+        else:
+            yield from self._chunks_of_values(begin, columns)
+
+    def _chunks_of_lines(self, begin: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
+        at = begin
+        for some in whole_lines(self.text.blocks(begin.offset), self.text.width):
+            if isinstance(some, Item):
+                gathered = _Gathered(at, 0)
+                gathered.add(some, self._row(some, at, columns))
+                made = iter([gathered.chunk()])
+            else:
+                made = self._taken_apart(some, at, columns)
+            for chunk in made:
+                at = chunk.end
+                if at.row > chunk.first_row:  # else all of its lines are blank
+                    yield chunk
+
+    def _taken_apart(
+        self, text: bytes, at: Position, columns: Collection[str] | None
+    ) -> Iterator[Chunk]:
+        """The chunks of whole lines, the first of which is the line and the row at a position."""
+        text, ended = (text, True) if text.endswith(b"\n") else (text + b"\n", False)
+        lines = take_apart(self._as_utf8(text))
+        ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+        begins = np.append(0, ends[:-1])
+        found = {
+            line: self._read(text[begins[line] : ends[line] - 1], columns)
+            for line in np.flatnonzero(lines.odd).tolist()
+        }
+        table = LineTable(lines, found, columns, self.folders)
+        for first, last in table.cuts():
+            piece = text[begins[first] : ends[last - 1]]
+            whole = ended or last < len(ends)
+            is_row = table.is_row(first, last)
+            numbers = at.row + np.cumsum(is_row) - is_row
+            bad = table.bad(first, last)
+            good = is_row.copy()
+            good[[line - first for line, _ in bad]] = False
+            batch, sparse = table.columns(first, good)
+            end = Position(
+                at.row + int(is_row.sum()),
+                at.line + last - first - (not whole),
+                at.offset + self.text.width(piece if whole else piece[:-1]),
+            )
+            yield Chunk(
+                first_row=at.row,
+                batch=batch,
+                sparse=sparse,
+                rows=numbers[good],
+                lines=at.line + np.flatnonzero(good),
+                rejections=tuple(
+                    self.text.rejection(
+                        int(numbers[line - first]),
+                        at.line + line - first,
+                        [why],
+                        _bare(text[begins[line] : ends[line] - 1][: ROW_BYTES_MAX + 1]),
+                    )
+                    for line, why in bad
+                ),
+                end=end,
+                values="json",
+            )
+            at = end
+
+    def _as_utf8(self, text: bytes) -> bytes:
+        codec = self.text.encoding.framed
+        if codec == "utf-8":
+            return text
         try:
-            for item in self._items(gathered.end.offset):
+            return text.decode(codec).encode()
+        except UnicodeDecodeError:
+            return b"?\n" * text.count(b"\n")  # no line is taken for JSON: each is read by itself
+
+    def _chunks_of_values(
+        self, begin: Position, columns: Collection[str] | None
+    ) -> Iterator[Chunk]:
+        bytes_max = _CHUNK_BLOCKS * self.text.block_bytes
+        gathered = _Gathered(begin, bytes_max)
+        broken = None
+        blocks, width = self.text.blocks(begin.offset), self.text.width
+        try:
+            for item in values(blocks, width, in_array=self.layout == "array"):
                 gathered.add(item, self._row(item, gathered.end, columns))
                 if gathered.full():
                     yield gathered.chunk()
@@ -160,29 +242,31 @@ class JsonSource:
                 next_step="it seems to be cut off or damaged; export it again",
             ) from broken
 
-    def _items(self, offset: int) -> Iterator[Item]:
-        blocks, width = self.text.blocks(offset), self.text.width
-        if self.layout == "lines":
-            return lines(blocks, width)
-        return values(blocks, width, in_array=self.layout == "array")
-
     def _row(
         self, item: Item, at: Position, columns: Collection[str] | None
     ) -> dict[str, str] | Rejection | None:
-        """The fragments of the row in a line, with those of its folders; None if it is blank."""
-        text = item.text.removeprefix(BOM).rstrip(b"\r")
-        if not text.strip(BLANK):
-            return None
-        if len(item.text) > ROW_BYTES_MAX:
-            found: dict[str, str] | Reason = reason("row_too_long")
-        else:
-            found = fragments(text, self.text.encoding.framed, columns)
+        """What stands in an item, with what the folders say; None if it is blank."""
+        found = self._read(item.text, columns)
         if isinstance(found, Reason):
-            return self.text.rejection(at.row, at.line + item.lead, [found], text)
-        for name, value in self.folders.items():
-            if columns is None or name in columns:
-                found.setdefault(name, value)
+            return self.text.rejection(at.row, at.line + item.lead, [found], _bare(item.text))
+        if found is not None:
+            for name, value in self.folders.items():
+                if columns is None or name in columns:
+                    found.setdefault(name, value)
         return found
+
+    def _read(self, text: bytes, columns: Collection[str] | None) -> dict[str, str] | Reason | None:
+        """The fragments of the row in a text, or why it is none; None if it is blank."""
+        if not _bare(text).strip(BLANK):
+            return None
+        if len(text) > ROW_BYTES_MAX:
+            return reason("row_too_long")
+        return fragments(_bare(text), self.text.encoding.framed, columns)
+
+
+def _bare(text: bytes) -> bytes:
+    """A line without what a program or a system puts around it."""
+    return text.removeprefix(BOM).rstrip(b"\r")
 
 
 class _Gathered:

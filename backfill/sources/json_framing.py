@@ -59,28 +59,40 @@ def layout_of(head: bytes) -> JsonLayout:
     return "lines" if all(each) else "values"
 
 
-def lines(blocks: Iterable[bytes], width: Width) -> Iterator[Item]:
-    """The lines of a text, blank ones among them.
+def whole_lines(blocks: Iterable[bytes], width: Width) -> Iterator[bytes | Item]:
+    """The lines of a text: many at once, each with its line end; one that is too long by itself.
 
     Args:
         blocks: The text from the beginning of a line on.
         width: How many bytes of the file a piece of the text stands for.
     """
-    line_end = width(b"\n")
-    rest = head = b""
+    ready = rest = head = b""
     passed = 0
     for block in blocks:
-        *whole, rest = (rest + block).split(b"\n")
-        for text in whole:
-            yield Item((head or text)[: ROW_BYTES_MAX + 1], passed + width(text) + line_end, 0, 1)
-            head, passed = b"", 0
-        if head or len(rest) > ROW_BYTES_MAX:
+        text = rest + block
+        if head:
             # A line that is too long is not held: its beginning is, and how far it goes.
-            head = head or rest[: ROW_BYTES_MAX + 1]
-            passed += width(rest)
-            rest = b""
-    if head or rest:
-        yield Item(head or rest, passed + width(rest), 0, 0)
+            stop = text.find(b"\n") + 1
+            passed += width(text[: stop or None])
+            if not stop:
+                continue
+            yield Item(head, passed, 0, 1)
+            head, text = b"", text[stop:]
+        stop = text.rfind(b"\n") + 1
+        rest = text[stop:]
+        if ready and (stop or len(rest) > ROW_BYTES_MAX):
+            yield ready
+            ready = b""
+        if stop:
+            ready = text[:stop]
+        if len(rest) > ROW_BYTES_MAX:
+            if ready:
+                yield ready
+            head, passed, rest, ready = rest[: ROW_BYTES_MAX + 1], width(rest), b"", b""
+    if head:
+        yield Item(head, passed, 0, 0)
+    elif ready or rest:
+        yield ready + rest
 
 
 def values(blocks: Iterable[bytes], width: Width, *, in_array: bool) -> Iterator[Item]:

@@ -114,22 +114,25 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _integer(digits: str) -> orjson.Fragment:
+def _number(digits: str) -> orjson.Fragment:
+    return orjson.Fragment(number(digits))
+
+
+def number(digits: str) -> str:
+    """A number as it stands in JSON; one that readers would round, as a string."""
+    is_whole = not any(each in digits for each in ".eE")
     # Beyond 64 bits readers round: as text every digit arrives.
-    if len(digits) <= _SAFE_INTEGER_CHARS or _is_int64(digits):
-        return orjson.Fragment(digits)
-    return orjson.Fragment(f'"{digits}"')
+    if is_whole:
+        exact = len(digits) <= _SAFE_INTEGER_CHARS or _is_int64(digits)
+    else:
+        exact = len(digits) <= _SAFE_DIGITS and "e" not in digits.lower()
+        exact = exact or _is_double(digits)
+    return digits if exact else f'"{digits}"'
 
 
 def _is_int64(digits: str) -> bool:
     # The length first: turning many digits into an integer takes quadratic time.
     return len(digits) <= len("-9223372036854775808") and -(2**63) <= int(digits) < 2**63
-
-
-def _decimal(digits: str) -> orjson.Fragment:
-    if len(digits) <= _SAFE_DIGITS and "e" not in digits and "E" not in digits:
-        return orjson.Fragment(digits)
-    return orjson.Fragment(digits if _is_double(digits) else f'"{digits}"')
 
 
 def _is_double(digits: str) -> bool:
@@ -149,7 +152,7 @@ def _refuse(constant: str) -> NoReturn:
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique,
-    parse_int=_integer,
-    parse_float=_decimal,
+    parse_int=_number,
+    parse_float=_number,
     parse_constant=_refuse,
 )

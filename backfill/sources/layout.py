@@ -30,6 +30,14 @@ RESERVED_IN_EVENTS = ("recipient", "from_address", "reply_to", "cio_id", "anonym
 
 RESERVED_IN_PEOPLE = ("cio_id", "anonymous_id")
 
+ATTRIBUTE_NAME_BYTES_MAX = 150
+VALUE_BYTES_MAX = 1000
+ATTRIBUTES_MAX = 300
+"""Limits of the Track API, in bytes of UTF-8 (Track OpenAPI)."""
+
+NEAR_LIMIT = 0.9
+"""From this share of a limit on, people are warned: the next export may be beyond it."""
+
 _UNSUBSCRIBED = Column(type="boolean")
 _JSON = Column(type="json")
 

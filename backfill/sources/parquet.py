@@ -33,6 +33,8 @@ _MAGIC_ENCRYPTED = b"PARE"
 _BUFFER_BYTES = 1 << 18
 """For each column, as long as there are few of them."""
 _BUFFERS_BYTES_MAX = 1 << 25
+_CELL_BYTES_MIN = 16
+"""So much a cell takes at least once it is JSON, however small it is in the file."""
 _PROBE_ROWS = (1, 64)
 
 
@@ -179,6 +181,7 @@ def _rows_max(file: pq.ParquetFile, groups: list[int], names: list[str]) -> int:
     """How many rows make a chunk: what the footer says and what the first rows really take."""
     sizes = [file.metadata.row_group(group) for group in groups]
     row_bytes = max(group.total_byte_size / max(group.num_rows, 1) for group in sizes)
+    row_bytes = max(row_bytes, _CELL_BYTES_MIN * len(names))
     # A dictionary of long strings is small in the file and large once it is spelt out. The first
     # row alone tells of rows of which a few would be too many.
     for rows in _PROBE_ROWS:
@@ -192,17 +195,19 @@ def _rows_max(file: pq.ParquetFile, groups: list[int], names: list[str]) -> int:
 
 def _spelt_bytes(batch: pa.RecordBatch) -> int:
     """What a batch takes once each value of a dictionary is written wherever it stands."""
-    size: int = 0
-    for column in batch.columns:
-        is_dictionary = pa.types.is_dictionary(column.type)
-        lengths = _lengths(column) if is_dictionary else None
-        size += column.nbytes if lengths is None else pc.sum(lengths).as_py() or 0
+    size: int = batch.nbytes
+    for place, type_ in enumerate(batch.schema.types):
+        if pa.types.is_dictionary(type_):
+            column = batch.column(place)
+            lengths = _lengths(column)
+            if lengths is not None:
+                size += (pc.sum(lengths).as_py() or 0) - column.nbytes
     return size
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """A batch by as many rows as make a chunk, should its rows be longer than the first ones."""
-    if batch.num_columns:  # made of no column, a batch would forget its rows
+    if any(map(pa.types.is_dictionary, batch.schema.types)):
         batch = pa.RecordBatch.from_arrays(list(map(_compact, batch.columns)), schema=batch.schema)
     if _spelt_bytes(batch) <= 2 * CHUNK_BYTES_MAX:
         yield batch
