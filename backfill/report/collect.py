@@ -160,7 +160,7 @@ def _stopped(last: Run | None, shown: Redaction) -> str:
         return ""
     if last.exit == ExitCode.GUARD and not shown.shows_values:
         return "a guard refused to send (backfill plan shows why)"  # its words may quote a cell
-    return _sentence(shown.text(stopped[0]))
+    return shown.text(stopped[0]).rstrip(".") + "."
 
 
 def _sentence(text: str) -> str:

@@ -26,7 +26,7 @@ def pipeline(tmp_path):
 
 def _delivered_by(run, page):
     """How many rows a run has delivered, as the table of the runs says."""
-    row = rf"<tr><td>{run}</td>(?:<td>[^<]*</td>){{3}}<td class=\"r\">([\d,]+)</td>"
+    row = rf"<tr><td>{run}</td>(?:<td[^>]*>[^<]*</td>){{3}}<td class=\"r\">([\d,]+)</td>"
     (found,) = re.findall(row, page)
     return int(found.replace(",", ""))
 
@@ -208,6 +208,11 @@ def test_the_report_fits_every_screen_and_paper(tmp_path, browser, send, sandbox
         assert browser.value(f"{shown}.every(each => each.classList.contains('narrow'))") == (
             width == 390
         )
+        # What is cut at the side says that it scrolls.
+        cut = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
+        shades = f"{cut}.map(e => getComputedStyle(e).backgroundImage.split('linear-').length)"
+        assert browser.value(shades) == ([5] * browser.value(f"{cut}.length"))
+        assert (browser.value(f"{cut}.length") > 0) == (width == 390)
         browser.screenshot(pictures / f"{width}-{scheme}.png")
     browser.prefer("dark", media="print")
     assert browser.value("getComputedStyle(document.body).color") == "rgb(19, 26, 36)"

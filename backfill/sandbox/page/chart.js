@@ -11,7 +11,7 @@ const MONDAY = 3; // 1970-01-01 was a Thursday
 const UNITS = [
   ["day", 62, (day) => day, (slot) => slot, date],
   ["week", 430, (day) => Math.floor((day + MONDAY) / 7), (slot) => slot * 7 - MONDAY, date],
-  ["month", Infinity, monthOf, firstDay, (day) => date(day).slice(0, -3)],
+  ["month", Infinity, monthOf, firstDay, month],
 ];
 
 export class Chart {
@@ -163,4 +163,11 @@ function sums(rows, key, value) {
   const found = new Map();
   for (const row of rows) found.set(key(row), (found.get(key(row)) ?? 0) + value(row));
   return found;
+}
+
+/** A month in words, such as Jul 2024. */
+function month(day) {
+  const found = new Date(day * 864e5);
+  const form = { month: "short", year: "numeric", timeZone: "UTC" };
+  return Number.isNaN(found.getTime()) ? `day ${day}` : found.toLocaleDateString("en", form);
 }
