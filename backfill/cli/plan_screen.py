@@ -28,6 +28,7 @@ from backfill.planning.source_stats import SourcePlan
 from backfill.report.wording import counted, printable, size
 
 _NAMES_SHOWN = 6
+_SOURCES_SHOWN = 5
 _NAME_WIDTH_MAX = 32
 _BAR_WIDTH_MIN = 5
 _SAMPLE_LINES_MAX = 4
@@ -47,7 +48,7 @@ def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
         list(_history(plan.sources)),
         _together(pipeline, plan),
         rejected(planned, places=True),
-        _moments(plan.found.decisions),
+        _timestamps(plan.sources, plan.found.decisions),
         _samples(plan.found.samples),
     ]
     return joined(sections)
@@ -127,7 +128,7 @@ def _history(sources: Sequence[SourcePlan]) -> Iterator[str]:
     dated = [(title, each) for title, each in titled_sources(sources) if each.days]
     if dated:
         yield "Events by day (UTC)"
-    for title, each in dated:
+    for title, each in dated[:_SOURCES_SHOWN]:
         first, last = min(each.days), max(each.days)
         columns = min(width() - len(_INDENT), last - first + 1)
         days = (last - first) // columns + 1
@@ -141,6 +142,9 @@ def _history(sources: Sequence[SourcePlan]) -> Iterator[str]:
             marks = histogram([binned[at] for at in range((last - first) // days + 1)])
             yield f"{_INDENT}{marks}".rstrip()
         yield from _names(each.names)
+    if rest := dated[_SOURCES_SHOWN:]:
+        more = counted(len(rest), "more source")
+        yield from wrapped("  ", f"and {more} of events; backfill plan --json has all")
 
 
 def _names(names: Counter[str]) -> Iterator[str]:
@@ -161,15 +165,17 @@ def _names(names: Counter[str]) -> Iterator[str]:
         yield from wrapped(_INDENT, f"and {more}, {counted(rest, 'event')}")
 
 
-def _moments(decisions: Sequence[Decision]) -> list[str]:
-    """How each column of moments is read, and what proves it."""
+def _timestamps(sources: Sequence[SourcePlan], decisions: Sequence[Decision]) -> list[str]:
+    """How each column of timestamps is read, and what proves it."""
     lines = ["How timestamps are read"] if decisions else []
-    columns = max((len(each.column) for each in decisions), default=0)
+    titles = [f"{title}: " if len(sources) > 1 else "" for title, _ in titled_sources(sources)]
+    columns = max((len(titles[each.source] + each.column) for each in decisions), default=0)
     for each in decisions:
         zone = f" in {each.timezone}" if each.timezone else ""
         how = "declared" if each.declared else f"fits {each.fits:,} of {each.values:,} values"
         name = "the file's own type" if each.format == NATIVE else each.format
-        lines += wrapped(f"  {each.column:<{columns}}  ", f"{name}{zone}: {each.doubt or how}")
+        column = f"{titles[each.source]}{each.column}"
+        lines += wrapped(f"  {column:<{columns}}  ", f"{name}{zone}: {each.doubt or how}")
         for reading in each.readings:
             lines += wrapped(_INDENT, reading)
     return lines

@@ -22,6 +22,7 @@ from backfill.rows import SENTENCES
 if TYPE_CHECKING:  # what sends loads slowly, and a look at the files needs none of it
     from backfill.sync.differences import Differences
 
+_ALIKE_SHOWN = 3
 API_RATE_MAX = 1000
 """Requests per second that the Track API takes (Track OpenAPI)."""
 
@@ -43,8 +44,8 @@ def short_plan(pipeline: Pipeline, plan: Plan, options: Options, *, warn: bool) 
     refused = sum(each.rejected for each in plan.sources)
     yield f"plan: {counted(plan.rows_read, 'row')} checked, {refused:,} rejected"
     yield f"plan: {cost(plan)}, {at_rate(rate_of(pipeline, options), plan)}"
-    for each in warnings_of(pipeline, plan) if warn else ():
-        yield f"warning: {each.what}"
+    for text in warned(pipeline, plan) if warn else ():
+        yield f"warning: {text}"
 
 
 def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterator[str]:
@@ -191,11 +192,19 @@ def guards(planned: Planned) -> list[str]:
 
 def warnings(pipeline: Pipeline, plan: Plan) -> list[str]:
     """What to know before sending."""
-    found = warnings_of(pipeline, plan)
-    lines = ["Warnings"] if found else []
-    for each in found:
-        lines += wrapped("  - ", each.what)
-    return lines
+    lines = [line for text in warned(pipeline, plan) for line in wrapped("  - ", text)]
+    return ["Warnings", *lines] if lines else []
+
+
+def warned(pipeline: Pipeline, plan: Plan) -> Iterator[str]:
+    """The warnings as sentences; of many alike the first ones, and how many more there are."""
+    by_code: dict[str, list[str]] = {}
+    for each in warnings_of(pipeline, plan):
+        by_code.setdefault(each.code, []).append(each.what)
+    for texts in by_code.values():
+        yield from texts[:_ALIKE_SHOWN]
+        if rest := texts[_ALIKE_SHOWN:]:
+            yield f"and {counted(len(rest), 'warning')} like the last; backfill plan --json has all"
 
 
 def cost(plan: Plan) -> str:

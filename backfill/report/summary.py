@@ -232,7 +232,7 @@ class Summary:
                 f"  {count:>{digits},}  {code:<{codes}}  ", SENTENCES.get(code, ""), width
             )
         if rest := ordered[_REASONS_SHOWN:]:
-            lines.append(f"  and {len(rest)} more reasons")
+            lines.append(f"  and {counted(len(rest), 'more reason')}; summary.json has all")
         return lines
 
     def _notes(self) -> list[str]:

@@ -148,3 +148,25 @@ def test_a_terminal_without_blocks_gets_letters(tmp_path, clean_env):
     env = {**clean_env, "PYTHONIOENCODING": "ascii"}
     shown = in_terminal("-m", "backfill", "plan", path, columns=80, cwd=tmp_path, env=env)
     assert "####" in shown.text
+
+
+def test_what_is_too_long_is_cut_with_a_word_about_it(tmp_path, clean_env):
+    """Many sources alike: the first ones, how many more there are, and where all of it is."""
+    name = "a name with spaces"
+    files = {
+        f"events-{n}.csv": f"{HEADER}p,{name},2024-01-0{n}T00:00:00Z,{n}\n" for n in range(1, 9)
+    }
+    tables = [
+        EVENTS.replace("events*.*", file).replace(', format = "iso8601"', "") for file in files
+    ]
+    pipeline = job(tmp_path, files, *(f'{each}unknown_people = "send"\n' for each in tables))
+    plan = ("-m", "backfill", "plan", pipeline)
+
+    for columns in (80, 40):
+        shown = in_terminal(*plan, columns=columns, cwd=tmp_path, env=clean_env)
+        assert max(len(each) for each in shown.frames if not each.startswith("next: ")) <= columns
+        said = " ".join(shown.text.split())
+        assert said.count("has event names with spaces") == 3
+        assert "and 5 warnings like the last; backfill plan --json has all" in said
+        assert "and 3 more sources of events; backfill plan --json has all" in said
+        assert all(f"events {n}: at" in said for n in range(1, 9))
