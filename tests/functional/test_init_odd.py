@@ -1,5 +1,6 @@
 """`init` on files as people really have them: `check` takes what it writes, or names the key."""
 
+import gzip
 import json
 import tomllib
 
@@ -127,6 +128,16 @@ def test_what_the_name_does_not_tell_the_content_does(tmp_path, backfill, name, 
 
     assert (source["format"], source["identifier"]) == (format_, {"id": "id"})
     assert backfill("check", "pipeline.toml").code == 0
+
+
+def test_an_archive_that_was_cut_off_is_refused_as_check_refuses_it(tmp_path, backfill):
+    """It is nothing of ours: exit 2, and what to do."""
+    whole = gzip.compress(b"id,email\n" + bytes(range(48, 58)) * 9_000)
+    (tmp_path / "customers.csv.gz").write_bytes(whole[:-9])
+    ended = backfill("init", "customers.csv.gz")
+
+    assert ended.code == 2
+    assert "archive is broken" in ended.stderr
 
 
 def test_prose_is_no_table(tmp_path, backfill):

@@ -1,5 +1,6 @@
 """What real exports look like: each is read right, or refused with what answers it."""
 
+import datetime as dt
 import gzip
 import io
 import json
@@ -256,6 +257,101 @@ def test_parquet_says_what_its_types_mean(tmp_path, send, sandbox):
     (event,) = sandbox.events()
     assert event["attributes"] == {"amount": "0.123456789012345678"}
     assert event["person"] == {"id": str(person)} or str(person) in str(event)
+
+
+ZONELESS = dt.datetime(2024, 1, 31, 10)  # noqa: DTZ001  # as files hold it
+NAMED_ZONES = """id,at
+1,2024-01-31 10:00:00.000 America/New_York
+2,2024-07-31T10:00:00+02:00[Europe/Paris]
+3,2024-01-31 10:00:00 +0000 UTC
+4,01/31/2024 10:00:00 PST
+5,2024-01-31 10:00:00 GMT-03:00
+"""
+TIMED = EVENTS.replace(', timezone = "UTC"', "")
+WRITTEN = {
+    "digits beyond a double": (
+        {"events.parquet": parquet(
+            id=["1"], at=pa.array([1706695200], pa.timestamp("s", "UTC")),
+            wei=pa.array([Decimal("12345678901234567890.123456789012345678")],
+                         pa.decimal128(38, 18)),
+            big=pa.array([Decimal("123456789012345678901234567890.12")], pa.decimal256(40, 2)),
+        )},
+        TIMED,
+        [(1706695200, {"wei": "12345678901234567890.123456789012345678",
+                       "big": "123456789012345678901234567890.12"})],
+    ),
+    "a timestamp without a zone inside an object": (
+        {"events.parquet": parquet(
+            id=["1"], at=pa.array([1706695200], pa.timestamp("s", "UTC")),
+            order=pa.array([{"n": 1, "placed": ZONELESS}]),
+        )},
+        TIMED,
+        [(1706695200, {"order": {"n": 1, "placed": "2024-01-31T10:00:00"}})],
+    ),
+    "seconds with an exponent": (
+        {"events.csv": "id,at\n1,1.706713445E9\n2,1.7067134E9\n"},
+        TIMED.replace('"at"', '"at", format = "epoch_s"'),
+        [(1706713445, {}), (1706713400, {})],
+    ),
+    "seconds with an exponent in JSON": (
+        {"events.jsonl": '{"id":"1","at":1.706713445e9}\n{"id":"2","at":1706713400.5}\n'},
+        TIMED,
+        [(1706713445, {}), (1706713400, {})],
+    ),
+    "zones by name": (
+        {"events.csv": NAMED_ZONES.replace("4,01/31/2024", "4,2024-01-31")},
+        TIMED.replace('"at"', '"at", zones = { PST = "-08:00" }'),
+        [(1706713200, {}), (1722412800, {}), (1706695200, {}), (1706724000, {}),
+         (1706706000, {})],
+    ),
+    "a zone in another form": (
+        {"events.csv": "id,at\n4,01/31/2024 10:00:00 PST\n"},
+        TIMED.replace('"at"', '"at", zones = { PST = "-08:00" }'),
+        [(1706724000, {})],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_events_happen_when_they_were_meant(tmp_path, send, sandbox, case):
+    """With all of their digits."""
+    files, table, expected = WRITTEN[case]
+    declared = columns(order='"json"') if "order" in str(expected) else ""
+
+    done = send(job(tmp_path, files, table + OPTIONS + declared))
+
+    assert done.code == 0, done.stderr
+    assert [(each["timestamp"], each["attributes"]) for each in sandbox.events()] == expected
+
+
+def test_formats_that_differ_in_one_column_are_refused_with_the_first_misfit(tmp_path, look):
+    """Four of five in ISO 8601 prove nothing; the fifth and what its zone lacks are named."""
+    checked = look(job(tmp_path, {"events.csv": NAMED_ZONES}, TIMED + OPTIONS))
+
+    assert checked.code == 7
+    assert "'01/31/2024 10:00:00 PST' in row 4" in " ".join(checked.stdout.split())
+    assert "set zones" in checked.next_step
+    table = TIMED.replace('"at"', '"at", zones = { PST = "-08:00" }') + OPTIONS
+    still = look(job(tmp_path, {}, table, name="zones"))
+    assert (still.code, "set format" in still.next_step) == (7, True)
+    table = TIMED.replace('"at"', '"at", format = "iso8601"') + OPTIONS
+    assert look(job(tmp_path, {}, table, name="format")).summary["rejected"] == 1
+
+
+@pytest.mark.parametrize("name", ["customers.parquet", "customers.csv"])
+def test_a_created_at_in_milliseconds_is_warned_of(tmp_path, look, name):
+    """As seconds it lies in the year 56054; the check is one for every format."""
+    rows = {"id": ["1"], "created_at": pa.array([1706713445678])}
+    csv = "id,created_at\n1,1706713445678\n"
+    content = parquet(**rows) if name.endswith("parquet") else csv
+    declared = "" if name.endswith("parquet") else columns(created_at='"integer"')
+
+    checked = look(job(tmp_path, {name: content}, CUSTOMERS + declared))
+
+    assert checked.code == 0
+    said = " ".join(checked.stdout.split())
+    assert "numbers that can hardly be timestamps" in said
+    assert "created_at; milliseconds, perhaps" in said
 
 
 REJECTED = {
