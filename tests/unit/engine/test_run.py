@@ -49,6 +49,7 @@ def test_an_observer_is_told_what_happens_in_order(tmp_path):
         0,
     )
     assert (observer.started.tally.rows, observer.started.tally.rejected) == (4, 1)
+    assert observer.started.meter.attempts == ran.summary.attempts > 0
     assert observer.rejected_file == tmp_path / ".backfill/job/rejected.csv"
     assert ran.exit == ExitCode.REJECTIONS
 
@@ -156,6 +157,33 @@ def test_the_seconds_of_all_calls_add_up(tmp_path):
     spent = [each.summary.this_run.seconds for each in calls]
     assert min(spent) >= 10.0
     assert calls[1].summary.seconds == pytest.approx(sum(spent), abs=0.01)
+
+
+def test_the_time_of_a_killed_call_counts_as_far_as_is_known(tmp_path):
+    """It could not say how long it took; its course can, to a few seconds."""
+    pipeline = job(tmp_path, {"events.csv": numbered(20)}, V1, EVENTS)
+    state = tmp_path / ".backfill"
+    delivery = FakeDelivery(latency_s=10.0, concurrency=1)
+    delivery.on_dispatch = lambda number, _: number == 12 and shutil.copytree(state, tmp_path / "c")
+    run_in_no_time(pipeline, delivery)
+    shutil.rmtree(state)
+    (tmp_path / "c").rename(state)
+    delivery.on_dispatch = nothing
+
+    ran = run_in_no_time(pipeline, delivery)
+
+    lost_s = ran.summary.seconds - ran.summary.this_run.seconds
+    assert 0 < lost_s <= 30.0
+
+
+def test_rows_of_a_person_go_out_as_one(tmp_path):
+    """With all that they say, and the others are merged."""
+    files = {"customers.csv": "id,a,b\np1,1,\np2,,\np1,2,3\n"}
+
+    ran = run_in_no_time(job(tmp_path, files, CUSTOMERS), delivery := FakeDelivery())
+
+    assert (ran.summary.delivered, ran.summary.merged) == (2, 1)
+    assert [each["attributes"] for each in delivery.operations] == [{"a": "2", "b": "3"}, {}]
 
 
 def test_a_destination_that_never_answers_is_given_up_before_anything_is_sent(tmp_path):

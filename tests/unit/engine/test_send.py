@@ -123,6 +123,7 @@ def test_rows_settle_in_the_order_of_their_answers(journal):
     assert seconds == pytest.approx(3.0)
     assert (tally.rows, tally.rejected) == (3, 0)
     assert (journal.totals().requests, journal.totals().attempts) == (3, 3)
+    assert journal.totals().bytes_sent == delivery.meter.bytes_sent > 0
     assert journal.in_doubt() == 0
 
 
