@@ -790,3 +790,31 @@ def test_identifiers_that_were_taken_for_numbers_refuse_the_column(cell):
 def test_texts_that_only_look_like_numbers_are_identifiers(cell):
     """Halves of hashes, versions, telephone numbers."""
     assert judged(customers(), chunk({"person": [cell]})).accepted.person.to_pylist() == [cell]
+
+
+@pytest.mark.parametrize("value", ['{"a":1}', "[7]", "true", "false"])
+def test_json_that_names_nobody_is_refused_as_an_identifier(value):
+    """Its text would be a person of that name."""
+    result = judged(customers(), chunk({"person": ['"p"', value, "7"]}, "json"))
+
+    assert result.accepted.person.to_pylist() == ["p", "7"]
+    assert reasons_of(result) == {2: [("identifier_not_text", "person")]}
+
+
+def test_a_cio_id_is_known_with_and_without_its_prefix():
+    """Exports have both; one that stands inside stays."""
+    source = customers(identifier={"cio_id": "person"})
+
+    result = judged(source, chunk({"person": ["cio_a1", "a1", "a1cio_"]}))
+
+    assert result.accepted.person.to_pylist() == ["a1", "a1", "a1cio_"]
+
+
+def test_a_required_key_that_no_line_has_is_missing_in_every_row():
+    """A chunk of JSON Lines has the columns that its lines have."""
+    source = customers(required=("email",))
+
+    result = judged(source, chunk({"person": ['"p"', '"q"']}, "json"))
+
+    why = [("required_missing", "email")]
+    assert reasons_of(result) == {1: why, 2: why}

@@ -105,6 +105,15 @@ def test_json_lines_keep_their_values(transform):
     ]
 
 
+def test_a_column_of_nothing_is_still_one_of_text(transform):
+    """Whoever makes one in some chunks makes the same kind of column in all."""
+    made = transform("return frame.assign(c=None)").apply(
+        chunk({"a": pa.array(["1", "2", "3"])}, "json"), "f.jsonl"
+    )
+    assert rows_of(made) == [{"a": each, "c": None} for each in "123"]
+    assert set(made.chunk.batch.schema.types) == {pa.string()}
+
+
 ODD = [
     ("return frame.reset_index(drop=True)", "made new rows, or numbered them anew"),
     ("return frame.dropna().reset_index(drop=True)", "made new rows, or numbered them anew"),
