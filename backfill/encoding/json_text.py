@@ -291,13 +291,28 @@ def documents(column: pa.StringArray) -> Encoded:
     text: list[str | None] = []
     for place, each in enumerate(column.to_pylist()):
         try:
-            text.append(None if each is None else canonical_json(load_json(each)))
+            text.append(None if each is None else _one_form(each))
         except ValueError:
             failed[place] = True
             text.append(None)
     encoded = pa.array(text, pa.string())
     failures = {"not_json": failed} if failed.any() else {}
     return Encoded(encoded, size_bytes=pc.binary_length(encoded), failures=failures)
+
+
+def _one_form(text: str) -> str:
+    """A document written anew.
+
+    Raises:
+        ValueError: It is no JSON, or holds what JSON cannot say.
+    """
+    if re.search(MANY_DIGITS, text):
+        return canonical_json(load_json(text))
+    # No number in it is beyond what every reader keeps: nothing has to be looked at.
+    try:
+        return orjson.dumps(orjson.loads(text), option=_CANONICAL).decode()
+    except TypeError as error:  # nested deeper than any reader follows
+        raise ValueError("cannot be written as JSON") from error
 
 
 def instants(
@@ -397,7 +412,13 @@ def decimals(column: pa.Array) -> Encoded:
     if column.type.precision <= _DIGITS_OF_A_DOUBLE:
         # By way of text: Arrow's own cast makes 19.990000000000002 of 19.99.
         return floats(pc.cast(pc.cast(column, pa.string()), pa.float64()))
-    return Encoded(_each(column, decimal_json))
+    over = Decimal(10**_DIGITS_OF_A_DOUBLE).scaleb(-column.type.scale)
+    few = pc.less(pc.abs(column), pa.scalar(over, column.type))
+    read = floats(pc.cast(pc.cast(_where(few, column), pa.string()), pa.float64()))
+    if pc.all(few).as_py() is not False:
+        return read
+    many = pc.if_else(few, pa.scalar(None, column.type), column)
+    return Encoded(pc.coalesce(read.text, _each(many, decimal_json)))
 
 
 def decimal_json(value: Decimal) -> str:

@@ -327,3 +327,18 @@ def test_texts_are_cut_between_characters():
     texts = pa.array(["é" * 4, 'a"b', None, "ok"])
     short = json_text.cut(json_text.strings(texts), texts, np.array([True, True, False, False]), 3)
     assert read(short) == (["é", 'a"b', None, "ok"], {})
+
+
+@given(
+    st.lists(st.none() | st.integers(-(10**15) - 2, 10**15 + 2) | st.integers(-(10**19), 10**19)),
+    st.sampled_from([0, 2, 6, 18]),
+    st.sampled_from([pa.decimal128, pa.decimal256]),
+)
+def test_a_column_of_decimals_is_written_as_each_by_itself(units, scale, type_):
+    """Those of few digits together, the others one by one."""
+    some = [None if each is None else Decimal(each).scaleb(-scale) for each in units]
+    column = pa.array(some, type_(38, scale))
+
+    found = json_text.decimals(column).text.to_pylist()
+
+    assert found == [None if each is None else json_text.decimal_json(each) for each in some]
