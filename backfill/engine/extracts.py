@@ -63,7 +63,12 @@ class Extracts:
             self.ended(as_ours(error))
 
     def files(
-        self, env: Mapping[str, str], told: OnExtracted, *, only_known: bool = False
+        self,
+        env: Mapping[str, str],
+        told: OnExtracted,
+        *,
+        only_known: bool = False,
+        anew: bool = False,
     ) -> dict[int, Path]:
         """The file of each source that is extracted, by its index; extracted now if need be.
 
@@ -71,6 +76,7 @@ class Extracts:
             env: Where the addresses of databases are.
             told: Is told how an extraction goes on.
             only_known: The rows that were sent are wanted, and no others: for a retry.
+            anew: Whatever was extracted is forgotten: for a restart, whose journal is empty.
 
         Raises:
             BackfillError: As for `extract`.
@@ -79,7 +85,8 @@ class Extracts:
         if not self._sources:
             return {}
         self._only_known = only_known
-        self._used = self._known(only_known=only_known) or self._left() or self._new(env, told)
+        left = "" if anew else self._left()
+        self._used = self._known(only_known=only_known) or left or self._new(env, told)
         made = self._folder / self._used
         return {index: extract_file(made, index, each) for index, each in self._sources.items()}
 

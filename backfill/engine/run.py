@@ -212,7 +212,8 @@ class _Run:
             self.stop.check()
             self.observer.extracted(more)
 
-        return extracts.files(self.options.env, told, only_known=self.mode.only_rejected)
+        only_known, anew = self.mode.only_rejected, self.options.restart
+        return extracts.files(self.options.env, told, only_known=only_known, anew=anew)
 
     async def _accounted_for(self, journal: Journal, extracts: Extracts) -> results.Closed:
         """Plan and send, and close the account while the journal is open."""

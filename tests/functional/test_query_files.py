@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -278,3 +279,41 @@ def test_a_source_says_where_its_rows_are_once(tmp_path, look, lines, said):
     assert ended.code == 2
     assert said in ended.stderr
     assert "canary" not in ended.stderr
+
+
+def test_restart_asks_the_database_again(tmp_path, start_sending, send, sandbox):
+    """What was extracted is forgotten with all that was sent."""
+    made_sqlite(tmp_path / "shop.db", *SHOP)
+    path = pipeline(tmp_path, query("SELECT * FROM events ORDER BY n"))
+    env = {"DSN": "sqlite:///shop.db"}
+    sandbox.misbehave({"kind": "status", "status": 503, "path": "/api/v2/batch"})
+    running = start_sending(path, env=env)
+    until(lambda: sandbox.stats()["requests"] > 1)
+    running.kill()
+    sandbox.misbehave()
+    made_sqlite(tmp_path / "shop.db", "DELETE FROM events WHERE id = 'p3'")
+    assert send(path, "--restart", env=env).summary["delivered"] == 2
+    assert len(list(tmp_path.rglob("extracts/*/*.parquet"))) == 1
+
+
+def test_a_file_that_cannot_be_written_stops_an_extraction(tmp_path):
+    """It is no bug of ours, and nothing of it stays."""
+    made_sqlite(
+        tmp_path / "shop.db",
+        "CREATE TABLE events AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r"
+        " WHERE n < 200000) SELECT 'p' || n AS id, 'e' AS event, '2024-01-01T00:00Z' AS at,"
+        " hex(randomblob(40)) AS note FROM r",
+    )
+    path = pipeline(tmp_path, query("SELECT * FROM events"))
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20));"
+        "from backfill.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", limited, "check", str(path)],
+        env={**os.environ, "DSN": "sqlite:///shop.db"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode in (2, 6), ended.stderr
+    assert "extracts" in ended.stderr
+    assert not list(tmp_path.rglob("extracts/*"))
