@@ -237,7 +237,7 @@ SENTENCES: dict[str, str] = {
     "too_many_attributes": "the person has more than 300 attributes",
     "too_large": "the operation is larger than the API accepts",
     "too_large_merged": "the person's merged rows are larger than the API accepts",
-    # moments
+    # timestamps
     "timestamp_missing": "the timestamp is missing: the service would use the current time",
     "timestamp_unreadable": "the timestamp does not match the column's format",
     "timestamp_no_zone": "the timestamp has no time zone; set timezone",

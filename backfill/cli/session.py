@@ -167,12 +167,12 @@ def _next_step(path: Path, asked: SendOptions, given: Sent, name: str) -> str:
     if given.rejected_file and not can_be_fixed(given.summary.rejections_by_reason):
         return f"nothing to do: {shown(given.rejected_file)} lists headers and footers, no rows"
     if given.rejected_file:
-        mended = Path(shown(given.rejected_file))
-        files = [path] if mended.name == REJECTED_FILE else [path, mended]
+        fixed = Path(shown(given.rejected_file))
+        files = [path] if fixed.name == REJECTED_FILE else [path, fixed]
         retry = command("retry", *files, given=asked)
         if asked.accept_changes and name != "retry":
-            return f"try the rejected rows with the new settings, or fix them in {mended}: {retry}"
-        return f"fix the rows in {mended}, then: {retry}"
+            return f"try the rejected rows with the new settings, or fix them in {fixed}: {retry}"
+        return f"fix the rows in {fixed}, then: {retry}"
     go_on = command("sync" if name == "sync" else "run", path, given=asked, without=("limit",))
     if given.summary.held:
         return f"nothing now; when the held rows are old enough: {go_on}"

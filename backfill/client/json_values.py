@@ -23,13 +23,13 @@ NESTING_MAX = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII)
 
-Moment = datetime | date | int | float
+TimestampValue = datetime | date | int | float
 
 
 def plain(value: Any, key: str = "", depth: int = 0) -> Any:
     """The value as JSON knows it; containers, too, all the way down.
 
-    Aware moments and dates (their midnight in UTC) become unix seconds; decimals a number where
+    Aware timestamps and dates (their midnight in UTC) become unix seconds; decimals a number where
     nothing is lost, else text; UUIDs text; sets, tuples and lists a list.
 
     Raises:

@@ -11,7 +11,14 @@ from uuid import UUID
 
 import orjson
 
-from backfill.client.json_values import Moment, event_id, event_name, identifier, plain, unix_time
+from backfill.client.json_values import (
+    TimestampValue,
+    event_id,
+    event_name,
+    identifier,
+    plain,
+    unix_time,
+)
 from backfill.client.sync_transport import (
     Calls,
     DestinationError,
@@ -149,7 +156,7 @@ class TrackClient:
         /,
         customer_id: Identifier,
         name: str,
-        timestamp: Moment | None = None,
+        timestamp: TimestampValue | None = None,
         id: str | None = None,  # noqa: A002  # the API's word
         data: Keys = None,
         **more: Any,
@@ -172,7 +179,7 @@ class TrackClient:
         /,
         customer_id: Identifier,
         name: str,
-        timestamp: Moment | None = None,
+        timestamp: TimestampValue | None = None,
         id: str | None = None,  # noqa: A002  # the API's word
         data: Keys = None,
         **more: Any,
@@ -186,7 +193,7 @@ class TrackClient:
         /,
         customer_id: Identifier,
         name: str,
-        timestamp: Moment | None = None,
+        timestamp: TimestampValue | None = None,
         id: str | None = None,  # noqa: A002  # the API's word
         data: Keys = None,
         **more: Any,
@@ -200,7 +207,7 @@ class TrackClient:
         /,
         anonymous_id: str | None,
         name: str,
-        timestamp: Moment | None = None,
+        timestamp: TimestampValue | None = None,
         id: str | None = None,  # noqa: A002  # the API's word
         data: Keys = None,
         **more: Any,
@@ -226,7 +233,7 @@ class TrackClient:
         customer_id: Identifier,
         device_id: str,
         platform: Literal["ios", "android"],
-        last_used: Moment | None = None,
+        last_used: TimestampValue | None = None,
         **attributes: Any,
     ) -> None:
         """Add a device of a person, or update it."""
@@ -281,7 +288,7 @@ class TrackClient:
         /,
         delivery_id: str,
         metric: Metric,
-        timestamp: Moment | None = None,
+        timestamp: TimestampValue | None = None,
         **more: str,
     ) -> None:
         """Report what became of a message.
@@ -301,7 +308,7 @@ class TrackClient:
         delivery_id: str,
         event: Literal["opened", "converted", "delivered"],
         device_id: str,
-        timestamp: Moment | None = None,
+        timestamp: TimestampValue | None = None,
     ) -> None:
         """Report what became of a push notification on a device."""
         body = {"delivery_id": delivery_id, "event": event, "device_id": device_id}
@@ -359,7 +366,7 @@ class TrackClient:
     def _event(
         self,
         name: str,
-        timestamp: Moment | None,
+        timestamp: TimestampValue | None,
         given_id: str | None,
         data: Mapping[str, Any],
     ) -> dict[str, Any]:
@@ -376,9 +383,9 @@ class TrackClient:
 
     def _new_id(self, event: Mapping[str, Any]) -> str:
         """A ULID in the event's own time, so that ids sort as the events happened."""
-        moment_s = event.get("timestamp")
+        given_s = event.get("timestamp")
         # Ids sort by when events happened, also for those of the past.
-        at_s = moment_s if isinstance(moment_s, int) else self._clock()
+        at_s = given_s if isinstance(given_s, int) else self._clock()
         return ulid_text(int(at_s * 1000), token_bytes(10))
 
     def _send_batch(self, encoded: Encoded, first: int) -> Iterator[Refusal]:
@@ -406,7 +413,7 @@ def _joined(given: Keys, more: Mapping[str, Any]) -> dict[str, Any]:
     return {**(given or {}), **more}
 
 
-def _at(timestamp: Moment | None) -> dict[str, int]:
+def _at(timestamp: TimestampValue | None) -> dict[str, int]:
     return {} if timestamp is None else {"timestamp": unix_time(timestamp, "timestamp")}
 
 

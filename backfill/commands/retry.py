@@ -37,7 +37,7 @@ from backfill.planning.row_decisions import (
     occurrences,
     unmarked,
 )
-from backfill.rejected.reader import Mended, chunk_of, read_mended, some_of
+from backfill.rejected.reader import FixedFile, chunk_of, read_fixed, some_of
 from backfill.rejected.writer import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary
 from backfill.report.wording import counted
@@ -105,10 +105,10 @@ def _prepare(file: Path | None, job: Job, plan: Plan, now_s: float) -> PreparedR
 
     # Nothing is left to do at the end: whoever was sent is in doubt, and compared anew by a sync.
     guards = list(_refusals(job.pipeline, found))
-    return PreparedRun(guards, start, lambda: None, notes=list(_notes(path, lines.mended)))
+    return PreparedRun(guards, start, lambda: None, notes=list(_notes(path, lines.fixed)))
 
 
-def _notes(path: Path, found: Mended) -> Iterator[str]:
+def _notes(path: Path, found: FixedFile) -> Iterator[str]:
     """Which lines of a fixed file are not sent, and why."""
     if found.stale:
         yield (
@@ -120,8 +120,8 @@ def _notes(path: Path, found: Mended) -> Iterator[str]:
             f"{path.name}: {counted(found.settled, 'line')} of rows that are not rejected any more:"
             " a change there is not sent, only one in a source file is"
         )
-    if found.unmended:
-        yield f"{path.name}: {counted(found.unmended, 'line')} not filled in, and not sent"
+    if found.unfixed:
+        yield f"{path.name}: {counted(found.unfixed, 'line')} not filled in, and not sent"
 
 
 # Reading the fixed rows
@@ -133,18 +133,18 @@ class _FixedLines:
 
     Args:
         job: The files and the journal.
-        mended: The lines that can be tried again.
+        fixed: The lines that can be tried again.
         judge: Judges them as the plan did.
     """
 
     job: Job
-    mended: Mended
+    fixed: FixedFile
     judge: ChunkJudge
 
     def judged(self, kind: str) -> Iterator[JudgedChunk]:
         """The fixed rows of one kind, judged, those of a file that stand together at once."""
         places = {each.name: each for each in of_kind(self.job.inputs, self.job.pipeline, kind)}
-        rows = self.mended.rows(set(places)) if places else iter(())
+        rows = self.fixed.rows(set(places)) if places else iter(())
         for name, some in groupby(rows, key=lambda each: each.source):
             while chunk := sorted(islice(some, CHUNK_ROWS), key=lambda each: each.row):
                 place = places[name]
@@ -177,9 +177,9 @@ def _fixed_lines(job: Job, plan: Plan, path: Path) -> _FixedLines:
     columns = columns_of(inputs.values())
     columns[VANISHED] = ()  # such lines stay as they are: a sync tries them again
     identifiers = {each.name: sources[each.source].identifier.column for each in inputs.values()}
-    mended = read_mended(path, find, columns, identifiers)
+    fixed = read_fixed(path, find, columns, identifiers)
     judge = ChunkJudge(job.pipeline, shapes_of(job.pipeline), plan.found.readings, plan.now_s)
-    return _FixedLines(job, mended, judge)
+    return _FixedLines(job, fixed, judge)
 
 
 # Looking at events before the first one is sent

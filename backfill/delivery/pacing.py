@@ -27,7 +27,7 @@ BUSY_S = 0.001
 """How long to leave a file alone that somebody else is looking at."""
 
 FUTURE_MAX_S = 60.0
-_MOMENT = struct.Struct("<d")
+_TIME = struct.Struct("<d")
 _OPEN_OR_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _ERROR_STATUS_MIN = 400
@@ -423,11 +423,11 @@ class SharedPacer:
             except BlockingIOError:
                 return BUSY_S
             # One byte more than a record has: a longer file is not ours.
-            self._pacer.wait_for(next_turn(os.pread(file, _MOMENT.size + 1, 0), now_s))
+            self._pacer.wait_for(next_turn(os.pread(file, _TIME.size + 1, 0), now_s))
             wait_s = self._pacer.take(now_s, rate)
             if wait_s <= 0:
-                os.pwrite(file, _MOMENT.pack(self._pacer.next_s), 0)
-                os.truncate(file, _MOMENT.size)
+                os.pwrite(file, _TIME.pack(self._pacer.next_s), 0)
+                os.truncate(file, _TIME.size)
             return wait_s
 
 
@@ -437,9 +437,9 @@ def next_turn(record: bytes, now_s: float) -> float:
     The clock begins anew with the machine, and then a moment that was written before lies far
     ahead.
     """
-    if len(record) != _MOMENT.size:
+    if len(record) != _TIME.size:
         return float("-inf")
-    (next_s,) = _MOMENT.unpack(record)
+    (next_s,) = _TIME.unpack(record)
     return next_s if next_s <= now_s + FUTURE_MAX_S else float("-inf")
 
 

@@ -89,8 +89,8 @@ class Cells:
         return replace(found, text=kernels.null_where(found.text, self.null_values))
 
     def timestamps(self, reading: Reading) -> tuple[pa.Array, Reading]:
-        """The cells as `backfill.instants` takes them, and how; see `moment_cells`."""
-        return moment_cells(self.column, self.kind, reading)
+        """The cells as `backfill.instants` takes them, and how; see `timestamp_cells`."""
+        return timestamp_cells(self.column, self.kind, reading)
 
 
 def encode(  # what a column can be declared as
@@ -107,7 +107,7 @@ def encode(  # what a column can be declared as
         column: The cells; null where there is nothing.
         kind: How they are written.
         declared: The declared type; None: each value is what it is.
-        reading: How moments are written, where the type is timestamp or date.
+        reading: How timestamps are written, where the type is timestamp or date.
         decimal: The decimal mark of written numbers.
         thousands: What groups the digits of written numbers; empty: nothing.
     """
@@ -174,12 +174,12 @@ def timestamps(
         reading: How their timestamps are written.
         zones: The zone of each row, as n texts, where a column beside it has them.
     """
-    written, reading = moment_cells(column, kind, reading)
-    return kernels.moments(WrittenValues(written, zones), reading)
+    written, reading = timestamp_cells(column, kind, reading)
+    return kernels.timestamps(WrittenValues(written, zones), reading)
 
 
-def moment_cells(column: pa.Array, kind: Values, reading: Reading) -> tuple[pa.Array, Reading]:
-    """The cells of a column of moments as `backfill.instants` takes them.
+def timestamp_cells(column: pa.Array, kind: Values, reading: Reading) -> tuple[pa.Array, Reading]:
+    """The cells of a column of timestamps as `backfill.instants` takes them.
 
     A row that was typed when it was first read, and comes back as text to be sent again, holds
     its moment in ISO 8601.
@@ -210,7 +210,7 @@ def odd_timestamps(encoded: Encoded, reading: Reading | None, now_s: float) -> I
     if first_s is None:
         return
     if reading is not None and (first_s < 0 or last_s > now_s):
-        yield "odd_moments"
+        yield "odd_timestamps"
     # A date of birth may lie anywhere; a number far off is rather one of another unit.
     is_count = reading is None or reading.is_number
     if is_count and implausible(np.array([first_s, last_s]) * 1e6).any():

@@ -318,14 +318,14 @@ def _one_form(text: str) -> str:
 def instants(
     column: pa.Array | WrittenValues, reading: Reading
 ) -> tuple[pa.Int64Array, dict[str, Mask]]:
-    """Written moments as unix microseconds, and which could not be read, by reason code."""
+    """Written timestamps as unix microseconds, and which could not be read, by reason code."""
     found = read(column, reading)
     codes = pc.unique(found.failures.drop_null()).to_pylist()
     return found.micros, {code: as_mask(pc.equal(found.failures, code)) for code in codes}
 
 
-def moments(column: pa.Array | WrittenValues, reading: Reading) -> Encoded:
-    """Written moments as unix seconds."""
+def timestamps(column: pa.Array | WrittenValues, reading: Reading) -> Encoded:
+    """Written timestamps as unix seconds."""
     micros, failures = instants(column, reading)
     return Encoded(pc.cast(seconds(micros), pa.string()), failures=failures)
 

@@ -201,7 +201,7 @@ def encode_typed(column: pa.Array) -> Encoded:
     if pa.types.is_decimal(type_):
         return kernels.decimals(column)
     if pa.types.is_timestamp(type_):
-        return kernels.moments(column, Reading(format="native"))
+        return kernels.timestamps(column, Reading(format="native"))
     if pa.types.is_nested(type_):
         return _nested(column)
     if pa.types.is_time(type_):

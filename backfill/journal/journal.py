@@ -255,7 +255,7 @@ class Journal:
         return {row: rejection for row, rejection in found if rejection is not None}
 
     def reject_again(self, part: int, rejection: Rejection) -> None:
-        """Replace the rejection of a row that was mended, but not enough.
+        """Replace the rejection of a row that was fixed, but not enough.
 
         Raises:
             KeyError: The row is not rejected.
@@ -268,7 +268,7 @@ class Journal:
     def deliver_rejected(
         self, part: int, row: int, *, merged: bool = False, deletes: int = 0
     ) -> None:
-        """Count a rejected row as delivered, or as merged, after it was mended.
+        """Count a rejected row as delivered, or as merged, after it was fixed.
 
         Args:
             part: The part's id.

@@ -98,7 +98,7 @@ class Judge:
     Args:
         source: The source's settings.
         api: Which API the rows are for: v1 takes fewer identifiers and larger events.
-        readings: How the moments of each attribute are written, by attribute name; an event's
+        readings: How the timestamps of each attribute are written, by attribute name; an event's
             own under `EVENT_TIMESTAMP`.
         now_s: The run's start, from which `latest = "now+1d"` counts.
     """

@@ -298,10 +298,10 @@ def encode(source: Source, api: Api, accepted: Accepted, ids: pa.StringArray | N
         accepted: The accepted rows.
         ids: The events' ids; None where the rows are no events.
     """
-    moments = None if accepted.micros is None else _seconds_text(accepted.micros)
+    timestamps = None if accepted.micros is None else _seconds_text(accepted.micros)
     if api == "v1":
-        return _for_v1(source, accepted, ids, moments)
-    return Operations(accepted.rows, join(_v2_parts(source, accepted, ids, moments)))
+        return _for_v1(source, accepted, ids, timestamps)
+    return Operations(accepted.rows, join(_v2_parts(source, accepted, ids, timestamps)))
 
 
 def operations_of(
@@ -334,7 +334,7 @@ def operations_of(
     return tuple(made)
 
 
-def _v2_parts(source: Source, accepted: Accepted, ids: _Made, moments: _Made) -> Parts:
+def _v2_parts(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made) -> Parts:
     person = [f'"identifiers":{{"{source.identifier.type}":"', escaped(accepted.person), '"}']
     if isinstance(source, CustomersSource):
         opening = '{"action":"identify","attributes":{'
@@ -350,15 +350,15 @@ def _v2_parts(source: Source, accepted: Accepted, ids: _Made, moments: _Made) ->
             ',"name":"',
             escaped(_required(accepted.name)),
             '","timestamp":',
-            _required(moments),
+            _required(timestamps),
             ',"type":"person"},',
         ]
     return [f'{{"action":"{source.action}",', *person, ',"type":"person"},']
 
 
-def _for_v1(source: Source, accepted: Accepted, ids: _Made, moments: _Made) -> Operations:
+def _for_v1(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made) -> Operations:
     paths = _paths(source.identifier.type, accepted.person)
-    bodies = join(_v1_parts(source, accepted, ids, moments))
+    bodies = join(_v1_parts(source, accepted, ids, timestamps))
     if isinstance(source, CustomersSource):
         return Operations(accepted.rows, bodies, paths, "PUT")
     if isinstance(source, EventsSource):
@@ -368,7 +368,7 @@ def _for_v1(source: Source, accepted: Accepted, ids: _Made, moments: _Made) -> O
     return Operations(accepted.rows, bodies, paths, "DELETE")
 
 
-def _v1_parts(source: Source, accepted: Accepted, ids: _Made, moments: _Made) -> Parts:
+def _v1_parts(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made) -> Parts:
     if isinstance(source, CustomersSource):
         return ["{", *accepted.members.parts, "},"]
     if isinstance(source, EventsSource):
@@ -380,7 +380,7 @@ def _v1_parts(source: Source, accepted: Accepted, ids: _Made, moments: _Made) ->
             '","name":"',
             escaped(_required(accepted.name)),
             '","timestamp":',
-            _required(moments),
+            _required(timestamps),
             f',"type":"{source.type}"}},',
         ]
     return [pa.repeat(",", len(accepted))]

@@ -104,7 +104,7 @@ def _moment(value: object) -> object:
     return {"unix_s": int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())}
 
 
-MomentSetting = Annotated[RelativeTime, BeforeValidator(_moment, json_schema_input_type=str | date)]
+TimeSetting = Annotated[RelativeTime, BeforeValidator(_moment, json_schema_input_type=str | date)]
 
 
 def _seconds(value: object) -> object:
@@ -456,8 +456,8 @@ class EventsSource(LastingSource):
     # None: it depends on the other sources, see `Pipeline.unknown_people`.
     unknown_people: Literal["refuse", "reject", "send"] | None = None
     # 1990: an older event is most often an epoch that was read in the wrong unit.
-    earliest: MomentSetting = RelativeTime(unix_s=631_152_000)
-    latest: MomentSetting = RelativeTime(after_now_s=86_400)
+    earliest: TimeSetting = RelativeTime(unix_s=631_152_000)
+    latest: TimeSetting = RelativeTime(after_now_s=86_400)
 
     @property
     def sync_mode(self) -> Literal["diff", "files", "cursor"]:

@@ -87,7 +87,7 @@ class StatsCollector:
 
     Args:
         pipeline: The settings.
-        readings: How moments are written, by source.
+        readings: How timestamps are written, by source.
         before: What became of rows before.
         now_s: The time now, as unix seconds.
     """

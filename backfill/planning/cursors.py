@@ -14,7 +14,7 @@ from backfill.rows import Rows
 
 
 def attribute_of(source: Source) -> str:
-    """Which of a source's moments its cursor is, as its readings name it.
+    """Which of a source's timestamps its cursor is, as its readings name it.
 
     Raises:
         UsageError: No moment is declared for the cursor's column.
@@ -32,7 +32,7 @@ def attribute_of(source: Source) -> str:
     )
 
 
-def moments(source: Source, judged: JudgedChunk, readings: Readings) -> pa.Int64Array:
+def timestamps(source: Source, judged: JudgedChunk, readings: Readings) -> pa.Int64Array:
     """The cursor of a chunk's accepted rows in unix microseconds; null where it cannot be read."""
     rows, chunk = judged.accepted.rows, judged.seen
     if source.sync_mode != "cursor":

@@ -65,7 +65,7 @@ class PlanResult:
     Args:
         rows: How many rows each part has.
         sources: What was found, by source.
-        decisions: How each column of moments is read.
+        decisions: How each column of timestamps is read.
         readings: The same, for the judge.
         both: How many people stand in customers and in deletions.
         chunks: For sources with a transform: what it made of each chunk, as a digest.
@@ -105,7 +105,7 @@ class Task:
 def find(task: Task) -> PlanResult:
     """Read everything once, and once more what may belong together.
 
-    Where all rows prove another way of writing moments than the first ones did, it begins again.
+    Where all rows prove another way of writing timestamps than the first ones did, it begins again.
 
     Raises:
         UsageError: A file, a column or a transform cannot be used.
@@ -250,7 +250,7 @@ class Pass:
             source.reserved = sorted(names.reserved)
             source.attributes = sorted(names.all)
             source.long = sorted(names.long)
-            source.odd_moments = sorted(names.odd_moments)
+            source.odd_timestamps = sorted(names.odd_timestamps)
             source.implausible = sorted(names.implausible)
             source.null_words = sorted(names.null_words)
             source.text_marks = sorted(names.text_marks)

@@ -20,7 +20,7 @@ from backfill.encoding.json_text import Mask
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
-from backfill.planning.cursors import moments
+from backfill.planning.cursors import timestamps
 from backfill.planning.hash_groups import Hashes
 from backfill.planning.merged_people import MergedPeople
 from backfill.planning.proof import Readings
@@ -183,7 +183,7 @@ def customers(
         source: Their settings.
         judged: The chunk.
         settled: Which of the accepted rows were settled before.
-        readings: How their moments are written.
+        readings: How their timestamps are written.
     """
     type_ = source.identifier.type
     people = identity.person_key(type_, judged.accepted.person)
@@ -194,7 +194,7 @@ def customers(
     else:
         rejected = rejected.slice(0, 0)
     content = identity.hashes(judged.accepted.attributes.cast(pa.binary()).to_pylist())
-    moved = moments(source, judged, readings)
+    moved = timestamps(source, judged, readings)
     return {
         PEOPLE_FILE: _said(_names(type_, people), content, judged, settled, moved),
         NAMED_FILE: _batch(NAMED_FILE, *_names(type_, rejected)),
@@ -214,13 +214,13 @@ def events(
         source: Their settings.
         judged: The chunk.
         settled: Which of the accepted rows were settled before.
-        readings: How their moments are written.
+        readings: How their timestamps are written.
         hashes: What makes each event itself, and all that it says.
     """
     keys, content = hashes
     high, low = (pc.cast(half, pa.string()) for half in _halves(keys))
     names = _names(EVENT, pc.binary_join_element_wise(high, low, "-"))
-    moved = moments(source, judged, readings)
+    moved = timestamps(source, judged, readings)
     return {PEOPLE_FILE: _said(names, content, judged, settled, moved)}
 
 

@@ -1,6 +1,6 @@
 """The first pass: looks at every row, sends nothing, and says what a run would do.
 
-It also finds what only the whole source shows: how moments are written, which rows repeat, which
+It also finds what only the whole source shows: how timestamps are written, which rows repeat, which
 belong to one person. What it decided about single rows is kept for the send pass (`marks`), what
 people must know stands in the `Plan`.
 """

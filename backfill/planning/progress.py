@@ -14,7 +14,7 @@ class Progress:
     """What was looked at since the last time.
 
     Args:
-        rows: How many more rows; 0 while rows are looked at beside that: for how moments are
+        rows: How many more rows; 0 while rows are looked at beside that: for how timestamps are
             written, or once more. Fewer than none: all is looked at anew.
         rejected: How many of them are rejected for what they say by themselves.
         share: How much of the files is behind it in all, up to 1; 0 where that cannot be told.

@@ -61,7 +61,7 @@ class SourcePlan:
         reserved: Reserved names among the attributes.
         attributes: The attributes.
         long: Those of them whose values come near their limit, or beyond it.
-        odd_moments: Those of them that hold moments before 1970 or in the future.
+        odd_timestamps: Those of them that hold timestamps before 1970 or in the future.
         null_words: Words for nothing that stand where people are named.
         text_marks: What marks identifiers as text, for spreadsheets.
         odd_emails: Those that should hold e-mail addresses, and hold others too.
@@ -99,7 +99,7 @@ class SourcePlan:
     reserved: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     long: list[str] = field(default_factory=list)
-    odd_moments: list[str] = field(default_factory=list)
+    odd_timestamps: list[str] = field(default_factory=list)
     null_words: list[str] = field(default_factory=list)
     text_marks: list[str] = field(default_factory=list)
     odd_emails: list[str] = field(default_factory=list)

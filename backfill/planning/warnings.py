@@ -95,7 +95,7 @@ _HARM = (
     "implausible_timestamps",
     "nearly_named",
     "unknown_people",
-    "odd_moments",
+    "odd_timestamps",
     "cursor_in_future",
     "names_by_case",
     "names_with_spaces",
@@ -137,11 +137,11 @@ def _timestamps(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
             f" outside 1990 to 2100: {_some(seen.implausible)}; milliseconds, perhaps: declare the"
             ' type "timestamp" and the format that fits (columns)',
         )
-    if seen.odd_moments:
+    if seen.odd_timestamps:
         yield PlanWarning(
-            "odd_moments",
+            "odd_timestamps",
             f"{of_source} has attributes with timestamps before 1970 or in the future:"
-            f" {_some(seen.odd_moments)}",
+            f" {_some(seen.odd_timestamps)}",
         )
 
 

@@ -21,7 +21,7 @@ _DIGITS_KEPT = 15
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 _ADDED_ZERO = re.compile(r"-?0[0-9]")
-_MOMENT = re.compile(r"[0-9]+([-/.: ]+[0-9]+){2,}( ?[AaPp][Mm])?")
+_TIME = re.compile(r"[0-9]+([-/.: ]+[0-9]+){2,}( ?[AaPp][Mm])?")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _INT64 = range(-(2**63), 2**64)
 
@@ -41,7 +41,7 @@ def is_edited(before: str, now: str, *, code_page: str | None = None, comma: boo
         return False
     if code_page is not None and _as_saved(before, code_page).fullmatch(now):
         return False
-    return not (_same_number(before, now, comma=comma) or _same_moment(before, now))
+    return not (_same_number(before, now, comma=comma) or _same_time(before, now))
 
 
 def typed(text: str, before: Any) -> Any:
@@ -99,9 +99,9 @@ def _same_number(before: str, now: str, *, comma: bool) -> bool:
     return any(Context(prec=digits, rounding=mode).plus(exact) == kept for mode in modes)
 
 
-def _same_moment(before: str, now: str) -> bool:
+def _same_time(before: str, now: str) -> bool:
     """Whether two dates or times differ in nothing but leading zeros that were lost."""
-    if not (_MOMENT.fullmatch(before) and _MOMENT.fullmatch(now)):
+    if not (_TIME.fullmatch(before) and _TIME.fullmatch(now)):
         return False
     were, are = re.split("([0-9]+)", before), re.split("([0-9]+)", now)
     return len(were) == len(are) and all(

@@ -1,9 +1,9 @@
-"""`rejected.csv`, read back after people mended it.
+"""`rejected.csv`, read back after people fixed it.
 
 Each cell is what it was when the row was read, unless somebody edited it. Rows may be left out
 (they stay rejected) and stand in any order; the file may be saved by any spreadsheet: with commas,
-semicolons or tabs, in UTF-8, UTF-16 or Windows-1252. A row of a bad shape is mended by filling in
-its cells, or, from JSON Lines, by mending its text.
+semicolons or tabs, in UTF-8, UTF-16 or Windows-1252. A row of a bad shape is fixed by filling in
+its cells, or, from JSON Lines, by fixing its text.
 """
 
 import csv
@@ -37,7 +37,7 @@ _ROWS_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class MendedRow:
+class FixedRow:
     """A rejected row that can be tried again.
 
     Args:
@@ -57,13 +57,13 @@ class MendedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
-    """What a mended file holds.
+class FixedFile:
+    """What a fixed file holds.
 
     Args:
         ready: How many rows can be tried again.
         settled: How many are not rejected any more, since an earlier retry delivered them.
-        unmended: How many are of a bad shape still: nobody filled in their cells.
+        unfixed: How many are of a bad shape still: nobody filled in their cells.
         stale: The rows, as file and row, that have been replaced since the file was written.
         rows: Reads the rows that can be tried again, of these files or of all, in the order in
             which they stand.
@@ -71,18 +71,18 @@ class Mended:
 
     ready: int
     settled: int
-    unmended: int
+    unfixed: int
     stale: Sequence[str]
-    rows: Callable[..., Iterator[MendedRow]]
+    rows: Callable[..., Iterator[FixedRow]]
 
 
-def read_mended(
+def read_fixed(
     path: Path,
     find: Find,
     columns: Mapping[str, Sequence[str]],
     identifiers: Mapping[str, str],
-) -> Mended:
-    """Look through a mended file.
+) -> FixedFile:
+    """Look through a fixed file.
 
     Args:
         path: The file.
@@ -94,11 +94,11 @@ def read_mended(
         UsageError: The file cannot be read, or a line of it is none of the job's rows.
         GuardError: Rows are now about other people than before.
     """
-    file = _MendedFile(path, find, columns)
+    file = _FixedFileReader(path, find, columns)
     seen: set[tuple[str, int]] = set()
     moved: list[str] = []
     stale: list[str] = []
-    ready = settled = unmended = 0
+    ready = settled = unfixed = 0
     for line in file.lines():
         if (line.source, line.row) in seen:
             raise file.bad(line.number, f"row {line.row} of {line.source} appears twice here")
@@ -112,12 +112,12 @@ def read_mended(
             continue
         cells = file.cells(line, rejected.rejection)
         ready += bool(cells)
-        unmended += not cells
+        unfixed += not cells
         if _is_about_another(rejected.rejection, cells, identifiers.get(line.source, "")):
             moved.append(f"{line.source} row {line.row}")
     if moved:
         raise _moved(path, moved)
-    return Mended(ready, settled, unmended, stale, file.rows)
+    return FixedFile(ready, settled, unfixed, stale, file.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class _FixedLine:
     cells: Mapping[str, str]
 
 
-class _MendedFile:
+class _FixedFileReader:
     def __init__(self, path: Path, find: Find, columns: Mapping[str, Sequence[str]]) -> None:
         self.path = path
         self._find = find
@@ -145,7 +145,7 @@ class _MendedFile:
         bound = self._written_of.get((rejected.source, rejection.row))
         return bound is not None and not is_bound(bound, rejection)
 
-    def rows(self, files: Container[str] | None = None) -> Iterator[MendedRow]:
+    def rows(self, files: Container[str] | None = None) -> Iterator[FixedRow]:
         for line in self.lines():
             if files is not None and line.source not in files:
                 continue
@@ -153,9 +153,7 @@ class _MendedFile:
             if rejected is None or self.is_stale(rejected):
                 continue
             if cells := self.cells(line, rejected.rejection):
-                yield MendedRow(
-                    rejected.part, line.source, line.row, rejected.rejection.line, cells
-                )
+                yield FixedRow(rejected.part, line.source, line.row, rejected.rejection.line, cells)
 
     def lines(self) -> Iterator[_FixedLine]:
         csv.field_size_limit(_CELL_CHARS_MAX)
@@ -219,7 +217,7 @@ class _MendedFile:
         return blank | filled
 
     def _parsed(self, line: _FixedLine, text: str) -> dict[str, Any]:
-        """The cells of a line of JSON that was mended in place."""
+        """The cells of a line of JSON that was fixed in place."""
         try:
             cells = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -278,8 +276,8 @@ def _encoding_of(path: Path) -> str:
     return evidence.bom or ("utf-8" if is_utf8 else _CODE_PAGE)
 
 
-def chunk_of(file: SourceFile, rows: Sequence[MendedRow]) -> Chunk:
-    """Mended rows of a file, ascending, as it would have brought them; typed ones as JSON."""
+def chunk_of(file: SourceFile, rows: Sequence[FixedRow]) -> Chunk:
+    """FixedFile rows of a file, ascending, as it would have brought them; typed ones as JSON."""
     kind: Values = "text" if file.values == "text" else "json"
     columns = file.columns() or tuple(dict.fromkeys(key for row in rows for key in row.cells))
     arrays = [_column(rows, name, file) for name in columns]
@@ -298,7 +296,7 @@ def chunk_of(file: SourceFile, rows: Sequence[MendedRow]) -> Chunk:
     )
 
 
-def _column(rows: Sequence[MendedRow], name: str, file: SourceFile) -> pa.Array:
+def _column(rows: Sequence[FixedRow], name: str, file: SourceFile) -> pa.Array:
     """One column as its source would have written it; typed numbers are numbers again, also NaN."""
     schema = file.schema()
     if schema is not None and pa.types.is_floating(schema.field(name).type):
@@ -319,7 +317,7 @@ def _cell(cells: Mapping[str, Any], name: str, file: SourceFile) -> str | None:
 
 
 def _is_about_another(rejection: Rejection, cells: Mapping[str, Any], identifier: str) -> bool:
-    """Whether a row names another person now; a missing or wrong identifier may be mended."""
+    """Whether a row names another person now; a missing or wrong identifier may be fixed."""
     before = rejection.cells.get(identifier)
     if before in (None, "") or not cells or cells[identifier] == before:
         return False

@@ -1,4 +1,4 @@
-"""The rejected rows as files: `rejected.csv` to be mended by people, and its lossless twin.
+"""The rejected rows as files: `rejected.csv` to be fixed by people, and its lossless twin.
 
 `rejected.csv` is made for spreadsheets: UTF-8 with BOM, one line a row, no cell that could be
 taken for a formula. A row of a bad shape has no cells; its text stands, shortened, in the first
@@ -28,7 +28,7 @@ REJECTED_FILE = "rejected.csv"
 TWIN_FILE = "rejected.jsonl"
 OWN_COLUMNS = ("_source", "_row", "_line", "_field", "_reason", "_message")
 VANISHED = "(vanished)"
-"""The `_source` of people who vanished and whom the API did not delete: nothing can be mended."""
+"""The `_source` of people who vanished and whom the API did not delete: nothing can be fixed."""
 
 RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""

@@ -84,7 +84,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
         course=course,
         history=_history(plan, summary, shown),
         rejected=list(_rejected(journal, summary, shown)),
-        moments=[_moments(titles[each.source], each, shown) for each in _decisions(plan)],
+        timestamps=[_timestamps(titles[each.source], each, shown) for each in _decisions(plan)],
         settings=list(settings_of(pipeline, titles, shown)),
         versions=versions(),
         made_at=utc_text(now_s),
@@ -271,7 +271,7 @@ def _decisions(plan: Plan | None) -> Sequence[Decision]:
     return plan.found.decisions if plan else ()
 
 
-def _moments(title: str, each: Decision, shown: Redaction) -> content.ShownTimestamps:
+def _timestamps(title: str, each: Decision, shown: Redaction) -> content.ShownTimestamps:
     zone = f" in {each.timezone}" if each.timezone else ""
     if each.declared:
         evidence = "the pipeline file says so"

@@ -75,7 +75,7 @@ class RejectedFor:
 
 @dataclass(frozen=True, slots=True)
 class ShownTimestamps:
-    """How one column of moments was read.
+    """How one column of timestamps was read.
 
     Args:
         source: Which source it belongs to.
@@ -131,7 +131,7 @@ class Content:
         course: How fast it went.
         history: What happened when.
         rejected: The rejected rows by reason, the most frequent first.
-        moments: How moments were read.
+        timestamps: How timestamps were read.
         settings: The settings, without secrets.
         versions: What it was made with.
         made_at: When the report was made, ISO 8601 in UTC.
@@ -150,7 +150,7 @@ class Content:
     course: Course
     history: History
     rejected: Sequence[RejectedFor]
-    moments: Sequence[ShownTimestamps]
+    timestamps: Sequence[ShownTimestamps]
     settings: Sequence[ShownSettings]
     versions: Mapping[str, str]
     made_at: str

@@ -29,7 +29,7 @@ _FORM = 2
 
 @dataclass(slots=True)
 class Step:
-    """What one run did between two moments.
+    """What one run did between two timestamps.
 
     Args:
         run: The run's number in the journal.

@@ -148,7 +148,7 @@ class AttributeNames:
         all: Every attribute.
         reserved: Those whose names change what the service does.
         long: Those whose values come near their limit, or beyond it.
-        odd_moments: Those that hold timestamps before 1970 or in the future.
+        odd_timestamps: Those that hold timestamps before 1970 or in the future.
         implausible: Those that hold numbers which can hardly be unix seconds.
         texts: Those that the service reads as timestamps, and that hold text.
         columns: The chunk's own columns, and those made of them.
@@ -160,7 +160,7 @@ class AttributeNames:
     all: frozenset[str] = frozenset()
     reserved: frozenset[str] = frozenset()
     long: frozenset[str] = frozenset()
-    odd_moments: frozenset[str] = frozenset()
+    odd_timestamps: frozenset[str] = frozenset()
     implausible: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
     columns: frozenset[str] = frozenset()

@@ -87,7 +87,7 @@ def events_of(first: int, count: int, rows: int, chance: np.random.Generator) ->
 
 
 def as_written(events: pa.Table) -> pa.Table:
-    """Moments in ISO 8601, as an export has them."""
+    """Timestamps in ISO 8601, as an export has them."""
     at = pc.strftime(events["at"], format="%Y-%m-%dT%H:%M:%SZ")
     return events.set_column(events.schema.get_field_index("at"), "at", at)
 

@@ -35,7 +35,7 @@ SEGMENTS = [
 
 
 def event(index):
-    """An event; ids, people and moments spread over three years."""
+    """An event; ids, people and timestamps spread over three years."""
     mixed = index * 2_654_435_761 % 2**32
     return {
         "type": "person",

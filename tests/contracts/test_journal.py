@@ -195,7 +195,7 @@ def test_a_rejection_comes_back_as_it_was(journal, storage):
         assert later.counts()[0].reasons == {"too_long": 1, "no_zone": 1}
 
 
-def test_a_mended_row_moves_from_rejected_to_delivered(journal, storage):
+def test_a_fixed_row_moves_from_rejected_to_delivered(journal, storage):
     """After a retry the row counts as delivered or merged, or as rejected for its new reason."""
     part = with_part(journal)
     rejections = [rejection(1), rejection(2), rejection(3), rejection(4)]

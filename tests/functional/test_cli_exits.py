@@ -19,7 +19,7 @@ def fine(tmp_path):
     return job(tmp_path, {"events.csv": numbered(20)}, EVENTS)
 
 
-def _mended(folder):
+def _fixed(folder):
     return job(
         folder, {"events.csv": HEADER + "p1,seen,never,1\n" + "p1,seen,2024-01-01,2\n"}, EVENTS
     )
@@ -37,16 +37,16 @@ def test_all_delivered_is_0(fine, send, sandbox):
 
 def test_some_rejected_is_3_and_names_the_file(tmp_path, send):
     """The next step is a command that can be pasted."""
-    ended = send(_mended(tmp_path))
+    ended = send(_fixed(tmp_path))
 
     assert ended.code == 3
     assert ".backfill/job/rejected.csv" in ended.next_step
     assert f"backfill retry {tmp_path / 'pipeline.toml'}" in ended.next_step
 
 
-def test_rejected_rows_are_mended_and_sent(tmp_path, send, sandbox):
-    """`retry` takes the mended file; a second one has nothing left to send."""
-    pipeline = _mended(tmp_path)
+def test_rejected_rows_are_fixed_and_sent(tmp_path, send, sandbox):
+    """`retry` takes the fixed file; a second one has nothing left to send."""
+    pipeline = _fixed(tmp_path)
     send(pipeline)
     table = tmp_path / ".backfill/job/rejected.csv"
     table.write_text(table.read_text("utf-8-sig").replace("never", "2024-01-02"), "utf-8-sig")
@@ -61,7 +61,7 @@ def test_rejected_rows_are_mended_and_sent(tmp_path, send, sandbox):
 @pytest.mark.parametrize(("ugly", "code"), [(False, 0), (True, 3)])
 def test_looking_ends_as_sending_would(tmp_path, fine, backfill, command, ugly, code):
     """0 or 3, the JSON as the last line of stdout, and nothing is sent."""
-    pipeline = _mended(tmp_path) if ugly else fine
+    pipeline = _fixed(tmp_path) if ugly else fine
 
     ended = backfill(command, pipeline, "--json")
 

@@ -30,7 +30,7 @@ def pipeline(tmp_path):
 
 
 def test_a_plan_says_what_would_happen(pipeline, backfill):
-    """Rows and requests, names and dates, rejections, guards, warnings, moments, time, samples."""
+    """Rows and requests, names and dates, rejections, guards, warnings, dates, time, samples."""
     ended = backfill("plan", pipeline)
 
     assert ended.code == 7

@@ -110,7 +110,7 @@ def test_a_disk_that_fills_up_meanwhile_stops_the_run(under_way, send, sandbox):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_state_with_a_wrong_byte_is_refused(tmp_path, under_way, send, sandbox, seed):
-    """6, before anything is sent, and never mended in silence; or the byte was of no account."""
+    """6, before anything is sent, and never fixed in silence; or the byte was of no account."""
     pipeline, command = under_way
     command.signal(signal.SIGTERM)
     command.ended()

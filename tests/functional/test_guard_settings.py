@@ -96,7 +96,7 @@ def _with(table, setting, answer):
     return "\n".join([*lines, f"{setting} = {answer}\n"])
 
 
-def test_moments_that_can_be_read_in_two_ways(tmp_path, send, sandbox):
+def test_timestamps_that_can_be_read_in_two_ways(tmp_path, send, sandbox):
     """Both readings are shown; a declared format answers."""
     pipeline = job(tmp_path, TWO_WAYS, UNPROVED)
 
@@ -165,7 +165,7 @@ def test_fewer_than_a_thousand_refusals_never_stop_a_run(tmp_path, send, sandbox
     assert done.summary["rejected"] == 900
 
 
-def test_a_changed_identifier_is_no_mending(tmp_path, send, sandbox):
+def test_a_changed_identifier_is_no_fixing(tmp_path, send, sandbox):
     """`retry` sends rows about the same people; another identifier is 7, with the list."""
     files = {"customers.csv": "id,age\np1,old\np2,7\n"}
     pipeline = job(tmp_path, files, CUSTOMERS + '[source.columns]\nage = "integer"\n')
@@ -180,7 +180,7 @@ def test_a_changed_identifier_is_no_mending(tmp_path, send, sandbox):
     assert sandbox.stats()["people"] == 1
 
 
-def test_mended_events_may_be_recent_as_well(tmp_path, send, sandbox):
+def test_fixed_events_may_be_recent_as_well(tmp_path, send, sandbox):
     """The guard stands before `retry` too."""
     pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen,soon,1\n"}, EVENTS)
     send(pipeline)

@@ -102,7 +102,7 @@ def sandbox_command(start, person):
 
 
 def test_from_two_unknown_files_to_every_row_delivered(person, sandbox_command, tmp_path_factory):
-    """init, check, plan, a rehearsal in the sandbox, its report, and the mended row."""
+    """init, check, plan, a rehearsal in the sandbox, its report, and the fixed row."""
     _describes_the_files(person)
     _looks_at_every_row(person)
     sandbox_command()
@@ -196,10 +196,10 @@ def _rehearses(person):
 
 
 def _mends_the_row(person):
-    """The row is mended where the screen said, and sent with the command that it gave."""
-    (mended,) = person.folder.glob("rehearsal/*/rejected.csv")
-    rows = mended.read_text("utf-8-sig").replace("last week", "03/05/2021 11:30")
-    mended.write_text(rows, "utf-8-sig")
+    """The row is fixed where the screen said, and sent with the command that it gave."""
+    (fixed,) = person.folder.glob("rehearsal/*/rejected.csv")
+    rows = fixed.read_text("utf-8-sig").replace("last week", "03/05/2021 11:30")
+    fixed.write_text(rows, "utf-8-sig")
     screen = person.types(f"backfill retry pipeline.toml --state-dir rehearsal --url {person.url}")
     assert person.code == 0
     assert "all rows 130 130 0 0 0 0" in screen
@@ -223,7 +223,7 @@ def _reads_the_report(person, browser, width):
 
 
 def _looks_into_the_sandbox(person, browser, width):
-    """The page shows what arrived, the mended moment as the clocks of New York mean it."""
+    """The page shows what arrived, the fixed moment as the clocks of New York mean it."""
     browser.open(f"{person.url}/")
     browser.wait_for(browser.text("#total-people"), str(PEOPLE + 1))
     assert browser.value(browser.text("#total-events")) == str(EVENTS)

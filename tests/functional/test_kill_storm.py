@@ -1,6 +1,6 @@
-"""One run, killed at random moments until it is done: nothing is lost, nothing stored twice.
+"""One run, killed at random times until it is done: nothing is lost, nothing stored twice.
 
-`KILLS=100 make test ARGS="-k storm"` kills more often, `SEED=8` at other moments, and `make storm`
+`KILLS=100 make test ARGS="-k storm"` kills more often, `SEED=8` at other times, and `make storm`
 does both.
 """
 
@@ -88,7 +88,7 @@ def _in_doubt(said):
 def _wait_for_a_moment(sandbox, dice):
     """Most kills come while rows are sent; some at the start, when a crash is recovered from.
 
-    The sandbox counts, not the clock: a slow machine is killed at the same moments. Requests of
+    The sandbox counts, not the clock: a slow machine is killed at the same times. Requests of
     the process that was killed before may still come in.
     """
     before = sandbox.stats()["requests"]

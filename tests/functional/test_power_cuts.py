@@ -75,7 +75,7 @@ def check_nothing_is_lost(tally: Tally) -> None:
 
 
 def cut_the_power(directory: Path, storage: Storage, cuts: int, seed: int) -> Tally:
-    """Run a job again and again, cut its power at random moments, and look at what is left.
+    """Run a job again and again, cut its power at random times, and look at what is left.
 
     A run starts from what a cut before has left, so that power fails during recovery too.
     """

@@ -53,11 +53,11 @@ def two_unknown_files(tmp_path: Path) -> Path:
         f"{n:04},p{n}@example.com,2021-03-{n % 28 + 1:02}T10:00:00Z\n" for n in range(40)
     )
     (tmp_path / "customers.csv").write_text("customer_id,email,created_at\n" + people)
-    moments = pa.array(range(1_650_000_000, 1_650_000_000 + 90), pa.timestamp("s", tz="UTC"))
+    timestamps = pa.array(range(1_650_000_000, 1_650_000_000 + 90), pa.timestamp("s", tz="UTC"))
     table = {
         "customer_id": [f"{n % 40:04}" for n in range(90)],
         "event": ["purchased", "viewed"] * 45,
-        "occurred_at": moments,
+        "occurred_at": timestamps,
         "price": [n / 4 for n in range(90)],
     }
     pq.write_table(pa.table(table), tmp_path / "events.parquet")

@@ -150,7 +150,7 @@ def test_a_row_is_rejected_for_it(tmp_path, look, send, sandbox, code):
 
 
 def test_all_reasons_of_a_row_are_told_at_once(tmp_path, send):
-    """Nobody has to mend a row three times."""
+    """Nobody has to fix a row three times."""
     pipeline = job(tmp_path, _events(f",,yesterday,{'x' * 20}"), EVENTS)
 
     send(pipeline)

@@ -164,8 +164,8 @@ def test_the_next_command_is_the_one_that_goes_on(pipeline, send, sandbox, backf
     backfill("plan", pipeline, cwd=pipeline.parent)
     assert f"To start:</p>\n    <pre>backfill run {pipeline}</pre>" in report(pipeline)
     send(pipeline)
-    mended = pipeline.parent / ".backfill/job/rejected.csv"
-    mended.write_text(mended.read_text("utf-8-sig").replace(PERSONAL, ago(hours=1)), "utf-8-sig")
+    fixed = pipeline.parent / ".backfill/job/rejected.csv"
+    fixed.write_text(fixed.read_text("utf-8-sig").replace(PERSONAL, ago(hours=1)), "utf-8-sig")
     assert send(pipeline, command="retry").code == 7
 
     page = _written(pipeline)

@@ -1,4 +1,4 @@
-"""Rejected rows, mended in rejected.csv and sent again."""
+"""Rejected rows, fixed in rejected.csv and sent again."""
 
 import csv
 import io
@@ -12,13 +12,13 @@ AT = "2024-01-01T00:00:00Z"
 TYPED = CUSTOMERS + '[source.columns]\nage = "integer"\n'
 
 
-def _mend(pipeline, **mended):
+def _fix(pipeline, **fixed):
     """Change cells of the rejected rows: each name's new text, by `_row`."""
     path = rejected(pipeline)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         rows = [*reader]
-    for name, texts in mended.items():
+    for name, texts in fixed.items():
         for row in rows:
             row[name] = texts.get(int(row["_row"]), row[name])
     text = io.StringIO(newline="")
@@ -28,12 +28,12 @@ def _mend(pipeline, **mended):
     path.write_text(text.getvalue(), "utf-8-sig")
 
 
-def test_mended_events_arrive_with_their_right_ids(tmp_path, send, sandbox):
-    """The id is that of the mended row: a source file that says the same makes no second event."""
+def test_fixed_events_arrive_with_their_right_ids(tmp_path, send, sandbox):
+    """The id is that of the fixed row: a source file that says the same makes no second event."""
     rows = f"p1,seen,yesterday,1\np2,,{AT},2\np3,seen,{AT},3\n"
     pipeline = job(tmp_path, {"events.csv": HEADER + rows}, EVENTS)
     assert send(pipeline).summary["rejected"] == 2
-    _mend(pipeline, at={1: AT}, event={2: "left"})
+    _fix(pipeline, at={1: AT}, event={2: "left"})
 
     done = send(pipeline, command="retry")
 
@@ -50,7 +50,7 @@ def test_a_second_retry_sends_nothing(tmp_path, send, sandbox):
     """There is nothing left to send."""
     pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen,soon,1\np1,seen,never,2\n"}, EVENTS)
     send(pipeline)
-    _mend(pipeline, at={1: AT})
+    _fix(pipeline, at={1: AT})
     first = send(pipeline, command="retry")
     assert first.code == 3
     before = sandbox.stats()
@@ -63,11 +63,11 @@ def test_a_second_retry_sends_nothing(tmp_path, send, sandbox):
     assert sandbox.stats()["operations"] == before["operations"] == 1
 
 
-def test_what_is_mended_badly_stays_rejected_with_its_new_reason(tmp_path, send):
+def test_what_is_fixed_badly_stays_rejected_with_its_new_reason(tmp_path, send):
     """The report says what is wrong now."""
     pipeline = job(tmp_path, {"customers.csv": "id,plan,age\n1,a,old\n2,b,7\n"}, TYPED)
     send(pipeline)
-    _mend(pipeline, age={1: "NULL"}, plan={1: "x" * 1001})
+    _fix(pipeline, age={1: "NULL"}, plan={1: "x" * 1001})
 
     done = send(pipeline, command="retry")
 
@@ -78,11 +78,11 @@ def test_what_is_mended_badly_stays_rejected_with_its_new_reason(tmp_path, send)
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
 def test_an_old_row_does_not_overwrite_what_a_later_one_said(tmp_path, send, sandbox, api):
-    """The mended first row fills what later rows left open, and nothing else."""
+    """The fixed first row fills what later rows left open, and nothing else."""
     files = {"customers.csv": "id,plan,city,age\n1,gold,Rome,old\n1,silver,,8\n"}
     pipeline = job(tmp_path, files, f'[destination]\napi = "{api}"', TYPED)
     send(pipeline)
-    _mend(pipeline, age={1: "7"})
+    _fix(pipeline, age={1: "7"})
 
     done = send(pipeline, command="retry")
 
@@ -90,12 +90,12 @@ def test_an_old_row_does_not_overwrite_what_a_later_one_said(tmp_path, send, san
     assert sandbox.people()["1"]["attributes"] == {"plan": "silver", "city": "Rome", "age": 8}
 
 
-def test_several_mended_rows_of_a_person_are_one_identify(tmp_path, send, sandbox):
-    """In file order, whatever the order of the mended file."""
+def test_several_fixed_rows_of_a_person_are_one_identify(tmp_path, send, sandbox):
+    """In file order, whatever the order of the fixed file."""
     files = {"customers.csv": "id,plan,age\n1,gold,x\n1,silver,y\n2,gold,1\n"}
     pipeline = job(tmp_path, files, TYPED)
     send(pipeline)
-    _mend(pipeline, age={1: "7", 2: "8"})
+    _fix(pipeline, age={1: "7", 2: "8"})
 
     done = send(pipeline, command="retry")
 
@@ -105,11 +105,11 @@ def test_several_mended_rows_of_a_person_are_one_identify(tmp_path, send, sandbo
     assert sandbox.stats()["operations"] == 2
 
 
-def test_rows_of_a_bad_shape_are_mended_by_filling_in_their_cells(tmp_path, send, sandbox):
+def test_rows_of_a_bad_shape_are_fixed_by_filling_in_their_cells(tmp_path, send, sandbox):
     """The raw text stands in the first column, to be spread over the others."""
     pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen\np2,seen,{AT},2\n"}, EVENTS)
     send(pipeline)
-    _mend(pipeline, id={1: "p1"}, event={1: "seen"}, at={1: AT}, n={1: "1"})
+    _fix(pipeline, id={1: "p1"}, event={1: "seen"}, at={1: AT}, n={1: "1"})
 
     done = send(pipeline, command="retry")
 
@@ -118,7 +118,7 @@ def test_rows_of_a_bad_shape_are_mended_by_filling_in_their_cells(tmp_path, send
 
 
 def test_what_the_api_refused_can_be_sent_again(tmp_path, send, sandbox):
-    """Without any mending, once the cause is gone."""
+    """Without any fixing, once the cause is gone."""
     pipeline = job(tmp_path, {"events.csv": numbered(10)}, EVENTS)
     sandbox.misbehave({"kind": "refuse_items", "items": [2, 7]})
     send(pipeline)
@@ -135,7 +135,7 @@ def test_a_retry_over_a_bad_line_loses_and_doubles_nothing(tmp_path, send, sandb
     rows = "".join(f"p{n},seen,soon,{n}\n" for n in range(40))
     pipeline = job(tmp_path, {"events.csv": HEADER + rows}, EVENTS)
     send(pipeline)
-    _mend(pipeline, at=dict.fromkeys(range(1, 41), AT))
+    _fix(pipeline, at=dict.fromkeys(range(1, 41), AT))
     sandbox.misbehave(
         {"kind": "lost_answer", "requests": [2]},
         {"kind": "refuse_items", "requests": [3], "items": [5]},
@@ -149,11 +149,11 @@ def test_a_retry_over_a_bad_line_loses_and_doubles_nothing(tmp_path, send, sandb
 
 
 def test_rows_of_unknown_people_stay_rejected(tmp_path, send, sandbox):
-    """A mended row is judged like any other."""
+    """A fixed row is judged like any other."""
     files = {"customers.csv": "id\np1\n", "events.csv": f"{HEADER}p1,seen,soon,1\np2,seen,soon,2\n"}
     pipeline = job(tmp_path, files, CUSTOMERS, EVENTS + 'unknown_people = "reject"\n')
     send(pipeline)
-    _mend(pipeline, at={1: AT, 2: AT})
+    _fix(pipeline, at={1: AT, 2: AT})
 
     done = send(pipeline, command="retry")
 
@@ -171,7 +171,7 @@ def test_a_retry_refuses_events_about_unknown_people_as_a_run_does(tmp_path, sen
     pipeline = job(tmp_path, files, TYPED, EVENTS)
     send(pipeline)
     events, people = dict.fromkeys((1, 2, 3, 4), AT), {5: "2", 6: "3"}
-    _mend(pipeline, at=events, id={6: "p3"}, age=people)
+    _fix(pipeline, at=events, id={6: "p3"}, age=people)
     before = sandbox.stats()["operations"]
 
     refused = send(pipeline, command="retry")
@@ -194,7 +194,7 @@ def test_people_of_an_earlier_night_are_known_to_a_retry(tmp_path, send, sandbox
     (tmp_path / "customers.csv").write_text("id\np2\n")
     (tmp_path / "events.csv").write_text(HEADER + "".join(f"p{n},seen,soon,1\n" for n in (1, 2, 3)))
     assert send(pipeline, command="sync").code == 3
-    _mend(pipeline, at=dict.fromkeys((1, 2, 3), AT))
+    _fix(pipeline, at=dict.fromkeys((1, 2, 3), AT))
 
     done = send(pipeline, command="retry")
 
@@ -206,14 +206,14 @@ def test_people_of_an_earlier_night_are_known_to_a_retry(tmp_path, send, sandbox
 @pytest.mark.parametrize(
     ("answer", "code", "left"), [("refuse", 7, 2), ("skip", 3, 1), ("hold", 3, 1), ("send", 0, 0)]
 )
-def test_mended_events_that_are_recent_are_left_out_as_a_run_would(
+def test_fixed_events_that_are_recent_are_left_out_as_a_run_would(
     tmp_path, send, sandbox, answer, code, left
 ):
     """Skipped or held they stay rejected, for the reason that they have."""
     files = {"events.csv": f"{HEADER}p1,seen,soon,1\np1,seen,later,2\n"}
     pipeline = job(tmp_path, files, f'{EVENTS}recent_events = "{answer}"\n')
     send(pipeline)
-    _mend(pipeline, at={1: AT, 2: ago(hours=71)})
+    _fix(pipeline, at={1: AT, 2: ago(hours=71)})
 
     done = send(pipeline, command="retry")
 
@@ -240,14 +240,14 @@ def test_people_who_are_too_much_for_the_api_stay_rejected(tmp_path, send, sandb
 
 
 def test_another_file_and_no_file(tmp_path, send):
-    """A copy of the file can be mended elsewhere; without any there is nothing to do: 2."""
+    """A copy of the file can be fixed elsewhere; without any there is nothing to do: 2."""
     pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen,soon,1\n"}, EVENTS)
     assert send(pipeline, command="retry").code == 2
     send(pipeline)
-    _mend(pipeline, at={1: AT})
-    mended = rejected(pipeline).rename(tmp_path / "mended.csv")
+    _fix(pipeline, at={1: AT})
+    fixed = rejected(pipeline).rename(tmp_path / "fixed.csv")
 
-    assert send(pipeline, mended, command="retry").code == 0
+    assert send(pipeline, fixed, command="retry").code == 0
 
 
 def test_a_retry_never_forgets(tmp_path, send):
@@ -269,7 +269,7 @@ def test_a_correction_of_another_night_is_not_sent(tmp_path, send, sandbox):
     night = "id,plan,age\n7,{},{}\n8,gold,old\n9,gold,1\n"
     pipeline = job(tmp_path, {"customers.csv": night.format("gold", "old")}, AGED_PLANS)
     assert send(pipeline, command="sync").code == 3
-    _mend(pipeline, age={1: "77", 2: "88"})
+    _fix(pipeline, age={1: "77", 2: "88"})
     (tmp_path / "customers.csv").write_text(night.format("silver", "x"))
     assert send(pipeline, command="sync").code == 3
     corrected = rejected(pipeline).read_bytes()
@@ -312,7 +312,7 @@ def test_after_a_retry_all_name_the_same_file(tmp_path, send, backfill, sandbox)
     """The file that was edited stays as it is: what is rejected still stands in another."""
     pipeline = job(tmp_path, {"customers.csv": "id,age\n1,old\n2,older\n"}, TYPED)
     send(pipeline)
-    _mend(pipeline, age={1: "10"})
+    _fix(pipeline, age={1: "10"})
     retried = send(pipeline, command="retry")
 
     new = tmp_path / ".backfill/job/rejected.new.csv"
@@ -336,9 +336,9 @@ def test_a_second_edit_of_a_delivered_line_is_told_to_change_nothing(tmp_path, s
     rows = "id,age\n1,old\n2,older\n"
     pipeline = job(tmp_path, {"customers.csv": rows}, TYPED)
     send(pipeline)
-    _mend(pipeline, age={1: "10"})
+    _fix(pipeline, age={1: "10"})
     assert send(pipeline, command="retry").code == 3
-    _mend(pipeline, age={1: "11"})
+    _fix(pipeline, age={1: "11"})
 
     again = send(pipeline, command="retry")
 

@@ -46,7 +46,7 @@ def test_what_is_not_described_is_said(method, path, body):
 
 
 def test_every_loosened_place_is_still_there():
-    """A newer description may have mended it."""
+    """A newer description may have fixed it."""
     for path in NARROWER:
         found = SPEC
         for key in path.split("/"):

@@ -161,7 +161,7 @@ def test_the_latest_stamp_wins_not_the_latest_arrival(client):
     assert members(client, {"attribute": {"name": "plan", "eq": "new"}}) == {"ann"}
 
 
-def test_moments_are_told_from_other_values(client):
+def test_timestamps_are_told_from_other_values(client):
     """Only whole unix seconds are a timestamp; a text in ISO form is none."""
     send(client, identify("ann", at=NOW_S - DAY_S), identify("ben", at="2026-01-01T00:00:00Z"))
 

@@ -30,7 +30,7 @@ FILES = {
     + f"{PERSON},bought,{PERSON} moment,x\n",
 }
 KEEPING = {"rejected.csv", "rejected.jsonl", "state.db", "state.db-wal", "snapshot.duckdb"}
-"""The files of a job that hold people's data: what is to be mended, and what a sync compares."""
+"""The files of a job that hold people's data: what is to be fixed, and what a sync compares."""
 
 
 @pytest.fixture

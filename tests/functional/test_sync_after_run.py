@@ -31,8 +31,8 @@ def test_a_run_cut_short_a_retry_and_the_rest(put, start_sending, send, sandbox)
     command.signal(signal.SIGTERM)
     assert command.ended().code == 143
     sandbox.misbehave()
-    mended = rejected(pipeline)
-    mended.write_text(mended.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
+    fixed = rejected(pipeline)
+    fixed.write_text(fixed.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
     assert send(pipeline, command="retry").summary["pending"] > 0
     assert send(pipeline).code == 0
     assert sandbox.people()["p0"]["attributes"] == {"age": 77}
@@ -56,8 +56,8 @@ def test_an_unfinished_sync_a_retry_and_a_sync(put, start_sending, send, sandbox
     command.signal(signal.SIGTERM)
     assert command.ended().code == 143
     sandbox.misbehave()
-    mended = rejected(pipeline)
-    mended.write_text(mended.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
+    fixed = rejected(pipeline)
+    fixed.write_text(fixed.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
     send(pipeline, command="retry")
     assert sandbox.people()["p0"]["attributes"] == {"age": 77}
     there = sum(each["attributes"]["age"] == 2 for each in sandbox.people().values())

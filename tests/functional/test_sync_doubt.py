@@ -11,8 +11,8 @@ def test_whom_a_retry_sent_is_sent_again_as_the_source_has_them(tmp_path, send, 
 
     assert night(1).summary["delivered"] == 1
     assert night("old").code == 3
-    mended = rejected(tmp_path / "pipeline.toml")
-    mended.write_text(mended.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
+    fixed = rejected(tmp_path / "pipeline.toml")
+    fixed.write_text(fixed.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
     assert send(tmp_path / "pipeline.toml", command="retry").code == 0
     assert sandbox.people()["p1"]["attributes"] == {"age": 77}
     assert night(1).summary["this_run"]["delivered"] == 1

@@ -172,8 +172,8 @@ def test_what_a_retry_sent_is_compared_anew(customers, sync, send, sandbox, tmp_
     sync(customers("id,age\np1,1\np2,2\n", settings))
     pipeline = customers("id,age\np1,1\np2,old\n", settings)
     sync(pipeline)
-    mended = tmp_path / ".backfill/job/rejected.csv"
-    mended.write_text(mended.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
+    fixed = tmp_path / ".backfill/job/rejected.csv"
+    fixed.write_text(fixed.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
     assert send(pipeline, command="retry").code == 0
     assert sandbox.people()["p2"]["attributes"] == {"age": 77}
     assert sync(customers("id,age\np1,1\np2,2\n", settings)).summary["delivered"] == 1

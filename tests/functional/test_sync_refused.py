@@ -51,7 +51,7 @@ CUT = {"customers.csv": HEADER + ages(2, *MANY[:9]), "events-2.csv": LATE}
 
 
 def test_a_refused_night_changes_nothing(night, known, send, sandbox, tmp_path):
-    """Neither what status says, nor the rejected rows; they can still be mended and sent."""
+    """Neither what status says, nor the rejected rows; they can still be fixed and sent."""
     assert night(WHOLE).code == 3
     before = known()
     for _ in range(2):
@@ -60,8 +60,8 @@ def test_a_refused_night_changes_nothing(night, known, send, sandbox, tmp_path):
         assert (refused.summary["this_run"]["requests"], refused.summary["complete"]) == (0, False)
         assert known() == before
     (tmp_path / "events-2.csv").unlink()
-    mended = rejected(tmp_path / "pipeline.toml")
-    mended.write_text(mended.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
+    fixed = rejected(tmp_path / "pipeline.toml")
+    fixed.write_text(fixed.read_text("utf-8-sig").replace("old", "77"), "utf-8-sig")
     pipeline = job(tmp_path, WHOLE, *TABLES)
     assert send(pipeline, command="retry").code == 0
     assert sandbox.people()["p60"]["attributes"] == {"age": 77}

@@ -83,7 +83,7 @@ PARQUET_COLUMNS: dict[str, pa.Array] = {
     "doubles": pa.array([0.1, float("inf"), float("-inf"), None] * 50),
     "texts": pa.array(["", None, "Zoë", "x" * 100, "a\nb"] * 50),
     "dictionaries": pa.array(["gold", "silver", None] * 50).dictionary_encode(),
-    "moments": pa.array([_DAY, None] * 50, pa.timestamp("us", "UTC")),
+    "timestamps": pa.array([_DAY, None] * 50, pa.timestamp("us", "UTC")),
     "nanoseconds": pa.array([1, -1, 2**62, None] * 50, pa.timestamp("ns", "Europe/Berlin")),
     "days": pa.array([0, -719_162, 2_932_896, None] * 50, pa.date32()),
     "decimals": pa.array([Decimal("1.10"), Decimal("-9999999.99"), None] * 50),

@@ -8,7 +8,7 @@ from backfill.rows import Position, Reason, Rejection
 
 
 def work(journal: Journal, random: Random) -> None:
-    """Settle, reject and mend some rows, as a run does between two commits."""
+    """Settle, reject and fix some rows, as a run does between two commits."""
     if len(journal.parts()) < 3:
         journal.add_part("people.csv", source=random.randrange(2), size=1, digest="d", rows=10_000)
     for _ in range(random.randint(1, 4)):

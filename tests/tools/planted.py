@@ -540,7 +540,7 @@ BUGS = (
         "commands/retry.py",
         "ChunkPreparer(self._job.pipeline, {}, self._now_s, said_of)",
         "ChunkPreparer(self._job.pipeline, {}, 2 * self._now_s, said_of)",
-        "functional/test_retry.py::test_mended_events_that_are_recent_are_left_out_as_a_run_would",
+        "functional/test_retry.py::test_fixed_events_that_are_recent_are_left_out_as_a_run_would",
     ),
     _bug(
         "the guard forgets the minute in which events become old",

@@ -1,7 +1,7 @@
 """The long versions of what the suite does briefly, and a table of what came of them: `make storm`.
 
     KILLS=100 POWER_CUTS=2000 DAMAGES=200 make storm    less of it
-    SEED=8 make storm                       other moments
+    SEED=8 make storm                       other times
     AT_ONCE=1 make storm                    one piece after the other
 
 Each piece has a sandbox and a folder of its own. A line is told for each; a piece that fails is

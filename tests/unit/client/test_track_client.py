@@ -95,7 +95,7 @@ def sent(call) -> Received:
 
 
 def test_identify():
-    """A person is set with any attributes, nested ones too; moments become unix seconds."""
+    """A person is set with any attributes, nested ones too; timestamps become unix seconds."""
     request = sent(
         lambda c: c.identify(
             "a/b", email="ada@example.com", created_at=LEAP_DAY, plan={"name": "gold", "seats": 3}
@@ -318,7 +318,7 @@ def test_calls(call, method, path, body):
 
 
 def test_batch():
-    """Operations go to v2 together; an event without an id gets one, moments become seconds."""
+    """Operations go to v2 together; an event without an id gets one, timestamps become seconds."""
     person = {"type": "person", "identifiers": {"id": "42"}}
     own = "01HB4HBDKTFWYZCK01DMRSWRFD"
     request = sent(
@@ -540,7 +540,7 @@ def test_a_nesting_without_end():
         datetime(1969, 12, 31, tzinfo=UTC),
     ],
 )
-def test_moments_that_the_service_would_take_for_now(moment):
+def test_timestamps_that_the_service_would_take_for_now(moment):
     """A timestamp that is not one is refused; the service would record the event as of now."""
     assert_refused(lambda c: c.track("42", "x", moment), "timestamp")
     event = {"type": "person", "action": "event", "timestamp": moment}
@@ -634,7 +634,7 @@ def test_values(value, expected):
         timezones=st.timezones(),
     )
 )
-def test_moments_are_exact(moment):
+def test_timestamps_are_exact(moment):
     """In every zone a moment is its whole unix second, rounded down."""
     elapsed = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
 

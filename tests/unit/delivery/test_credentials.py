@@ -43,7 +43,7 @@ def test_half_of_them(name):
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o644, 0o777])
 def test_a_file_that_others_can_read(tmp_path, mode):
-    """A file that others can read is refused, with the command that mends it."""
+    """A file that others can read is refused, with the command that fixes it."""
     file = written(tmp_path / "c.toml", 'site_id = "s"\napi_key = "k"', mode)
 
     with pytest.raises(CredentialsError) as caught:

@@ -63,7 +63,7 @@ class Turns(RuleBasedStateMachine):
 
 
 class Breaker(RuleBasedStateMachine):
-    """The service's health beside the moments of all successes and failures."""
+    """The service's health beside the timestamps of all successes and failures."""
 
     def __init__(self):
         super().__init__()

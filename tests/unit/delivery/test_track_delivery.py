@@ -469,7 +469,7 @@ def test_an_unwelcome_key_at_the_start():
     ("answer", "error"), [(Answer(301), CredentialsError), (Answer(404), UsageError)]
 )
 def test_a_wrong_destination_stops_all(answer, error):
-    """What no attempt can mend ends all batches after the first answer."""
+    """What no attempt can fix ends all batches after the first answer."""
     service = Service(lambda *_: answer)
 
     async def go() -> None:

@@ -232,7 +232,7 @@ def test_redirects_stop_the_run(status):
 
 @pytest.mark.parametrize("status", [402, 404, 405, 407, 410, 415, 451, 501, 505])
 def test_a_wrong_destination_stops_the_run(status):
-    """What no later attempt can mend is a matter of the settings."""
+    """What no later attempt can fix is a matter of the settings."""
     verdict = judge(Answer(status), 3)
 
     assert isinstance(verdict, Abort)

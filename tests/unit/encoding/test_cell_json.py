@@ -135,7 +135,7 @@ CASES = {
         st.just([(7, ["x", None])]),
         lambda _: {"7": ["x", None]},
     ),
-    "list of moments": (
+    "list of timestamps": (
         pa.list_(pa.timestamp("us", "UTC")),
         st.lists(ZONED, max_size=2),
         lambda each: list(map(seconds, each)),
@@ -187,7 +187,7 @@ def test_a_typed_column_says_what_its_values_say(case, data):
     assert read(encoded) == truth
 
 
-def test_moments_inside_a_list_are_floored_to_the_nanosecond():
+def test_timestamps_inside_a_list_are_floored_to_the_nanosecond():
     """As everywhere: the last nanosecond of a second belongs to it."""
     column = pa.array([[1_700_000_000_999_999_999, -1]], pa.list_(pa.timestamp("ns", "UTC")))
     assert read(cell_json.encode(column, "typed", None, None, ".")) == [[1_700_000_000, -1]]
@@ -256,7 +256,7 @@ def test_a_declared_type_makes_one_value_of_three_forms(type_, text, typed, frag
     assert json.loads(found["text"][0]) == truth
 
 
-def test_moments_are_the_same_from_text_and_from_a_typed_column():
+def test_timestamps_are_the_same_from_text_and_from_a_typed_column():
     """Unix seconds, whatever wrote the moment."""
     reading = Reading("iso8601", "Europe/Berlin")
     moment = dt.datetime(2024, 7, 1, 12, 30, tzinfo=ZoneInfo("Europe/Berlin"))

@@ -33,7 +33,7 @@ def test_ulids_read_back_by_another_library(pairs):
     ("milliseconds", "clamped"),
     [(-1, 0), (-(2**62), 0), (2**48, 2**48 - 1), (2**62, 2**48 - 1)],
 )
-def test_moments_before_1970_or_after_10889_are_clamped(milliseconds, clamped):
+def test_timestamps_before_1970_or_after_10889_are_clamped(milliseconds, clamped):
     """An id is valid whatever the event's time."""
     text = identity.ulid_text(milliseconds, bytes(10))
     assert text == identity.ulid_text(clamped, bytes(10))
@@ -42,8 +42,8 @@ def test_moments_before_1970_or_after_10889_are_clamped(milliseconds, clamped):
 
 def test_ids_sort_by_time():
     """As ULIDs do."""
-    moments = [dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in range(1975, 2100, 5)]
-    texts = [identity.ulid_text(int(each.timestamp() * 1000), b"\xff" * 10) for each in moments]
+    timestamps = [dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in range(1975, 2100, 5)]
+    texts = [identity.ulid_text(int(each.timestamp() * 1000), b"\xff" * 10) for each in timestamps]
     assert texts == sorted(texts)
 
 

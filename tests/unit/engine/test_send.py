@@ -255,7 +255,7 @@ def test_an_answer_that_cannot_be_settled_is_a_bug_and_stops_the_run(journal):
 
 
 def test_what_has_settled_is_committed_while_other_answers_take_long(journal):
-    """A crash repeats no more than what settled in the last moments."""
+    """A crash repeats no more than what settled in the last timestamps."""
     work = ByHand(journal, events=[prepared(3, [1, 2], alone=True)])
     delivery = FakeDelivery(latency_s={1: 0.1, 2: 60.0})  # no other answer makes it commit
     committed = []

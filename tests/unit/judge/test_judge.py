@@ -445,7 +445,7 @@ def test_bytes_that_are_no_text_fail_their_row_in_every_role():
 
 
 def test_a_row_has_all_its_reasons_at_once():
-    """A user mends a row once."""
+    """A user fixes a row once."""
     source = events(columns={"n": "integer", "moment": "timestamp"}, required=["note"])
     columns = {
         "person": [None], "what": ["x" * 101], "when": ["?"], "n": ["x"], "note": [None],
@@ -557,7 +557,7 @@ def test_attributes_before_1970_or_in_the_future_are_noted(cells, odd):
     source = customers(columns={"moment": "timestamp"})
     result = judged(source, chunk({"person": ["1", "2"], "moment": cells}))
 
-    assert sorted(result.names.odd_moments) == odd
+    assert sorted(result.names.odd_timestamps) == odd
 
 
 def test_a_judge_says_with_each_chunk_what_it_found_there_and_keeps_nothing():
@@ -572,7 +572,7 @@ def test_a_judge_says_with_each_chunk_what_it_found_there_and_keeps_nothing():
         all=frozenset({"moment", "_odd", "note"}),
         reserved=frozenset({"_odd"}),
         long=frozenset({"note"}),
-        odd_moments=frozenset({"moment"}),
+        odd_timestamps=frozenset({"moment"}),
         columns=frozenset(first),
     )
     assert after == AttributeNames(
@@ -608,7 +608,7 @@ def test_named_people_include_those_of_rejected_rows():
 
 
 def test_texts_for_null_count_in_every_column():
-    """Also for identifiers, names and moments."""
+    """Also for identifiers, names and timestamps."""
     source = events(null_values=["NULL"])
     columns = {"person": ["NULL"], "what": ["NULL"], "when": ["NULL"], "note": ["NULL"]}
     (codes,) = reasons_of(judged(source, chunk(columns))).values()

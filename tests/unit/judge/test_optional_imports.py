@@ -87,7 +87,7 @@ def test_a_transform_finds_pandas_and_arrow_as_ever(tmp_path):
 
 
 def test_nested_nanoseconds_are_read_where_pandas_was_left_out():
-    """Arrow hands them over as moments of pandas; seconds are floored."""
+    """Arrow hands them over as timestamps of pandas; seconds are floored."""
     assert python(NANOSECONDS) == "['[1700000000,-1]']"
 
 

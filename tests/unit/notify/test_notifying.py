@@ -63,7 +63,7 @@ def test_a_message_has_figures_and_nothing_out_of_the_error():
         "this_run": {"delivered": 0, "skipped": 1000, "deletes": 2},
         "rejections_by_reason": {"bad_timestamp": 4},
     }
-    now = call(GUARD, stopped=("jane@example.com.csv is odd", "mend it"), summary=summary)
+    now = call(GUARD, stopped=("jane@example.com.csv is odd", "fix it"), summary=summary)
     said = message("acme", now, ["failure"])
     assert said["text"] == (
         "backfill sync acme failed (exit 7): a guard refused to send (its message names the"

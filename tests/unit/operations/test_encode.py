@@ -149,7 +149,7 @@ def test_texts_that_border_on_one_another_make_other_ids():
 
 
 def test_with_a_key_the_content_does_not_count():
-    """A mended row stays the same event."""
+    """A fixed row stays the same event."""
     keyed = events(key=("k",))
     assert id_of(keyed, key='["1"]') == id_of(keyed, key='["1"]', attributes='"a":2')
 
@@ -172,7 +172,7 @@ def test_repeats_share_person_name_and_key_whatever_their_moment():
 
 
 @pytest.mark.parametrize("micros", [-1, -(10**15), -62_135_596_800 * 10**6])
-def test_moments_before_1970_have_ids_and_floor_to_seconds(micros):
+def test_timestamps_before_1970_have_ids_and_floor_to_seconds(micros):
     """An id's time is clamped; the timestamp is not."""
     row = accepted(**{**ROW, "micros": micros})
     made = event_ids(events(), "", row)
@@ -261,8 +261,8 @@ def test_an_event_of_72_hours_sharp_is_recent():
 
 def twice(validity=b"\x03"):
     """Two rows; the bits of `validity` behind them are nobody's."""
-    moments = np.array([1, 2], np.int64).tobytes()
-    buffers = [pa.py_buffer(validity), pa.py_buffer(moments)]
+    timestamps = np.array([1, 2], np.int64).tobytes()
+    buffers = [pa.py_buffer(validity), pa.py_buffer(timestamps)]
     return Accepted(
         np.array([1, 2], np.int64),
         pa.array(["a", "bc"]),

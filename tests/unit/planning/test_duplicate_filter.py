@@ -91,10 +91,10 @@ def test_texts_that_differ_far_behind_only_cost_a_look():
 def test_numbers_of_like_events_do_not_collide():
     """A hundred thousand customers with an event a second: nothing of it has to be compared."""
     people = [f"{number:08d}" for number in range(100_000)]
-    moments = np.arange(100_000) * 1_000_000 + 1_600_000_000_000_000
-    events = accepted([("", "seen", int(each)) for each in moments])
+    timestamps = np.arange(100_000) * 1_000_000 + 1_600_000_000_000_000
+    events = accepted([("", "seen", int(each)) for each in timestamps])
     assert len(np.unique(numbers("id", replace(events, person=pa.array(people))))) == 100_000
-    moved = replace(events, micros=pa.array(moments[::-1].copy()), person=pa.array(people))
+    moved = replace(events, micros=pa.array(timestamps[::-1].copy()), person=pa.array(people))
     assert len(np.unique(numbers("id", moved))) == 100_000
 
 

@@ -1,4 +1,4 @@
-"""How moments are written is proved over the whole column, or the doubt is told."""
+"""How timestamps are written is proved over the whole column, or the doubt is told."""
 
 import pytest
 
@@ -34,9 +34,9 @@ def proved(*args, **more):
     return found.readings, found.decisions
 
 
-def rows(*moments):
-    """A file of events at these moments."""
-    return "id,at\n" + "".join(f"p,{each}\n" for each in moments)
+def rows(*timestamps):
+    """A file of events at these timestamps."""
+    return "id,at\n" + "".join(f"p,{each}\n" for each in timestamps)
 
 
 def test_a_declared_format_is_taken_without_reading(tmp_path):
@@ -72,7 +72,7 @@ def test_texts_for_null_and_empty_cells_prove_nothing(tmp_path):
     assert (decision.values, decision.fits, decision.doubt) == (1, 1, "")
 
 
-def test_moments_without_a_zone_need_one(tmp_path):
+def test_timestamps_without_a_zone_need_one(tmp_path):
     """Nothing in the data can prove it."""
     with pytest.raises(UsageError, match="'at' have no zone") as caught:
         proved(tmp_path, {"events.csv": rows("2024-01-01 10:00", "2024-01-02 10:00")})
@@ -126,7 +126,7 @@ def test_the_zone_may_stand_in_a_column_beside_it(tmp_path):
     assert (source.operations, source.attributes) == (2, [])
 
 
-def test_a_transform_is_asked_before_its_moments_are(tmp_path):
+def test_a_transform_is_asked_before_its_timestamps_are(tmp_path):
     """The column is what the function gives."""
     (tmp_path / "t.py").write_text(
         "def clean(frame):\n    return frame.assign(at=frame['at'].str.removeprefix('on '))\n"
@@ -147,8 +147,8 @@ def test_attributes_are_proved_by_their_own_names(tmp_path):
 
 def test_all_rows_have_the_last_word_over_the_first(tmp_path):
     """What the first rows prove is not what the column says: everything is judged anew."""
-    moments = [f"2024-01-{day:02}" for day in range(1, 31)]
-    files = {"events-1.csv": rows("31/01/2024"), "events-2.csv": rows(*moments)}
+    timestamps = [f"2024-01-{day:02}" for day in range(1, 31)]
+    files = {"events-1.csv": rows("31/01/2024"), "events-2.csv": rows(*timestamps)}
     seen = []
     found = planned(tmp_path, files, ', timezone = "UTC"', progress=seen.append)
     (decision,), (source,) = found.decisions, found.sources

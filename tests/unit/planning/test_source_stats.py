@@ -40,10 +40,10 @@ def test_names_days_and_recent_events_add_up(chunks, later_s):
     events = [event for each in chunks for event in each]
     assert plan.names == Counter(name for name, _ in events)
     assert plan.days == Counter(moment // DAY_S for _, moment in events)
-    moments = [moment for _, moment in events]
-    assert plan.first_s == min(moments, default=None)
-    assert plan.last_s == max(moments, default=None)
-    recent = [moment for moment in moments if moment >= NOW_S - 72 * 3600]
+    timestamps = [moment for _, moment in events]
+    assert plan.first_s == min(timestamps, default=None)
+    assert plan.last_s == max(timestamps, default=None)
+    recent = [moment for moment in timestamps if moment >= NOW_S - 72 * 3600]
     assert sum(plan.recent_names.values()) == len(recent)
     since = NOW_S + later_s - 72 * 3600
     surely = sum(moment >= since for moment in recent)

@@ -112,9 +112,9 @@ def test_what_comes_near_a_limit_is_told():
 
 
 @pytest.mark.parametrize("settings", [{**CUSTOMERS, "create": False}, EVENTS])
-def test_moments_of_attributes_that_may_be_slips_are_told(settings):
+def test_timestamps_of_attributes_that_may_be_slips_are_told(settings):
     """No gate stands before attributes: one before 1970 or in the future is sent, and said."""
-    assert _warned((settings, {"odd_moments": ["born_on"]})) == ["odd_moments"]
+    assert _warned((settings, {"odd_timestamps": ["born_on"]})) == ["odd_timestamps"]
 
 
 def test_a_created_at_that_the_service_takes_for_no_timestamp_is_told():

@@ -1,4 +1,4 @@
-"""The mended rejected.csv, as spreadsheets and people leave it."""
+"""The fixed rejected.csv, as spreadsheets and people leave it."""
 
 import csv
 import hashlib
@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backfill.errors import GuardError, UsageError
-from backfill.rejected.reader import read_mended
+from backfill.rejected.reader import read_fixed
 from backfill.rejected.writer import RejectedRow, write_rejected
 from backfill.rows import Reason, Rejection
 
@@ -26,7 +26,7 @@ def _rejected(row, cells=None, raw=None, source="people.csv", reason=REASON):
 
 
 class Job:
-    """A job's rejected rows, their CSV, and what comes of it when it was mended."""
+    """A job's rejected rows, their CSV, and what comes of it when it was fixed."""
 
     def __init__(self, folder, *rows):
         self.rows = {(each.source, each.rejection.row): each for each in rows}
@@ -50,8 +50,8 @@ class Job:
         self.save(table)
 
     def read(self):
-        """Read the mended file."""
-        return read_mended(
+        """Read the fixed file."""
+        return read_fixed(
             self.path, lambda source, row: self.rows.get((source, row)), COLUMNS, IDENTIFIERS
         )
 
@@ -73,12 +73,12 @@ def job(tmp_path):
 def test_an_edited_cell_is_taken_and_all_others_are_as_they_were_read(job):
     """The row keeps its place, and its id its zeros."""
     job.edit(1, "age", "41")
-    mended = job.read()
-    first, second = mended.rows()
+    fixed = job.read()
+    first, second = fixed.rows()
     assert (first.part, first.source, first.row, first.line) == (1, "people.csv", 3, 4)
     assert first.cells == {"id": "007", "age": "41", "note": "=1+1"}
     assert second.cells == {"id": "008", "age": "12 years", "note": None}
-    assert (mended.ready, mended.settled, mended.unmended) == (2, 0, 0)
+    assert (fixed.ready, fixed.settled, fixed.unfixed) == (2, 0, 0)
 
 
 def test_a_spreadsheets_own_changes_are_no_edits(job):
@@ -120,8 +120,8 @@ def test_columns_may_be_left_out_and_moved(job):
 def test_a_row_that_is_not_rejected_any_more_is_passed_over(job):
     """After a retry, the same file has nothing left to send."""
     job.rows.clear()
-    mended = job.read()
-    assert (mended.ready, mended.settled, list(mended.rows())) == (0, 2, [])
+    fixed = job.read()
+    assert (fixed.ready, fixed.settled, list(fixed.rows())) == (0, 2, [])
 
 
 def test_a_changed_identifier_is_refused_by_row(job):
@@ -144,7 +144,7 @@ def test_a_changed_identifier_is_refused_by_row(job):
         ),
     ],
 )
-def test_an_identifier_that_is_missing_or_wrong_may_be_mended(tmp_path, before, reason):
+def test_an_identifier_that_is_missing_or_wrong_may_be_fixed(tmp_path, before, reason):
     """It is what the row was rejected for, or there was none."""
     job = Job(tmp_path, _rejected(3, {"id": before, "age": "4"}, reason=reason))
     job.edit(1, "id", "007")
@@ -189,13 +189,13 @@ def test_a_file_of_another_kind_is_refused(job, content):
 
 
 def test_a_missing_file_is_refused_by_name(job):
-    """There may be nothing to mend, or it lies elsewhere."""
+    """There may be nothing to fix, or it lies elsewhere."""
     job.path.unlink()
     with pytest.raises(UsageError, match=r"rejected\.csv: cannot be read"):
         job.read()
 
 
-def test_a_row_of_a_bad_shape_is_mended_by_filling_in_its_cells(tmp_path):
+def test_a_row_of_a_bad_shape_is_fixed_by_filling_in_its_cells(tmp_path):
     """What was not filled in is null."""
     job = Job(tmp_path, _rejected(5, raw="009,no age"))
     job.edit(1, "id", "009")
@@ -205,8 +205,8 @@ def test_a_row_of_a_bad_shape_is_mended_by_filling_in_its_cells(tmp_path):
 
 def test_a_row_of_a_bad_shape_that_nobody_filled_in_stays_rejected(tmp_path):
     """Its text in the first column is never taken for a value."""
-    mended = Job(tmp_path, _rejected(5, raw="009,no age")).read()
-    assert (mended.ready, mended.unmended, list(mended.rows())) == (0, 1, [])
+    fixed = Job(tmp_path, _rejected(5, raw="009,no age")).read()
+    assert (fixed.ready, fixed.unfixed, list(fixed.rows())) == (0, 1, [])
 
 
 def test_text_that_was_not_spread_over_the_columns_is_refused(tmp_path):
@@ -217,7 +217,7 @@ def test_text_that_was_not_spread_over_the_columns_is_refused(tmp_path):
         job.read()
 
 
-def test_a_line_of_json_can_be_mended_in_place(tmp_path):
+def test_a_line_of_json_can_be_fixed_in_place(tmp_path):
     """Or by filling in its cells, where others show which there are."""
     job = Job(
         tmp_path,
@@ -256,7 +256,7 @@ def _is_utf8_as_well(saved):
 )
 def test_opening_and_saving_changes_nothing(tmp_path_factory, rows, delimiter, encoding, quoting):
     """Whatever a spreadsheet saves the file as, rows that nobody edited are as they were read."""
-    folder = tmp_path_factory.mktemp("mended")
+    folder = tmp_path_factory.mktemp("fixed")
     job = Job(folder, *(_rejected(number, cells) for number, cells in enumerate(rows, start=1)))
     job.save(job.table(), delimiter=delimiter, encoding=encoding, quoting=quoting)
     assume(encoding != "cp1252" or not _is_utf8_as_well(job.path.read_bytes()))

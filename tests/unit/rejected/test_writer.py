@@ -146,13 +146,13 @@ def test_what_is_shown_can_be_read_back(text):
 def test_a_file_that_was_edited_is_never_overwritten(tmp_path):
     """What a person did stays; our rows go to a file beside it, also when that one is edited."""
     path = _write(tmp_path, _row())
-    path.write_text("mended")
+    path.write_text("fixed")
     new = _write(tmp_path, _row())
     assert new == tmp_path / "rejected.new.csv"
     assert _write(tmp_path, _row(8)) == new
-    new.write_text("mended too")
+    new.write_text("fixed too")
     assert _write(tmp_path, _row()) == tmp_path / "rejected.new2.csv"
-    assert (path.read_text(), new.read_text()) == ("mended", "mended too")
+    assert (path.read_text(), new.read_text()) == ("fixed", "fixed too")
 
 
 def test_a_file_that_nobody_edited_is_written_anew(tmp_path):
@@ -179,7 +179,7 @@ def test_files_go_when_no_row_is_rejected_any_more(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
     path = _write(tmp_path, _row())
-    path.write_text("mended")
+    path.write_text("fixed")
     assert _write(tmp_path) is None
     left = sorted(each.name for each in tmp_path.iterdir())
     assert left == [".rejected.csv.rows", "rejected.csv"]

@@ -117,7 +117,7 @@ def content(name="seen", cell="a cell", **changed):
         "course": course(),
         "history": History(days, 1000, 970),
         "rejected": [RejectedFor("not_an_integer", "is no whole number", 15, [example])],
-        "moments": [ShownTimestamps("events", name, name, name)],
+        "timestamps": [ShownTimestamps("events", name, name, name)],
         "settings": [ShownSettings("events", {name: name})],
         "versions": {"backfill": "1.0"},
         "made_at": "2026-01-01T10:01:03Z",
@@ -164,7 +164,7 @@ def test_the_largest_report_is_below_a_megabyte():
     large = content(
         history=History(Days(days), 10**9, 10**9),
         rejected=[RejectedFor(long, long, 10**6, [example] * 3)] * 45,
-        moments=[ShownTimestamps(long, long, long, long)] * 100,
+        timestamps=[ShownTimestamps(long, long, long, long)] * 100,
         settings=[ShownSettings(long, dict.fromkeys(map(str, range(30)), long))] * 20,
         course=course(STEPS_MAX, PAUSES_MAX),
         calls=[ShownCall(number=n, started_at="2026-01-01T10:00:00Z") for n in range(1000)],
@@ -178,7 +178,11 @@ def test_a_job_that_never_began_has_a_report():
     nothing = summary(rows_read=0, delivered=0, merged=0, skipped=0, rejected=0, complete=False)
     page = render(
         content(
-            summary=nothing, history=History(None, 0, 0), course=Course(), rejected=[], moments=[]
+            summary=nothing,
+            history=History(None, 0, 0),
+            course=Course(),
+            rejected=[],
+            timestamps=[],
         )
     )
 

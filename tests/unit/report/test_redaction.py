@@ -22,7 +22,7 @@ def test_a_name_has_one_stand_in(names):
 
 @given(st.text(), st.sampled_from(["values", "none"]))
 def test_names_stay_where_only_values_are_left_out(name, redact):
-    """A report without the names of columns helps nobody to mend a file."""
+    """A report without the names of columns helps nobody to fix a file."""
     shown = Redaction(redact)
 
     assert (shown.file(name), shown.column(name), shown.event(name)) == (name, name, name)
@@ -73,7 +73,7 @@ def told(pipeline, redact):
 
 
 def test_settings_read_as_they_were_given(pipeline):
-    """Shares, moments, tables and switches, each as text; what has no value is left out."""
+    """Shares, timestamps, tables and switches, each as text; what has no value is left out."""
     found = told(pipeline, "values")
 
     assert found["job"]["rejected_max"] == "2.5 %"
