@@ -169,3 +169,11 @@ def test_of_many_processes_one_at_a_time_is_inside(tmp_path):
     assert told == [""] * 4
     with Journal.open(tmp_path / "job") as journal:
         assert journal.meta["wins"] == WINS
+
+
+def test_a_journal_waits_for_the_one_before_as_long_as_it_is_told(tmp_path):
+    """Then it is refused as without waiting."""
+    pauses: list[float] = []
+    with Journal.open(tmp_path / "job"), pytest.raises(StateError):
+        Journal.open(tmp_path / "job", wait_s=2, sleep=pauses.append)
+    assert sum(pauses) == pytest.approx(2, abs=1)
