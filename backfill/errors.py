@@ -153,6 +153,15 @@ def unwritten(folder: Path, failure: OSError) -> StateError:
     )
 
 
+def not_ours(path: Path, why: str) -> StateError:
+    """What it means that an entry of a state folder cannot be the job's."""
+    return StateError(
+        f"{path}: {why}",
+        next_step="move it away, or put a copy of the file in its place, then run the same command"
+        " again",
+    )
+
+
 def what_helps(place: Path, code: int | None) -> str:
     """What to do about a place on disk that cannot be written to.
 

@@ -5,7 +5,9 @@ forced to the disk, since a rename alone may be forgotten in a power cut.
 """
 
 import os
+import re
 import secrets
+import stat
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +17,8 @@ from typing import Any, BinaryIO
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 
+_KEY_PARTS_MAX = 100
+_LONG_KEY = re.compile(rb"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){%d}" % _KEY_PARTS_MAX)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -75,6 +79,38 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def strange_entry(directory: Path) -> tuple[Path, str] | None:
+    """The first entry below a job's directory that is no plain file or folder of its owner's.
+
+    Some of it is written in place, so a link would lead a write elsewhere, and so would a second
+    name of a file; whoever opens a pipe waits for ever.
+
+    Returns:
+        The entry, and what is wrong with it; None: there is none.
+    """
+    owner = directory.stat().st_uid
+    for folder, folders, names in os.walk(directory):  # which follows no link
+        for name in (*folders, *names):
+            path = Path(folder, name)
+            with suppress(FileNotFoundError):  # gone meanwhile: a job that runs replaces files
+                if why := _objection(path.lstat(), owner):
+                    return path, why
+    return None
+
+
+def _objection(found: os.stat_result, owner: int) -> str:
+    """Why what was found can be nothing of the job's, which has this owner; empty: it can."""
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link"
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return "is neither a file nor a folder"
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        return "has a second name (a hard link), which would change with it"
+    if found.st_uid != owner:
+        return f"belongs to another user (uid {found.st_uid})"
+    return ""
+
+
 def make_lasting(folder: Path) -> None:
     """Make all files below a folder durable and readable by their owner only.
 
@@ -100,6 +136,9 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: It is not TOML; the message may quote the file.
     """
+    # tomllib takes memory and time with the square of the parts of a key: gigabytes for 40 kB.
+    if _LONG_KEY.search(content):
+        raise ValueError(f"a key has more than {_KEY_PARTS_MAX} parts")
     try:
         # Editors on Windows begin UTF-8 files with a byte order mark, which is no TOML.
         return tomllib.loads(content.decode("utf-8-sig"))

@@ -13,7 +13,7 @@ import typer
 from backfill.cli.exits import Ending, shown
 from backfill.cli.flags import JobOptions, command, flat
 from backfill.cli.terminal import lines_width, width, wrapped
-from backfill.errors import RESUMABLE, ExitCode
+from backfill.errors import RESUMABLE, ExitCode, not_ours
 from backfill.report.wording import ago, can_be_fixed, duration, table, timestamp, unix_of
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
@@ -94,18 +94,19 @@ class Job:
 
 
 def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
-    from backfill.job import folder_of
-    from backfill.journal.directory import check_entries
-    from backfill.pipeline.file import Pipeline
+    from backfill.files import strange_entry
 
     if pipeline is None:
         home = state_dir or Path(".backfill")
         folders = sorted(home.glob("*"))
     else:
+        from backfill.job import folder_of
+        from backfill.pipeline.file import Pipeline
+
         folders = [folder_of(Pipeline.load(pipeline), state_dir)]
     folders = [each for each in folders if each.is_dir()]  # a job that never began has none
-    for each in folders:
-        check_entries(each)
+    for strange in filter(None, map(strange_entry, folders)):
+        raise not_ours(*strange)
     return folders
 
 
@@ -159,8 +160,6 @@ def _text(jobs: Sequence[Job], now_s: float) -> str:
 
 def _next_step(jobs: Sequence[Job], advised: Callable[..., str]) -> str:
     """What the first job asks for that asks for something."""
-    from backfill.rejected.writer import REJECTED_FILE
-
     if not jobs:
         return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"
     for job in jobs:
@@ -171,6 +170,8 @@ def _next_step(jobs: Sequence[Job], advised: Callable[..., str]) -> str:
             return f"{_which(job.said.job, jobs, ': ')}{job.call.stopped[-1]}".lstrip()
     for job in jobs:
         if job.said.rejected and can_be_fixed(job.summary.get("rejections_by_reason", ("",))):
+            from backfill.rejected.writer import REJECTED_FILE  # and Arrow with it
+
             file = job.folder / (job.said.rejected_file or REJECTED_FILE)
             files = [] if file.name == REJECTED_FILE else [Path(shown(file))]
             return f"fix the rows in {shown(file)}, then: {advised('retry', *files)}"

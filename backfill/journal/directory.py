@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from backfill.errors import StateError
-from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE
+from backfill.errors import StateError, not_ours
+from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE, strange_entry
 from backfill.journal import schema
 from backfill.journal.database import Database
 from backfill.journal.lock import JobLock
@@ -53,43 +53,9 @@ def prepared(directory: Path, *, create: bool) -> Path:
             f"{directory}: others can write here (mode {stat.S_IMODE(found.st_mode):04o})",
             next_step=f"make it private with: chmod 700 {directory}",
         )
-    check_entries(resolved)
+    if strange := strange_entry(resolved):
+        raise not_ours(*strange)
     return resolved
-
-
-def check_entries(directory: Path) -> None:
-    """Hold all that stands below a job's directory to be plain files and folders of our own.
-
-    Some of it is written in place, so a link would lead a write elsewhere, and so would a second
-    name of a file; whoever opens a pipe waits for ever.
-
-    Raises:
-        StateError: Something else stands there; it is named.
-    """
-    owner = directory.stat().st_uid
-    for folder, folders, names in os.walk(directory):  # which follows no link
-        for name in (*folders, *names):
-            path = Path(folder, name)
-            with suppress(FileNotFoundError):  # gone meanwhile: a job that runs replaces files
-                if why := _objection(path.lstat(), owner):
-                    raise StateError(
-                        f"{path}: {why}",
-                        next_step="move it away, or put a copy of the file in its place, then run"
-                        " the same command again",
-                    )
-
-
-def _objection(found: os.stat_result, owner: int) -> str:
-    """Why what was found can be nothing of the job's, which has this owner; empty: it can."""
-    if stat.S_ISLNK(found.st_mode):
-        return "is a link"
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        return "is neither a file nor a folder"
-    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-        return "has a second name (a hard link), which would change with it"
-    if found.st_uid != owner:
-        return f"belongs to another user (uid {found.st_uid})"
-    return ""
 
 
 def own_folder(path: Path) -> Path:

@@ -38,6 +38,7 @@ from backfill.pipeline.source_settings import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MISTAKES_SHOWN = 30
 
 
 class Pipeline(StrictSettings):
@@ -103,7 +104,10 @@ class Pipeline(StrictSettings):
         try:
             return cls.model_validate({**document, "path": path.resolve()})
         except ValidationError as error:
-            lines = "\n".join(f"  {each}" for each in mistakes(error, _TABLES))
+            found = mistakes(error, _TABLES)
+            beyond = len(found) - _MISTAKES_SHOWN
+            more = [f"and {beyond:,} more"] if beyond > 0 else []
+            lines = "\n".join(f"  {each}" for each in [*found[:_MISTAKES_SHOWN], *more])
             raise UsageError(
                 f"{path}: cannot be used:\n{lines}",
                 next_step="fix these keys of the pipeline file, then run the command again",

@@ -1,6 +1,7 @@
 """The header and the cells of a delimited file: what separates them, what columns are called."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, cast
@@ -255,9 +256,8 @@ def _names(text: TextFile, cells: CellReader, frame: Frame, line: int) -> list[s
     names = [name if name.strip() else "" for name in cells.names(frame)]
     if not any(names):
         raise _bad_header(text, line, "no column has a name")
-    for number, name in enumerate(names):
-        if name and name in names[:number]:
-            raise _bad_header(text, line, f"two columns are named {name}")
+    if again := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
+        raise _bad_header(text, line, f"two columns are named {again[0]}")
     return names
 
 

@@ -423,9 +423,8 @@ class _LongRow:
         while True:
             found = self.outside.search(self.text, at)
             if found is None:
-                self._pass(
-                    len(self.text) - self.text.endswith((b"\r", self.escape or b"\r")), width
-                )
+                kept = self.text.endswith((b"\r", self.escape or b"\r"))
+                self._pass(len(self.text) - kept, width)
                 at = 0
                 if not self._read_on():
                     return self._end(_FILE_END.search(self.text), "row_too_long", width)
@@ -434,7 +433,7 @@ class _LongRow:
                 closed, code = self._close(opening)
                 if code:
                     code = "row_too_long" if self.length + opening > ROW_BYTES_MAX else code
-                    return self._end(self._line_end(opening), code, width)
+                    return self._end(self._line_end(opening, width), code, width)
                 at = closed
             elif self.escape and found[0].startswith(self.escape):
                 at = found.end()
@@ -470,15 +469,16 @@ class _LongRow:
                 spilled = _LINE_END.search(self.text, opening, end)
                 return 0, "unclosed_quote" if spilled else "quote_out_of_place"
 
-    def _line_end(self, at: int) -> re.Match[bytes] | None:
-        """The end of the line that the place `at` stands in."""
-        while (found := _LINE_END.search(self.text, at)) is None and self._read_on():
-            pass
+    def _line_end(self, at: int, width: Width) -> re.Match[bytes] | None:
+        """The end of the line that `at` stands in; what was searched is let go of."""
+        reads = True
+        while (found := _LINE_END.search(self.text, at)) is None and reads:
+            self._pass(len(self.text) - self.text.endswith(b"\r"), width)
+            at, reads = 0, self._read_on()
         return found or _FILE_END.search(self.text)
 
     def _read_on(self) -> bool:
-        block = self.blocks.take()
-        self.text += block
+        self.text += (block := self.blocks.take())
         return bool(block)
 
     def _pass(self, end: int, width: Width) -> None:

@@ -233,10 +233,10 @@ def require_columns(
     Raises:
         UsageError: With the nearest names that the file has.
     """
-    lenient = source.missing_columns == "null"
+    lenient, there = source.missing_columns == "null", frozenset(columns)
     for key, name in named_columns(source):
         is_declared = key.startswith(("columns.", "required"))
-        if name in columns or (lenient and is_declared):
+        if name in there or (lenient and is_declared):
             continue
         near = get_close_matches(name, columns, 3, 0.5)
         has = f"did you mean {' or '.join(near)}?" if near else f"it has {_some(columns)}"
@@ -320,7 +320,7 @@ def _others(
     if undeclared and source.other_columns == "error":
         raise UsageError(
             f'{where}: other_columns = "error", and these columns are not declared:'
-            f" {', '.join(undeclared)}",
+            f" {_some(undeclared)}",
             next_step='declare them in [source.columns], or set other_columns to "keep" or "drop"',
         )
     kept = others if source.other_columns == "keep" else keys.intersection(others)

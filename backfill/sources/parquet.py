@@ -116,6 +116,12 @@ class ParquetSource:
                     row += piece.num_rows
         except (OSError, pa.ArrowException) as error:
             raise _broken(self.path, error, row) from error
+        if row <= self.row_count():
+            raise UsageError(
+                f"{self.path}: its footer speaks of {self.row_count():,} rows, and {row - 1:,} are"
+                " there",
+                next_step="the file is damaged; export it again",
+            )
 
     def _chunk(
         self, batch: pa.RecordBatch, first_row: int, columns: Collection[str] | None

@@ -23,6 +23,9 @@ from backfill.sources.interface import (
 Compression = Literal["gzip", "zstd"]
 
 _HEAD_BYTES = 1 << 16
+_BOMB_BYTES_MIN = 1 << 25
+_BOMB_RATIO = 400
+"""Exports come to 10 to 100 times less; gzip to 1,030 times where there is nothing in them."""
 _MAGIC: dict[re.Pattern[bytes], Compression] = {
     re.compile(rb"\x1f\x8b"): "gzip",
     # A zstd archive may begin with a frame to be skipped, as pzstd's do (RFC 8878, 3.1.2).
@@ -219,9 +222,16 @@ def _uncompressed(
 ) -> Iterator[bytes]:
     done = offset
     try:
-        with _opened(stored, compression, offset) as stream:
+        raw = stored.open()
+        with _past(pa.CompressedInputStream(raw, compression), offset) as stream:
             while block := stream.read(block_bytes):
                 done += len(block)
+                if done > _BOMB_BYTES_MIN and done > _BOMB_RATIO * raw.tell():
+                    raise UsageError(
+                        f"{stored.path}: grows to more than {_BOMB_RATIO} times its size, as files"
+                        " do that are made to fill a disk",
+                        next_step="uncompress it yourself if its content is meant to be read",
+                    )
                 yield block
     except OSError as error:
         # The reader drops the beginning of a block whose end is broken: fetch it byte by byte.
@@ -236,7 +246,10 @@ def _uncompressed(
 
 
 def _opened(stored: StoredFile, compression: Compression, offset: int) -> pa.CompressedInputStream:
-    stream = pa.CompressedInputStream(stored.open(), compression)
+    return _past(pa.CompressedInputStream(stored.open(), compression), offset)
+
+
+def _past(stream: pa.CompressedInputStream, offset: int) -> pa.CompressedInputStream:
     # A compressed stream cannot seek; reading past the rest costs a fraction of judging it.
     while offset > 0 and (skipped := len(stream.read(min(offset, BLOCK_BYTES)))):
         offset -= skipped
