@@ -268,7 +268,8 @@ def _fragment_text(column: pa.StringArray) -> pa.StringArray:
     """JSON fragments as text: a string's own characters, anything else as it is written."""
     column = _without_null(column)
     is_string = pc.starts_with(column, '"')
-    inner = pc.utf8_slice_codeunits(column, 1, -1)
+    # By bytes, since quotes are one each: characters would have to be counted from behind.
+    inner = pc.binary_slice(column.view(pa.binary()), 1, -1).view(pa.string())
     text = pc.if_else(is_string, inner, column)
     escaped = kernels.as_mask(pc.and_(is_string, pc.match_substring(column, "\\")))
     if not escaped.any():
@@ -292,14 +293,27 @@ def _as_found(column: pa.StringArray) -> Encoded:
     def only(where: pa.Array) -> pa.StringArray:
         return pc.if_else(where, column, nothing)
 
-    found = kernels.strings(_fragment_text(only(is_string)))
-    real = kernels.numbers(only(pc.and_not(is_number, is_whole)))
-    whole = kernels.integers(only(is_whole))
-    nested = kernels.documents(only(is_nested))
-    rest = pc.if_else(pc.or_(pc.or_(is_string, is_number), is_nested), nothing, column)
-    text = pc.coalesce(found.fragments(), real.text, whole.text, nested.text, rest)
-    size = pc.coalesce(found.size_bytes, pc.binary_length(text))
-    return Encoded(text, size_bytes=size, failures=real.failures | nested.failures)
+    def quoted(texts: pa.StringArray) -> Encoded:
+        return kernels.strings(_fragment_text(texts))
+
+    texts, sizes = [], []
+    failures: dict[str, kernels.Mask] = {}
+    kinds: tuple[tuple[pa.Array, Callable[[pa.StringArray], Encoded]], ...] = (
+        (is_string, quoted),
+        (pc.and_not(is_number, is_whole), kernels.numbers),
+        (is_whole, kernels.integers),
+        (is_nested, kernels.documents),
+    )
+    for where, write in kinds:
+        if pc.any(where).as_py():  # most columns hold values of one kind
+            found = write(only(where))
+            texts.append(found.fragments())
+            sizes += [found.size_bytes] if found.quoted else []
+            failures |= found.failures
+    other = pc.or_(pc.or_(is_string, is_number), is_nested)
+    text = pc.coalesce(*texts, pc.if_else(other, nothing, column))
+    size = pc.coalesce(*sizes, pc.binary_length(text))
+    return Encoded(text, size_bytes=size, failures=failures)
 
 
 # A row as it was read ---------------------------------------------------------------------------
