@@ -818,3 +818,15 @@ def test_a_required_key_that_no_line_has_is_missing_in_every_row():
 
     why = [("required_missing", "email")]
     assert reasons_of(result) == {1: why, 2: why}
+
+
+def test_the_text_of_a_key_is_fixed_for_ever():
+    """Ids are made of it: another text would send every event once more."""
+    columns = {"person": ["p"], "what": ["seen"], "when": ["2024-01-01T00:00:00Z"]}
+    keys = {"a": ["x"], "b": ["7"]}
+
+    one = judged(events(key=("a",)), chunk(columns | keys))
+    both = judged(events(key=("a", "b")), chunk(columns | keys))
+
+    assert one.accepted.key.to_pylist() == ['["x"]']
+    assert both.accepted.key.to_pylist() == ['["x","7"]']
