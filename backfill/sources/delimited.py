@@ -225,15 +225,16 @@ class DelimitedSource:
         """The lines below the rows, such as `(12 rows)`, filled up with empty cells or not."""
         data = np.frombuffer(frame.data, np.uint8)
         width = len(self.header)
-        if width == 1:  # every footer has a space, and hardly any identifier
-            spaces = np.flatnonzero(data == _SPACE)
-            rows = np.unique(frame.starts.searchsorted(spaces, side="right") - 1)
-            rows = rows[rows >= 0]
-        else:
-            rows = np.flatnonzero(frame.fields == width)
-            for place in range(1, width):
-                rows = rows[data[frame.stops[rows] - place] == self.cells.dialect.delimiter[0]]
+        rows = np.flatnonzero(frame.fields == width)
+        for place in range(1, width):
+            rows = rows[data[frame.stops[rows] - place] == self.cells.dialect.delimiter[0]]
+        if width > 1:
             rows = np.append(rows, np.flatnonzero(frame.fields == 1))
+        if len(rows):  # every footer has a space, and hardly any identifier
+            spaced = np.zeros(len(frame.starts) + 1, np.bool_)  # what stands before is at the end
+            spaces = np.flatnonzero(data == _SPACE)
+            spaced[frame.starts.searchsorted(spaces, side="right") - 1] = True
+            rows = rows[spaced[rows]]
         rows = rows[frame.stops[rows] - frame.starts[rows] <= _FOOTER_BYTES_MAX + width]
         around = self.cells.dialect.quote + self.cells.dialect.delimiter + b" \t"
         for row in rows.tolist():
