@@ -19,6 +19,7 @@ _CHOICES: Mapping[str, str] = {
     "from": "the column that holds it",
     "format": "how these timestamps are written",
     "timezone": 'an IANA name such as "America/New_York", or "UTC"',
+    "header": "the names of the columns, in a list",
     "encoding": 'what the program writes, such as "cp1252", "cp1251" or "cp932"',
 }
 """The keys of a source that may be open, and what is to be decided where no comment says it."""

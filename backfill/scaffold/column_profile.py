@@ -27,6 +27,7 @@ KEPT_MAX = 1 << 18
 LIKE_NULL = (
     *("NULL", "null", "Null", "(null)", "\\N", "nil", "None", "none", "undefined", "NaN", "nan"),
     *("N/A", "n/a", "#N/A", "NA", "-", "--", "—", "?"),
+    *("0000-00-00", "0000-00-00 00:00:00"),  # MySQL
 )
 """Texts that exports write where there is nothing."""
 

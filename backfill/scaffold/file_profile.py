@@ -101,19 +101,21 @@ class TextFormat:
         encoding: Its encoding; TODO where nothing proves it; None where it is no text.
         delimiter: What separates the cells; None where nothing does.
         skip_lines: How many lines stand above its header.
+        header: What its columns are called here, where its first line is no header.
         format: The format, where its name tells none, or another; None: its name tells it.
     """
 
     encoding: Detected | None = None
     delimiter: Detected | None = None
     skip_lines: int = 0
+    header: tuple[str, ...] = ()
     format: Detected | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
         """The same for files that are written alike."""
         found = (self.encoding, self.delimiter, self.format)
-        return self.skip_lines, *(each and each.value for each in found)
+        return self.skip_lines, self.header, *(each and each.value for each in found)
 
     @property
     def settings(self) -> FileFormat:
@@ -123,6 +125,7 @@ class TextFormat:
             delimiter=self.delimiter.value if self.delimiter else None,
             encoding=self.read_as,
             skip_lines=self.skip_lines,
+            header=self.header or None,
         )
 
     @property
@@ -317,7 +320,8 @@ def _text_format(stored: StoredFile, ask: Ask, encoding: str | None) -> TextForm
             next_step="give it a name that does, such as one that ends in .csv",
         )
     if told in ("csv", "tsv") or (found and found.value == "csv"):
-        return TextFormat(written, table.delimiter, table.above, found)
+        header = tuple(f"column_{number}" for number in range(1, table.nameless + 1))
+        return TextFormat(written, table.delimiter, table.above, header, found)
     return TextFormat(written, format=found)
 
 

@@ -1,6 +1,5 @@
 """What people should know of files before they send them."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 import orjson
@@ -18,9 +17,6 @@ from backfill.sources.layout import (
     VALUE_BYTES_MAX,
     is_reserved,
 )
-
-_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
-_FIGURE = re.compile(r"[-+]?\d[\d.,:/ -]*")
 
 
 def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> Iterator[str]:
@@ -43,6 +39,9 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
     if kind == "customers":
         yield from _consent(columns)
     nested = [each for each in columns if each.is_nested and look.format != "csv"]
+    if look.rows == 1 and nested and any(each.startswith("[{") for each in nested[0].examples):
+        name = nested[0].name
+        yield f"the rows seem to be inside {name}: take them out, as jq -c '.{name}[]' does"
     if nested:
         shown = "; ".join(f"{each.name} is nested{_inside(each)}" for each in nested)
         yield (
@@ -58,8 +57,8 @@ def _written(look: FileProfile) -> Iterator[str]:
             "the query has no ORDER BY: where the order differs from one time to the next, the same"
             " rows look like other ones, and a run that has ended refuses them"
         )
-    if look.format == "csv" and _is_a_row(list(look.columns)):
-        yield "the first line looks like data but is read as the header: add a header before it"
+    if look.written.header:
+        yield "the first line looks like data: no column has a name but those that `header` gives"
     if look.malformed:
         shapes = ", ".join(f"{code} {count:,}" for code, count in look.malformed.items())
         yield f"rows that cannot be split into cells are rejected: {shapes}"
@@ -105,12 +104,6 @@ def _consent(columns: Sequence[ColumnProfile]) -> Iterator[str]:
             yield f"{seen}; if yes means no mail, declare {declared}"
         elif names.says_opt_in(each.label):
             yield f"{seen}: the service acts on unsubscribed, which means the opposite"
-
-
-def _is_a_row(names: Sequence[str]) -> bool:
-    """Whether a header is made of what stands in cells: an address, or mostly figures."""
-    figures = [name for name in names if _FIGURE.fullmatch(name)]
-    return any(map(_ADDRESS.fullmatch, names)) or 2 * len(figures) > len(names)
 
 
 def _inside(column: ColumnProfile) -> str:

@@ -26,7 +26,7 @@ from backfill.scaffold.kinds import (
     occurrences_of,
     zones_beside,
 )
-from backfill.scaffold.pipeline_text import Proposal, Setting, Value, some
+from backfill.scaffold.pipeline_text import Proposal, Setting, Value, some, toml
 from backfill.scaffold.questions import Ask, Question, nobody, zone
 from backfill.scaffold.remarks import remarks_on
 from backfill.scaffold.setting_docs import ABOUT
@@ -161,6 +161,15 @@ class Writer:
             self._set("delimiter", written.delimiter.value, written.delimiter.why)
         if written.skip_lines:
             self._set("skip_lines", written.skip_lines, "so many lines stand above the header")
+        if written.header:
+            self._made.open.append("header")
+            names_ = toml(written.header)
+            self._set(
+                "header",
+                TODO,
+                f"the names of the columns, such as {names_}: they are"
+                " called so below; if the first line is a header all the same, also skip_lines = 1",
+            )
         if written.encoding is not None:
             self._encoding(written.encoding)
         self._quoting()
@@ -206,9 +215,12 @@ class Writer:
         note = person.distinct.shown("person", "people")
         if type_ != next(iter(identifiers_of(self._look, self._kind.kind))):
             note += f"; by {type_}, since the other files have no other identifier"
-        empty = self._look.rows - self._look.rows_malformed - person.values
+        called = {text: n for text, n in person.like_null.items() if text not in self._nulls}
+        empty = self._look.rows - self._look.rows_malformed - person.values - sum(called.values())
         if empty > 0:
             note += f"; without one, and rejected: {counted(empty, 'row')}"
+        for text, rows in called.items():
+            note += f"; called {text}, unless null_values lists it: {counted(rows, 'row')}"
         self._set("identifier", {type_: person.name}, note)
         if person.holds_whole_floats:
             self._made.columns.append(
@@ -224,7 +236,8 @@ class Writer:
             self._used.append(person)
             self._set("identifier", {"email" if person.emails else "id": answer}, "your answer")
             return
-        note = f"no column surely identifies the person; one of {some(columns)}"
+        one_of = f"one of {some(columns)}" if columns else "none of them holds identifiers"
+        note = f"no column surely identifies the person; {one_of}"
         self._set("identifier", {"id": TODO}, note)
 
     def _event(self) -> None:

@@ -18,8 +18,9 @@ _LINES_ABOVE_MAX = 20
 _ONE_COLUMN = "there is one column only"
 _HINT = re.compile(r"sep=(.)")
 """What spreadsheets write above a header."""
-_NO_NAME = re.compile(r"[-+]?\d[\d.,:/ -]*|[^\s@]+@[^\s@]+")
-"""What stands in cells, and is no name of a column: a figure, an e-mail address."""
+_FIGURE = re.compile(r"[-+]?\d[\d.,:/ -]*")
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+"""What stands in cells, and is no name of a column."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -215,11 +216,13 @@ class Table:
         above: How many lines stand above its header.
         delimiter: What separates its cells.
         is_sure: Whether the text is one at all: names in a line, and rows of as many cells.
+        nameless: How many columns it has, where the first line is no header but a row; 0: it is.
     """
 
     above: int
     delimiter: Detected
     is_sure: bool = True
+    nameless: int = 0
 
 
 def table_in(head: str, *, usual: str = ",") -> Table:
@@ -236,13 +239,20 @@ def table_in(head: str, *, usual: str = ",") -> Table:
     if lines and (hint := _HINT.fullmatch(lines[0].strip())):
         return Table(1, Detected(hint[1], "the line above the header says so"))
     first = _best(lines, usual)
+    nameless = first.cells if is_a_row(first.names) else 0
     if first.cells > 1:
-        return Table(0, Detected(first.delimiter, first.why), first.is_table)
+        return Table(0, Detected(first.delimiter, first.why), first.is_table, nameless)
     for above in range(1, min(len(lines) - 1, _LINES_ABOVE_MAX)):
         below = _best(lines[above:], usual)
         if below.cells > 1 and below.is_table:
             return Table(above, Detected(below.delimiter, below.why))
-    return Table(0, Detected(usual, _ONE_COLUMN), is_sure=False)
+    return Table(0, Detected(usual, _ONE_COLUMN), is_sure=False, nameless=nameless)
+
+
+def is_a_row(names: Sequence[str]) -> bool:
+    """Whether a header is made of what stands in cells: an address, or mostly figures."""
+    figures = [name for name in names if _FIGURE.fullmatch(name)]
+    return any(map(_ADDRESS.fullmatch, names)) or 2 * len(figures) > len(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +288,7 @@ class _Split:
         are_names = all(names) and len(set(names)) == len(names)
         return (
             are_names
-            and not any(_NO_NAME.fullmatch(each) for each in names)
+            and not any(_FIGURE.fullmatch(each) or _ADDRESS.fullmatch(each) for each in names)
             and self.rows > 1
             and self.rows >= self.all - 1
         )

@@ -81,11 +81,20 @@ def test_folders_named_after_days_are_a_column(tmp_path, backfill):
     "first", ["7,p7@example.com,2021-01-01", "7,12.50,2021-01-01", "+1 5,3,Bob"]
 )
 def test_a_first_line_that_is_no_header_is_noticed(tmp_path, backfill, first):
-    """Else the first person would be the names of the columns; the line itself is not shown."""
+    """Else the first person would be the names of the columns: these are open, no row is lost."""
     rows = "".join(f"{n},p{n}@example.com,2021-01-02\n" for n in range(20))
     (tmp_path / "data.csv").write_text(f"{first}\n{rows}", "utf-8")
 
-    assert "the first line looks like data" in " ".join(backfill("init", "data.csv").stdout.split())
+    ended = backfill("init", "data.csv")
+    assert "the first line looks like data" in " ".join(ended.stdout.split())
+    assert "source[1].header" in ended.next_step
+    path = tmp_path / "pipeline.toml"
+    text = path.read_text("utf-8").replace('kind = "TODO"', 'kind = "customers"')
+    names = '["column_1", "column_2", "column_3"]'
+    assert names in text
+    path.write_text(text.replace('header = "TODO"', f"header = {names}"), "utf-8")
+    checked = backfill("check", path, "--json")
+    assert checked.summary["rows_read"] == 21
 
 
 def test_a_hint_for_spreadsheets_is_no_header(tmp_path, backfill):

@@ -266,3 +266,20 @@ def test_quotes_out_of_place_are_answered_by_settings(init):
     _, text = init({"customers.csv": 'customer_id,bio\n1,"said \\"hi\\""\n2,plain\n'})
     assert r'# escape = "\\"' in text
     assert '# quote = ""' in text
+
+
+def test_what_stands_for_nothing_is_told_where_people_are_named(init):
+    """Nothing proves that NULL is nobody; a zero date of MySQL is no misfit of the others."""
+    rows = "".join(f"{n},p{n}@example.com,2024-01-{n:02}T10:00:00Z\n" for n in ROWS)
+    rows += "NULL,x@example.com,0000-00-00 00:00:00\n"
+    ended, text = init({"customers.csv": f"customer_id,email,created_at\n{rows}"})
+    assert "called NULL, unless null_values lists it: 1 row" in text
+    assert '# null_values = ["NULL", "0000-00-00 00:00:00"]' in text
+    assert sources((ended, text))[0]["columns"]["created_at"]["format"] == "iso8601"
+
+
+def test_rows_inside_one_object_are_told(init):
+    """As APIs answer; what takes them out is named."""
+    ended, text = init({"users.json": '{"data": [{"id": "1"}, {"id": "2"}], "next": null}'})
+    assert "jq -c '.data[]'" in " ".join(ended.stdout.split())
+    assert "none of them holds identifiers" in text
