@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from backfill.notify.call_history import Call
+from backfill.notify.notifying import message
 from tests.support.jobs import CUSTOMERS, EVENTS, ago, job, rejected
 
 RED = "\x1b[31mred\x1b]0;title\x07"
@@ -90,3 +92,36 @@ def test_a_report_shows_text(nasty, backfill, sandbox):
     page = (rejected(nasty).parent / "report.html").read_text("utf-8")
     assert not CONTROLS.search(page)
     assert "\\x1b[31m" in page
+
+
+def test_what_other_programs_read_holds_no_command(tmp_path, backfill, sandbox):
+    """A folder with such a name: no schedule is made of it, and metrics do not say it.
+
+    The name of a job, which metrics and webhooks tell, has letters, digits, dots and dashes only.
+    """
+    folder = tmp_path / NASTY.replace("/", "")
+    folder.mkdir()
+    pipeline = job(folder, {"customers.csv": "id\np1\n"}, CUSTOMERS)
+    refused = _check(backfill("schedule", pipeline))
+    assert refused.code == 2
+    assert "control characters cannot be scheduled" in refused.stderr
+    metrics = folder / "m.prom"
+    _check(backfill("run", pipeline, "--url", sandbox.url, "--metrics-file", metrics))
+    assert not CONTROLS.search(metrics.read_text("utf-8"))
+    named = job(tmp_path, {"customers.csv": "id\np1\n"}, CUSTOMERS)
+    named.write_text(named.read_text().replace('"job"', json.dumps(NASTY)))
+    assert _check(backfill("check", named)).code == 2
+
+
+def test_a_webhook_is_told_figures_only():
+    """What stopped a call may quote a file; the message has a fixed sentence instead."""
+    call = Call(
+        command="run",
+        pid=1,
+        started_at="2026-01-01T00:00:00.000Z",
+        finished_at="2026-01-01T00:00:01.000Z",
+        exit=2,
+        stopped=(NASTY, FAKED),
+    )
+    told = json.dumps(message("job", call, ["failure"]), ensure_ascii=False)
+    assert not CONTROLS.search(told)
