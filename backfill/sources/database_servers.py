@@ -17,7 +17,7 @@ from backfill.sources.database_types import KeptTypes, kept_as_given, kept_postg
 from backfill.sources.databases import ADDRESSES, Address, QueryResult, refused, unavailable
 
 _CONNECT_TIMEOUT_S = 15
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 2 << 20
 """The driver's own is 16 MB, and four of them are held at once."""
 
 _ERROR = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+(.+)")

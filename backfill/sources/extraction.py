@@ -29,7 +29,7 @@ from backfill.sources.databases import ADDRESSES, Address, Database, QueryResult
 from backfill.sources.inputs import extract_file
 
 _GROUP_ROWS = 65_536
-_GROUP_BYTES = 16 << 20
+_GROUP_BYTES = 8 << 20
 """A row group is written when it has so many; what the writer holds is one of them."""
 _STDIN_BYTES = 1 << 20
 _TELLING_S = 0.1
