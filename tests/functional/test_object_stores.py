@@ -16,7 +16,7 @@ from backfill.sources import open_source
 from backfill.sources.objects import Objects
 from backfill.sources.urls import ObjectUrl
 from tests.support import stores
-from tests.support.jobs import CUSTOMERS, EVENTS, commits, job, numbered, people
+from tests.support.jobs import AGES, CUSTOMERS, EVENTS, commits, job, numbered, people
 from tests.support.programs import until
 from tests.support.workspaces import as_sent
 
@@ -193,6 +193,33 @@ def test_a_sync_of_files_takes_up_new_objects(tmp_path, bucket, history, send, s
 
     assert summary["this_run"]["delivered"] == 5
     assert len(sandbox.events()) == 25
+
+
+def test_two_objects_of_one_content_are_two_files(history, bucket, send, sandbox):
+    """An ETag says what an object holds, not which it is: one that was moved is another file."""
+    assert send(history, env=ENV).code == 0
+    bucket.put("events-9.csv", numbered(10).encode())
+    bucket.remove("events-1.csv")
+
+    ended = send(history, env=ENV)
+
+    assert ended.code == 5
+    assert "events-9.csv is new" in ended.stderr
+    assert len(sandbox.events()) == 20
+
+
+def test_rejected_rows_of_an_object_are_corrected_and_retried(tmp_path, bucket, send, sandbox):
+    """Found again by the object's URL."""
+    bucket.put("customers.csv", b"id,age\na,1\nb,x\n")
+    pipeline = job(tmp_path, {}, storage(bucket), in_bucket(bucket, AGES))
+    assert send(pipeline, env=ENV).code == 3
+    rejected = tmp_path / ".backfill" / "job" / "rejected.csv"
+    text = rejected.read_text("utf-8-sig")
+    assert bucket.url("customers.csv") in text
+    rejected.write_text(text.replace("b,x", "b,7"), "utf-8")
+
+    assert send(pipeline, command="retry", env=ENV).code == 0
+    assert sandbox.people()["b"]["attributes"]["age"] == 7
 
 
 def test_folders_of_a_bucket_name_columns(tmp_path, bucket, send, sandbox):

@@ -487,6 +487,20 @@ BUGS = (
         "unit/sources/test_interface.py",
     ),
     _bug(
+        "a store that ignores conditions mixes two versions",
+        "sources/stores.py",
+        "if version.is_other(ObjectVersion.of(answer.meta)):",
+        "if not answer.meta:",
+        "contracts/test_stored_file.py",
+    ),
+    _bug(
+        "an object of another address is taken for the same",
+        "sources/objects.py",
+        'named = f"{self.path}\\n{self.version.identity}"',
+        "named = self.version.identity",
+        "functional/test_object_stores.py",
+    ),
+    _bug(
         "an empty cell clears consent",
         "judge/judge.py",
         'each.name.partition(".")[0] not in _NEVER_CLEARED',
