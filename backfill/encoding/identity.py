@@ -28,6 +28,8 @@ IDENTIFIER_BYTES_MAX = {"id": 150, "email": 254, "cio_id": 150}
 """The longest identifier of each type, in bytes of UTF-8. The API limits ids (Track OpenAPI); an
 e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
 
+_ASCII_MAX = 0x7F
+_INVISIBLE = "\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}\N{WORD JOINER}\N{ZERO WIDTH JOINER}"
 EMAIL = r"^[^@\s]+@[^@\s]+$"
 ULID_LENGTH = 26
 MILLISECONDS_MAX = 2**48 - 1
@@ -129,7 +131,18 @@ def _text_marks(person: pa.StringArray) -> frozenset[str]:
 
 def trimmed(emails: Encoded) -> Encoded:
     """N e-mail addresses without the blanks around them; their sizes are now at most as said."""
-    return replace(emails, text=pc.utf8_trim_whitespace(emails.text))
+    return replace(emails, text=bare("email", emails.text))
+
+
+def bare(identifier_type: str, text: pa.StringArray) -> pa.StringArray:
+    """N identifiers without the blanks around them, e-mail addresses without all that is unseen.
+
+    Pages and spreadsheets leave it behind where addresses are copied.
+    """
+    text = pc.utf8_trim_whitespace(text)
+    if identifier_type != "email" or bool((characters(text) <= _ASCII_MAX).all()):
+        return text
+    return pc.utf8_trim_whitespace(pc.utf8_trim(text, _INVISIBLE))
 
 
 def hold_others(emails: pa.StringArray) -> bool:

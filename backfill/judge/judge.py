@@ -183,7 +183,7 @@ class Judge:
             failures = {**failures, "identifier_not_text": no_text}
             text = pc.if_else(pa.array(no_text), "", text)
         faults.add_all(failures, column)
-        person = pc.fill_null(pc.utf8_trim_whitespace(text), "")
+        person = pc.fill_null(identity.bare(source.identifier.type, text), "")
         if source.identifier.type == "cio_id":
             person = pc.replace_substring_regex(person, "^cio_", "")
         is_free = layout.identifier is None and source.identifier.type != "email"

@@ -745,11 +745,13 @@ def test_json_in_a_column_of_text_names_nobody():
 
 def test_the_blanks_around_an_address_are_no_part_of_it():
     """Where it is an attribute; what is no address is noted, and nothing is none."""
-    cells = [" a@x.com\u00a0", "b@x.com", None, ""]
+    cells = [" a@x.com\u00a0", "b@x.com\u200b ", None, ""]
     result = judged(customers(), chunk({"person": list("1234"), "email": cells}))
     found = [json.loads(each)["attributes"].get("email") for each in sent(customers(), result)]
     assert found == ["a@x.com", "b@x.com", None, ""]
     assert not result.names.odd_emails
+    emails = customers(identifier={"email": "person"})
+    assert judged(emails, chunk({"person": cells[:2]})).named.to_pylist() == ["a@x.com", "b@x.com"]
     odd = judged(customers(), chunk({"person": ["1"], "email": ["Ann <a@x.com>"]}))
     assert odd.names.odd_emails == {"email"}
 
