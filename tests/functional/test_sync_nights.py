@@ -60,8 +60,8 @@ def test_a_sync_after_a_run_starts_from_what_it_delivered(nights, sync, send, sa
     nights.check(sandbox)
 
 
-def test_what_is_shown_counts_all_nights(nights, sync, backfill):
-    """Files of earlier nights and people to be deleted are among the rows, done and to be done."""
+def test_what_is_shown_counts_the_night(nights, sync, backfill):
+    """People to be deleted are among its rows; files of earlier nights are not."""
     nights.first()
     sync()
     nights.pass_by()
