@@ -293,6 +293,19 @@ def test_a_line_that_is_still_written_can_wait(tmp_path, name, encoding):
     assert not open_file(path, **how).notes
 
 
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n", "\r"])
+@pytest.mark.parametrize("last", ['2,"b', '"', '2,"b, ""c""'])
+def test_a_file_that_ends_in_an_open_quote_loses_one_row(tmp_path, last, end, block_bytes):
+    """The line in which it was opened, and no other; it is told once."""
+    content = f"id,note\n1,a\n{last}{end}".encode()
+
+    found = read(tmp_path, content, block_bytes=block_bytes)
+
+    assert found.cells == {1: ["1", "a"]}
+    assert found.reasons == {2: ["unclosed_quote"]}
+
+
 def test_a_quoted_cell_that_is_still_written_waits_with_its_row(tmp_path):
     """Its lines are no rows, though each of them has its end."""
     path = tmp_path / "in.csv"
