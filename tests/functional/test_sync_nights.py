@@ -66,11 +66,11 @@ def test_what_is_shown_counts_the_night(nights, sync, backfill):
     sync()
     nights.pass_by()
     done = sync()
-    rows = done.summary["rows_read"]
+    rows = done.summary["this_run"]["rows_read"]
     assert "5 people vanished (5 to be deleted)" in done.stderr
     assert f"send: {rows + 5:,}/{rows + 5:,} rows" in done.stderr
     status = json.loads(backfill("status", "--json").stdout)["jobs"][0]
-    assert (status["rows_total"], status["pending"]) == (rows, 0)
+    assert (status["rows_total"], status["pending"]) == (done.summary["rows_read"], 0)
 
 
 def test_nothing_new_sends_nothing(nights, sync):
