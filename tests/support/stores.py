@@ -249,6 +249,10 @@ def _running(command: list[str], port: int) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+            try:
+                process.wait(_START_S)
+            except subprocess.TimeoutExpired:  # Azurite may wait for connections that are kept
+                process.kill()
 
 
 def free_port() -> int:
