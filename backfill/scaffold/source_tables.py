@@ -1,6 +1,7 @@
 """One `[[source]]` table: what a file was seen to hold, setting by setting."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from backfill.encoding.column_names import used_up
 from backfill.pipeline.mistakes import TODO
@@ -356,13 +357,19 @@ class Writer:
         look, kind = self._look, self._kind.kind
         sent_as = attributes.names_sent_as(look, kind)
         used = {name for each in self._used for name in (each.name, *used_up(each.name, ()))}
+        behind = dict(pairwise(look.columns.values()))
         for column in attributes.declarable(look):
             if column.name in used or not look.is_readable(column.name):
                 continue
             name = sent_as.get(column.name, column.name if column.name in look.columns else "")
             name = name or column.label  # of a wrapper around the value
             timestamps = column.timestamps()
-            if timestamps is None and column.refusal:
+            clock = behind.get(column)
+            form = clock.clock if clock else ""
+            if timestamps and clock and form and (joined := timestamps.with_clock(form)):
+                used.add(clock.name)
+                self._joined(name, column, clock, joined)
+            elif timestamps is None and column.refusal:
                 self._made.open.append(f"columns.{name}")
                 note = f"'{column.name}' cannot be sent as it is: {column.refusal}"
                 self._made.columns.append(Setting(name, TODO, note))
@@ -373,6 +380,15 @@ class Writer:
                 renamed = {} if name == column.name else {"from": column.name}
                 type_ = "date" if timestamps.is_day else "timestamp"
                 self._made.columns.append(Setting(name, {**renamed, "type": type_, **value}, note))
+
+    def _joined(
+        self, name: str, day: ColumnProfile, clock: ColumnProfile, written: TimestampColumn
+    ) -> None:
+        """An attribute whose day and clock stand in two columns."""
+        zones = zones_beside(self._look, day, clock)
+        value, note = self._written(day, f"columns.{name}", written, zones=zones, is_day=False)
+        joined = {"from": [day.name, clock.name], "type": "timestamp", **value}
+        self._made.columns.append(Setting(name, joined, note))
 
 
 def _fields_of(kind: str) -> set[str]:

@@ -243,6 +243,21 @@ def test_a_day_its_clock_and_its_zone_are_proposed_together(init, tmp_path, send
     assert all(set(each["attributes"]) == {"Brutto"} for each in sandbox.events())
 
 
+def test_the_clock_behind_an_attributes_day_belongs_to_it(init, checked):
+    """Since when there is a person is no midnight either."""
+    rows = "".join(f"u{n},p{n}@example.com,2024-01-{n:02},10:{n:02},x\n" for n in ROWS)
+    (source,) = sources(init({"users.csv": f"user_id,email,signup_date,signup_time,a\n{rows}"}))
+    assert source["columns"] == {
+        "created_at": {
+            "from": ["signup_date", "signup_time"],
+            "type": "timestamp",
+            "format": "%Y-%m-%d %H:%M",
+            "timezone": "TODO",
+        }
+    }
+    assert checked("Europe/Berlin").code == 0
+
+
 def test_what_groups_the_digits_of_numbers_is_found(init, tmp_path, send, sandbox):
     """And what may group them or not is left as text, with a word about it."""
     text = "id;email;spent;weight\n1;a@example.com;2.980,00;1.234\n2;b@example.com;-1.750,50;2\n"
