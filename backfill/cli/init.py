@@ -16,7 +16,7 @@ from backfill.errors import ExitCode, UsageError
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.commands.watch import Watch
     from backfill.scaffold import Ask, AskedRows, FileProfile, Proposal, Question
-    from backfill.sources.databases import Address
+    from backfill.sources.databases import DatabaseAddress
     from backfill.sources.interface import Location
 
 PIPELINE_FILE = Path("pipeline.toml")
@@ -83,7 +83,7 @@ def init(
     return _ending(output, proposals, rows, others, unset)
 
 
-def _told_apart(sources: Sequence[str]) -> "tuple[list[Address], list[Location]]":
+def _told_apart(sources: Sequence[str]) -> "tuple[list[DatabaseAddress], list[Location]]":
     """The databases among what was named, and the files."""
     from backfill.scaffold import address_of, shows_password
     from backfill.sources.globs import location
@@ -128,7 +128,7 @@ def _look(
 
 
 def _look_at_databases(
-    databases: "Sequence[Address]", asked: "AskedRows", folder: Path, watch: "Watch"
+    databases: "Sequence[DatabaseAddress]", asked: "AskedRows", folder: Path, watch: "Watch"
 ) -> list["FileProfile"]:
     from backfill.scaffold import look_at_database
 

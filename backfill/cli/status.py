@@ -59,7 +59,7 @@ def status(
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobStatus:
     """A job as its files tell it.
 
     Args:
@@ -110,7 +110,7 @@ def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
     return folders
 
 
-def _read(folder: Path) -> Job | None:
+def _read(folder: Path) -> JobStatus | None:
     import orjson
 
     from backfill.notify.call_history import HISTORY_FOLDER, last_call
@@ -124,10 +124,10 @@ def _read(folder: Path) -> Job | None:
         summary = orjson.loads((folder / SUMMARY_FILE).read_bytes())
     except (OSError, ValueError):
         summary = {}
-    return Job(folder, found, summary, last_call(folder / HISTORY_FOLDER))
+    return JobStatus(folder, found, summary, last_call(folder / HISTORY_FOLDER))
 
 
-def _as_json(job: Job) -> dict[str, Any]:
+def _as_json(job: JobStatus) -> dict[str, Any]:
     return {
         **asdict(job.said),
         "state": job.state,
@@ -136,7 +136,7 @@ def _as_json(job: Job) -> dict[str, Any]:
     }
 
 
-def _text(jobs: Sequence[Job], now_s: float) -> str:
+def _text(jobs: Sequence[JobStatus], now_s: float) -> str:
     lines = [["", "state", "rows", "delivered", "rejected", "pending", "rows/s", "updated"]]
     for job in jobs:
         said, run = job.said, job.said.this_run
@@ -158,7 +158,7 @@ def _text(jobs: Sequence[Job], now_s: float) -> str:
     return "\n".join([*table(lines, width=width()), *waits]) + "\n"
 
 
-def _next_step(jobs: Sequence[Job], advised: Callable[..., str]) -> str:
+def _next_step(jobs: Sequence[JobStatus], advised: Callable[..., str]) -> str:
     """What the first job asks for that asks for something."""
     if not jobs:
         return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"

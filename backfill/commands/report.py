@@ -8,8 +8,8 @@ from backfill.errors import unwritten
 from backfill.job import Job, folder_of, stored_plan
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
-from backfill.report.bundle import write_bundle
-from backfill.report.redaction import Redact
+from backfill.report.bundle import JobEvidence, write_bundle
+from backfill.report.redaction import Redact, Redaction
 from backfill.report.summary import Summary
 
 
@@ -56,6 +56,9 @@ def bundle(
         job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
         summary, report_file = report_of(job, redact, now_s=Clock().unix_s())
         try:
-            return summary, write_bundle(job, stored_plan(job), summary, report_file, redact)
+            known = JobEvidence(
+                pipeline, journal, stored_plan(job), summary, report_file, Redaction(redact)
+            )
+            return summary, write_bundle(folder, known)
         except OSError as failure:
             raise unwritten(folder, failure) from failure

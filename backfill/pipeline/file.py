@@ -32,7 +32,7 @@ from backfill.pipeline.source_settings import (
     Identifier,
     Query,
     Source,
-    Storage,
+    StorageSettings,
     StrictSettings,
     Sync,
 )
@@ -50,7 +50,7 @@ class Pipeline(StrictSettings):
     keep_runs: int = Field(default=30, ge=1)
     destination: Destination = Destination()
     notify: Notify | None = None
-    storage: Storage = Storage()
+    storage: StorageSettings = StorageSettings()
     sources: tuple[Source, ...] = Field(alias="source")
     # Where the file stands is no part of what it says, and of no digest.
     path: Path = Field(exclude=True)
@@ -201,7 +201,7 @@ _TABLES: dict[str, type[StrictSettings]] = {
     "destination": Destination,
     "identifier": Identifier,
     "notify": Notify,
-    "storage": Storage,
+    "storage": StorageSettings,
     "query": Query,
     "sync": Sync,
     "timestamp": EventTimestamp,

@@ -249,7 +249,7 @@ class Sync(StrictSettings):
         return self
 
 
-class Storage(StrictSettings):
+class StorageSettings(StrictSettings):
     """Where object stores are; who may read them is said by the environment."""
 
     endpoint: str | None = None
@@ -263,7 +263,7 @@ class Storage(StrictSettings):
             raise ValueError("give https://HOST, without a user name, a password or a query")
         return value
 
-    def within(self, general: "Storage") -> "Storage":
+    def within(self, general: "StorageSettings") -> "StorageSettings":
         """These settings, and the general ones where nothing is said here."""
         own = self.model_dump(exclude_none=True)
         return general.model_copy(update=own)
@@ -295,7 +295,7 @@ class FileSettings(StrictSettings):
     """Which files a source reads, and how they are written where their names do not tell."""
 
     # Where a file is, as its name, is no part of what is sent: of no digest.
-    storage: Storage = Field(default=Storage(), exclude=True)
+    storage: StorageSettings = Field(default=StorageSettings(), exclude=True)
     query: Query | None = None
     format: FormatName | None = None
     files: tuple[str, ...] = Field(default=(), validate_default=True)

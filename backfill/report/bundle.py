@@ -15,7 +15,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -23,10 +23,11 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import orjson
 
 from backfill.files import write_atomically
-from backfill.job import Job, source_parts
+from backfill.journal import Journal, Part
+from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.rejected.safe_cells import shown
-from backfill.report.redaction import Redact, Redaction, versions
+from backfill.report.redaction import Redaction, versions
 from backfill.report.summary import Summary
 
 BUNDLE_FILE = "evidence.zip"
@@ -35,27 +36,45 @@ _HEADER = ("source", "row", "line", "field", "reason", "message", "cells")
 _ROWS_TOGETHER = 10_000
 
 
-def write_bundle(
-    job: Job, plan: Plan | None, summary: Summary, report: Path, redact: Redact
-) -> Path:
-    """Write it into a job's directory, and name it.
+@dataclass(frozen=True, slots=True)
+class JobEvidence:
+    """What is known of a job that does not run.
 
     Args:
-        job: The job, which does not run.
+        pipeline: The settings.
+        journal: What became of the rows, and every run; nothing in it is changed.
         plan: What was found before; None: nothing was.
-        summary: What became of the rows.
+        summary: What became of the rows, in figures.
         report: The report, which leaves out the same.
-        redact: What is left out.
+        redaction: What is left out.
+    """
+
+    pipeline: Pipeline
+    journal: Journal
+    plan: Plan | None
+    summary: Summary
+    report: Path
+    redaction: Redaction
+
+    @property
+    def parts(self) -> Iterator[Part]:
+        """The files of the sources; a sync makes others, whose rows are people to be deleted."""
+        own = len(self.pipeline.sources)
+        return (each for each in self.journal.parts() if each.source < own)
+
+
+def write_bundle(folder: Path, evidence: JobEvidence) -> Path:
+    """Write it into a job's directory, and name it.
 
     Raises:
         OSError: The disk is full, or the directory cannot be written to.
     """
-    path = job.folder / BUNDLE_FILE
+    path = folder / BUNDLE_FILE
 
     def write(file: BinaryIO) -> None:
         with ZipFile(file, "w", ZIP_DEFLATED) as archive:
             bundle = _Bundle(archive)
-            for name, pieces in _contents(job, plan, summary, report, Redaction(redact)):
+            for name, pieces in _contents(evidence):
                 bundle.add(name, pieces)
             bundle.add(MANIFEST, [bundle.manifest()])
 
@@ -87,18 +106,17 @@ class _Bundle:
         return "".join(f"{sum_}  {name}\n" for name, sum_ in self._sums.items()).encode()
 
 
-def _contents(
-    job: Job, plan: Plan | None, summary: Summary, report: Path, redaction: Redaction
-) -> Iterator[tuple[str, Iterable[bytes]]]:
-    yield "report.html", [report.read_bytes()]
-    yield "summary.json", [_json(_without_names(summary.as_dict(), redaction))]
+def _contents(known: JobEvidence) -> Iterator[tuple[str, Iterable[bytes]]]:
+    redaction = known.redaction
+    yield "report.html", [known.report.read_bytes()]
+    yield "summary.json", [_json(_without_names(known.summary.as_dict(), redaction))]
     # It names files, columns and events throughout.
     if redaction.redact != "all":
-        yield "pipeline.toml", [job.pipeline.path.read_bytes()]
-    yield "sources.json", [_json(list(_sources(job, plan, redaction)))]
-    yield "dates.json", [_json(list(_dates(plan, redaction)))]
-    yield "rejected.csv", _rejected(job, redaction)
-    yield "runs.json", [_json(list(_runs(job)))]
+        yield "pipeline.toml", [known.pipeline.path.read_bytes()]
+    yield "sources.json", [_json(list(_sources(known)))]
+    yield "dates.json", [_json(list(_dates(known.plan, redaction)))]
+    yield "rejected.csv", _rejected(known)
+    yield "runs.json", [_json(list(_runs(known.journal)))]
     yield "versions.json", [_json(versions())]
 
 
@@ -113,15 +131,16 @@ def _without_names(summary: dict[str, Any], redaction: Redaction) -> dict[str, A
     return summary
 
 
-def _sources(job: Job, plan: Plan | None, redaction: Redaction) -> Iterator[dict[str, Any]]:
-    planned = plan.found.rows if plan else {}
-    for part in source_parts(job):
+def _sources(known: JobEvidence) -> Iterator[dict[str, Any]]:
+    planned = known.plan.found.rows if known.plan else {}
+    for part in known.parts:
         yield {
             "source": part.source + 1,
-            "kind": job.pipeline.sources[part.source].kind,
-            "file": redaction.file(part.path),
+            "kind": known.pipeline.sources[part.source].kind,
+            "file": known.redaction.file(part.path),
             "bytes": part.size,
             "digest": part.digest,
+            # The journal counts rows only of files that a sync has finished with.
             "rows": planned.get(part.id, part.rows),
         }
 
@@ -136,8 +155,8 @@ def _dates(plan: Plan | None, redaction: Redaction) -> Iterator[dict[str, Any]]:
         yield said
 
 
-def _runs(job: Job) -> Iterator[dict[str, Any]]:
-    for run in job.journal.runs.all():
+def _runs(journal: Journal) -> Iterator[dict[str, Any]]:
+    for run in journal.runs.all():
         did = dict((run.summary or {}).get("this_run", {}))
         did.pop("sources", None)
         yield {
@@ -149,11 +168,12 @@ def _runs(job: Job) -> Iterator[dict[str, Any]]:
         }
 
 
-def _rejected(job: Job, redaction: Redaction) -> Iterator[bytes]:
+def _rejected(known: JobEvidence) -> Iterator[bytes]:
     """A line for each reason of each rejected row."""
-    names = {part.id: redaction.file(part.path) for part in source_parts(job)}
+    redaction = known.redaction
+    names = {part.id: redaction.file(part.path) for part in known.parts}
     lines: list[Sequence[Any]] = [_HEADER]
-    for part, each in job.journal.rejections():
+    for part, each in known.journal.rejections():
         for why in each.reasons:
             line = [
                 names.get(part, "(vanished)"),

@@ -71,6 +71,7 @@ def names_sent_as(look: FileProfile, kind: str) -> dict[str, str]:
     found = {}
     for meant, means in _MEANINGFUL.items():
         first = next(filter(means, look.every.values()), None)
+        # Where the service's own name is there too, that column keeps it.
         if first is not None and meant not in look.columns:
             found[first.name] = meant
     return found
@@ -106,7 +107,9 @@ def typed(
         said = [Setting(name, renamed)] if renamed else []
         return [*said, Setting(name, suggested, against(nearly), on=False)]
     type_, fits = _type_of(column, marks)
+    # Texts like N/A that stay texts would be rejected by a declared type.
     left = sum(count for text, count in column.like_null.items() if text not in nulls)
+    # The service's own consent is judged as a boolean whatever is declared.
     if type_ == "string" or name == "unsubscribed":
         return [Setting(name, renamed)] if renamed else []
     value: Value = {**renamed, "type": type_} if renamed else type_
@@ -136,6 +139,7 @@ def number_marks(look: FileProfile) -> NumberMarks:
     if not written:
         return NumberMarks()
     decimals = Counter(decimal for decimal, _ in written.values())
+    # One setting a source: what is written otherwise is sent as text, and told.
     decimal = max(".,", key=lambda each: decimals[each])
     groups = Counter(mark for of, mark in written.values() if of == decimal and mark)
     found = NumberMarks(decimal, next((mark for mark, _ in groups.most_common(1)), ""))

@@ -322,6 +322,7 @@ class ColumnProfile:
 
     def _without_nulls(self, text: pa.StringArray) -> pa.StringArray:
         """The column without the texts that may mean nothing, which are counted."""
+        # Taken out first: one N/A among numbers would make the column text.
         like = pc.is_in(text, value_set=pa.array(LIKE_NULL))
         if not _count(like):
             return text
@@ -343,11 +344,13 @@ class ColumnProfile:
         self.whole_floats += _count(pc.match_substring_regex(given, _WHOLE_FLOAT))
         self.exponents += _count(pc.match_substring_regex(given, _EXPONENT))
         self.distinct.add(given)
+        # Only where addresses are: two spellings of one address are one person.
         if self.emails:
             self.lowered.add(pc.utf8_lower(given))
         self._written(given)
         if self._evidence is not None:
             self._evidence.add(text, rows)
+            # Nothing so far was a timestamp: what follows is not tried any more.
             if self.values > _TRIED_MIN and not any(each.fits for each in self._evidence.figures):
                 self._evidence = None
 
@@ -368,6 +371,7 @@ class ColumnProfile:
             if marked := _count(pc.match_substring(given, mark)):
                 self._marked[mark] += marked
                 self._groups[mark] += _count(pc.match_substring_regex(given, pattern))
+        # Told by the first value: only a column that begins so is looked at for clocks.
         if re.match(_CLOCK, self.examples[0]):
             for form, pattern in _CLOCKS.items():
                 self._clocks[form] += _count(pc.match_substring_regex(given, pattern))
@@ -390,6 +394,7 @@ class ColumnProfile:
         if not self.values or not self.is_text:
             return "string"
         fits = {each for each, misfits in self._misfits.items() if is_enough(misfits)}
+        # 0 and 1 are numbers, unless the name asks a question that has a yes.
         if "boolean" in fits and ("integer" not in fits or names.says_yes_or_no(self.label)):
             return "boolean"
         if names.says_text(self.label):

@@ -12,7 +12,7 @@ from backfill.pipeline.source_settings import Query
 from backfill.planning.progress import OnProgress
 from backfill.scaffold.file_profile import FileProfile, TextFormat, read_into
 from backfill.sources import FileFormat, LocalFile, open_source
-from backfill.sources.databases import Address, Database
+from backfill.sources.databases import DatabaseAddress, QueryDatabase
 from backfill.sources.extraction import Extracted, OnExtracted, extract_query, open_database
 
 DSN_ENV = "WAREHOUSE_DSN"
@@ -56,7 +56,7 @@ class AskedRows:
     queries: Sequence[str] = ()
 
 
-def address_of(given: str, env: Mapping[str, str]) -> Address | None:
+def address_of(given: str, env: Mapping[str, str]) -> DatabaseAddress | None:
     """The database that a source on the command line stands for; None: it is a file.
 
     Args:
@@ -67,11 +67,15 @@ def address_of(given: str, env: Mapping[str, str]) -> Address | None:
         UsageError: The variable is not set.
     """
     if given.startswith(_FROM_ENV):
-        return Address.of(given.removeprefix(_FROM_ENV), env)
+        return DatabaseAddress.of(given.removeprefix(_FROM_ENV), env)
     if given.partition("://")[0].lower() in _SCHEMES and "://" in given:
-        return Address(DSN_ENV, given)
+        return DatabaseAddress(DSN_ENV, given)
     scheme = _FILES.get(Path(given).suffix.lower())
-    return Address(DSN_ENV, f"{scheme}:///{quote(str(Path(given).absolute()))}") if scheme else None
+    return (
+        DatabaseAddress(DSN_ENV, f"{scheme}:///{quote(str(Path(given).absolute()))}")
+        if scheme
+        else None
+    )
 
 
 def shows_password(given: str) -> bool:
@@ -80,7 +84,11 @@ def shows_password(given: str) -> bool:
 
 
 def look_at_database(
-    address: Address, asked: AskedRows, folder: Path, told: OnExtracted, progress: OnProgress
+    address: DatabaseAddress,
+    asked: AskedRows,
+    folder: Path,
+    told: OnExtracted,
+    progress: OnProgress,
 ) -> list[FileProfile]:
     """Look at every row of these tables and queries; the rows are not kept.
 
@@ -112,7 +120,7 @@ def look_at_database(
 
 
 def _look(
-    database: Database,
+    database: QueryDatabase,
     said: str,
     query: Query,
     scratch: Path,
@@ -129,7 +137,9 @@ def _look(
     return look
 
 
-def _queries(database: Database, address: Address, asked: AskedRows) -> Iterator[tuple[str, Query]]:
+def _queries(
+    database: QueryDatabase, address: DatabaseAddress, asked: AskedRows
+) -> Iterator[tuple[str, Query]]:
     """The rows that are asked for as queries, each with a name."""
     for table in asked.tables:
         name = ".".join(map(_quoted, table.split(".")))
@@ -140,7 +150,7 @@ def _queries(database: Database, address: Address, asked: AskedRows) -> Iterator
         yield "query", Query(sql=sql, dsn_env=address.variable)
 
 
-def _primary_key(database: Database, address: Address, table: str) -> list[str]:
+def _primary_key(database: QueryDatabase, address: DatabaseAddress, table: str) -> list[str]:
     scheme = "postgresql" if address.scheme == "postgres" else address.scheme
     if scheme not in _PRIMARY_KEYS:
         return []

@@ -263,6 +263,7 @@ def _patterns_below(
     for where in dict.fromkeys(_folders_of(own, top, folder) if len(own) > 1 else ()):
         for begin in dict.fromkeys(("", _begin([each.name for each in own]))):
             patterns = [f"{where}**/{begin}*{each}" for each in suffixes]
+            # A pattern is proposed only if it finds these files and no others.
             if {_real(each) for each in expand(patterns, folder, objects)} == wanted:
                 return patterns
     return [name_of(each, folder) for each in own]
@@ -308,6 +309,7 @@ def _text_format(stored: StoredFile, ask: Ask, encoding: str | None) -> TextForm
     path = stored.path
     told = told_format(path)
     begin = next(raw_blocks(stored), b"")[:_HEAD_BYTES]
+    # By content as well: a Parquet file without a suffix is no text in any encoding.
     if told == "parquet" or begin.startswith(_PARQUET):
         return TextFormat(format=None if told else Detected("parquet", "it begins as Parquet does"))
     written = _decided(path, encoding_of(text_evidence(raw_blocks(stored))), ask, encoding)
@@ -390,6 +392,7 @@ def _joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
             and all(each.values == "text" for each in both)
             and both[0].batch.schema == chunk.batch.schema
         )
+        # A look at a column costs the same for ten rows as for a thousand.
         if waiting and not fits:
             yield _as_one(waiting)
             both = [chunk]

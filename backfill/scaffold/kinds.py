@@ -39,6 +39,7 @@ def kind_of(look: FileProfile) -> Kind:
     person = person_of(look)
     people = person.distinct.shown("person", "people") if person else ""
     listed = f": {people} in {counted(person.values, 'row')}" if person else ""
+    # How often people stand in it tells most kinds apart.
     once = person is not None and not _repeats(person)
     if once and len(look.columns) <= _DELETIONS_COLUMNS_MAX:
         why = f"the name says so, and there is one row per person{listed}"
@@ -47,6 +48,7 @@ def kind_of(look: FileProfile) -> Kind:
         if any(map(names.says_deletions, look.columns)):
             others = {"customers": "if these people are to stay"}
             return Kind("deletions", f"the name of a column says so{listed}", others)
+    # A column of event names says it more clearly than any count of people.
     event = name_column_of(look)
     if event is not None:
         when = "" if occurrences_of(look) else "; no column surely says when"
@@ -75,6 +77,7 @@ def _repeats(person: ColumnProfile) -> bool:
 
 def _without_time(look: FileProfile, person: ColumnProfile | None, listed: str) -> Kind:
     """What a file is that says nowhere when something happened."""
+    # Six of eight values that fit a format may well say when: nothing is decided silently then.
     nearly = [each.name for each in look.every.values() if each.nearly_timestamps()]
     if nearly:
         others = {"events": f"if {nearly[0]} says when: no format fits 90 % of its values"}
@@ -132,6 +135,7 @@ def identifiers_of(look: FileProfile, kind: str) -> dict[IdentifierType, ColumnP
     others = [each for each in columns if not each.holds_emails]
     ids = [each for each in others if names.says_person(each.label)]
     own = [each for each in others if names.says_own_id(each.label)]
+    # customer_id before customer_code; of several, the one that most rows have.
     ids.sort(key=lambda each: (names.plain(each.label).rpartition("_")[2] != "id", -each.values))
     emails.sort(key=lambda each: (not names.says_email(each.label), -each.values))
     if kind == "customers":
@@ -159,6 +163,7 @@ def person_of(look: FileProfile) -> ColumnProfile | None:
 def name_column_of(look: FileProfile) -> ColumnProfile | None:
     """The column that names events."""
     named = [each for each in look.every.values() if names.says_event(each.label)]
+    # In a handful of rows every name may stand once; in a long file that would be an id.
     few = look.rows <= _FEW_ROWS
     fine = (e for e in named if 0 < e.distinct.count <= _NAMES_MAX and (few or not e.is_unique))
     return next(fine, None)
@@ -175,6 +180,7 @@ def clock_of(look: FileProfile, day: ColumnProfile) -> ColumnProfile | None:
     """The column with the clocks of days: the only one that holds clocks, else the next one."""
     columns = list(look.columns.values())
     clocks = [each for each in columns if each.clock]
+    # Two clocks in a row may be begin and end: then only the one beside the day counts.
     if len(clocks) == 1:
         return clocks[0]
     behind = columns[columns.index(day) + 1 :] if day in columns else []

@@ -30,7 +30,7 @@ ABOUT: dict[str, str] = {
     "files": 'beside this file; globs; s3:// gs:// az:// https://; "-": what is piped in',
     "storage": "where object stores are; the environment says who may read them",
     "endpoint": "the address of a store that is not the cloud's own: https://HOST",
-    "Storage.region": "the region of the bucket, such as eu-central-1",
+    "StorageSettings.region": "the region of the bucket, such as eu-central-1",
     "anonymous": "true: the objects are public, and requests are not signed",
     "query": "rows of a database in place of files, extracted once before the plan",
     "sql": "the query; with ORDER BY, so that the same rows come in the same order each time",

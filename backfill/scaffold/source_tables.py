@@ -131,6 +131,7 @@ class Writer:
         have = {each.key for each in self._made.settings}
         for other, why in self._kind.others.items():
             kind = Kind(other, why)
+            # The other kind is written out in full, and only what it needs besides is shown.
             writer = Writer(self._look, kind, TODO, nobody, has_customers=self._has_customers)
             needed = [
                 each
@@ -214,6 +215,7 @@ class Writer:
             return
         self._used.append(person)
         note = person.distinct.shown("person", "people")
+        # The best identifier of this file alone may be none that the other files have.
         if type_ != next(iter(identifiers_of(self._look, self._kind.kind))):
             note += f"; by {type_}, since the other files have no other identifier"
         called = {text: n for text, n in person.like_null.items() if text not in self._nulls}
@@ -356,7 +358,9 @@ class Writer:
     def _columns(self) -> None:
         look, kind = self._look, self._kind.kind
         sent_as = attributes.names_sent_as(look, kind)
+        # What identifies, names or dates the rows is not sent a second time.
         used = {name for each in self._used for name in (each.name, *used_up(each.name, ()))}
+        # A clock belongs to the day before it.
         behind = dict(pairwise(look.columns.values()))
         for column in attributes.declarable(look):
             if column.name in used or not look.is_readable(column.name):

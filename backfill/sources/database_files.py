@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from backfill.errors import BackfillError, UsageError
 from backfill.sources.database_types import kept_as_given, sqlite_type
-from backfill.sources.databases import Address, QueryResult, refused, unavailable
+from backfill.sources.databases import DatabaseAddress, QueryResult, refused, unavailable
 
 if TYPE_CHECKING:  # these load slowly, and few pipelines need them
     import apsw
@@ -24,7 +24,7 @@ _DUCKDB_MEMORY = "200MB"
 _TYPES_AT_ONCE = 100
 
 
-def file_of(address: Address, folder: Path) -> Path:
+def file_of(address: DatabaseAddress, folder: Path) -> Path:
     """The file of an address: `sqlite:///shop.db` is relative, `sqlite:////data/shop.db` is not."""
     path = folder / unquote(address.url.partition("://")[2].removeprefix("/"))
     if not path.is_file():
@@ -45,7 +45,7 @@ class DuckDbFile:
         scratch: Where it sorts what does not fit into memory.
     """
 
-    def __init__(self, address: Address, path: Path, scratch: Path) -> None:
+    def __init__(self, address: DatabaseAddress, path: Path, scratch: Path) -> None:
         import duckdb  # noqa: PLC0415 - it loads slowly
 
         self._address = address
@@ -116,7 +116,7 @@ class SqliteFile:
     one is given: what a column holds decides its type, and never its first rows alone.
     """
 
-    def __init__(self, address: Address, path: Path) -> None:
+    def __init__(self, address: DatabaseAddress, path: Path) -> None:
         import apsw  # noqa: PLC0415 - few pipelines need it here
 
         self._address = address

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
 from backfill.sources.database_types import KeptTypes, kept_as_given, kept_postgres
-from backfill.sources.databases import ADDRESSES, Address, QueryResult, refused, unavailable
+from backfill.sources.databases import ADDRESSES, DatabaseAddress, QueryResult, refused, unavailable
 
 _CONNECT_TIMEOUT_S = 15
 _BATCH_BYTES = 2 << 20
@@ -68,7 +68,7 @@ The driver's own sentence is never shown: it quotes whatever piece of the addres
 """
 
 
-def _not_connected(address: Address, said: str) -> BackfillError:
+def _not_connected(address: DatabaseAddress, said: str) -> BackfillError:
     for pattern, error, what, step in _NOT_CONNECTED:
         if re.search(pattern, said):
             return error(f"{address.variable}: {what}", next_step=step)
@@ -78,7 +78,7 @@ def _not_connected(address: Address, said: str) -> BackfillError:
     )
 
 
-def _adbc_error(address: Address, said: str) -> BackfillError:
+def _adbc_error(address: DatabaseAddress, said: str) -> BackfillError:
     """What a driver says of a query, as one of our errors."""
     found = _ERROR.search(said)
     # Drivers add the line, the query, and codes; the sentence is the first line.
@@ -110,7 +110,7 @@ class AdbcDatabase:
 
     def __init__(
         self,
-        address: Address,
+        address: DatabaseAddress,
         connect: Callable[[], Any],
         *,
         options: Mapping[str, str] | None = None,
@@ -129,7 +129,7 @@ class AdbcDatabase:
             self._execute(first)
 
     @classmethod
-    def postgresql(cls, address: Address) -> "AdbcDatabase":
+    def postgresql(cls, address: DatabaseAddress) -> "AdbcDatabase":
         """One snapshot for all queries, that can change nothing.
 
         No parameters are bound: only a query without any comes by COPY, in a stream.
@@ -150,7 +150,7 @@ class AdbcDatabase:
         )
 
     @classmethod
-    def snowflake(cls, address: Address) -> "AdbcDatabase":
+    def snowflake(cls, address: DatabaseAddress) -> "AdbcDatabase":
         """By `snowflake://USER:PASSWORD@ACCOUNT/DATABASE/SCHEMA?warehouse=NAME`."""
         try:
             import adbc_driver_snowflake.dbapi as driver  # noqa: PLC0415 - an extra
@@ -159,7 +159,7 @@ class AdbcDatabase:
         return cls(address, lambda: driver.connect(address.url.partition("://")[2]))
 
     @classmethod
-    def bigquery(cls, address: Address) -> "AdbcDatabase":
+    def bigquery(cls, address: DatabaseAddress) -> "AdbcDatabase":
         """By `bigquery://PROJECT/DATASET`, with Google's own credentials of the machine."""
         try:
             import adbc_driver_bigquery  # noqa: PLC0415 - an extra

@@ -23,7 +23,7 @@ _SECRET_CHARACTERS_MIN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class DatabaseAddress:
     """Where a database is.
 
     Args:
@@ -36,10 +36,10 @@ class Address:
 
     def __repr__(self) -> str:
         """Without the url, which is a secret."""
-        return f"Address({self.variable!r})"
+        return f"DatabaseAddress({self.variable!r})"
 
     @classmethod
-    def of(cls, variable: str, env: Mapping[str, str]) -> "Address":
+    def of(cls, variable: str, env: Mapping[str, str]) -> "DatabaseAddress":
         """What an environment variable holds.
 
         Raises:
@@ -84,7 +84,7 @@ class QueryResult:
     batches: Iterator[pa.RecordBatch]
 
 
-class Database(Protocol):
+class QueryDatabase(Protocol):
     """An open database, in a transaction that sees one state of it and changes nothing."""
 
     def query(self, sql: str) -> QueryResult:
@@ -102,7 +102,7 @@ class Database(Protocol):
         """End the transaction and the connection; nothing is raised."""
 
 
-def refused(address: Address, sentence: str, *, of_values: bool) -> UsageError:
+def refused(address: DatabaseAddress, sentence: str, *, of_values: bool) -> UsageError:
     """A query that the database does not take, with its own sentence.
 
     Args:
@@ -119,7 +119,7 @@ def refused(address: Address, sentence: str, *, of_values: bool) -> UsageError:
     )
 
 
-def unavailable(address: Address, what: str, step: str = "") -> UnavailableError:
+def unavailable(address: DatabaseAddress, what: str, step: str = "") -> UnavailableError:
     """A database that may be there later."""
     return UnavailableError(
         f"{address.variable}: {what}",

@@ -25,7 +25,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import STDIN, Query, Source
 from backfill.sources.database_files import DuckDbFile, SqliteFile, file_of
 from backfill.sources.database_servers import AdbcDatabase
-from backfill.sources.databases import ADDRESSES, Address, Database, QueryResult
+from backfill.sources.databases import ADDRESSES, DatabaseAddress, QueryDatabase, QueryResult
 from backfill.sources.inputs import extract_file
 
 _GROUP_ROWS = 65_536
@@ -97,7 +97,7 @@ def extract(pipeline: Pipeline, folder: Path, env: Mapping[str, str], told: OnEx
             _extract_stdin(extract_file(folder, index, source), told)
     # All queries of a database see it in one state.
     for variable in dict.fromkeys(each.query.dsn_env for each in sources.values() if each.query):
-        database = open_database(Address.of(variable, env), pipeline.folder, folder)
+        database = open_database(DatabaseAddress.of(variable, env), pipeline.folder, folder)
         try:
             for index, source in sources.items():
                 if source.query is not None and source.query.dsn_env == variable:
@@ -111,7 +111,7 @@ def extract(pipeline: Pipeline, folder: Path, env: Mapping[str, str], told: OnEx
     told(Extracted(is_whole=True))
 
 
-def open_database(address: Address, folder: Path, scratch: Path) -> Database:
+def open_database(address: DatabaseAddress, folder: Path, scratch: Path) -> QueryDatabase:
     """Connect.
 
     Args:
@@ -141,7 +141,7 @@ def open_database(address: Address, folder: Path, scratch: Path) -> Database:
     )
 
 
-def extract_query(database: Database, query: Query, path: Path, told: OnExtracted) -> None:
+def extract_query(database: QueryDatabase, query: Query, path: Path, told: OnExtracted) -> None:
     """Write the rows of a query to a Parquet file, in memory that does not depend on their number.
 
     Args:

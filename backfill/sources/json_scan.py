@@ -51,7 +51,7 @@ _MANY_DIGITS = re.compile(r"[0-9]{19}").search
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class JsonLines:
     """The lines of a text, and the members of those that are ordinary.
 
     Args:
@@ -101,7 +101,7 @@ class _Members:
         )
 
 
-def take_apart(text: bytes) -> Lines:
+def take_apart(text: bytes) -> JsonLines:
     """Take lines apart.
 
     Args:
@@ -122,7 +122,7 @@ class _Scan:
         self.ends = marks[self.kinds == _LF]
         self.odd = np.diff(self.ends, prepend=-1) > ROW_BYTES_MAX + 1
 
-    def lines(self) -> Lines:
+    def lines(self) -> JsonLines:
         """All that is found."""
         members, blank = self._members()
         self._refuse_escapes()
@@ -132,7 +132,7 @@ class _Scan:
         members, key_of = members.only(kept), key_of[kept]
         values, at = self._values(members)
         kept = ~self.odd[members.line]
-        return Lines(
+        return JsonLines(
             self.ends,
             self.odd,
             blank & ~self.odd,

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from backfill.rows import Reason, Rows, SparseCells
 from backfill.sources.interface import CHUNK_ROWS_MAX
-from backfill.sources.json_scan import Lines
+from backfill.sources.json_scan import JsonLines
 
 CELLS_MAX = 8_000_000
 """A chunk has so many rows times keys at most: a transform, and `init`, look at all of them."""
@@ -33,7 +33,7 @@ class LineTable:
 
     def __init__(
         self,
-        lines: Lines,
+        lines: JsonLines,
         found: Mapping[int, dict[str, str] | Reason | None],
         columns: Collection[str] | None,
         folders: Mapping[str, str],

@@ -12,7 +12,7 @@ import xxhash
 from backfill.clock import Clock
 from backfill.errors import SourceChangedError, UsageError
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import Source, Storage
+from backfill.pipeline.source_settings import Source, StorageSettings
 from backfill.retrying import OUTAGE_MAX_S
 from backfill.sources.interface import Fingerprint, LocalFile, Location, Piece, StoredFile
 from backfill.sources.read_ahead import BY_ITS_BEGINNING, ReadAhead, ReadingPlan
@@ -103,7 +103,7 @@ class Objects:
         outage_max_s: How long a store may be silent.
     """
 
-    storage: Storage = field(default_factory=Storage)
+    storage: StorageSettings = field(default_factory=StorageSettings)
     clock: Clock = field(default_factory=Clock)
     outage_max_s: float = OUTAGE_MAX_S
     _stores: dict[tuple[str, str], ObjectStore] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from backfill.clock import Clock
 from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
-from backfill.pipeline.source_settings import Storage
+from backfill.pipeline.source_settings import StorageSettings
 from backfill.retrying import (
     OUTAGE_MAX_S,
     CircuitBreaker,
@@ -303,7 +303,9 @@ class ObjectStore:
         ) from None
 
 
-def connected(url: ObjectUrl, storage: Storage, clock: Clock, outage_max_s: float) -> ObjectStore:
+def connected(
+    url: ObjectUrl, storage: StorageSettings, clock: Clock, outage_max_s: float
+) -> ObjectStore:
     """The store that an object is in.
 
     Args:
@@ -333,7 +335,7 @@ def connected(url: ObjectUrl, storage: Storage, clock: Clock, outage_max_s: floa
     return ObjectStore(connection, f"{url.scheme}://{url.bucket}", clock, outage_max_s)
 
 
-def _connection(url: ObjectUrl, storage: Storage) -> Any:
+def _connection(url: ObjectUrl, storage: StorageSettings) -> Any:
     from obstore import store  # noqa: PLC0415  # an extra, and slow to load
 
     # obstore takes the endpoint of the environment by itself.
