@@ -30,7 +30,10 @@ e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
 
 _ASCII_MAX = 0x7F
 _INVISIBLE = "\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}\N{WORD JOINER}\N{ZERO WIDTH JOINER}"
-EMAIL = r"^[^@\s]+@[^@\s]+$"
+_LABEL = r"[\pL\pM\pN_-]+"
+EMAIL = rf"^[^@\s:;,<>]+@{_LABEL}(\.{_LABEL})*$"
+"""One address and nothing around it. Quoted local parts may hold more (RFC 5321, 4.1.2), but what
+files have of the kind are several addresses in a cell, a name before one, or a `mailto:`."""
 ULID_LENGTH = 26
 MILLISECONDS_MAX = 2**48 - 1
 _ENTROPY_BYTES = 10

@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 
 from backfill.pipeline.mistakes import TODO
 
-DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|", "^", "\x01")  # the last one is Hive's
 _BLOCK_BYTES = 1 << 20
 _ASCII_MAX = 0x7F
 _HEAD_ROWS = 200

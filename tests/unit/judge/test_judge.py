@@ -681,6 +681,20 @@ def test_emails_as_identifiers_compare_in_lower_case():
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        *("a@b", "a.b+c@mail.example.com", "ü@exämple.de", "o'neil^x@b-c.org"),
+        *("a@b^c", "a@b..c", "a@b.", "mailto:a@b.c", "Ann <a@b.c>", "a@b.c;d@e.f", "a@b.c,", "a@"),
+    ],
+)
+def test_only_an_address_by_itself_is_an_email(address):
+    """A cell that was not split, or holds two of them, names somebody else or nobody."""
+    is_one = address in {"a@b", "a.b+c@mail.example.com", "ü@exämple.de", "o'neil^x@b-c.org"}
+    result = judged(customers(identifier={"email": "person"}), chunk({"person": [address]}))
+    assert reasons_of(result) == ({} if is_one else {1: [("identifier_not_an_email", "person")]})
+
+
+@pytest.mark.parametrize(
     ("values", "declared", "text", "odd"),
     [
         (["1706713445678"], "integer", False, True),

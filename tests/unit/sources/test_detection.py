@@ -48,6 +48,8 @@ def test_an_accent_far_behind_counts_too():
         ("a;b\n1,5;2\n2,5;3\n", ";"),
         ("a\tb\n1\t2\n", "\t"),
         ("a|b|c\n1|2|3\n", "|"),
+        ("a^b^c\n1^2^3\n", "^"),
+        ("a\x01b\n1\x012\n", "\x01"),
         ('a,b\n"x;y;z",2\n"x;y;z",3\n', ","),
         ("note\nall; is; one\n", ","),
         ("a;b\n1;2;3\n4;5\n6;7\n", ";"),
