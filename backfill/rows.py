@@ -226,6 +226,7 @@ SENTENCES: dict[str, str] = {
     "name_too_long": "the event name is longer than 100 bytes",
     "key_missing": "the key columns are empty",
     # values
+    "member_missing": "the value does not have the member that the settings name",
     "required_missing": "a required value is missing",
     "not_an_integer": "the value is not a whole number",
     "not_a_number": "the value is not a number",

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding import json_text
 from backfill.encoding.cell_json import Cells, column_of
+from backfill.encoding.json_text import Mask
 from backfill.encoding.typed_json import plain
 from backfill.pipeline.source_settings import JOINED_BY
 from backfill.rows import Chunk
@@ -133,6 +134,28 @@ def with_made(chunk: Chunk, names: Iterable[str]) -> Chunk:
             if column is not None:
                 batch = batch.append_column(pa.field(name, column.type, metadata=_MADE), column)
     return chunk if batch is chunk.batch else replace(chunk, batch=batch)
+
+
+def lost_in(chunk: Chunk) -> Iterator[tuple[str, Mask]]:
+    """The rows whose value would vanish, by a made column that stands in its place.
+
+    `at.$date.$numberLong` is sent instead of `at`, and another line may have a text in `at.$date`.
+
+    Args:
+        chunk: n rows of JSON, with the columns that are made.
+    """
+    own = own_names(chunk.batch.schema)
+    made_from: dict[str, list[str]] = {}
+    for name in (each for each in chunk.batch.schema.names if each not in own):
+        for root in used_up(name, own):
+            made_from.setdefault(root, []).append(name)
+    for root, names in made_from.items():
+        if JOINED_BY in names[0] or (column := column_of(chunk, root)) is None:
+            continue
+        says = json_text.as_mask(pc.not_equal(column, "null"))
+        for name in names:
+            says = says & json_text.as_mask(pc.is_null(chunk.batch.column(name)))
+        yield names[0], says
 
 
 def own_names(schema: pa.Schema) -> list[str]:

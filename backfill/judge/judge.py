@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding import cell_json, identity
 from backfill.encoding.cell_json import Cells, RowFaults, any_of, shortened
-from backfill.encoding.column_names import own_names
+from backfill.encoding.column_names import lost_in, own_names
 from backfill.encoding.json_text import (
     Encoded,
     Mask,
@@ -127,6 +127,9 @@ class Judge:
         faults = RowFaults(len(chunk.rows))
         person = self._person(chunk, layout, faults, where)
         members, email, names = self._attributes(chunk, layout, person, faults)
+        if chunk.values == "json":  # all rows of a struct have the same members
+            for column, lost in lost_in(chunk):
+                faults.add("member_missing", column, lost)
         names = replace(names, **identity.oddities(person, self._source.identifier.column))
         name = micros = key = written = None
         if isinstance(self._source, EventsSource):

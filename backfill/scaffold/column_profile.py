@@ -39,7 +39,7 @@ _NO_QUANTITY = r"^\s*([+]|-?0[0-9])|[0-9]{16}"
 
 _OBJECT = r"^\s*[\[{]"
 
-_EMAIL = identity.EMAIL.replace("*$", "+$")  # a dot too: what is proposed is surer than what is accepted
+_EMAIL = identity.EMAIL.replace("*$", "+$")  # with a dot: a proposal has to be surer
 
 _WHOLE_FLOAT = r"^\s*-?[0-9]+\.0+\s*$"
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backfill.encoding.column_names import with_made
 from backfill.errors import UsageError
 from backfill.instants import Reading
 from backfill.judge.judge import EVENT_TIMESTAMP, Judge
@@ -678,6 +679,25 @@ def test_emails_as_identifiers_compare_in_lower_case():
     assert len(set(ids(source, chunk(columns)))) == 1
     by_id = {**columns, "person": ["Ann", "ann"]}
     assert len(set(ids(events(), chunk(by_id)))) == 2
+
+
+def test_a_value_without_the_member_that_is_sent_in_its_place_fails_its_row():
+    """It would be gone without a word; another column that reads it saves it."""
+    cells = [
+        '{"$date":{"$numberLong":"5"}}',
+        '{"$date":"2024-01-01"}',
+        '"2024-01-01"',
+        "null",
+        None,
+    ]
+    columns = {"person": ['"p"'] * len(cells), "at": cells}
+    path = "at.$date.$numberLong"
+    source = customers(columns={"at": {"from": path, "type": "string"}})
+
+    result = judged(source, with_made(chunk(columns, "json"), [path]))
+    assert reasons_of(result) == {row: [("member_missing", path)] for row in (2, 3)}
+    result = judged(source, with_made(chunk(columns, "json"), [path, "at.$date"]))
+    assert reasons_of(result) == {3: [("member_missing", path)]}
 
 
 @pytest.mark.parametrize(
