@@ -3,6 +3,7 @@
 No journal is opened: it belongs to the process that runs the job.
 """
 
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,8 +44,9 @@ def status(
 
     path = pipeline or Path("PIPELINE")
 
-    def advised(name: str, *files: Path) -> str:
-        return command(name, path, *files, given=asked)
+    def advised(name: str, *files: Path, url: str = "") -> str:
+        made = command(name, path, *files, given=asked)
+        return shlex.join([*shlex.split(made), "--url", url]) if url else made
 
     if history:
         return _history(_folders(pipeline, asked.state_dir), advised)
@@ -165,16 +167,19 @@ def _next_step(jobs: Sequence[JobStatus], advised: Callable[..., str]) -> str:
     for job in jobs:
         was = job.call.command if job.call else "run"
         if job.state == "interrupted":
-            return f"resume{_which(job.said.job, jobs)}: {advised(was)}"
+            return f"resume{_which(job.said.job, jobs)}: {advised(was, url=job.said.url)}"
         if job.state in ("refused", "stopped") and job.call and job.call.stopped:
             return f"{_which(job.said.job, jobs, ': ')}{job.call.stopped[-1]}".lstrip()
+    if running := [job.said.job for job in jobs if job.said.is_alive()]:
+        return f"wait{_which(running[0], jobs, ':')} until it has ended, or look again"
     for job in jobs:
         if job.said.rejected and can_be_fixed(job.summary.get("rejections_by_reason", ("",))):
             from backfill.rejected.writer import REJECTED_FILE  # and Arrow with it
 
             file = job.folder / (job.said.rejected_file or REJECTED_FILE)
             files = [] if file.name == REJECTED_FILE else [Path(shown(file))]
-            return f"fix the rows in {shown(file)}, then: {advised('retry', *files)}"
+            again = advised("retry", *files, url=job.said.url)
+            return f"fix the rows in {shown(file)}, then: {again}"
     return "nothing to do"
 
 
@@ -198,12 +203,15 @@ def _history(folders: Sequence[Path], advised: Callable[..., str]) -> Ending:
     """
     import orjson
 
+    from backfill.report.status_file import STATUS_FILE, read_status
+
+    said = {each.name: read_status(each / STATUS_FILE) for each in folders}
     every = {each.name: _calls(each) for each in folders}
     jobs = {name: calls for name, calls in every.items() if calls}
     told = [{"job": name, "history": list(map(_call_json, calls))} for name, calls in jobs.items()]
     return Ending(
         ExitCode.DELIVERED,
-        _next_after(jobs, advised),
+        _next_after(jobs, advised, {name: each.url for name, each in said.items() if each}),
         "\n".join(_calls_text(*each) for each in jobs.items()) or "no jobs here yet\n",
         orjson.dumps({"jobs": told}),
     )
@@ -266,11 +274,20 @@ def _took(call: "Call", this: Mapping[str, Any]) -> str:
     return duration(this["seconds"]) if "seconds" in this else _UNKNOWN
 
 
-def _next_after(jobs: Mapping[str, Sequence["Call"]], advised: Callable[..., str]) -> str:
-    """What the last call of a job asks for; the first job that asks for something wins."""
+def _next_after(
+    jobs: Mapping[str, Sequence["Call"]], advised: Callable[..., str], urls: Mapping[str, str]
+) -> str:
+    """What the last call of a job asks for; the first job that asks for something wins.
+
+    Args:
+        jobs: The calls of each.
+        advised: Makes a command from its name.
+        urls: Where each sends, if not where its pipeline file says.
+    """
     for name, last in ((name, calls[-1]) for name, calls in jobs.items()):
         if _call_state(last) == "killed":
-            return f"resume{_which(name, jobs)}: {advised(last.command)}"
+            again = advised(last.command, url=urls.get(name, ""))
+            return f"resume{_which(name, jobs)}: {again}"
         if last.stopped:
             return f"{_which(name, jobs, ': ')}{last.stopped[-1]}".lstrip()
         if last.exit == ExitCode.REJECTIONS:

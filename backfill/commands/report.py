@@ -4,7 +4,7 @@ from pathlib import Path
 
 from backfill.clock import Clock
 from backfill.engine.results import report_of
-from backfill.errors import unwritten
+from backfill.errors import UsageError, unwritten
 from backfill.job import Job, folder_of, stored_plan
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
@@ -50,9 +50,15 @@ def bundle(
 
     Raises:
         StateError: There is no such job, it is running, or a file cannot be written.
+        UsageError: Nothing was sent yet.
     """
     folder = folder_of(pipeline, state_dir)
     with Journal.open(folder, create=False) as journal:
+        if not journal.runs.all():
+            raise UsageError(
+                "nothing was sent yet: there is nothing to prove",
+                next_step=f"start with: backfill run {pipeline.path}",
+            )
         job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
         summary, report_file = report_of(job, redact, now_s=Clock().unix_s())
         try:

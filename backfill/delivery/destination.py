@@ -3,7 +3,11 @@
 from urllib.parse import SplitResult, urlsplit
 
 from backfill.errors import UsageError
-from backfill.pipeline.destination_settings import is_loopback_host, objection
+from backfill.pipeline.destination_settings import (
+    Destination,
+    is_loopback_host,
+    objection,
+)
 
 HOSTS = {
     "us": "https://track.customer.io",
@@ -26,6 +30,15 @@ def destination(*, region: str = "us", url: str | None = None) -> str:
     if region not in HOSTS:
         raise UsageError(f"region {region!r} is unknown", next_step='use "us" or "eu"')
     return HOSTS[region]
+
+
+def elsewhere(url: str, settings: Destination) -> str:
+    """The URL, where a pipeline file would lead requests to another one; else empty.
+
+    A command of the same job must name it: without it a rehearsal would go to the real service.
+    """
+    usual = destination(region=settings.region or "us", url=settings.url)
+    return url if url and url != usual else ""
 
 
 def is_loopback(url: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backfill.clock import Clock
+from backfill.delivery.destination import elsewhere
 from backfill.delivery.outcome import Meter
 from backfill.engine.options import Tally
 from backfill.errors import BackfillError, ExitCode, first_of
@@ -324,6 +325,7 @@ def status_of(
     # From the counters in memory: a query for each look would slow the sender down.
     now, run = account.so_far(), total_of(account.settled().values())
     pause = _pause_text(account.meter, clock) if state == "running" else ""
+    meta = account.job.journal.meta
     return Status(
         job=account.job.pipeline.name,
         state="paused" if pause else state,
@@ -339,7 +341,8 @@ def status_of(
         rows_per_second=_per_second(account.tally.rows, clock.since_start_s()),
         pause=pause,
         exit=exit_code,
-        rejected_file=str(account.job.journal.meta.get("rejected_file", "")),
+        rejected_file=str(meta.get("rejected_file", "")),
+        url=elsewhere(str(meta.get("url", "")), account.job.pipeline.destination),
         this_run={
             "rows_read": run.rows(),
             **{name: getattr(run, name) for name in ("delivered", "rejected", "merged")},

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,6 +70,7 @@ class PlanResult:
         both: How many people stand in customers and in deletions.
         chunks: For sources with a transform: what it made of each chunk, as a digest.
         samples: The first operations, as JSON.
+        both_at: Where some of those stand who are in both, as file and row of the deletions.
     """
 
     rows: dict[int, int]
@@ -79,6 +80,7 @@ class PlanResult:
     both: int
     chunks: dict[str, str]
     samples: list[str]
+    both_at: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ class Pass:
             source.text_marks = sorted(names.text_marks)
             source.odd_emails = sorted(names.odd_emails)
             source.created_at_text = bool(names.texts)
+        names_of = {each.part: each.name for each in self._inputs}
         return PlanResult(
             {part: end.row - 1 for part, end in self._ends.items()},
             self._sources,
@@ -264,6 +267,7 @@ class Pass:
             found.both,
             self._chunks,
             _some_of_each(list(self._samples.values())),
+            [f"{names_of[part]} row {row}" for part, row in found.both_at],
         )
 
     def forget(self) -> None:

@@ -35,6 +35,8 @@ from backfill.planning.hash_groups import (
 from backfill.planning.row_decisions import RowDecision, RowDecisions
 from backfill.rows import Rows
 
+_SHOWN_MAX = 3
+
 
 @dataclass(slots=True)
 class Groups:
@@ -49,6 +51,7 @@ class Groups:
         unknown_people: People whom only events name.
         unknown_rows: Their rows, where those are rejected.
         both: People in customers and in deletions.
+        both_at: The part and row of some of them, in the deletions.
         parts: The parts that have rows to be looked at once more.
     """
 
@@ -60,6 +63,7 @@ class Groups:
     unknown_people: Counter[int] = field(default_factory=Counter)
     unknown_rows: Counter[int] = field(default_factory=Counter)
     both: int = 0
+    both_at: list[tuple[int, int]] = field(default_factory=list)
     parts: set[int] = field(default_factory=set)
 
 
@@ -233,7 +237,11 @@ class Grouping:
     def _resolve_deletions(self, named: Hashes, some: Records) -> None:
         """People to be deleted: once each, and nobody who is in customers too."""
         people = some[np.unique(some["hash"], axis=0, return_index=True)[1]]
-        self._found.both += int(contained(people["hash"][people["rank"] >= 0], named).sum())
+        deleted = people[people["rank"] >= 0]
+        both = deleted[contained(deleted["hash"], named)]
+        self._found.both += len(both)
+        self._found.both_at += zip(both["part"].tolist(), both["row"].tolist(), strict=True)
+        self._found.both_at = sorted(self._found.both_at)[:_SHOWN_MAX]
         ordered, group = group_by_hash(some)
         again = first_in_group(group) != np.arange(len(ordered))
         self._skip(RowDecision.REPEATED_PERSON, ordered[again])

@@ -159,9 +159,10 @@ def _deletions(
             f"set deletes_max = {gone} in this source if that is intended",
         )
     if plan.found.both:
+        where = "".join(f", {each}" for each in plan.found.both_at)
         yield Guard(
             "deletes_customers",
-            f"{of_source} names people who are in customers, too: {plan.found.both:,}",
+            f"{of_source} names people who are in customers, too: {plan.found.both:,}{where}",
             "take them out of the files of one of the two sources (no setting answers this guard)",
         )
 

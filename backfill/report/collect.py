@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from backfill.delivery.destination import destination, is_loopback
+from backfill.delivery.destination import elsewhere, is_loopback
 from backfill.errors import ExitCode
 from backfill.journal import Journal, Run
 from backfill.journal.schema import codes
@@ -130,13 +130,11 @@ def _next(
 
 def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
     """The options without which a command would not find the job, or leave the rehearsal."""
-    settings = pipeline.destination
     # Only what differs from the pipeline file is named: a command should be no longer than it must.
-    usual = destination(region=settings.region or "us", url=settings.url)
-    elsewhere = bool(url) and url != usual
+    other = elsewhere(url, pipeline.destination)
     return [
         *(["--state-dir", state_dir] if state_dir else []),
-        *(["--url", url] if elsewhere else []),
+        *(["--url", other] if other else []),
     ]
 
 

@@ -42,6 +42,7 @@ class Status:
         exit: The exit code, once it has ended.
         began_ticks: When that process began, by the system's own count.
         rejected_file: The name of the file that holds the rejected rows now; empty: there are none.
+        url: Where it sends, if that is elsewhere than the pipeline file says.
         this_run: What this call has done: the rows that it has settled as `rows_read`, delivered,
             rejected, merged and skipped. All other counts are the job's.
     """
@@ -62,6 +63,7 @@ class Status:
     exit: int | None = None
     began_ticks: int | None = None
     rejected_file: str = ""
+    url: str = ""
     this_run: Mapping[str, int] = field(default_factory=dict)
 
     def is_alive(self) -> bool:

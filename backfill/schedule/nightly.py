@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from backfill.errors import UsageError
 from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import STDIN
 
 Form = Literal["cron", "systemd", "kubernetes"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -32,7 +33,7 @@ class Nightly:
         program: The program to start, as words; the first is an absolute path.
         user: Who runs it on this machine.
         image: The container image that has it.
-        webhook_env: The variable that the webhook is taken from; None: no variable.
+        secrets: The variables that hold the webhook, and the addresses of databases.
         odd_night: The next date on which clocks show the time twice or not at all.
     """
 
@@ -45,7 +46,7 @@ class Nightly:
     program: tuple[str, ...]
     user: str
     image: str
-    webhook_env: str | None = None
+    secrets: tuple[str, ...] = ()
     odd_night: date | None = None
 
     def command(self) -> list[str]:
@@ -78,8 +79,13 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
         today: The day from which odd nights are looked for.
 
     Raises:
-        UsageError: There is no such zone, or a path has a control character.
+        UsageError: There is no such zone, a path has a control character, or a source is stdin.
     """
+    if any(STDIN in each.files for each in pipeline.sources):
+        raise UsageError(
+            'files = ["-"]: nothing is piped into a job that starts by itself',
+            next_step="schedule a script of your own that pipes the rows into `backfill sync`",
+        )
     hour, minute = map(int, at.split(":"))
     home = folder_of(pipeline, state_dir).parent.resolve()
     for path in (str(pipeline.path), str(home), *program):
@@ -98,9 +104,16 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
         program=program,
         user=user,
         image=image,
-        webhook_env=pipeline.notify.webhook_env if pipeline.notify else None,
+        secrets=_secrets(pipeline),
         odd_night=odd_night(hour, minute, _zone(timezone), today) if timezone is not None else None,
     )
+
+
+def _secrets(pipeline: Pipeline) -> tuple[str, ...]:
+    """The variables that the job needs besides its credentials, each once."""
+    found = [pipeline.notify.webhook_env] if pipeline.notify else []
+    found += [each.query.dsn_env for each in pipeline.sources if each.query]
+    return tuple(dict.fromkeys(each for each in found if each))
 
 
 def odd_night(hour: int, minute: int, zone: ZoneInfo, today: date) -> date | None:

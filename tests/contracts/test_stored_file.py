@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill.errors import CredentialsError, SourceChangedError, UsageError
-from backfill.pipeline.source_settings import Storage
+from backfill.pipeline.source_settings import StorageSettings
 from backfill.rows import START
 from backfill.sources import FileFormat, expand, open_source, partitions_of
 from backfill.sources.objects import Objects
@@ -52,7 +52,7 @@ def place(anywhere):
 @pytest.fixture
 def objects(place):
     """What reads from the place."""
-    return Objects(Storage(**tomllib.loads(place.settings)))
+    return Objects(StorageSettings(**tomllib.loads(place.settings)))
 
 
 def located(place, name: str) -> Path | ObjectUrl:

@@ -67,12 +67,13 @@ def test_held_rows_are_sent_to_where_the_others_went(tmp_path, backfill, sandbox
 
 
 def test_status_finds_the_same_job(tmp_path, backfill, sandbox):
-    """Its state folder is part of what it advises."""
+    """Its state folder is part of what it advises, and where the rows went."""
     pipeline = job(tmp_path, {"customers.csv": AGED}, AGES)
     backfill("run", pipeline, "--url", sandbox.url, "--state-dir", "mine")
     ended = backfill("status", pipeline, "--state-dir", "mine")
 
-    assert advised(ended) == ["retry", str(pipeline), "--state-dir", "mine"]
+    expected = ["retry", str(pipeline), "--state-dir", "mine", "--url", sandbox.url]
+    assert advised(ended) == expected
 
 
 def test_the_report_names_the_address_that_was_given(tmp_path, backfill, sandbox):

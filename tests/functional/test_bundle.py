@@ -90,3 +90,14 @@ def test_no_cell_is_in_it_unless_it_is_asked_for(pipeline, bundle):
     assert b"secret" in without
     assert b"secret" not in nameless
     assert PERSONAL.encode() in whole["rejected.csv"]
+
+
+def test_a_job_that_sent_nothing_has_no_evidence(tmp_path, backfill):
+    """A check alone proves nothing about a workspace."""
+    made = job(tmp_path, {"customers.csv": people("a")}, CUSTOMERS)
+    assert backfill("check", made).code == 0
+
+    ended = backfill("report", made, "--bundle")
+
+    assert ended.code == 2
+    assert "nothing was sent yet" in ended.stderr

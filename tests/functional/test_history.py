@@ -31,6 +31,8 @@ def test_every_call_is_in_the_history(tmp_path, backfill, sandbox):
     assert calls[0]["summary"]["this_run"]["delivered"] == 2
     assert calls[0]["stopped"] == []
     assert "customers.csv" in calls[2]["stopped"][0]
+    retry = backfill("status", pipeline).next_step.partition("then: ")[2]
+    assert retry == f"backfill retry {pipeline} --url {sandbox.url}"
     shown = backfill("status", pipeline, "--history").stdout.splitlines()
     assert shown[0] == "job"
     assert [line.split()[2:4] for line in shown[2:5]] == [
@@ -47,11 +49,13 @@ def test_a_killed_call_is_remembered_as_such(tmp_path, backfill, start, sandbox)
     running = start("run", pipeline, "--url", sandbox.url)
     until(lambda: sandbox.fired()[0])
     assert [each["state"] for each in history(backfill, pipeline)] == ["running"]
+    assert backfill("status").next_step == "wait until it has ended, or look again"
     running.kill()
     assert [each["state"] for each in history(backfill, pipeline)] == ["killed"]
     shown = backfill("status", "--history")
     assert "killed" in shown.stdout
-    assert shown.next_step == "resume: backfill run PIPELINE"
+    resume = f"resume: backfill run PIPELINE --url {sandbox.url}"
+    assert shown.next_step == backfill("status").next_step == resume
 
 
 def test_the_history_knows_of_a_killed_call_what_the_report_knows(

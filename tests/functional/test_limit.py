@@ -11,7 +11,7 @@ GUARDED = {
     "somebody is in customers and in deletions": (
         {"customers.csv": people("a", "b", "gone"), "gone.csv": "id\nc\ngone\n"},
         (CUSTOMERS, DELETIONS),
-        "are in customers, too",
+        "are in customers, too: 1, gone.csv row 2",
     ),
     "two people have an address": (
         {"customers.csv": "id,email\na,a@x.io\nb,b@x.io\nc,a@x.io\n"},

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill.cli.samples import sample_pipeline
-from backfill.pipeline.source_settings import Storage
+from backfill.pipeline.source_settings import StorageSettings
 from backfill.sources import open_source
 from backfill.sources.objects import Objects
 from backfill.sources.urls import ObjectUrl
@@ -330,7 +330,7 @@ def test_init_takes_urls(tmp_path, bucket, backfill, send, sandbox):
 
 def opened(place, name: str):
     """An object as a source."""
-    objects = Objects(Storage(**tomllib.loads(place.settings)))
+    objects = Objects(StorageSettings(**tomllib.loads(place.settings)))
     return open_source(objects.stored(ObjectUrl.parse(place.url(name))))
 
 

@@ -73,8 +73,8 @@ def test_the_crontab_line_syncs_and_logs(odd, backfill, sandbox):
 
 
 @pytest.mark.skipif(SYSTEMD_ANALYZE is None, reason="systemd-analyze is not installed")
-@pytest.mark.parametrize("webhook_env", [None, "HOOK"])
-def test_systemd_takes_the_units(tmp_path, odd, webhook_env):
+@pytest.mark.parametrize("secrets", [(), ("HOOK", "DSN")])
+def test_systemd_takes_the_units(tmp_path, odd, secrets):
     """`systemd-analyze verify` finds nothing to complain of, whatever the paths."""
     program = odd.with_name('it\'s 100% "ours"') / "backfill"
     program.parent.mkdir()
@@ -89,7 +89,7 @@ def test_systemd_takes_the_units(tmp_path, odd, webhook_env):
         program=(str(program),),
         user="root",
         image="backfill:1",
-        webhook_env=webhook_env,
+        secrets=secrets,
     )
     assert _complaints(tmp_path / "odd", nightly) == ""
     assert "Unknown" in _complaints(

@@ -87,7 +87,7 @@ def test_no_line_is_left_that_a_template_made_for_nothing(form):
     assert "timeZone" not in plain
     assert "clocks" not in plain
     assert "HOOK" not in plain
-    told = replace(NIGHTLY, webhook_env="HOOK", odd_night=dt.date(2026, 3, 29))
+    told = replace(NIGHTLY, secrets=("HOOK", "DSN"), odd_night=dt.date(2026, 3, 29))
     rich = "".join(files(told, form).values())
     assert "On 2026-03-29 clocks" in rich
     assert "HOOK" in rich
@@ -103,11 +103,12 @@ def test_a_line_that_cron_would_cut_is_refused():
 
 def test_kubernetes_gets_what_its_schema_asks_for():
     """The fields of batch/v1 CronJob that matter here, by hand."""
-    text = files(replace(NIGHTLY, name="Acme_2024", webhook_env="HOOK"), "kubernetes")
+    text = files(replace(NIGHTLY, name="Acme_2024", secrets=("HOOK", "DSN")), "kubernetes")
     secret, claim, cron_job = yaml.safe_load_all(text["backfill-Acme_2024.yaml"])
     name = "backfill-acme-2024"
     assert {each["metadata"]["name"] for each in (secret, claim, cron_job)} == {name}
-    assert set(secret["stringData"]) == {"CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY", "HOOK"}
+    credentials = {"CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"}
+    assert set(secret["stringData"]) == credentials | {"HOOK", "DSN"}
     assert (claim["kind"], claim["spec"]["accessModes"]) == (
         "PersistentVolumeClaim",
         ["ReadWriteOnce"],
@@ -141,7 +142,7 @@ def pipeline(tmp_path):
     path = folder / "p.toml"
     path.write_text(
         'name = "acme"\n[notify]\nwebhook_env = "HOOK"\n[[source]]\nkind = "customers"\n'
-        'files = ["c.csv"]\nidentifier = { id = "id" }\n'
+        'identifier = { id = "id" }\n[source.query]\nsql = "SELECT 1"\ndsn_env = "WAREHOUSE_DSN"\n'
     )
     return Pipeline.load(path)
 
@@ -166,9 +167,16 @@ def test_a_nightly_sync_has_absolute_paths(pipeline, monkeypatch):
         *("/bin/backfill", "sync", str(pipeline.path)),
         *("--state-dir", str(pipeline.folder / ".backfill"), "--json"),
     ]
-    assert (found.hour, found.minute, found.webhook_env) == (2, 30, "HOOK")
+    assert (found.hour, found.minute, found.secrets) == (2, 30, ("HOOK", "WAREHOUSE_DSN"))
     monkeypatch.chdir(pipeline.folder)
     assert nightly(pipeline, state_dir=Path("here")).state_dir == pipeline.folder / "here"
+
+
+def test_stdin_cannot_be_scheduled(pipeline):
+    """Nothing pipes into a job that starts by itself."""
+    source = pipeline.sources[0].model_copy(update={"files": ("-",), "query": None})
+    with pytest.raises(UsageError, match="piped"):
+        nightly(pipeline.model_copy(update={"sources": (source,)}))
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "", "UTC\nX=1", "/etc/passwd"])
