@@ -202,7 +202,7 @@ def odd_timestamps(encoded: Encoded, reading: Reading | None, now_s: float) -> I
     is_number = pc.match_substring_regex(encoded.text, r"^-?[0-9]+([.][0-9]+)?$")
     if encoded.quoted:
         is_number = pc.is_null(encoded.text)
-    if not pc.all(is_number).as_py():
+    if pc.all(is_number).as_py() is False:  # null: there is no value
         yield "texts"
         return
     ends = pc.min_max(pc.cast(encoded.text, pa.float64()))

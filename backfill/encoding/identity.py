@@ -150,7 +150,7 @@ def bare(identifier_type: str, text: pa.StringArray) -> pa.StringArray:
 
 def hold_others(emails: pa.StringArray) -> bool:
     """Whether any of n texts that should be e-mail addresses is none; null and "" are nothing."""
-    return not pc.all(pc.match_substring_regex(emails, rf"^$|{EMAIL}")).as_py()
+    return pc.all(pc.match_substring_regex(emails, rf"^$|{EMAIL}")).as_py() is False
 
 
 def holds_floats(person: pa.StringArray) -> bool:

@@ -134,8 +134,8 @@ def _timestamps(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
         yield PlanWarning(
             "implausible_timestamps",
             f"{of_source} has numbers that can hardly be timestamps, since as unix seconds they lie"
-            f" outside 1990 to 2100: {_some(seen.implausible)}; milliseconds, perhaps: declare the"
-            ' type "timestamp" and the format that fits (columns)',
+            f" outside 1990 to 2100: {_some(seen.implausible)}; milliseconds, perhaps, or another"
+            ' unit: declare the type "timestamp" and the format that fits (columns)',
         )
     if seen.odd_timestamps:
         yield PlanWarning(

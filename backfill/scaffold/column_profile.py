@@ -38,7 +38,6 @@ _NO_QUANTITY = r"^\s*([+]|-?0[0-9])|[0-9]{16}"
 """What a number would lose: the plus of a telephone number, leading zeros, digits of a card."""
 
 _OBJECT = r"^\s*[\[{]"
-
 _EMAIL = identity.EMAIL.replace("*$", "+$")  # with a dot: a proposal has to be surer
 
 _WHOLE_FLOAT = r"^\s*-?[0-9]+\.0+\s*$"
@@ -182,7 +181,8 @@ class TimestampColumn:
             return None
         joined = tuple(f"{each} {clock}" for each in forms)
         if self.rivals:
-            return replace(self, rivals=joined, is_day=False)
+            days = tuple(each.partition("T")[0] for each in self.readings)
+            return replace(self, rivals=joined, readings=days, is_day=False)
         return replace(self, format=joined[0], is_day=False)
 
     @property

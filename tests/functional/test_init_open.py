@@ -234,6 +234,7 @@ def test_a_day_its_clock_and_its_zone_are_proposed_together(init, tmp_path, send
     path = tmp_path / "pipeline.toml"
     text = path.read_text("utf-8")
     assert "%d.%m.%Y %H:%M:%S and %m.%d.%Y %H:%M:%S both fit" in text
+    assert "one is 2026-09-07 or 2026-07-09" in " ".join(text.replace("\n#", "").split())
     text = text.replace('name = "TODO"', 'name = "paid"')
     text = text.replace('"TODO"', '"%d.%m.%Y %H:%M:%S"')
     path.write_text(text.replace('recent_events = "refuse"', 'recent_events = "send"'), "utf-8")

@@ -733,6 +733,17 @@ def test_what_stands_in_created_at_is_looked_at(values, declared, text, odd):
     assert ("created_at" in names.texts, "created_at" in names.implausible) == (text, odd)
 
 
+def test_of_nothing_nothing_is_told():
+    """A chunk without values, or whose rows all fail, has no text and no odd address."""
+    declared = {"created_at": {"type": "timestamp", "format": "epoch_s"}}
+    for cells in ([], [None], ["1706713445678"]):
+        source = customers(columns=declared)
+        judge = Judge(source, "v2", {"created_at": Reading("epoch_s")}, NOW_S)
+        columns = {"person": ["p"] * len(cells), "created_at": cells, "email": [None] * len(cells)}
+        names = judge.judge(chunk(columns)).names
+        assert not names.texts | names.odd_emails
+
+
 def test_typed_numbers_in_created_at_are_looked_at_too():
     """Parquet and JSON Lines bring numbers of any unit without a declaration."""
     for values, kind in ((pa.array([1706713445678]), "typed"), (["1706713445678"], "json")):
