@@ -49,6 +49,7 @@ _NULL_WORDS = pa.array(
 """What stands where nobody is known, and before the sums below a table."""
 _FLOAT = r"^[+-]?[0-9]+(?:\.[0-9]*(?:[eE][+-]?[0-9]+)?|[eE]\+[0-9]+)$"
 """`42.0`, `1.2E+15`; not `12e4`, which may be half of a hash."""
+_EXPONENT = r"^-?[0-9.]+[eE]"
 
 _SEEDS = {"id": 0, "email": 1, "cio_id": 2}
 """The same text is somebody else as another type of identifier."""
@@ -153,8 +154,15 @@ def hold_others(emails: pa.StringArray) -> bool:
     return pc.all(pc.match_substring_regex(emails, rf"^$|{EMAIL}")).as_py() is False
 
 
-def holds_floats(person: pa.StringArray) -> bool:
-    """Whether any of n identifiers is a number that was written with a point or an exponent."""
+def holds_floats(person: pa.StringArray, cells: Cells) -> bool:
+    """Whether any of n identifiers is a number that was written with a point or an exponent.
+
+    Args:
+        person: The identifiers, as text.
+        cells: The same as the source holds them; a number in JSON is no hash, whatever its form.
+    """
+    if cells.kind == "json" and pc.any(pc.match_substring_regex(cells.column, _EXPONENT)).as_py():
+        return True
     used = characters(person)
     if not ((used == ord(".")) | (used == ord("+"))).any():  # mostly, and told at once
         return False

@@ -190,7 +190,7 @@ class Judge:
         if source.identifier.type == "cio_id":
             person = pc.replace_substring_regex(person, "^cio_", "")
         is_free = layout.identifier is None and source.identifier.type != "email"
-        if is_free and identity.holds_floats(person):
+        if is_free and identity.holds_floats(person, cells):
             # One such value tells that the program which wrote the column took ids for numbers.
             raise float_identifier(where, column)
         # A cell that failed has its own reason, and no second one for the text that it did not

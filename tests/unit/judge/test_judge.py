@@ -837,6 +837,15 @@ def test_identifiers_that_were_taken_for_numbers_refuse_the_column(cell):
 def test_texts_that_only_look_like_numbers_are_identifiers(cell):
     """Halves of hashes, versions, telephone numbers."""
     assert judged(customers(), chunk({"person": [cell]})).accepted.person.to_pylist() == [cell]
+    quoted = judged(customers(), chunk({"person": [f'"{cell}"']}, "json"))
+    assert quoted.accepted.person.to_pylist() == [cell]
+
+
+@pytest.mark.parametrize("cell", ["12e4", "1E5", "-1.5e3", "2.5", "1e-7"])
+def test_a_number_of_json_that_is_no_integer_refuses_the_column(cell):
+    """Without quotes it can be nothing else."""
+    with pytest.raises(UsageError, match="floating-point"):
+        judged(customers(), chunk({"person": ['"42"', cell]}, "json"))
 
 
 @pytest.mark.parametrize("value", ['{"a":1}', "[7]", "true", "false"])
