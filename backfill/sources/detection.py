@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from backfill.pipeline.mistakes import TODO
+from backfill.sources.encodings import by_nuls, marked
 
 DELIMITERS = (",", ";", "\t", "|", "^", "\x01")  # the last one is Hive's
 _BLOCK_BYTES = 1 << 20
+_WIDE_BYTES = 1 << 16
 _ASCII_MAX = 0x7F
 _HEAD_ROWS = 200
 _LINES_ABOVE_MAX = 20
@@ -21,11 +23,6 @@ _HINT = re.compile(r"sep=(.)")
 _FIGURE = re.compile(r"[-+]?\d[\d.,:/ -]*")
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 """What stands in cells, and is no name of a column."""
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 _WORD = re.compile(rb"[^\s,;|\"]+")
 """A word in some 8-bit encoding; what comes behind its first byte may look like a letter."""
@@ -47,7 +44,8 @@ class TextEvidence:
     """What the bytes of a whole text file say about its encoding.
 
     Args:
-        bom: The codec that a byte-order mark at the beginning names; empty: there is none.
+        bom: The codec that a byte-order mark at the beginning names, or the zeros of UTF-16 and
+            UTF-32 tell; empty: there is neither.
         lines: How many lines have bytes beyond ASCII.
         utf8: How many of these are valid UTF-8.
         seen: Which bytes stand in the others.
@@ -91,13 +89,25 @@ def text_evidence(raw: Iterable[bytes]) -> TextEvidence:
     found = TextEvidence()
     blocks = _whole_lines(raw)
     first = next(blocks)
-    found.bom = next((codec for bom, codec in _BOMS if first.startswith(bom)), "")
+    found.bom = _wide(first[:_WIDE_BYTES])
+    if first.startswith(codecs.BOM_UTF8):
+        found.bom = "utf-8-sig"
     for block in chain([first.removeprefix(codecs.BOM_UTF8)], blocks):
         # Most files are ASCII but for a few lines: only blocks with other bytes are split.
         for line in () if block.isascii() else block.split(b"\n"):
             if not line.isascii():
                 found.add(line)
     return found
+
+
+def _wide(head: bytes) -> str:
+    """The codec of text in units of two or four bytes; empty: it is in bytes, or is no text."""
+    if by_mark := marked(head):
+        return by_mark[:6]
+    codec = by_nuls(head)
+    # What is no text at all may be full of zeros too.
+    is_text = codec and "\0" not in head[: len(head) // 4 * 4].decode(codec, "replace")
+    return codec if is_text else ""
 
 
 def _whole_lines(raw: Iterable[bytes]) -> Iterator[bytes]:
@@ -168,8 +178,11 @@ def encoding_of(evidence: TextEvidence) -> Detected:
     rejected rows. Any other text of 8 bits is valid in several encodings, and in each it says
     something else: which of them makes sense only a reader can tell.
     """
-    if evidence.bom == "utf-16":
-        return Detected("utf-16", "it begins with the byte-order mark of UTF-16")
+    if evidence.bom.startswith(("utf-16", "utf-32")):
+        name = evidence.bom[:6].upper()
+        is_marked = evidence.bom == name.lower()
+        mark = f"it begins with the byte-order mark of {name}"
+        return Detected(evidence.bom, mark if is_marked else f"its zeros are those of {name}")
     if not evidence.lines:
         return Detected("utf-8", "all of it is ASCII")
     share = f"of {evidence.lines:,} lines with letters beyond ASCII"

@@ -125,9 +125,9 @@ def recognised(path: Location, declared: str, head: bytes, *, header: bool) -> E
             )
     if _UNICODE.fullmatch(codec):
         return _unicode(path, declared, codec, head)
-    if marked := _marked(head):
-        raise _refusal(path, declared, 0, marked[:6])
-    if likely := _by_nuls(head):
+    if by_mark := marked(head):
+        raise _refusal(path, declared, 0, by_mark[:6])
+    if likely := by_nuls(head):
         raise _refusal(path, declared, head.index(0), f"{likely[:6]}, or no text at all")
     if codec == "utf-8":
         bom_bytes = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
@@ -171,24 +171,24 @@ def _refusal(path: Location, declared: str, offset: int, likely: str) -> UsageEr
     )
 
 
-def _marked(head: bytes) -> str:
+def marked(head: bytes) -> str:
     """The codec that a byte-order mark of two or four bytes names; empty: there is none."""
     return next((codec for bom, codec in _BOMS.items() if head.startswith(bom)), "")
 
 
 def _unicode(path: Location, declared: str, codec: str, head: bytes) -> Encoding:
     """UTF-16 or UTF-32: the order of its bytes is told by the mark, the name or the zeros."""
-    marked, zeros = _marked(head), _by_nuls(head)
+    by_mark, zeros = marked(head), by_nuls(head)
     ordered = codec if codec.endswith("e") else ""
-    found = marked or zeros or ordered
+    found = by_mark or zeros or ordered
     if not found.startswith(codec):
-        likely = found if found[:6] == codec[:6] else (marked or zeros)[:6] or "utf-8"
+        likely = found if found[:6] == codec[:6] else (by_mark or zeros)[:6] or "utf-8"
         raise _refusal(path, declared, 0, likely)
-    bom = len("\N{ZERO WIDTH NO-BREAK SPACE}".encode(found)) if marked else 0
+    bom = len("\N{ZERO WIDTH NO-BREAK SPACE}".encode(found)) if by_mark else 0
     return Encoding(declared, bom_bytes=bom, transcoded=found)
 
 
-def _by_nuls(head: bytes) -> str:
+def by_nuls(head: bytes) -> str:
     """The codec in which most of the zeros of `head` are halves of ASCII; empty: there is none."""
     quarters = [2 * head[side::4].count(0) > len(head[side::4]) for side in range(4)]
     if quarters[1:] == [True] * 3 or quarters[:3] == [True] * 3:

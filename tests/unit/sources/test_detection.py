@@ -28,6 +28,11 @@ def detected(content):
         ("a\nGröße\n".encode("cp1252"), TODO),
         (b"a\nGr\xf6\xdfe\n\x81\n", TODO),
         ("a\nGröße\n".encode("utf-16"), "utf-16"),
+        ("a\nGröße\n".encode("utf-32"), "utf-32"),
+        ("a\nGröße\n".encode("utf-16-le"), "utf-16-le"),
+        ("a\nGröße\n".encode("utf-16-be"), "utf-16-be"),
+        ("a\nGröße\n".encode("utf-32-be"), "utf-32-be"),
+        (bytes(64) + b"a\n", "utf-8"),
         (codecs.BOM_UTF8 + b"a\n1\n", "utf-8"),
     ],
 )
