@@ -49,7 +49,7 @@ def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
         _together(pipeline, plan),
         rejected(planned, places=True),
         _timestamps(plan.sources, plan.found.decisions),
-        _samples(plan.found.samples),
+        _samples(plan),
     ]
     return joined(sections)
 
@@ -181,10 +181,12 @@ def _timestamps(sources: Sequence[SourcePlan], decisions: Sequence[Decision]) ->
     return lines
 
 
-def _samples(samples: Sequence[str]) -> list[str]:
+def _samples(plan: Plan) -> list[str]:
     """The first operations, as JSON."""
-    lines = ["Sample requests"] if samples else []
-    for each in samples:
+    lines = ["Sample requests"] if plan.found.samples else []
+    if lines and any(each.merged for each in plan.sources):
+        lines = wrapped("", "Sample requests, from one row each: the person's others are merged in")
+    for each in plan.found.samples:
         whole = wrapped("  ", json.dumps(json.loads(each), ensure_ascii=False))
         lines += whole[:_SAMPLE_LINES_MAX]
         if len(whole) > _SAMPLE_LINES_MAX:

@@ -42,6 +42,8 @@ _BOMS = {
 }
 _STATEFUL = re.compile(r"iso2022|hz|utf-7|punycode|idna|escape|undefined|mbcs|oem")
 """Codecs in which a byte's meaning depends on all before it, or that are for no files."""
+_ISO_2022 = re.compile(rb"\x1b\$[@AB()]")
+"""The escapes before Japanese, Chinese and Korean: all of it is ASCII, and reads as mojibake."""
 
 _COMMON = ("cp1252", "cp1250", "cp1251", "cp932", "gbk", "big5", "euc-kr")
 """Encodings that exports are often in where they are not in UTF-8."""
@@ -129,6 +131,11 @@ def recognised(path: Location, declared: str, head: bytes, *, header: bool) -> E
         raise _refusal(path, declared, 0, by_mark[:6])
     if likely := by_nuls(head):
         raise _refusal(path, declared, head.index(0), f"{likely[:6]}, or no text at all")
+    if escape := _ISO_2022.search(head):
+        raise UsageError(
+            f"{path}: is not {declared} at byte {escape.start()}; it looks like iso-2022",
+            next_step="convert it to UTF-8, as iconv does",
+        )
     if codec == "utf-8":
         bom_bytes = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
         _check_lines(path, declared, codec, head, header=header)

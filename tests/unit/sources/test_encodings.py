@@ -92,6 +92,8 @@ def test_latin_1_is_taken_at_its_word(tmp_path):
         (b"PK\x03\x04rest", "utf-8", "is a zip archive .* see byte 0"),
         (b"PAR1rest", "utf-8", "is a Parquet file"),
         (b"BZh91AY", "utf-8", "is a bzip2 archive"),
+        ("id,name\n1,太郎\n".encode("iso2022_jp"), "utf-8", "at byte 10; it looks like iso-2022"),
+        ("id,name\n1,한국\n".encode("iso2022_kr"), "cp1252", "it looks like iso-2022"),
         (b"a\n1\n", "klingon", "'klingon': not supported"),
         (b"a\n1\n", "base64", "'base64': not supported"),
         (b"a\n1\n", "iso-2022-jp", "'iso-2022-jp': not supported"),
