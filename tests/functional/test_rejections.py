@@ -87,6 +87,10 @@ CASES = {
     "name_missing": (_events(f"p1, ,{AT},1"), [EVENTS]),
     "name_too_long": (_events(f"p1,{'é' * 51},{AT},1"), [EVENTS]),
     "key_missing": (_events(f"p1,seen,{AT},"), [EVENTS + 'key = ["n"]\n']),
+    "member_missing": (
+        {"customers.jsonl": '{"id": "1", "of": {"$oid": "a"}}\n{"id": "2", "of": "b"}\n'},
+        [CUSTOMERS, '[source.columns]\nof = { from = "of.$oid", type = "string" }\n'],
+    ),
     "required_missing": (
         _customers("id,email", "1,a@example.com", "2,"),
         [CUSTOMERS + 'required = ["email"]\n'],
