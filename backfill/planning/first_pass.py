@@ -50,6 +50,10 @@ _DECIDED_BY = {
     "timestamp_missing": "timestamp",
     "timestamp_unreadable": "timestamp",
     "timestamp_no_zone": "timestamp",
+    "timestamp_zone_unknown": "timestamp",
+    "timestamp_out_of_range": "timestamp",
+    "timestamp_too_early": "timestamp or earliest",
+    "timestamp_too_late": "timestamp or latest",
     "key_missing": "key",
 }
 """The setting that every row of a source hangs on, by the reason for which it is rejected."""

@@ -156,6 +156,15 @@ def test_a_retry_counts_the_rows_that_it_tried(night, send, tmp_path):
     assert (done.summary["rejected"], done.summary["delivered"]) == (0, 96)
 
 
+def test_a_night_without_new_files_is_not_warned_of(tmp_path, backfill, sandbox):
+    """Most nights of some exports are so; a header alone is another matter."""
+    for count, warned in ((5, False), (5, False), (0, True)):
+        name = "events-1.csv" if count else "events-2.csv"
+        pipeline = job(tmp_path, {name: events("seen", 0, count)}, KEYED)
+        done = backfill("sync", pipeline, "--url", sandbox.url)
+        assert (done.code, "has no rows" in done.stderr) == (0, warned)
+
+
 def test_a_sync_of_events_alone_says_how_many_are_new(tmp_path, backfill, sandbox):
     """Nothing is said of people, of whom there are none."""
     pipeline = job(tmp_path, {"visits.csv": events("visited", 0, 20)}, VISITS)

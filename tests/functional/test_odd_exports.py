@@ -495,6 +495,18 @@ USELESS = {
         "timestamp_unreadable",
         "timestamp",
     ),
+    "seconds as milliseconds": (
+        {"events.csv": "id,at\n" + "1,1706713445\n" * 1_000},
+        EVENTS.replace('timezone = "UTC"', 'format = "epoch_ms"') + OPTIONS,
+        "timestamp_too_early",
+        "timestamp or earliest",
+    ),
+    "milliseconds as seconds": (
+        {"events.csv": "id,at\n" + "1,1706713445678\n" * 1_000},
+        EVENTS.replace('timezone = "UTC"', 'format = "epoch_s"') + OPTIONS,
+        "timestamp_out_of_range",
+        "timestamp",
+    ),
     "an empty key": (
         {"events.csv": "id,at,key\n" + f"1,{AT},\n" * 1_000},
         EVENTS + OPTIONS + 'key = ["key"]\n',
