@@ -73,7 +73,8 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     next_step, next_command = _next(summary, calls, shown, was, command, fixable)
     return content.Content(
         summary=summary,
-        is_night=was == "sync" and last is not None and last.id > 1,
+        is_night=last is not None and last.id > 1 and _syncs(was, calls),
+        command=was,
         ended=ended,
         stopped=_stopped(last, shown),
         destination=_destination(url),
@@ -173,6 +174,11 @@ def _destination(url: str) -> str:
     if is_loopback(url):
         return f"the sandbox at {host}"
     return "Customer.io" if host.endswith(".customer.io") else host
+
+
+def _syncs(was: str, runs: Sequence[Run]) -> bool:
+    """Whether a job is one that syncs, also where its last run was a retry."""
+    return was == "sync" or any((run.summary or {}).get("command") == "sync" for run in runs)
 
 
 def _calls(runs: Sequence[Run]) -> Iterator[content.ShownCall]:

@@ -119,8 +119,9 @@ class Content:
 
     Args:
         summary: What became of every row.
-        is_night: Whether the last run was a sync, which has an account of its own: the job has
-            others before it.
+        is_night: Whether the job is one that syncs, and has run before: then the last run has an
+            account of its own, and the job's is that of the files as they were read last.
+        command: What the last run was: run, retry or sync.
         ended: Whether the last run said how it ended; a killed one did not.
         stopped: What stopped the last run; empty: nothing did, or it cannot be said.
         destination: Where it was sent.
@@ -155,3 +156,4 @@ class Content:
     versions: Mapping[str, str]
     made_at: str
     redact: str
+    command: str = "sync"

@@ -126,7 +126,8 @@ def outcome_of(content: Content) -> Headline:
 
 def _delivered(account: Summary | RunSummary, rows: int, place: str) -> str:
     if account.delivered == rows:
-        return f"All {counted(rows, 'row')} were delivered to {place}"
+        all_of_them = "The only row was" if rows == 1 else f"All {rows:,} rows were"
+        return f"{all_of_them} delivered to {place}"
     return f"{account.delivered:,} of {counted(rows, 'row')} were delivered to {place}"
 
 
@@ -139,14 +140,15 @@ def _time(content: Content) -> str:
 
 
 def _night(content: Content) -> tuple[str, str]:
-    """What the last sync did, in one sentence, and what became of its other rows."""
+    """What the last run of a job that syncs did, in one sentence, and what of its other rows."""
     run, place = content.summary.this_run, content.destination
+    last = f"The last {content.command}"
     if not content.ended:
-        return f"The last sync had delivered {counted(run.delivered, 'row')} to {place}", "."
+        return f"{last} had delivered {counted(run.delivered, 'row')} to {place}", "."
     if not run.sources:
-        return "The last sync sent nothing", "."
+        return f"{last} sent nothing", "."
     took = f" in {duration(run.seconds)}"
-    return f"The last sync: {_delivered(run, run.rows_read, place)}{took}", _others(run)
+    return f"{last}: {_delivered(run, run.rows_read, place)}{took}", _others(run)
 
 
 def _verdict(content: Content) -> tuple[str, str]:

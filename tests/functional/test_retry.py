@@ -346,3 +346,17 @@ def test_a_second_edit_of_a_delivered_line_is_told_to_change_nothing(tmp_path, s
         "1 line of rows that are not rejected any more: a change there is not sent" in again.stderr
     )
     assert sandbox.people()["1"]["attributes"] == {"age": 10}
+
+
+def test_after_a_night_a_retry_reports_what_it_did(tmp_path, send):
+    """Not the job as tonight's export has it, of whom nobody was delivered tonight."""
+    pipeline = job(tmp_path, {"customers.csv": "id,age\na,1\nb,old\n"}, TYPED)
+    assert send(pipeline, command="sync").code == 3
+    assert send(pipeline, command="sync").code == 3
+    _fix(pipeline, age={2: "7"})
+
+    assert send(pipeline, command="retry").code == 0
+
+    page = (tmp_path / ".backfill/job/report.html").read_text("utf-8")
+    assert "The last retry: The only row was delivered" in page
+    assert "<dt>people delivered</dt><dd>1</dd>" in page
