@@ -325,7 +325,7 @@ def test_after_a_retry_all_name_the_same_file(tmp_path, send, backfill, sandbox)
     told = backfill("status", "pipeline.toml", cwd=tmp_path)
     assert told.next_step == (
         "fix the rows in .backfill/job/rejected.new.csv, then: backfill retry pipeline.toml"
-        " .backfill/job/rejected.new.csv"
+        f" .backfill/job/rejected.new.csv --url {sandbox.url}"
     )
     new.write_text(new.read_text("utf-8-sig").replace("older", "20"), "utf-8-sig")
     assert send(pipeline, new, command="retry").code == 0
