@@ -1,5 +1,7 @@
 """The report of a job, made again at any time: also after a crash, and for other eyes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from backfill.clock import Clock
@@ -29,9 +31,7 @@ def report(
     Raises:
         StateError: There is no such job, it is running, or the report cannot be written.
     """
-    folder = folder_of(pipeline, state_dir)
-    with Journal.open(folder, create=False) as journal:
-        job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
+    with _job(pipeline, state_dir) as job:
         return report_of(job, redact, now_s=Clock().unix_s())
 
 
@@ -52,19 +52,25 @@ def bundle(
         StateError: There is no such job, it is running, or a file cannot be written.
         UsageError: Nothing was sent yet.
     """
-    folder = folder_of(pipeline, state_dir)
-    with Journal.open(folder, create=False) as journal:
-        if not journal.runs.all():
+    with _job(pipeline, state_dir) as job:
+        if not job.journal.runs.all():
             raise UsageError(
                 "nothing was sent yet: there is nothing to prove",
                 next_step=f"start with: backfill run {pipeline.path}",
             )
-        job = Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
         summary, report_file = report_of(job, redact, now_s=Clock().unix_s())
+        known = JobEvidence(
+            pipeline, job.journal, stored_plan(job), summary, report_file, Redaction(redact)
+        )
         try:
-            known = JobEvidence(
-                pipeline, journal, stored_plan(job), summary, report_file, Redaction(redact)
-            )
-            return summary, write_bundle(folder, known)
+            return summary, write_bundle(job.folder, known)
         except OSError as failure:
-            raise unwritten(folder, failure) from failure
+            raise unwritten(job.folder, failure) from failure
+
+
+@contextmanager
+def _job(pipeline: Pipeline, state_dir: Path | None) -> Iterator[Job]:
+    """A job that does not run, without its files: its journal says all that is asked."""
+    folder = folder_of(pipeline, state_dir)
+    with Journal.open(folder, create=False) as journal:
+        yield Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))

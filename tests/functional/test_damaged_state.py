@@ -16,7 +16,7 @@ import pytest
 from backfill.commands.run import RUN
 from backfill.commands.sync import SYNC
 from backfill.errors import ExitCode
-from tests.support.checker import check_law, must, reported_in
+from tests.support.checker import check_law, reported_in
 from tests.support.fake_delivery import FakeDelivery
 from tests.support.jobs import AGES, CUSTOMERS, EVENTS, HEADER, job
 from tests.support.runs import Ran, run_in_no_time
@@ -142,7 +142,7 @@ def killed(request, tmp_path_factory):
 def _resume(pipeline: Path, mode, delivery: FakeDelivery, **options) -> Ran:
     ran = run_in_no_time(pipeline, delivery, mode, **options)
     check_law(ran.summary.as_dict())
-    must(ran.exit in (ExitCode.DELIVERED, ExitCode.REJECTIONS, ExitCode.STATE), ran.error)
+    assert ran.exit in (ExitCode.DELIVERED, ExitCode.REJECTIONS, ExitCode.STATE), ran.error
     return ran
 
 
@@ -166,19 +166,18 @@ def test_damage_is_made_good_or_refused(killed, record_property):
         ran = _resume(pipeline, mode, again)
         if ran.exit == ExitCode.STATE:
             refused += 1
-            must(mode is SYNC or not again.batches, what)
-            must(ran.error.next_step, what)
+            assert mode is SYNC or not again.batches, what
+            assert ran.error.next_step, what
             ran = _resume(pipeline, mode, again, restart=True)
-        must(ran.exit == whole.exit, (what, ran.error))
+        assert ran.exit == whole.exit, (what, ran.error)
         told = Told(first, sent, again)
         gone = told.people.keys() - truth.people.keys()
-        must(told.events == truth.events, what)
-        must({name: told.people.get(name) for name in truth.people} == truth.people, what)
-        must(not gone or mode is SYNC, (what, gone))
-        must(reported_in(state / "job") == reported, what)
+        assert told.events == truth.events, what
+        assert {name: told.people.get(name) for name in truth.people} == truth.people, what
+        assert not gone or mode is SYNC, (what, gone)
+        assert reported_in(state / "job") == reported, what
         if not gone and mode is RUN:
-            figures = (ran.summary.delivered, ran.summary.merged, ran.summary.rejected)
-            must(figures == (whole.summary.delivered, whole.summary.merged, whole.summary.rejected),
-                 what)  # fmt: skip
+            for name in ("delivered", "merged", "rejected"):
+                assert getattr(ran.summary, name) == getattr(whole.summary, name), (what, name)
     record_property("damages", DAMAGES // 2)
     record_property("damages that were refused", refused)
