@@ -19,7 +19,7 @@ from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
 from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
 from backfill.instants import Reading, WrittenValues, implausible
-from backfill.pipeline.source_settings import Column
+from backfill.pipeline.column_settings import Column
 from backfill.rows import Chunk, Reason, Rejection, Rows, Values, reason
 
 NULL_FRAGMENT = "null"

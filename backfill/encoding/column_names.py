@@ -15,7 +15,7 @@ from backfill.encoding import json_text
 from backfill.encoding.cell_json import Cells, column_of
 from backfill.encoding.json_text import Mask
 from backfill.encoding.typed_json import plain
-from backfill.pipeline.source_settings import JOINED_BY
+from backfill.pipeline.column_settings import JOINED_BY
 from backfill.rows import Chunk
 
 _WRAPPERS = {"$oid", "$date", "$uuid", "$symbol", "$timestamp"} | {

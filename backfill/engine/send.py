@@ -28,7 +28,7 @@ from backfill.errors import BackfillError, GuardError, as_ours
 from backfill.journal import Counts, Journal, Settlement
 from backfill.journal.journal import CommitClock
 from backfill.operations.batches import Batch, Packer
-from backfill.pipeline.source_settings import Allowance
+from backfill.pipeline.setting_values import Allowance
 from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.inputs import KINDS
 

@@ -2,6 +2,8 @@
 
 file                  Pipeline: the whole file, and what binds a job to it
 source_settings       the [[source]] tables, one class a kind
+column_settings       [source.columns] and timestamp: how a column is declared
+setting_values        what is written in short: "1%", "now+1d", "15m"
 columns               columns, identifiers and timestamps as a source declares them
 destination_settings  where rows are sent, and who is told how it went
 amounts               settings given in two ways: a count or a share, a date or a distance

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from backfill.pipeline.source_settings import DurationSetting, StrictSettings
+from backfill.pipeline.setting_values import DurationSetting, StrictSettings
 
 Occasion = Literal["failure", "rejections", "recovery", "success"]
 """Why somebody is told: it failed, rows are rejected, it succeeded after it had failed, it

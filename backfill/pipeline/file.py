@@ -3,7 +3,7 @@
 Pipeline
 ├── Destination, Notify   where to, how fast, and who is told       destination_settings
 └── Source …              what is read: customers, events, …        source_settings
-    └── Column …          one declared attribute                    columns
+    └── Column …          one declared attribute                    column_settings
 """
 
 import hashlib
@@ -17,23 +17,19 @@ from pydantic import Field, ValidationError, field_validator
 
 from backfill.errors import UsageError
 from backfill.files import parse_toml
+from backfill.pipeline.column_settings import Column, EventTimestamp, FromColumn
 from backfill.pipeline.destination_settings import Destination, Notify
 from backfill.pipeline.mistakes import mistakes, open_settings
+from backfill.pipeline.setting_values import Allowance, AllowanceSetting, StrictSettings
 from backfill.pipeline.source_settings import (
     STDIN,
-    Allowance,
-    AllowanceSetting,
-    Column,
     CustomersSource,
     DeletionsSource,
     EventsSource,
-    EventTimestamp,
-    FromColumn,
     Identifier,
     Query,
     Source,
     StorageSettings,
-    StrictSettings,
     Sync,
 )
 

@@ -3,37 +3,21 @@
 import codecs
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Discriminator, Field, ValidationInfo, field_validator, model_validator
+
+from backfill.pipeline.column_settings import Column, ColumnSetting, EventTimestamp, FromColumn
+from backfill.pipeline.setting_values import (
+    Allowance,
+    AllowanceSetting,
+    DurationSetting,
+    RelativeTime,
+    StrictSettings,
+    TimeSetting,
 )
 
-from backfill.instants import Reading, validate_reading
-
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_RELATIVE = re.compile(r"now(?:([+-])(\d+)([dhms]))?")
-_DURATION = re.compile(r"(\d+)\s*([dhms])")
-_UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-
 IdentifierType = Literal["id", "email", "cio_id"]
-
-ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "json"]
-
-Ambiguous = Literal["reject", "earlier", "later"]
-
-Nonexistent = Literal["reject", "forward", "backward"]
-
-JOINED_BY = " + "
-"""What stands between the columns whose texts make one value: a name of its own, `day + clock`."""
 
 FormatName = Literal["csv", "tsv", "parquet", "jsonl", "json"]
 
@@ -42,153 +26,6 @@ _OF_QUERIES = {"query", "decimal", "thousands", "null_values", "missing_columns"
 
 EVENT_NAME_BYTES_MAX = 100
 """The longest event name, in bytes of UTF-8 (Track OpenAPI)."""
-
-
-class StrictSettings(BaseModel):
-    """A table of the pipeline file: no unknown keys, never changed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Allowance(StrictSettings):
-    """So many, or such a share: `100` or `"1%"`."""
-
-    count: int | None = None
-    share: float | None = None
-
-    def reached_by(self, number: int, total: int) -> bool:
-        """Whether `number` of `total` is more than allowed."""
-        if self.count is not None:
-            return number > self.count
-        return number > total * (self.share or 0.0)
-
-
-def _allowance(value: object) -> object:
-    if isinstance(value, Mapping | Allowance):  # as it was dumped or read
-        return value
-    # TOML's true is an int to Python.
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return {"count": value}
-    if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
-        return {"share": float(match[1]) / 100}
-    raise ValueError('give a number such as 100, or a share such as "1%"')
-
-
-AllowanceSetting = Annotated[
-    Allowance, BeforeValidator(_allowance, json_schema_input_type=int | str)
-]
-
-
-class RelativeTime(StrictSettings):
-    """A fixed instant, or one that is told from the run's start: `"1990-01-01"`, `"now+1d"`."""
-
-    unix_s: int | None = None
-    after_now_s: int = 0
-
-    def at(self, now_s: float) -> int:
-        """The instant as unix seconds, for a run that starts at `now_s`."""
-        return self.unix_s if self.unix_s is not None else int(now_s) + self.after_now_s
-
-
-def _moment(value: object) -> object:
-    if isinstance(value, str) and (match := _RELATIVE.fullmatch(value.strip())):
-        sign, amount, unit = match.groups()
-        after_s = int(amount or 0) * _UNIT_S.get(unit, 0)
-        return {"after_now_s": -after_s if sign == "-" else after_s}
-    try:
-        moment = datetime.fromisoformat(str(value)) if isinstance(value, str | date) else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise ValueError('give a date such as "1990-01-01", or "now", "now+1d", "now-2h"')
-    return {"unix_s": int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())}
-
-
-TimeSetting = Annotated[RelativeTime, BeforeValidator(_moment, json_schema_input_type=str | date)]
-
-
-def _seconds(value: object) -> object:
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        return int(match[1]) * _UNIT_S[match[2]]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    raise ValueError('give a duration such as "15m", "90s" or "2h"')
-
-
-DurationSetting = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]
-"""A length of time, in seconds."""
-
-
-def _joined(value: object) -> object:
-    return JOINED_BY.join(map(str, value)) if isinstance(value, list | tuple) else value
-
-
-ColumnName = Annotated[
-    str, BeforeValidator(_joined, json_schema_input_type=str | list[str]), Field(min_length=1)
-]
-"""A column, a member of an object (`a.b`), or a list of columns joined by a space."""
-
-
-class FromColumn(StrictSettings):
-    """A value that each row brings in one of its columns."""
-
-    from_: ColumnName = Field(alias="from")
-
-
-class Dated(StrictSettings):
-    """How timestamps are written in a column; all left out: proved from the whole column."""
-
-    format: str | None = None
-    timezone: str | FromColumn | None = None
-    zones: Mapping[str, str] = Field(default_factory=dict)
-    pivot: int | None = Field(default=None, ge=0, le=100)
-    ambiguous: Ambiguous = "reject"
-    nonexistent: Nonexistent = "reject"
-
-    @model_validator(mode="after")
-    def _readable(self) -> Self:
-        # Any format will do to prove the zone; what is left out is found in the data later.
-        validate_reading(self.reading(self.format or "iso8601"))
-        return self
-
-    @property
-    def timezone_column(self) -> str | None:
-        """The column that has the zone of each row; None where there is none."""
-        return self.timezone.from_ if isinstance(self.timezone, FromColumn) else None
-
-    def reading(self, format_: str) -> Reading:
-        """How the column is read in a format."""
-        return Reading(
-            format_,
-            timezone=self.timezone if isinstance(self.timezone, str) else None,
-            ambiguous=self.ambiguous,
-            nonexistent=self.nonexistent,
-            date_only=getattr(self, "type", "timestamp") == "date",
-            timezone_from=self.timezone_column,
-            zones=tuple(self.zones.items()),
-            pivot=self.pivot,
-        )
-
-
-class Column(Dated):
-    """A declared attribute: its type, and the column it comes from when that has another name."""
-
-    from_: ColumnName | None = Field(default=None, alias="from")
-    type: ColumnType = "string"
-
-    @model_validator(mode="after")
-    def _dated_only_for_timestamps(self) -> Self:
-        if self.type not in ("timestamp", "date"):
-            for key in ("format", "timezone", "zones", "pivot"):
-                if getattr(self, key):
-                    raise ValueError(f'{key} is for type = "timestamp" or "date" only')
-        return self
-
-
-class EventTimestamp(Dated):
-    """When the event happened."""
-
-    from_: ColumnName = Field(alias="from")
 
 
 class Identifier(StrictSettings):
@@ -214,15 +51,6 @@ class Identifier(StrictSettings):
     def column(self) -> str:
         """The column that holds it."""
         return self.id or self.email or self.cio_id or ""
-
-
-def _column(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
-
-
-ColumnSetting = Annotated[
-    Column, BeforeValidator(_column, json_schema_input_type=ColumnType | Column)
-]
 
 
 class Sync(StrictSettings):

@@ -10,8 +10,9 @@ from backfill.instants import NATIVE, Ambiguity, Evidence, NoFormat, Reading
 from backfill.judge.chunk_judge import JudgedChunk, read_ahead
 from backfill.judge.judge import EVENT_TIMESTAMP
 from backfill.judge.shape import Shape
+from backfill.pipeline.column_settings import Dated
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import Dated, EventsSource, Source
+from backfill.pipeline.source_settings import EventsSource, Source
 from backfill.planning.progress import OnProgress, Progress, nobody
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input

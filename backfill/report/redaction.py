@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import Allowance, RelativeTime, StrictSettings
+from backfill.pipeline.setting_values import Allowance, RelativeTime, StrictSettings
 from backfill.report import content
 from backfill.report.wording import utc_text
 

@@ -13,14 +13,8 @@ import pyarrow as pa
 from backfill.encoding.column_names import is_made, used_up
 from backfill.encoding.typed_json import is_bytes, is_json, plain_type, refusal_of, unsendable
 from backfill.errors import UsageError
-from backfill.pipeline.source_settings import (
-    Column,
-    Dated,
-    DeletionsSource,
-    EventsSource,
-    FromColumn,
-    Source,
-)
+from backfill.pipeline.column_settings import Column, Dated, FromColumn
+from backfill.pipeline.source_settings import DeletionsSource, EventsSource, Source
 from backfill.sources.interface import Location
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"

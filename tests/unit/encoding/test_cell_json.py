@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from backfill.encoding import cell_json
 from backfill.encoding.typed_json import plain, refusal_of
 from backfill.instants import Reading
-from backfill.pipeline.source_settings import Column
+from backfill.pipeline.column_settings import Column
 from backfill.rows import Chunk, Position
 
 EXACT = 2**53

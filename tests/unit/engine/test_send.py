@@ -16,7 +16,7 @@ from backfill.engine.send import BATCHES_READY, DRAIN_S, REFUSALS_MAX, Sender, r
 from backfill.errors import BackfillError, GuardError, InterruptedRunError, UnavailableError
 from backfill.journal import Journal
 from backfill.operations.encode import Operations
-from backfill.pipeline.source_settings import Allowance
+from backfill.pipeline.setting_values import Allowance
 from backfill.rows import Chunk, Position, reason
 from tests.support.fake_delivery import FakeDelivery
 from tests.support.inputs import an_input

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from backfill.errors import UsageError
 from backfill.pipeline.file import _TABLES, Pipeline
-from backfill.pipeline.source_settings import Allowance, EventsSource, RelativeTime
+from backfill.pipeline.setting_values import Allowance, RelativeTime
+from backfill.pipeline.source_settings import EventsSource
 
 WHOLE = """
 name = "acme-history"
