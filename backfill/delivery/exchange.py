@@ -7,8 +7,6 @@ how much of an answer is believed is the same for both.
 import ssl
 from collections.abc import Mapping
 
-import httpx
-
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.verdicts import Answer, NoAnswer
 
@@ -61,4 +59,8 @@ def tls_for(url: str) -> ssl.SSLContext | bool:
 
     Only the certificate authorities come from the environment (`SSL_CERT_FILE`).
     """
-    return httpx.create_ssl_context() if url.startswith("https:") else False
+    if not url.startswith("https:"):
+        return False
+    import httpx  # noqa: PLC0415  # a run to this machine needs nothing of it
+
+    return httpx.create_ssl_context()

@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 from yarl import URL
 
 from backfill.delivery.credentials import Credentials
@@ -23,7 +22,11 @@ from backfill.delivery.exchange import AnswerReader, request_headers, tls_for
 from backfill.delivery.outcome import NO_ANSWER, Meter
 from backfill.delivery.region import REGION_PATH
 from backfill.delivery.verdicts import Answer, NoAnswer, NoAnswerKind
+from backfill.judge.optional_imports import without_authorities
 from backfill.operations.batches import Batch
+
+with without_authorities():  # each session is given a context, or speaks no TLS: see `tls_for`
+    import aiohttp
 
 _INT = struct.Struct("i")
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError
@@ -14,7 +14,9 @@ from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.sources.extraction import Extracted
-from backfill.sync.differences import Differences
+
+if TYPE_CHECKING:  # of a sync alone
+    from backfill.sync.differences import Differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class PlannedRun:
     plan: Plan
     guards: Sequence[Guard]
     rows_left: int
-    differences: Differences | None = None
+    differences: "Differences | None" = None
     notes: Sequence[str] = ()
 
 

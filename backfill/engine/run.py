@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from backfill.clock import Clock
@@ -45,8 +45,10 @@ from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.sources.extraction import Extracted
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
-from backfill.sync.differences import Differences
 from backfill.sync.snapshot import SNAPSHOT_FILES
+
+if TYPE_CHECKING:  # of a sync alone
+    from backfill.sync.differences import Differences
 
 Result = TypeVar("Result")
 
@@ -88,7 +90,7 @@ class PreparedRun:
     guards: Sequence[Guard]
     start: Callable[[], Work]
     complete: Callable[[], None]
-    differences: Differences | None = None
+    differences: "Differences | None" = None
     notes: Sequence[str] = ()
 
 

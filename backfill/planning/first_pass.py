@@ -34,7 +34,6 @@ from backfill.planning.rejection_log import rejection_line
 from backfill.planning.row_decisions import SKIPPED, RowDecision
 from backfill.planning.source_stats import SourcePlan
 from backfill.rows import SENTENCES, Chunk, Position
-from backfill.sources.delimited import DelimitedSource
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.layout import AttributeNames, require_columns
 
@@ -223,7 +222,11 @@ class Pass:
     def _note_waiting_rows(self) -> None:
         """Say of files that may still be written to where a row at their end is not whole."""
         for each in self._inputs:
-            if not isinstance(each.file, DelimitedSource) or each.file.size_limit is None:
+            if each.file.size_limit is None:
+                continue
+            from backfill.sources.delimited import DelimitedSource  # noqa: PLC0415  # few files grow
+
+            if not isinstance(each.file, DelimitedSource):
                 continue
             rest = each.file.text.blocks(self._ends.get(each.part, each.file.body).offset)
             if any(block.strip(b"\r\n") for block in rest):

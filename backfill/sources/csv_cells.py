@@ -14,8 +14,8 @@ import pyarrow.csv as pa_csv
 from backfill.errors import BackfillError, UsageError
 from backfill.rows import Position, Rows, reason
 from backfill.sources.framing import BOM, Frame, escapes, frames
-from backfill.sources.interface import Dialect, FileFormat
-from backfill.sources.text_file import EmptyFileError, TextFile
+from backfill.sources.interface import Dialect, EmptyFileError, FileFormat
+from backfill.sources.text_file import TextFile
 
 _SPACES = " \t\N{NO-BREAK SPACE}"
 _SPECIAL = {ord("t"): 9, ord("n"): 10, ord("r"): 13, ord("b"): 8, ord("f"): 12, ord("v"): 11}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,10 +23,10 @@ from backfill.errors import UsageError
 from backfill.files import make_lasting
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import STDIN, Query, Source
-from backfill.sources.database_files import DuckDbFile, SqliteFile, file_of
-from backfill.sources.database_servers import AdbcDatabase
-from backfill.sources.databases import ADDRESSES, DatabaseAddress, QueryDatabase, QueryResult
 from backfill.sources.inputs import extract_file
+
+if TYPE_CHECKING:  # every job asks here, and most have no query
+    from backfill.sources.databases import DatabaseAddress, QueryDatabase, QueryResult
 
 _GROUP_ROWS = 65_536
 _GROUP_BYTES = 8 << 20
@@ -91,6 +91,8 @@ def extract(pipeline: Pipeline, folder: Path, env: Mapping[str, str], told: OnEx
         UnavailableError: A database cannot be reached, or was lost.
         OSError: The disk is full.
     """
+    from backfill.sources.databases import DatabaseAddress  # noqa: PLC0415  # see above
+
     sources = extracted_sources(pipeline)
     for index, source in sources.items():
         if source.query is None:
@@ -111,7 +113,7 @@ def extract(pipeline: Pipeline, folder: Path, env: Mapping[str, str], told: OnEx
     told(Extracted(is_whole=True))
 
 
-def open_database(address: DatabaseAddress, folder: Path, scratch: Path) -> QueryDatabase:
+def open_database(address: "DatabaseAddress", folder: Path, scratch: Path) -> "QueryDatabase":
     """Connect.
 
     Args:
@@ -124,6 +126,10 @@ def open_database(address: DatabaseAddress, folder: Path, scratch: Path) -> Quer
         CredentialsError: The database refuses the user or the password.
         UnavailableError: It cannot be reached.
     """
+    from backfill.sources.database_files import DuckDbFile, SqliteFile, file_of  # noqa: PLC0415
+    from backfill.sources.database_servers import AdbcDatabase  # noqa: PLC0415
+    from backfill.sources.databases import ADDRESSES  # noqa: PLC0415
+
     match address.scheme:
         case "postgresql" | "postgres":
             return AdbcDatabase.postgresql(address)
@@ -141,7 +147,7 @@ def open_database(address: DatabaseAddress, folder: Path, scratch: Path) -> Quer
     )
 
 
-def extract_query(database: QueryDatabase, query: Query, path: Path, told: OnExtracted) -> None:
+def extract_query(database: "QueryDatabase", query: Query, path: Path, told: OnExtracted) -> None:
     """Write the rows of a query to a Parquet file, in memory that does not depend on their number.
 
     Args:
@@ -195,7 +201,7 @@ def _write(
     flush()
 
 
-def _check_names(found: QueryResult) -> None:
+def _check_names(found: "QueryResult") -> None:
     names = found.schema.names
     doubles = sorted({each for each in names if names.count(each) > 1})
     if doubles:

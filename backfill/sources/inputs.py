@@ -17,11 +17,17 @@ from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Position
 from backfill.sources.globs import expand, holds_no_data, is_pattern
-from backfill.sources.interface import FileFormat, Fingerprint, Location, SourceFile, StoredFile
+from backfill.sources.interface import (
+    EmptyFileError,
+    FileFormat,
+    Fingerprint,
+    Location,
+    SourceFile,
+    StoredFile,
+)
 from backfill.sources.layout import named_columns, partitions_of, require_columns
 from backfill.sources.objects import Objects
 from backfill.sources.opening import open_source
-from backfill.sources.text_file import EmptyFileError
 
 Opened = TypeVar("Opened")
 

@@ -188,6 +188,10 @@ def _next_bytes(size: int, size_limit: int | None) -> int:
     return _BLOCK_BYTES if size_limit is None else min(_BLOCK_BYTES, size_limit - size)
 
 
+class EmptyFileError(UsageError):
+    """A file without a byte of content; among other files it is a part that had no rows."""
+
+
 def unreadable(path: Location, error: OSError) -> UsageError:
     """The error of the operating system as one of ours."""
     return UsageError(

@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import xxhash
@@ -16,8 +16,10 @@ from backfill.pipeline.source_settings import Source, StorageSettings
 from backfill.retrying import OUTAGE_MAX_S
 from backfill.sources.interface import Fingerprint, LocalFile, Location, Piece, StoredFile
 from backfill.sources.read_ahead import BY_ITS_BEGINNING, ReadAhead, ReadingPlan
-from backfill.sources.stores import ChangedObjectError, ObjectStore, ObjectVersion, connected
 from backfill.sources.urls import ObjectUrl, folder_of_pattern, matcher, table_refused, tables_of
+
+if TYPE_CHECKING:  # most jobs read files of this machine, and every job asks here
+    from backfill.sources.stores import ObjectStore, ObjectVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class StoredObject:
     """
 
     path: ObjectUrl
-    store: ObjectStore
-    version: ObjectVersion
+    store: "ObjectStore"
+    version: "ObjectVersion"
     grows: bool = False
 
     @property
@@ -80,6 +82,8 @@ class StoredObject:
         return Fingerprint(self.size, xxhash.xxh3_128_hexdigest(named.encode()))
 
     def _read(self, start: int, stop: int) -> memoryview:
+        from backfill.sources.stores import ChangedObjectError  # noqa: PLC0415  # see above
+
         try:
             return self.store.read(self.path.path, start, stop, self.version, self.path.scheme)
         except ChangedObjectError:
@@ -106,7 +110,7 @@ class Objects:
     storage: StorageSettings = field(default_factory=StorageSettings)
     clock: Clock = field(default_factory=Clock)
     outage_max_s: float = OUTAGE_MAX_S
-    _stores: dict[tuple[str, str], ObjectStore] = field(default_factory=dict)
+    _stores: dict[tuple[str, str], "ObjectStore"] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pipeline: Pipeline, source: Source, clock: Clock | None) -> "Objects":
@@ -196,7 +200,9 @@ class Objects:
         folders = {each.rpartition("/")[0] for each in found}
         return {folder.beside(k): size for k, size in found.items() if size or k not in folders}
 
-    def _store(self, url: ObjectUrl) -> ObjectStore:
+    def _store(self, url: ObjectUrl) -> "ObjectStore":
+        from backfill.sources.stores import connected  # noqa: PLC0415  # see above
+
         key = url.scheme, url.bucket
         if key not in self._stores:
             self._stores[key] = connected(url, self.storage, self.clock, self.outage_max_s)

@@ -6,11 +6,7 @@ from types import MappingProxyType
 
 from backfill.errors import UsageError
 from backfill.pipeline.source_settings import FormatName
-from backfill.sources.delimited import DelimitedSource
 from backfill.sources.interface import BLOCK_BYTES, FileFormat, Location, SourceFile, StoredFile
-from backfill.sources.json_file import JsonSource
-from backfill.sources.parquet import ParquetSource
-from backfill.sources.text_file import TextFile
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _AS_ITS_NAME_SAYS = FileFormat()
@@ -73,14 +69,23 @@ def open_source(
         EmptyFileError: There is nothing in it.
         UsageError: The file cannot be used as such: the message says why and where.
     """
+    # Late: most jobs have one format, and a short run is little but what is loaded for it.
     match how.name or format_of(stored.path):
         case "parquet":
+            from backfill.sources.parquet import ParquetSource  # noqa: PLC0415
+
             return ParquetSource.open(stored, partitions)
         case "csv" | "tsv" as name:
+            from backfill.sources.delimited import DelimitedSource  # noqa: PLC0415
+            from backfill.sources.text_file import TextFile  # noqa: PLC0415
+
             text = TextFile.open(stored, how, block_bytes, header=how.header is None)
             delimiter = _DELIMITERS[name] if how.delimiter is None else how.delimiter
             return DelimitedSource.open(text, replace(how, delimiter=delimiter), partitions)
         case "jsonl" | "json" as name:
+            from backfill.sources.json_file import JsonSource  # noqa: PLC0415
+            from backfill.sources.text_file import TextFile  # noqa: PLC0415
+
             text = TextFile.open(stored, how, block_bytes, header=False)
             return JsonSource.open(text, partitions, one_a_line=name == "jsonl")
 

@@ -14,6 +14,7 @@ from backfill.sources.encodings import Encoding, recognised
 from backfill.sources.interface import (
     BLOCK_BYTES,
     RAW_BYTES_MAX,
+    EmptyFileError,
     FileFormat,
     Location,
     StoredFile,
@@ -31,11 +32,6 @@ _MAGIC: dict[re.Pattern[bytes], Compression] = {
     # A zstd archive may begin with a frame to be skipped, as pzstd's do (RFC 8878, 3.1.2).
     re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): "zstd",
 }
-
-
-class EmptyFileError(UsageError):
-    """A file without a byte of content; among other files it is a part that had no rows."""
-
 
 _WAITS = 'its last line has no line end yet and waits; last_line = "send" would send it'
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
@@ -157,9 +158,6 @@ class Differences:
         return f"{text}{again}, {counted(self.vanished, 'person', 'people')} vanished{deleted}"
 
 
-_DIFFERENCES = TypeAdapter(Differences)
-
-
 def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differences:
     """Compare a plan's people with the snapshot; what comes out stays in the plan's folder.
 
@@ -190,14 +188,14 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
             events=snapshot.run(_EVENTS)[0][0],
         )
         _write_changed(snapshot, folder)
-    write_atomically(made / _FIGURES_FILE, _DIFFERENCES.dump_json(found))
+    write_atomically(made / _FIGURES_FILE, orjson.dumps(found))
     return found
 
 
 def load_differences(job: Job, plan: Plan) -> Differences:
     """What `compare` found for a plan before."""
     path = job.plan_folder(plan.key).diff / _FIGURES_FILE
-    return _DIFFERENCES.validate_json(path.read_bytes())
+    return TypeAdapter(Differences).validate_json(path.read_bytes())
 
 
 def _compared_by_id(job: Job) -> Iterator[int]:
