@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from backfill.cli import screens
 from backfill.cli.exits import Ending, nothing_done, shown
@@ -24,14 +25,16 @@ from backfill.errors import BackfillError, ExitCode, InterruptedRunError
 from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import REJECTED_FILE
-from backfill.report.summary import Summary
 from backfill.report.wording import can_be_fixed, counted, printable
+
+if TYPE_CHECKING:  # of what sends, not of a look at the files
+    from backfill.report.summary import Summary
 
 NEXT_STEP = "run the same command again to resume"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-Send = Callable[[Pipeline, Options, Observer, Stop], Summary]
+Send = Callable[[Pipeline, Options, Observer, Stop], "Summary"]
 
 
 @contextlib.contextmanager
@@ -97,7 +100,7 @@ class Sent:
         report_file: Where the report is.
     """
 
-    summary: Summary
+    summary: "Summary"
     rejected_file: Path | None
     report_file: Path
 

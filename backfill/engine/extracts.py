@@ -12,9 +12,8 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from backfill.engine.accounting import Account
 from backfill.errors import BackfillError, ExitCode, StateError, UsageError, as_ours
 from backfill.files import sync_directory
 from backfill.job import Job, pending_of, rows_read
@@ -28,6 +27,9 @@ from backfill.sources.extraction import (
     extraction_key,
 )
 from backfill.sources.inputs import extract_file
+
+if TYPE_CHECKING:  # a look at the files counts nothing
+    from backfill.engine.accounting import Account
 
 EXTRACTS_FOLDER = "extracts"
 _MAKING = ".part"
@@ -166,7 +168,7 @@ class Extracts:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def is_settled(account: Account, *, held_too: bool) -> bool:
+def is_settled(account: "Account", *, held_too: bool) -> bool:
     """Whether every row of a job is settled, so that the next call is about new rows.
 
     Args:
