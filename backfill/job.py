@@ -4,24 +4,29 @@ Files are known by their content: a file that was renamed or moved keeps the par
 journal has settled its rows.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backfill.errors import GuardError, SourceChangedError, StateError
+from backfill.errors import GuardError, SourceChangedError, StateError, UsageError
 from backfill.files import sync_directory
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.journal.directory import own_folder
+from backfill.pipeline.destination_settings import state_objection
 from backfill.pipeline.file import Pipeline
 from backfill.planning.chunk_stats import KnownPeople
 from backfill.planning.folder import PlanFolder
 from backfill.planning.plan import Plan, inputs_key, keep_only, load_plan, make_plan, plan_key
 from backfill.planning.progress import OnProgress
 from backfill.sources.inputs import Input
+from backfill.sources.urls import is_url
 
 STATE_FOLDER = ".backfill"
 PLANS_FOLDER = "plan"
+STANDS_FOR = ".stands_for"
+"""Beside the folder of a job whose state is elsewhere: what `--state-dir` has to say for it."""
 _SEAL = "plan_seal"
 """In the journal's meta: the plan that rows go by, and the digest of its files."""
 
@@ -77,6 +82,25 @@ class Job:
     def plan_folder(self, key: str) -> PlanFolder:
         """Where the plan of a key is kept."""
         return PlanFolder(self.folder / PLANS_FOLDER / key)
+
+
+def state_url(pipeline: Pipeline, state_dir: str | Path | None) -> str | None:
+    """Where a job's state is if that is a bucket; None: it is on a disk of this machine.
+
+    Raises:
+        UsageError: Nothing can be kept there.
+    """
+    if state_dir is None:
+        return pipeline.state
+    # A `Path` has made one slash of two.
+    written = re.sub(r"^([a-z0-9]+):/+", r"\1://", str(state_dir))
+    if not is_url(written):
+        return None
+    if why := state_objection(written):
+        raise UsageError(
+            f"--state-dir: {why}", next_step='give a folder, or a bucket: "s3://BUCKET/FOLDER"'
+        )
+    return written.rstrip("/")
 
 
 def folder_of(pipeline: Pipeline, state_dir: str | Path | None) -> Path:
@@ -338,6 +362,8 @@ def stored_plan(job: Job) -> Plan | None:
 
 def named_state_dir(job: Job) -> str:
     """What `--state-dir` must say for a command to find the job; empty: nothing."""
+    with suppress(FileNotFoundError):
+        return (job.folder.parent / STANDS_FOR).read_text()
     usual = folder_of(job.pipeline, None)
     return "" if job.folder.resolve() == usual.resolve() else str(job.folder.parent.resolve())
 

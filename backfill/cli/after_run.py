@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from backfill.cli.exits import known, say
+from backfill.cli.exits import known, note
 from backfill.clock import Clock
 from backfill.engine.options import Options
 from backfill.errors import StateError
@@ -91,7 +91,7 @@ class _Aftermath:
             self._call = replace(self._call, notified=notified)
             self._write()
         if notified not in ("", SENT):
-            _say(f"the notification was not sent: {notified}")
+            note(f"the notification was not sent: {notified}")
 
     def _write_metrics(self) -> None:
         if self._metrics_file is None:
@@ -99,13 +99,13 @@ class _Aftermath:
         try:
             write_metrics(self._metrics_file, self._pipeline.name, self._call)
         except OSError as failure:
-            _say(f"{self._metrics_file}: the metrics were not written: {failure.strerror}")
+            note(f"{self._metrics_file}: the metrics were not written: {failure.strerror}")
 
     def _last(self) -> Call | None:
         try:
             return before(read_history(self._folder), self._call)
         except StateError as failure:
-            _say(f"{failure.what}; {failure.next_step}")
+            note(f"{failure.what}; {failure.next_step}")
             return None
 
     def _note_killed(self) -> None:
@@ -131,8 +131,4 @@ class _Aftermath:
         except StateError:
             return  # the call itself says so
         except OSError as failure:
-            _say(f"{self._folder}: the history was not written: {failure.strerror}")
-
-
-def _say(sentence: str) -> None:
-    say(f"note: {sentence}")
+            note(f"{self._folder}: the history was not written: {failure.strerror}")

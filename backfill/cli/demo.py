@@ -40,7 +40,9 @@ def demo(
     from backfill.sandbox import running
 
     pipeline = Pipeline.load(sample_pipeline())
-    asked = SendOptions(state_dir, restart=True, yes=True, json=showing.json, quiet=showing.quiet)
+    asked = SendOptions(
+        str(state_dir), restart=True, yes=True, json=showing.json, quiet=showing.quiet
+    )
     with running() as sandbox:
         options = replace(asked.options(), url=sandbox.url, env={})  # the sandbox's own keys
         done = session.send(pipeline, asked, options, run.run, name="run")

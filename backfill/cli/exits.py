@@ -89,6 +89,11 @@ def say(text: str) -> None:
     print(printable(text, lines=True), file=sys.stderr, flush=True)
 
 
+def note(sentence: str) -> None:
+    """Show a sentence that changes nothing of how the command ends."""
+    say(f"note: {sentence}")
+
+
 def of_error(error: BaseException, asked: Asked) -> Ending:
     """How a command ends that something stopped."""
     if asked.debug:

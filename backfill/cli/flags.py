@@ -64,10 +64,11 @@ def seconds_until(time: str, now: datetime) -> float:
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (TOML).")]
 StateDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         metavar="DIR",
-        help="Where jobs keep their state; default: .backfill beside the pipeline file.",
+        help="Where jobs keep their state, a folder or s3://…; default: .backfill beside the"
+        " pipeline file.",
     ),
 ]
 Limit = Annotated[

@@ -56,7 +56,7 @@ def schedule(  # noqa: PLR0913 - the options of the command
 
 
 def _nightly(
-    file: Path, at: str, timezone: str | None, state_dir: Path | None, image: str | None
+    file: Path, at: str, timezone: str | None, state_dir: str | None, image: str | None
 ) -> "Nightly":
     from datetime import UTC, datetime
     from importlib.metadata import version

@@ -12,12 +12,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from backfill.cli import screens
-from backfill.cli.exits import Ending, nothing_done, shown
+from backfill.cli.exits import Ending, note, nothing_done, shown
 from backfill.cli.flags import CheckOptions, SendOptions, command
 from backfill.cli.terminal import view_for, width
 from backfill.clock import Clock
 from backfill.commands import check
 from backfill.commands.check import Planned
+from backfill.commands.state_home import at_hand
 from backfill.commands.watch import View, Watch
 from backfill.delivery.destination import destination, is_loopback
 from backfill.engine.options import Observer, Options, PlannedRun, Stop
@@ -112,8 +113,11 @@ class Sent:
 def look(pipeline: Pipeline, asked: CheckOptions) -> Planned:
     """Look at every row."""
     watch = Watch(view_for(quiet=asked.quiet), Clock().now_s, lambda *_: True)
-    with _stoppable(pipeline, as_json=asked.json) as stop:
-        return check.plan(pipeline, asked.options(), watch, stop)
+    with (
+        _stoppable(pipeline, as_json=asked.json) as stop,
+        at_hand(pipeline, asked.options(), stop, note) as here,
+    ):
+        return check.plan(pipeline, here, watch, stop)
 
 
 def send(
@@ -134,14 +138,15 @@ def send(
     again = name == "retry"
     with (
         _stoppable(pipeline, as_json=asked.json) as stop,
-        remembered(pipeline, options, name, asked.metrics_file) as done,
+        at_hand(pipeline, options, stop, note) as here,
+        remembered(pipeline, here, name, asked.metrics_file) as done,
     ):
         view = view_for(quiet=asked.quiet)
-        question = Prompt(pipeline, options, view, is_asked=not asked.yes, again=again)
+        question = Prompt(pipeline, here, view, is_asked=not asked.yes, again=again)
         watch = Watch(view, Clock().now_s, question)
-        summary = call(pipeline, options, watch, stop)
+        summary = call(pipeline, here, watch, stop)
         done(summary)
-    report_file = folder_of(pipeline, options.state_dir) / REPORT_FILE
+    report_file = folder_of(pipeline, here.state_dir) / REPORT_FILE
     return Sent(summary, watch.rejected_file, report_file)
 
 

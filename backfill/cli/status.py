@@ -95,11 +95,11 @@ class JobStatus:
         return None if total is None else total - self.said.rows_read
 
 
-def _folders(pipeline: Path | None, state_dir: Path | None) -> list[Path]:
+def _folders(pipeline: Path | None, state_dir: str | None) -> list[Path]:
     from backfill.files import strange_entry
 
     if pipeline is None:
-        home = state_dir or Path(".backfill")
+        home = Path(state_dir or ".backfill")
         folders = sorted(home.glob("*"))
     else:
         from backfill.job import folder_of

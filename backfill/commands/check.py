@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from backfill.clock import Clock
+from backfill.commands.state_home import at_hand
 from backfill.commands.watch import Say, watch_saying
 from backfill.engine.extracts import Extracts
 from backfill.engine.options import Observer, Options, Silent, Stop
@@ -92,7 +93,8 @@ def plan(
     rejected_file = None
     try:
         clock = Clock().interrupted_by(stop.check)
-        made = _planned(pipeline, options or Options(), clock, checked, extracted)
+        with at_hand(pipeline, options, stop) as here:
+            made = _planned(pipeline, here, clock, checked, extracted)
         rejected_file = made.rejected_file
     finally:
         watching.ended(rejected_file)

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backfill.clock import Clock
+from backfill.commands.state_home import at_hand
+from backfill.engine.options import Options, Stop
 from backfill.engine.results import report_of
 from backfill.errors import UsageError, unwritten
 from backfill.job import Job, folder_of, stored_plan
@@ -16,13 +18,13 @@ from backfill.report.summary import Summary
 
 
 def report(
-    pipeline: Pipeline, state_dir: Path | None = None, redact: Redact = "values"
+    pipeline: Pipeline, state_dir: str | Path | None = None, redact: Redact = "values"
 ) -> tuple[Summary, Path]:
     """Write a job's report from its journal and its plan; no source is read.
 
     Args:
         pipeline: The settings.
-        state_dir: Where jobs keep their state; None: `.backfill` beside the pipeline file.
+        state_dir: Where jobs keep their state, a folder or a URL; None: as for a run.
         redact: What the report leaves out.
 
     Returns:
@@ -36,13 +38,13 @@ def report(
 
 
 def bundle(
-    pipeline: Pipeline, state_dir: Path | None = None, redact: Redact = "values"
+    pipeline: Pipeline, state_dir: str | Path | None = None, redact: Redact = "values"
 ) -> tuple[Summary, Path]:
     """Write the report, and all evidence of a job with it as one archive; no source is read.
 
     Args:
         pipeline: The settings.
-        state_dir: Where jobs keep their state; None: `.backfill` beside the pipeline file.
+        state_dir: Where jobs keep their state, a folder or a URL; None: as for a run.
         redact: What both leave out.
 
     Returns:
@@ -69,8 +71,9 @@ def bundle(
 
 
 @contextmanager
-def _job(pipeline: Pipeline, state_dir: Path | None) -> Iterator[Job]:
+def _job(pipeline: Pipeline, state_dir: str | Path | None) -> Iterator[Job]:
     """A job that does not run, without its files: its journal says all that is asked."""
-    folder = folder_of(pipeline, state_dir)
-    with Journal.open(folder, create=False) as journal:
-        yield Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))
+    with at_hand(pipeline, Options(state_dir=state_dir), Stop()) as here:
+        folder = folder_of(pipeline, here.state_dir)
+        with Journal.open(folder, create=False) as journal:
+            yield Job(pipeline, (), journal, folder, limit=journal.meta.get("limit"))

@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.commands.state_home import at_hand
 from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import as_mask
 from backfill.engine.options import Observer, Options, Stop
@@ -75,7 +76,9 @@ def retry(
             "a retry needs the rows that a run rejected; --restart would forget them",
             next_step="drop --restart; to start over, give it to `backfill run` instead",
         )
-    return execute(retry_mode(file), pipeline, options, observer, stop)
+    stop = stop or Stop()
+    with at_hand(pipeline, options, stop) as here:
+        return execute(retry_mode(file), pipeline, here, observer, stop)
 
 
 def retry_mode(file: Path | None) -> RunMode:

@@ -5,6 +5,7 @@ summary = run(Pipeline.load("acme.toml"))
 
 from dataclasses import replace
 
+from backfill.commands.state_home import at_hand
 from backfill.commands.watch import Say, watch_saying
 from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import SourceRows
@@ -42,7 +43,9 @@ def run(
         BackfillError: What stopped it, with its exit code; its `summary` says how far it came.
     """
     observer = observer or (watch_saying(progress) if progress else None)
-    return execute(RUN, pipeline, options, observer, stop)
+    stop = stop or Stop()
+    with at_hand(pipeline, options, stop) as here:
+        return execute(RUN, pipeline, here, observer, stop)
 
 
 def _bind(job: Job, append: bool) -> Job:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from backfill.commands.state_home import at_hand
 from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import SourceRows
 from backfill.engine.run import PreparedRun, RunMode, execute
@@ -57,7 +58,9 @@ def sync(
         BackfillError: What stopped it; as for `backfill.engine.run.run`.
     """
     _check_settings(pipeline, options or Options())
-    return execute(SYNC, pipeline, options, observer, stop)
+    stop = stop or Stop()
+    with at_hand(pipeline, options, stop) as here:
+        return execute(SYNC, pipeline, here, observer, stop)
 
 
 def _bind(job: Job, append: bool) -> Job:

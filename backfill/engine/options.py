@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from backfill.delivery.outcome import Meter
 from backfill.errors import BackfillError
 from backfill.job import Doubt
-from backfill.journal import Counts
+from backfill.journal import Counts, Journal
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
@@ -19,12 +19,33 @@ if TYPE_CHECKING:  # of a sync alone
     from backfill.sync.differences import Differences
 
 
+class Keeper(Protocol):
+    """Keeps a job's state elsewhere, too; what it raises stops the run."""
+
+    def before_sending(self, journal: Journal) -> None:
+        """All of the state is to be kept before the first request; called once, in a thread."""
+
+    def committed(self, journal: Journal) -> None:
+        """The journal has just committed what became of rows; called between two requests."""
+
+
+class StaysHere:
+    """The keeper of a state that is on this machine's disk."""
+
+    def before_sending(self, journal: Journal) -> None:
+        """It is where it belongs."""
+
+    def committed(self, journal: Journal) -> None:
+        """It is where it belongs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a run is done; nothing here changes what is sent.
 
     Args:
-        state_dir: Where jobs keep their state; None: `.backfill` beside the pipeline file.
+        state_dir: Where jobs keep their state, a folder or a URL; None: as the pipeline file says,
+            else `.backfill` beside it.
         url: Where requests go instead of the pipeline's destination.
         rate: Requests per second at most, instead of the pipeline's; 0: no limit, loopback only.
         concurrency: Requests at the same time; None: the pipeline's, or by rate and latency.
@@ -35,6 +56,7 @@ class Options:
         wait_s: How long to wait for another process that runs the job.
         accept_changes: The settings may have changed since rows were sent.
         env: Where credentials are looked for.
+        keeper: Keeps the state elsewhere, too.
     """
 
     state_dir: str | Path | None = None
@@ -49,6 +71,7 @@ class Options:
     wait_s: float = 0.0
     # An argument, so that no test and no notebook has to change the process's own.
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    keeper: Keeper = field(default_factory=StaysHere)
 
 
 @dataclass(slots=True)

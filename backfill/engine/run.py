@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -305,13 +304,20 @@ class _Run:
         meter = account.meter = delivery.meter
         # Durable before the first request: a resume must decide by the same plan as this run.
         commit_plan(account.job, plan)
+        work = prepared.start()
+        await asyncio.to_thread(self.options.keeper.before_sending, work.journal)
+
+        def committed() -> None:
+            results.show_progress(account, self.clock)
+            self.options.keeper.committed(work.journal)
+
         sender = Sender(
-            prepared.start(),
+            work,
             self.pipeline.rejected_max,
             delivery,
             tally=account.tally,
             now_s=self.clock.now_s,
-            committed=partial(results.show_progress, account, self.clock),
+            committed=committed,
         )
         self.observer.sending(self._started(account, plan, prepared, meter))
         loop = asyncio.get_running_loop()

@@ -242,6 +242,13 @@ class Database:
                 raise OSError(0, "the journal was deleted or replaced while it was in use")
             self._connection.execute("COMMIT")
 
+    def image(self) -> bytes:
+        """The whole database as a file would hold it; nothing may be pending."""
+        with self._guarded():
+            if self._connection.in_transaction:
+                raise ValueError("an image is taken between two transactions")
+            return self._connection.serialize("main")
+
     def roll_back(self) -> None:
         """Forget everything since the last commit."""
         with self._guarded():

@@ -196,6 +196,10 @@ class Journal:
         self._kept_meta = meta
         return totals.commits
 
+    def image(self) -> bytes:
+        """The journal as a file, as of the last commit; to be asked for right behind it."""
+        return self._database.image()
+
     def roll_back(self) -> None:
         """Forget what was told since the last commit, as if the journal were opened anew."""
         self._database.roll_back()

@@ -21,6 +21,7 @@ from backfill.errors import StateError
 from backfill.files import PRIVATE_FILE
 
 _OPEN_OR_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_FILE = "lock"
 _PAUSE_S = 0.2
 _RECORD_BYTES = 512
 
@@ -57,7 +58,7 @@ class JobLock:
         Raises:
             StateError: Another process holds it (it is named), or the file cannot be used.
         """
-        path = directory / "lock"
+        path = directory / _LOCK_FILE
         waited_s = 0.0
         while (descriptor := _try(path)) is None:
             if sleep is None or waited_s >= wait_s:
@@ -81,6 +82,25 @@ class JobLock:
             # The file stays: removing it would let two processes lock two files of one name.
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def noted_in(directory: Path) -> int:
+    """The number that was noted last in a directory, whoever holds its lock; 0 if none was."""
+    try:
+        return _noted((directory / _LOCK_FILE).read_bytes())
+    except OSError:
+        return 0
+
+
+def leave_note(directory: Path, number: int) -> None:
+    """Note a number for the next holder, in a directory that nobody has yet.
+
+    Raises:
+        StateError: Somebody has, or the file cannot be used.
+    """
+    lock = JobLock.take(directory)
+    lock.note(number)
+    lock.release()
 
 
 def _try(path: Path) -> int | None:

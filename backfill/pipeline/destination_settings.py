@@ -1,5 +1,6 @@
-"""Where rows are sent, and who is told how it went: `[destination]` and `[notify]`."""
+"""Where rows are sent: `[destination]`; who is told: `[notify]`; where the state is."""
 
+import re
 from ipaddress import ip_address
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -26,6 +27,20 @@ def is_loopback_host(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+_BUCKET = re.compile(r"(s3|gs|az)://[^/?#@\s]+(/[^?#\s]*)?")
+
+
+def state_objection(place: str) -> str:
+    """Why a job's state cannot be kept at a URL; empty: it can.
+
+    >>> state_objection("s3://acme/jobs"), state_objection("https://acme.example/jobs")
+    ('', 'is no bucket: the state needs conditional writes, which s3://, gs:// and az:// have')
+    """
+    if _BUCKET.fullmatch(place):
+        return ""
+    return "is no bucket: the state needs conditional writes, which s3://, gs:// and az:// have"
 
 
 def objection(url: str) -> str:

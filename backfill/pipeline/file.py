@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 from backfill.errors import UsageError
 from backfill.files import parse_toml
 from backfill.pipeline.column_settings import Column, EventTimestamp, FromColumn
-from backfill.pipeline.destination_settings import Destination, Notify
+from backfill.pipeline.destination_settings import Destination, Notify, state_objection
 from backfill.pipeline.mistakes import mistakes, open_settings
 from backfill.pipeline.setting_values import Allowance, AllowanceSetting, StrictSettings
 from backfill.pipeline.source_settings import (
@@ -42,6 +42,7 @@ class Pipeline(StrictSettings):
 
     name: str
     namespace: str = ""
+    state: str | None = None
     rejected_max: AllowanceSetting = Allowance(share=0.01)
     keep_runs: int = Field(default=30, ge=1)
     destination: Destination = Destination()
@@ -57,6 +58,15 @@ class Pipeline(StrictSettings):
         if not _NAME.fullmatch(value):
             raise ValueError("use letters, digits, '.', '_' and '-': state is kept in this folder")
         return value
+
+    @field_validator("state")
+    @classmethod
+    def _is_a_bucket(cls, value: str | None) -> str | None:
+        if value is not None and (why := state_objection(value)):
+            raise ValueError(
+                f'{why}; write "s3://BUCKET/FOLDER", or leave it out and use --state-dir'
+            )
+        return value and value.rstrip("/")
 
     @field_validator("sources")
     @classmethod

@@ -28,6 +28,7 @@ ABOUT: dict[str, str] = {
     "EventsSource.name": "what the events are called: a constant, or { from = COLUMN }",
     "Column.type": "string | integer | number | boolean | timestamp | date | json",
     "files": 'beside this file; globs; s3:// gs:// az:// https://; "-": what is piped in',
+    "state": 'where the job keeps its state, if not on a disk: "s3://BUCKET/FOLDER"',
     "storage": "where object stores are; the environment says who may read them",
     "endpoint": "the address of a store that is not the cloud's own: https://HOST",
     "StorageSettings.region": "the region of the bucket, such as eu-central-1",

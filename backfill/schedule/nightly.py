@@ -60,7 +60,7 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
     at: str,
     *,
     timezone: str | None,
-    state_dir: Path | None,
+    state_dir: str | Path | None,
     program: tuple[str, ...],
     user: str,
     image: str,

@@ -9,10 +9,12 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from backfill.clock import Clock
@@ -116,6 +118,44 @@ class ObjectVersion:
         return {"if_unmodified_since": self.modified}
 
 
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a conditional write names: the version that it replaces.
+
+    Args:
+        tag: Its ETag as the store wrote it; empty: the store gives none.
+        number: Its version or generation; empty: the store gives none.
+    """
+
+    tag: str
+    number: str
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> "Revision":
+        """What a store says of an object that was read or written."""
+        return cls(str(meta["e_tag"] or ""), str(meta["version"] or ""))
+
+    def condition(self) -> dict[str, str]:
+        """The same as `obstore.put` takes it: Google goes by the number, all others by the tag."""
+        named = {"e_tag": self.tag, "version": self.number}
+        return {key: value for key, value in named.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """A small object that was read as a whole.
+
+    Args:
+        content: Its bytes.
+        revision: Which version they are.
+        modified: When it was written, by the store's clock.
+    """
+
+    content: bytes
+    revision: Revision
+    modified: datetime
+
+
 class ChangedObjectError(Exception):
     """The store has no object of this version any more."""
 
@@ -202,11 +242,84 @@ class ObjectStore:
 
         return self.patiently(request)
 
+    def get(self, path: str) -> StoredBytes | None:
+        """A small object as a whole; None: there is no such object.
+
+        Raises:
+            CredentialsError: It may not be read.
+            UnavailableError: The store does not answer.
+        """
+        import obstore  # noqa: PLC0415
+
+        def request() -> StoredBytes:
+            answer = obstore.get(self.connection, path)
+            meta: Any = answer.meta
+            return StoredBytes(bytes(answer.bytes()), Revision.of(meta), meta["last_modified"])
+
+        try:
+            return self.patiently(request)
+        except FileNotFoundError:
+            return None
+
+    def put(self, path: str, content: bytes | Path) -> None:
+        """Write an object, or the file of that path, whatever is there.
+
+        Raises:
+            FileNotFoundError: There is no such bucket.
+            CredentialsError: It may not be written.
+            UnavailableError: The store does not answer.
+        """
+        import obstore  # noqa: PLC0415
+
+        self.patiently(lambda: obstore.put(self.connection, path, content))
+
+    def put_if(self, path: str, content: bytes, replaced: Revision | None) -> Revision | None:
+        """Write a small object only in place of one version of it.
+
+        Args:
+            path: What it is called.
+            content: Its bytes.
+            replaced: The version; None: there must be none.
+
+        Returns:
+            The new version; None: refused. An answer that was lost looks the same: then the
+            object holds `content`.
+
+        Raises:
+            FileNotFoundError: There is no such bucket.
+            CredentialsError: It may not be written.
+            UnavailableError: The store does not answer.
+        """
+        import obstore  # noqa: PLC0415
+        from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415
+
+        mode: Any = replaced.condition() if replaced else "create"
+        try:
+            made: Any = self.patiently(
+                lambda: obstore.put(self.connection, path, content, mode=mode)
+            )
+        except (AlreadyExistsError, PreconditionError):
+            return None
+        return Revision.of(made)
+
+    def remove(self, path: str) -> None:
+        """Delete an object, if it is there.
+
+        Raises:
+            CredentialsError: It may not be deleted.
+            UnavailableError: The store does not answer.
+        """
+        import obstore  # noqa: PLC0415
+
+        with suppress(FileNotFoundError):
+            self.patiently(lambda: obstore.delete(self.connection, path))
+
     def patiently(self, request: Callable[[], Answer]) -> Answer:
         """Ask until there is an answer.
 
         Raises:
-            FileNotFoundError, PreconditionError, ChangedObjectError: As the request did.
+            FileNotFoundError, AlreadyExistsError, PreconditionError, ChangedObjectError: As the
+                request did.
             CredentialsError: The store refuses.
             UnavailableError: It has not answered for too long.
         """
@@ -249,7 +362,7 @@ class ObjectStore:
                 most_s = min(START_PATIENCE_S, most_s)
         if failing_s + wait_s > most_s:
             raise UnavailableError(
-                f"{self.name}: could not be read for {failing_s:.0f} s"
+                f"{self.name}: could not be reached for {failing_s:.0f} s"
                 + (f" (HTTP status {status})" if status else ""),
                 next_step="check the network and `endpoint`, then run the same command again",
             )
@@ -259,7 +372,8 @@ class ObjectStore:
         """The HTTP status of a failure that may pass; 0: there was none.
 
         Raises:
-            FileNotFoundError, PreconditionError, ChangedObjectError: As they are.
+            FileNotFoundError, AlreadyExistsError, PreconditionError, ChangedObjectError: As they
+                are.
             BackfillError: It will not pass by itself.
         """
         from obstore import exceptions  # noqa: PLC0415
@@ -268,6 +382,7 @@ class ObjectStore:
             BackfillError,
             ChangedObjectError,
             FileNotFoundError,
+            exceptions.AlreadyExistsError,
             exceptions.PreconditionError,
         )
         if isinstance(error, passed_on):
@@ -284,8 +399,8 @@ class ObjectStore:
                 f"{self.name}: the name of an object cannot be asked for",
                 next_step="names with empty or dotted folders cannot be read: copy it to another",
             ) from None
-        if status >= 500 or status in (408, 429):  # noqa: PLR2004 - RFC 9110
-            return status
+        if status >= 500 or status in (408, 409, 429):  # noqa: PLR2004 - RFC 9110
+            return status  # 409: Amazon's, where two write one object at once
         never_worked = not self.health.successes and _NO_CREDENTIALS.search(text)
         if not status and not never_worked:
             if isinstance(error, exceptions.NotSupportedError) or "NotPartial" in text:
@@ -297,7 +412,7 @@ class ObjectStore:
         code = _CODE.search(text)
         why = f"HTTP status {status}" if status else "no credentials were found"
         raise CredentialsError(
-            f"{self.name}: reading was refused: {why}{' ' + code[1] if code else ''}",
+            f"{self.name}: access was refused: {why}{' ' + code[1] if code else ''}",
             next_step="check the credentials in the environment, their permissions, and `region`"
             " under [storage]; `anonymous = true` reads what is public",
         ) from None

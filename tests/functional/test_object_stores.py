@@ -255,7 +255,7 @@ def test_a_store_that_is_gone_is_given_up_in_the_end(tmp_path, bucket, send):
     ended = send(pipeline, env=ENV)
 
     assert ended.code == 75
-    assert "s3://acme: could not be read for" in ended.stderr
+    assert "s3://acme: could not be reached for" in ended.stderr
 
 
 def test_a_store_that_refuses_is_told_without_what_it_said(tmp_path, bucket, send):
@@ -266,7 +266,7 @@ def test_a_store_that_refuses_is_told_without_what_it_said(tmp_path, bucket, sen
     ended = send(job(tmp_path, {}, private, in_bucket(bucket, EVENTS)), "--debug", env=ENV)
 
     assert ended.code == 4
-    assert "s3://acme: reading was refused: HTTP status 403" in ended.stderr
+    assert "s3://acme: access was refused: HTTP status 403" in ended.stderr
     assert "anonymous" in ended.next_step
     assert "127.0.0.1" not in ended.stderr.replace("--url", "")
 

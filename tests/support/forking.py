@@ -22,6 +22,8 @@ import pandas as pd
 
 import backfill
 from backfill.cli import app
+from backfill.commands import state_home
+from backfill.remote_state.lease import Pace
 
 READY = "ready"
 ON_THE_WAY = (pd, aiohttp)
@@ -79,6 +81,8 @@ def _become(request: dict, streams: array.array) -> None:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
+        if pace := request["pace"]:
+            state_home.PACE = Pace(*pace)
         code = app.main(request["arguments"])
         sys.stdout.flush()
     except BaseException:  # noqa: BLE001  # it must not go on as the parent would

@@ -116,7 +116,8 @@ class Command:
 
 
 Start = Callable[..., Command]
-"""Starts a command: arguments, and by name `cwd`, `env` and the file `stdin`."""
+"""Starts a command: arguments, and by name `cwd`, `env`, the file `stdin`, and the `pace` of a lock
+in a bucket."""
 
 
 @contextlib.contextmanager
@@ -138,10 +139,16 @@ def forking() -> Iterator[Start]:
 
 
 def _fork(
-    path: str, arguments: tuple, *, cwd: Path, env: Mapping[str, str], stdin: str = os.devnull
+    path: str,
+    arguments: tuple,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: str = os.devnull,
+    pace: tuple[float, ...] = (),
 ) -> Command:
     folder = tempfile.TemporaryDirectory()
-    request = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "env": dict(env)}
+    request = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "env": dict(env), "pace": pace}
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
     with _streams(folder.name, stdin) as streams:

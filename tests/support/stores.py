@@ -47,7 +47,7 @@ class Place:
         name: What it is.
         base: What stands before the name of a file in the pipeline file, with a slash at its end.
         settings: The lines of `[storage]`.
-        send: Asks the server: method, name of the file, its bytes.
+        send: Asks the server: method, name of the file, its bytes; gives the answer.
         can_list: Whether a pattern can be looked for.
         can_grow: Whether a file can be appended to.
     """
@@ -55,13 +55,17 @@ class Place:
     name: str
     base: str
     settings: str
-    send: Callable[[str, str, bytes], None]
+    send: Callable[[str, str, bytes], bytes]
     can_list: bool = True
     can_grow: bool = False
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file, also over another one."""
         self.send("PUT", name, content)
+
+    def get(self, name: str) -> bytes:
+        """What a file holds."""
+        return self.send("GET", name, b"")
 
     def remove(self, name: str) -> None:
         """Delete a file."""
@@ -70,8 +74,8 @@ class Place:
     def below(self, folder: str) -> "Place":
         """A folder of it."""
 
-        def send(method: str, name: str, content: bytes) -> None:
-            self.send(method, folder + name, content)
+        def send(method: str, name: str, content: bytes) -> bytes:
+            return self.send(method, folder + name, content)
 
         return replace(self, base=self.base + folder, send=send)
 
@@ -83,15 +87,18 @@ class Place:
 def in_folder(folder: Path) -> Place:
     """A folder of this machine."""
 
-    def send(method: str, name: str, content: bytes) -> None:
+    def send(method: str, name: str, content: bytes) -> bytes:
         path = folder / name
+        if method == "GET":
+            return path.read_bytes()
         if method == "DELETE":
             path.unlink()
-            return
+            return b""
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".new")
         beside.write_bytes(content)
         beside.replace(path)
+        return b""
 
     return Place("folder", f"{folder}/", "", send, can_grow=True)
 
@@ -108,8 +115,8 @@ def s3() -> Iterator[Place]:
         as_user = {"Authorization": f"AWS4-HMAC-SHA256 Credential={who}, {rest}"}
         asked(port, "PUT", f"/{BUCKET}", b"", as_user)
 
-        def send(method: str, name: str, content: bytes) -> None:
-            asked(port, method, f"/{BUCKET}/{quote(name)}", content, as_user)
+        def send(method: str, name: str, content: bytes) -> bytes:
+            return asked(port, method, f"/{BUCKET}/{quote(name)}", content, as_user)
 
         settings = f'endpoint = "http://127.0.0.1:{port}"\nregion = "us-east-1"'
         yield Place("s3", f"s3://{BUCKET}/", settings, send)
@@ -130,13 +137,13 @@ def gs() -> Iterator[Place]:
         as_json = {"Content-Type": "application/json"}
         asked(port, "POST", "/storage/v1/b?project=p", f'{{"name":"{BUCKET}"}}'.encode(), as_json)
 
-        def send(method: str, name: str, content: bytes) -> None:
+        def send(method: str, name: str, content: bytes) -> bytes:
             key = quote(name, safe="")
-            if method == "DELETE":
-                asked(port, method, f"/storage/v1/b/{BUCKET}/o/{key}")
-                return
+            if method != "PUT":
+                whole = "?alt=media" if method == "GET" else ""
+                return asked(port, method, f"/storage/v1/b/{BUCKET}/o/{key}{whole}")
             path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={key}"
-            asked(port, "POST", path, content)
+            return asked(port, "POST", path, content)
 
         settings = f'endpoint = "http://{here}"\nanonymous = true'
         yield Place("gs", f"gs://{BUCKET}/", settings, send)
@@ -158,10 +165,10 @@ def az() -> Iterator[Place]:
     ]
     with _running(command, port):
 
-        def send(method: str, name: str, content: bytes, query: str = "") -> None:
+        def send(method: str, name: str, content: bytes, query: str = "") -> bytes:
             path = f"/{_AZURE_ACCOUNT}/{BUCKET}" + (f"/{quote(name)}" if name else "")
             headers = _signed(method, path, query, content)
-            asked(port, method, path + query, content, headers)
+            return asked(port, method, path + query, content, headers)
 
         send("PUT", "", b"", "?restype=container")
         settings = f'endpoint = "http://127.0.0.1:{port}/{_AZURE_ACCOUNT}"'

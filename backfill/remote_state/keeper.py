@@ -1,0 +1,262 @@
+"""A command with its state in a bucket: brought here, kept up to date there, and let go of.
+
+While the command runs, one thread watches the time. Requests go through two others, so that a
+store that hangs is noticed: one writes the lock every 10 s, the other the journal.
+
+A store that does not answer stops nothing at first, for the journal here is durable. When the lock
+could not be written for 45 s, sending stops: after 60 s another may go on.
+"""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from backfill.clock import Clock
+from backfill.engine.options import Options, Stop
+from backfill.errors import BackfillError, StateError, UnavailableError, as_ours, first_of
+from backfill.job import STANDS_FOR
+from backfill.journal import Journal
+from backfill.journal.lock import leave_note, noted_in
+from backfill.pipeline.file import Pipeline
+from backfill.remote_state.lease import Lease, Pace, take
+from backfill.remote_state.mirror import Mirror
+from backfill.report.status_file import STATUS_FILE
+from backfill.report.summary import SUMMARY_FILE, Summary
+from backfill.sources.stores import connected
+from backfill.sources.urls import ObjectUrl
+
+PATIENCE_S = 30.0
+"""How long a store may fail at the start, before the first row, and at the end."""
+
+_SNAPSHOT_SHARE = 10
+"""A journal that takes long to write is written less often: a tenth of the time goes into it."""
+
+_TICK_S = 1.0
+
+Say = Callable[[str], None]
+
+
+class BucketKeeper:
+    """Keeps a bucket up to date with a job that runs here.
+
+    `lost` is why the lock may not be ours any more; `is_here` whether the folder holds the state.
+
+    Args:
+        lease: The job's lock.
+        mirror: Its files.
+        clock: The time.
+        pace: How often the lock is written, and when sending stops.
+        stop: Asks the run to stop.
+    """
+
+    def __init__(self, lease: Lease, mirror: Mirror, clock: Clock, pace: Pace, stop: Stop) -> None:
+        self._lease = lease
+        self._mirror = mirror
+        self._clock = clock
+        self._pace = pace
+        self._stop = stop
+        self._image: bytes | None = None
+        self._next_image_s = 0.0
+        self._beating: Future[None] | None = None
+        self._writing: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(2, "state")
+        self.lost: BackfillError | None = None
+        self.is_here = False
+
+    # What a run tells
+
+    def before_sending(self, journal: Journal) -> None:
+        """Write all of it, and say that rows may be sent from now on."""
+        self._check()
+        journal.commit()
+        files = self._mirror.upload(self._lease, journal.image())
+        self._lease.write(files=files, sending=True, commits=self._commits())
+        self._mirror.clean(files)
+        self._next_image_s = self._clock.now_s() + self._pace.beat_s
+
+    def committed(self, journal: Journal) -> None:
+        """Take a copy of the journal where one is due; it is written in a thread."""
+        self._check()
+        if self._clock.now_s() >= self._next_image_s and self._image is None:
+            self._image = journal.image()
+
+    def _check(self) -> None:
+        if self.lost is not None:
+            raise self.lost
+
+    # What is done beside it
+
+    def tick(self) -> None:
+        """Do what is due, in threads; stop the run where the lock is not ours, or may not be."""
+        silent_s = self._lease.silent_s()
+        if silent_s >= self._pace.stop_s:
+            self._lose(
+                UnavailableError(
+                    f"{self._lease.name}: could not be written for {silent_s:.0f} s, and after"
+                    f" {self._pace.takeover_s:.0f} s another run may take over: nothing more is"
+                    " sent",
+                    next_step="check the network and the store, then run the same command again:"
+                    " it resumes",
+                )
+            )
+        if self._image is not None and _is_over(self._writing):
+            self._writing = self._pool.submit(self._guarded, self._write_journal)
+        if silent_s >= self._pace.beat_s and _is_over(self._beating):
+            self._beating = self._pool.submit(self._guarded, self._beat)
+
+    def _beat(self) -> None:
+        self._lease.write(commits=self._commits())
+
+    def _write_journal(self) -> None:
+        image, began_s = self._image, self._clock.now_s()
+        if image is None:
+            return
+        try:
+            self._mirror.upload_result(STATUS_FILE)
+            replaced = self._lease.head.files
+            files = self._mirror.upload_journal(self._lease, image)
+            self._lease.write(files=files, commits=self._commits())
+            self._mirror.remove(replaced, files)
+        finally:
+            took_s = self._clock.now_s() - began_s
+            wait_s = max(self._pace.beat_s - took_s, took_s * (_SNAPSHOT_SHARE - 1))
+            self._next_image_s = self._clock.now_s() + wait_s
+            self._image = None
+
+    def _guarded(self, request: Callable[[], None]) -> None:
+        try:
+            request()
+        except UnavailableError:
+            pass  # how long that may go on, `tick` says
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread
+            self._lose(as_ours(error))
+
+    def _lose(self, why: BackfillError) -> None:
+        if self.lost is None:
+            self.lost = why
+            self._stop(why)
+
+    def _commits(self) -> int:
+        return noted_in(self._mirror.folder)
+
+    # At the end
+
+    def let_go(self) -> None:
+        """Write what changed, and let the next one in.
+
+        Raises:
+            BackfillError: The lock is not ours any more, or the store does not answer.
+        """
+        self._pool.shutdown()
+        if isinstance(self.lost, StateError):
+            raise self.lost
+        if not self.is_here:
+            self._lease.write(held=False)
+            return
+        # First: whoever was taken over must not write over the results of who did it.
+        self._lease.write(commits=self._commits())
+        files = self._mirror.upload(self._lease)
+        self._lease.write(files=files, held=False, sending=False, commits=self._commits())
+        self._mirror.clean(files)
+
+
+@contextmanager
+def brought_here(
+    url: str,
+    pipeline: Pipeline,
+    options: Options,
+    stop: Stop,
+    *,
+    say: Say = lambda _: None,
+    clock: Clock | None = None,
+    pace: Pace | None = None,
+) -> Iterator[Options]:
+    """Bring a job's state here, and take it back however the body ends.
+
+    Args:
+        url: Where jobs keep their state.
+        pipeline: The settings.
+        options: How the command was asked for.
+        stop: Asks it to stop; it is asked, too, when the lock is lost.
+        say: Shows a sentence.
+        clock: The time.
+        pace: How often the lock is written, and when it is taken over.
+
+    Yields:
+        The same options, with a folder of this machine for the state.
+
+    Raises:
+        StateError: Another run has the job, or the state cannot be used.
+        UsageError: There is no such bucket, or `obstore` is not installed.
+        CredentialsError: The bucket may not be read or written.
+        UnavailableError: The store does not answer.
+    """
+    clock, pace = clock or Clock(), pace or Pace()
+    place = ObjectUrl.parse(f"{url}/{pipeline.name}")
+    store = connected(place, pipeline.storage, clock, PATIENCE_S)
+    lease = take(
+        store,
+        place.path,
+        clock=clock.interrupted_by(stop.check),
+        pace=pace,
+        wait_s=options.wait_s,
+        say=say,
+    )
+    with tempfile.TemporaryDirectory(prefix="backfill-") as work:
+        folder = Path(work).resolve() / pipeline.name
+        mirror = Mirror(store, place, folder)
+        keeper = BucketKeeper(lease, mirror, clock, pace, stop)
+        with _ended(keeper, folder), _watched(keeper, pace):
+            mirror.download({} if options.restart else lease.found.files)
+            leave_note(folder, 0 if options.restart else lease.found.noted)
+            # What people have to say for the same job; the pipeline file may say it already.
+            (folder.parent / STANDS_FOR).write_text(url if options.state_dir else "")
+            keeper.is_here = True
+            yield replace(options, state_dir=folder.parent, keeper=keeper)
+
+
+@contextmanager
+def _watched(keeper: BucketKeeper, pace: Pace) -> Iterator[None]:
+    """Let the keeper do what is due while the body runs."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(min(_TICK_S, pace.beat_s / 4)):
+            keeper.tick()
+
+    thread = threading.Thread(target=watch, name="state", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def _ended(keeper: BucketKeeper, folder: Path) -> Iterator[None]:
+    """Let go of the state at the end of the body; what weighs more of its failure and ours wins."""
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as failure:
+        error = failure
+        raise
+    finally:
+        try:
+            keeper.let_go()
+        except BackfillError as failure:
+            if error is None or failure.exit_code == first_of(
+                (failure.exit_code, as_ours(error).exit_code)
+            ):
+                last = Summary.load(folder / SUMMARY_FILE)
+                failure.summary = last and replace(last, exit=failure.exit_code)
+                raise failure from error
+
+
+def _is_over(work: Future[None] | None) -> bool:
+    return work is None or work.done()
