@@ -19,17 +19,15 @@ from backfill.errors import UsageError
 from backfill.files import parse_toml
 from backfill.pipeline.column_settings import Column, EventTimestamp, FromColumn
 from backfill.pipeline.destination_settings import Destination, Notify, state_objection
+from backfill.pipeline.file_settings import STDIN, Query, StorageSettings
 from backfill.pipeline.mistakes import mistakes, open_settings
 from backfill.pipeline.setting_values import Allowance, AllowanceSetting, StrictSettings
 from backfill.pipeline.source_settings import (
-    STDIN,
     CustomersSource,
     DeletionsSource,
     EventsSource,
     Identifier,
-    Query,
     Source,
-    StorageSettings,
     Sync,
 )
 

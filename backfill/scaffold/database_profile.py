@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from backfill.errors import UsageError
-from backfill.pipeline.source_settings import Query
+from backfill.pipeline.file_settings import Query
 from backfill.planning.progress import OnProgress
 from backfill.scaffold.file_profile import FileProfile, TextFormat, read_into
 from backfill.sources import FileFormat, LocalFile, open_source

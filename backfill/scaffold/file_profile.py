@@ -15,8 +15,8 @@ import pyarrow as pa
 from backfill.encoding.cell_json import names_of
 from backfill.encoding.column_names import members_in, with_made
 from backfill.errors import UsageError
+from backfill.pipeline.file_settings import FormatName, Query
 from backfill.pipeline.mistakes import TODO
-from backfill.pipeline.source_settings import FormatName, Query
 from backfill.planning.progress import OnProgress, Progress
 from backfill.rows import Chunk
 from backfill.scaffold import names

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from backfill.errors import UsageError
 from backfill.job import folder_of
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import STDIN
+from backfill.pipeline.file_settings import STDIN
 
 Form = Literal["cron", "systemd", "kubernetes"]
 FORMS: tuple[Form, ...] = get_args(Form)

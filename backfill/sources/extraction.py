@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from backfill.errors import UsageError
 from backfill.files import make_lasting
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import STDIN, Query, Source
+from backfill.pipeline.file_settings import STDIN, Query
+from backfill.pipeline.source_settings import Source
 from backfill.sources.inputs import extract_file
 
 if TYPE_CHECKING:  # every job asks here, and most have no query

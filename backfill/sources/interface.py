@@ -12,7 +12,7 @@ import pyarrow as pa
 import xxhash
 
 from backfill.errors import SourceChangedError, UsageError
-from backfill.pipeline.source_settings import FormatName
+from backfill.pipeline.file_settings import FormatName
 from backfill.rows import START, Chunk, Position, Values
 from backfill.sources.read_ahead import BY_ITS_BEGINNING, ReadingPlan
 from backfill.sources.urls import ObjectUrl

@@ -12,7 +12,8 @@ import xxhash
 from backfill.clock import Clock
 from backfill.errors import SourceChangedError, UsageError
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import Source, StorageSettings
+from backfill.pipeline.file_settings import StorageSettings
+from backfill.pipeline.source_settings import Source
 from backfill.retrying import OUTAGE_MAX_S
 from backfill.sources.interface import Fingerprint, LocalFile, Location, Piece, StoredFile
 from backfill.sources.read_ahead import BY_ITS_BEGINNING, ReadAhead, ReadingPlan

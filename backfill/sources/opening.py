@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from backfill.errors import UsageError
-from backfill.pipeline.source_settings import FormatName
+from backfill.pipeline.file_settings import FormatName
 from backfill.sources.interface import BLOCK_BYTES, FileFormat, Location, SourceFile, StoredFile
 
 _NONE: Mapping[str, str] = MappingProxyType({})

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from backfill.clock import Clock
 from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
-from backfill.pipeline.source_settings import StorageSettings
+from backfill.pipeline.file_settings import StorageSettings
 from backfill.retrying import (
     OUTAGE_MAX_S,
     CircuitBreaker,

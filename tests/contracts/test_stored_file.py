@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill.errors import CredentialsError, SourceChangedError, UsageError
-from backfill.pipeline.source_settings import StorageSettings
+from backfill.pipeline.file_settings import StorageSettings
 from backfill.rows import START
 from backfill.sources import FileFormat, expand, open_source, partitions_of
 from backfill.sources.objects import Objects

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backfill.cli.samples import sample_pipeline
-from backfill.pipeline.source_settings import StorageSettings
+from backfill.pipeline.file_settings import StorageSettings
 from backfill.sources import open_source
 from backfill.sources.objects import Objects
 from backfill.sources.urls import ObjectUrl
