@@ -214,13 +214,14 @@ SENTENCES: dict[str, str] = {
     "identifier_not_text": "the identifier is an object, a list, true or false",
     "identifier_too_long": "an id may have 150 bytes, an e-mail address 254",
     "identifier_not_an_email": "the identifier is not an e-mail address",
+    "merged_into_itself": "the row would merge a person into that person",
     "identifier_conflict": "another identifier column names a different person",
     "identifier_shape_v1": (
         "API v1 would read this id as an e-mail address, a cio_id or a path; use v2"
     ),
     "unknown_person": (
         'no customers source names this person, and unknown_people = "reject"; once one does,'
-        " `backfill retry` sends the event"
+        " `backfill retry` sends the row"
     ),
     "name_missing": "the event name is missing",
     "name_too_long": "the event name is longer than 100 bytes",
@@ -235,9 +236,9 @@ SENTENCES: dict[str, str] = {
     "not_json": "the value is not valid JSON",
     "value_too_long": "the value is longer than 1000 bytes",
     "attribute_name_too_long": "the attribute name is longer than 150 bytes",
-    "too_many_attributes": "the person has more than 300 attributes",
+    "too_many_attributes": "the person, object or relationship has more than 300 attributes",
     "too_large": "the operation is larger than the API accepts",
-    "too_large_merged": "the person's merged rows are larger than the API accepts",
+    "too_large_merged": "the merged rows are larger than the API accepts",
     # timestamps
     "timestamp_missing": "the timestamp is missing: the service would use the current time",
     "timestamp_unreadable": "the timestamp does not match the column's format",

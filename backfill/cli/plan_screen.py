@@ -22,10 +22,11 @@ from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.instants import NATIVE
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import EventsSource, RelationshipsSource
 from backfill.planning.plan import Plan, PlanFigures, figures_of
 from backfill.planning.proof import Decision
 from backfill.planning.source_stats import SourcePlan
-from backfill.report.wording import counted, printable, size
+from backfill.report.wording import counted, counted_of, printable, size
 
 _NAMES_SHOWN = 6
 _SOURCES_SHOWN = 5
@@ -102,13 +103,15 @@ def _together(pipeline: Pipeline, plan: Plan) -> list[str]:
     """People, and which rows belong together."""
     lines: list[str] = []
     for (title, seen), source in zip(titled_sources(plan.sources), pipeline.sources, strict=True):
-        people = seen.to_send if source.kind != "events" else 0
+        sent = seen.to_send if source.kind != "events" else 0
         policy = {name: getattr(source, name, "") for name in ("identical_rows", "repeated_keys")}
-        unknown = pipeline.unknown_people(source) if source.kind == "events" else ""
+        unknown = ""
+        if isinstance(source, EventsSource | RelationshipsSource):
+            unknown = pipeline.unknown_people(source)
         shared = getattr(source, "shared_emails", "")
         says = (
-            (people, counted(people, "person", "people")),
-            (seen.merged, f"{counted(seen.merged, 'more row')} of the same people, merged"),
+            (sent, counted_of(source.kind, sent)),
+            (seen.merged, f"{counted(seen.merged, 'more row')} of the same, merged"),
             (seen.shared_emails, f"shared e-mails: {seen.shared_emails:,} ({shared})"),
             (seen.unknown_people, f"unknown people: {seen.unknown_people:,} ({unknown})"),
             (seen.identical, f"identical rows: {seen.identical:,} ({policy['identical_rows']})"),

@@ -127,6 +127,7 @@ def _source_json(source: SourcePlan) -> dict[str, Any]:
         "repeated_keys": source.repeated_keys,
         "shared_emails": source.shared_emails,
         "unknown_people": source.unknown_people,
+        "unknown_objects": source.unknown_objects,
         "attributes": source.attributes,
     }
 

@@ -24,9 +24,9 @@ from backfill.encoding.json_text import Encoded, Mask, as_mask, characters
 SCHEME = b"cio-event-v1"
 """The way ids are made. It goes into every id: another scheme never collides with this one."""
 
-IDENTIFIER_BYTES_MAX = {"id": 150, "email": 254, "cio_id": 150}
-"""The longest identifier of each type, in bytes of UTF-8. The API limits ids (Track OpenAPI); an
-e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
+IDENTIFIER_BYTES_MAX = {"id": 150, "email": 254, "cio_id": 150, "object_id": 150}
+"""The longest identifier of each type, in bytes of UTF-8. The API limits ids of people and objects
+(Track OpenAPI); an e-mail address has its limit from RFC 5321, 4.5.3.1.3."""
 
 _ASCII_MAX = 0x7F
 _INVISIBLE = "\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}\N{WORD JOINER}\N{ZERO WIDTH JOINER}"
@@ -149,6 +149,16 @@ def bare(identifier_type: str, text: pa.StringArray) -> pa.StringArray:
     return pc.utf8_trim_whitespace(pc.utf8_trim(text, _INVISIBLE))
 
 
+def misfits(identifier_type: str, person: pa.StringArray) -> dict[str, pa.BooleanArray]:
+    """Which of n identifiers, "" where there is none, cannot be one of their type, by why."""
+    longest = IDENTIFIER_BYTES_MAX[identifier_type]
+    found = {"identifier_too_long": pc.greater(pc.binary_length(person), longest)}
+    if identifier_type == "email":
+        fits = pc.match_substring_regex(person, rf"^$|{EMAIL}")
+        found["identifier_not_an_email"] = pc.invert(fits)
+    return found
+
+
 def hold_others(emails: pa.StringArray) -> bool:
     """Whether any of n texts that should be e-mail addresses is none; null and "" are nothing."""
     return pc.all(pc.match_substring_regex(emails, rf"^$|{EMAIL}")).as_py() is False
@@ -203,13 +213,17 @@ def in_path(person: str) -> str:
 def people(identifier_type: str, person: pa.StringArray) -> npt.NDArray[np.uint64]:
     """A hash for whom each row is about: the same for the same person, however it is written.
 
-    Events have few people and many rows: each is hashed once.
+    Events have few people and many rows: each is hashed once. What is no person has a type of its
+    own, as `operations.subjects` gives it.
     """
     keys = person_key(identifier_type, person).dictionary_encode()
     # Seeded by the type below: an id and an e-mail of the same text are two people.
     content = keys.dictionary.cast(pa.binary()).to_pylist()
     places: npt.NDArray[np.int32] = keys.indices.to_numpy()
-    return hashes(content, _SEEDS[identifier_type])[places]
+    seed = _SEEDS.get(identifier_type)
+    if seed is None:
+        seed = xxhash.xxh3_64_intdigest(identifier_type.encode())
+    return hashes(content, seed)[places]
 
 
 def entropy(content: Iterable[bytes]) -> list[bytes]:

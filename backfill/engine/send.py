@@ -29,8 +29,8 @@ from backfill.journal import Counts, Journal, Settlement
 from backfill.journal.journal import CommitClock
 from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.setting_values import Allowance
+from backfill.pipeline.source_settings import KINDS
 from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason
-from backfill.sources.inputs import KINDS
 
 BATCHES_UNDER_WAY_MAX = 64
 BATCHES_READY = 4
@@ -78,8 +78,8 @@ class Work(Protocol):
 class Sender:
     """Sends what there is, and settles every row.
 
-    Customers go first, then events, then deletions: each kind begins when the one before is
-    settled.
+    Kinds go in their order, customers first and deletions last: each begins when the one before
+    is settled.
 
     Args:
         work: What is sent.

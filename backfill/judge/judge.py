@@ -37,10 +37,13 @@ from backfill.operations.encode import (
     Members,
     sizes,
 )
+from backfill.pipeline.column_settings import Column
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
+    AnyIdentifier,
     CustomersSource,
     EventsSource,
+    ProfileSource,
     Source,
 )
 from backfill.rows import Chunk, Rejection, Rows
@@ -60,9 +63,9 @@ from backfill.sources.layout import (
 _NEVER_CLEARED = ("unsubscribed", "cio_subscription_preferences")
 """`nulls = "clear"` leaves these out where a cell is empty; a part may follow behind a dot."""
 
-_FRAME_BYTES_MAX = 2_500
-"""More than an operation can have besides its attributes: an identifier of 150 bytes and a name
-of 100, each byte escaped to six, and some 200 of its own."""
+_FRAME_BYTES_MAX = 2_750
+"""More than an operation can have besides its attributes: an e-mail address of 254 bytes and an id
+of 150, each byte escaped to six, and some 250 of its own."""
 EVENT_TIMESTAMP = ""
 """The key of an event's own moment among a source's readings; attributes have their names."""
 
@@ -125,30 +128,33 @@ class Judge:
         """
         layout = self._layout(chunk, where)
         faults = RowFaults(len(chunk.rows))
-        person = self._person(chunk, layout, faults, where)
+        source = self._source
+        person = self._person(chunk, source.identifier, layout.identifier, faults, where)
         members, email, names = self._attributes(chunk, layout, person, faults)
         if chunk.values == "json":  # all rows of a struct have the same members
             for column, lost in lost_in(chunk):
                 faults.add("member_missing", column, lost)
-        names = replace(names, **identity.oddities(person, self._source.identifier.column))
-        name = micros = key = written = None
-        if isinstance(self._source, EventsSource):
-            name = self._name(chunk, self._source, faults)
-            micros, written = self._micros(chunk, self._source, faults)
-            key = self._key(chunk, self._source, faults)
-        every = Accepted(chunk.rows, person, members, name, micros, key, email)
+        names = replace(names, **identity.oddities(person, source.identifier.column))
+        name = micros = key = written = target = None
+        named = person.filter(pc.not_equal(person, ""))
+        if isinstance(source, EventsSource):
+            name = self._name(chunk, source, faults)
+            micros, written = self._micros(chunk, source, faults)
+            key = self._key(chunk, source, faults)
+        elif source.target is not None:
+            from backfill.operations import subjects  # noqa: PLC0415 - few jobs have any
+
+            target = self._person(chunk, source.target, layout.target, faults, where)
+            named = subjects.judged(source, person, target, faults)
+            names |= AttributeNames(**identity.oddities(target, source.target.column))
+        every = Accepted(chunk.rows, person, members, name, micros, key, email, target=target)
         by_v1 = self._sizes(every, faults)
         every = replace(every, by_v1=by_v1 if by_v1.any() else None)
         accepted = every.take(~faults.bad())
         names = replace(names, implausible=names.implausible | self._implausible(accepted))
         rejected = (*chunk.rejections, *faults.rejections(chunk.rows, origin or chunk))
-        return Judged(
-            accepted,
-            tuple(sorted(rejected, key=lambda each: each.row)),
-            person.filter(pc.not_equal(person, "")),
-            names,
-            written,
-        )
+        by_row = tuple(sorted(rejected, key=lambda each: each.row))
+        return Judged(accepted, by_row, named, names, written)
 
     def _layout(self, chunk: Chunk, where: str) -> Layout:
         schema = chunk.batch.schema
@@ -170,15 +176,27 @@ class Judge:
         return Cells.of(chunk, column, self._source.null_values)
 
     def _person(
-        self, chunk: Chunk, layout: Layout, faults: RowFaults, where: str
+        self,
+        chunk: Chunk,
+        identifier: AnyIdentifier,
+        declared: Column | None,
+        faults: RowFaults,
+        where: str,
     ) -> pa.StringArray:
-        """Whom each row is about, as n texts; empty where nothing says so."""
-        source = self._source
-        column = source.identifier.column
+        """Whom each row is about, or what else it names, as n texts; empty where nothing says so.
+
+        Args:
+            chunk: The n rows.
+            identifier: What names them.
+            declared: The declared type of its column, where it has one.
+            faults: Takes what is wrong.
+            where: The file, for errors.
+        """
+        column, type_ = identifier.column, identifier.type
         cells = self._cells(chunk, column)
-        if layout.identifier and layout.identifier.type == "integer":
-            encoded = cell_json.encode(cells.column, cells.kind, layout.identifier, None, ".")
-            text = pc.utf8_trim(null_where(encoded.text, source.null_values), '"')
+        if declared and declared.type == "integer":
+            encoded = cell_json.encode(cells.column, cells.kind, declared, None, ".")
+            text = pc.utf8_trim(null_where(encoded.text, self._source.null_values), '"')
             failures = encoded.failures
         else:
             text, failures = (found := cells.text()).text, found.failures
@@ -186,11 +204,10 @@ class Judge:
             failures = {**failures, "identifier_not_text": no_text}
             text = pc.if_else(pa.array(no_text), "", text)
         faults.add_all(failures, column)
-        person = pc.fill_null(identity.bare(source.identifier.type, text), "")
-        if source.identifier.type == "cio_id":
+        person = pc.fill_null(identity.bare(type_, text), "")
+        if type_ == "cio_id":
             person = pc.replace_substring_regex(person, "^cio_", "")
-        is_free = layout.identifier is None and source.identifier.type != "email"
-        if is_free and identity.holds_floats(person, cells):
+        if declared is None and type_ != "email" and identity.holds_floats(person, cells):
             # One such value tells that the program which wrote the column took ids for numbers.
             raise float_identifier(where, column)
         # A cell that failed has its own reason, and no second one for the text that it did not
@@ -198,17 +215,9 @@ class Judge:
         empty = as_mask(pc.equal(person, ""))
         failed = any_of(failures.values(), len(chunk.rows))
         faults.add("identifier_missing", column, empty & ~failed)
-        faults.add(
-            "identifier_too_long",
-            column,
-            pc.greater(
-                pc.binary_length(person), identity.IDENTIFIER_BYTES_MAX[source.identifier.type]
-            ),
-        )
-        if source.identifier.type == "email":
-            odd = ~as_mask(pc.match_substring_regex(person, identity.EMAIL))
-            faults.add("identifier_not_an_email", column, odd & ~empty)
-        if source.identifier.type == "id" and self._api == "v1":
+        for code, found_at in identity.misfits(type_, person).items():
+            faults.add(code, column, found_at)
+        if type_ == "id" and self._api == "v1":
             misread = pc.match_substring_regex(person, _MISREAD_BY_V1)
             faults.add("identifier_shape_v1", column, misread)
         return person
@@ -234,7 +243,7 @@ class Judge:
             encoded = self._shortened(cells, self._encoded(chunk, each), each.name)
             faults.add_all(encoded.failures, each.column)
             self._require(each, encoded, chunk, faults)
-            if isinstance(self._source, CustomersSource):
+            if isinstance(self._source, ProfileSource):
                 if self._is_long(each, encoded, faults):
                     long.add(each.name)
                 # The identifier goes out once, in its own place: here it could only contradict
@@ -242,7 +251,7 @@ class Judge:
                 if each.name == self._source.identifier.type:
                     self._same_person(person, each, encoded, faults)
                     continue
-                if each.name == "email":
+                if each.name == "email" and isinstance(self._source, CustomersSource):
                     email = null_where(identity.person_key("email", encoded.text), [""])
             if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
                 says = pc.is_valid(encoded.text)
@@ -266,7 +275,7 @@ class Judge:
         if not many and chunk.sparse is None:
             return Together()
         special = {*source.required}
-        if isinstance(source, CustomersSource):
+        if isinstance(source, ProfileSource):
             if source.nulls == "clear" or source.too_long == "truncate":  # by the column's own rows
                 special.update(each.name for each in layout.attributes)
             special.update(_OF_PEOPLE)
@@ -282,7 +291,7 @@ class Judge:
                 cells, cell_json.encode(cells.column, cells.kind, None, None, ".")
             )
 
-        limit = VALUE_BYTES_MAX if isinstance(source, CustomersSource) else None
+        limit = VALUE_BYTES_MAX if isinstance(source, ProfileSource) else None
         return many_attributes.together(chunk, ordinary, encoded, limit)
 
     def _encoded(self, chunk: Chunk, each: Attribute) -> Encoded:
@@ -295,14 +304,14 @@ class Judge:
         )
 
     def _shortened(self, cells: Cells, encoded: Encoded, name: str = "") -> Encoded:
-        """An attribute of people without what is over the limit, where the settings say so.
+        """An attribute without what is over its limit, where it has one and the settings say so.
 
         Their e-mail addresses lose the blanks around them.
         """
         source = self._source
-        if not isinstance(source, CustomersSource):
+        if not isinstance(source, ProfileSource):
             return encoded
-        if name == "email":
+        if name == "email" and isinstance(source, CustomersSource):
             encoded = identity.trimmed(encoded)
         if source.too_long == "reject":
             return encoded
@@ -358,17 +367,14 @@ class Judge:
     ) -> None:
         """An attribute named as the identifier must name the same person, and is not repeated."""
         text = encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
-        other = pc.utf8_trim_whitespace(text)
-        kind = self._source.identifier.type
-        differs = pc.not_equal(
-            identity.person_key(kind, escaped(person)), identity.person_key(kind, other)
-        )
-        faults.add("identifier_conflict", each.column, differs)
+        both = (escaped(person), pc.utf8_trim_whitespace(text))
+        own, other = (identity.person_key(self._source.identifier.type, some) for some in both)
+        faults.add("identifier_conflict", each.column, pc.not_equal(own, other))
 
     def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Member:
         """`"name":value` for each row; null where there is nothing to send."""
         opening = orjson.dumps(each.name).decode() + ":"
-        clears = isinstance(self._source, CustomersSource) and self._source.nulls == "clear"
+        clears = isinstance(self._source, ProfileSource) and self._source.nulls == "clear"
         # The API takes no null there, and consent must not vanish with an empty cell.
         if clears and each.name.partition(".")[0] not in _NEVER_CLEARED:
             text = pc.if_else(
@@ -392,13 +398,13 @@ class Judge:
     def _members(
         self, members: dict[str, Member], together: Together, count: int, faults: RowFaults
     ) -> Members:
-        if isinstance(self._source, CustomersSource):
+        if isinstance(self._source, ProfileSource):
             if len(members) + len(together.names) > ATTRIBUTES_MAX:
                 present = together.present(count)
                 for each in members.values():
                     present += as_mask(pc.is_valid(each.value))
                 faults.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
-            if not self._source.create:
+            if isinstance(self._source, CustomersSource) and not self._source.create:
                 members["_update"] = Member('"_update":', pa.repeat("true", count))
         if together.said:
             return Members.of_text(together.written(members, count))

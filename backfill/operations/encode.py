@@ -26,7 +26,12 @@ import xxhash
 from backfill.encoding import identity
 from backfill.encoding.json_text import Mask, as_mask, escaped
 from backfill.instants import seconds
-from backfill.pipeline.source_settings import CustomersSource, EventsSource, Source
+from backfill.pipeline.source_settings import (
+    CustomersSource,
+    DeletionsSource,
+    EventsSource,
+    Source,
+)
 from backfill.rows import Chunk, Rows
 
 Parts = list[str | pa.StringArray]
@@ -178,6 +183,7 @@ class Accepted:
         by_v1: bool, the events that are too large for v2; None: no row is.
         decided: What the plan pass decided about each row, as `planning.row_decisions` has it;
             None: nothing about any row.
+        target: string, what else each row names, as settings have it; None: nothing.
     """
 
     rows: Rows
@@ -189,6 +195,7 @@ class Accepted:
     email: pa.StringArray | None = None
     by_v1: Mask | None = None
     decided: npt.NDArray[Any] | None = None
+    target: pa.StringArray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -209,16 +216,16 @@ class Accepted:
                 return self
             places = np.flatnonzero(places)
         at = pa.array(places)
-        name, micros, key, email = (
+        name, micros, key, email, target = (
             None if column is None else column.take(at)
-            for column in (self.name, self.micros, self.key, self.email)
+            for column in (self.name, self.micros, self.key, self.email, self.target)
         )
         by_v1, decided = (
             None if column is None else column[places] for column in (self.by_v1, self.decided)
         )
         person, members = self.person.take(at), self.members.take(at)
         return Accepted(
-            self.rows[places], person, members, name, micros, key, email, by_v1, decided
+            self.rows[places], person, members, name, micros, key, email, by_v1, decided, target
         )
 
     def recent(self, now_s: float) -> Mask:
@@ -231,7 +238,7 @@ class Accepted:
     def digest(self) -> str:
         """What the rows say, as a short text: the same for the same rows, whoever read them."""
         digest = xxhash.xxh3_128(self.rows.tobytes())
-        for column in (self.person, self.attributes, self.name):
+        for column in (self.person, self.attributes, self.name, self.target):
             if column is not None:  # its buffers may hold anything behind the last row
                 # Lengths as well: "ab","c" and "a","bc" are the same bytes.
                 digest.update(pc.binary_length(column).to_numpy().tobytes())
@@ -353,7 +360,11 @@ def _v2_parts(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made)
             _required(timestamps),
             ',"type":"person"},',
         ]
-    return [f'{{"action":"{source.action}",', *person, ',"type":"person"},']
+    if isinstance(source, DeletionsSource):
+        return [f'{{"action":"{source.action}",', *person, ',"type":"person"},']
+    from backfill.operations.subjects import v2_parts  # noqa: PLC0415 - few jobs have any
+
+    return v2_parts(source, accepted)
 
 
 def _for_v1(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made) -> Operations:
@@ -363,7 +374,7 @@ def _for_v1(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made) -
         return Operations(accepted.rows, bodies, paths, "PUT")
     if isinstance(source, EventsSource):
         return Operations(accepted.rows, bodies, join([paths, "/events"]), "POST")
-    if source.action == "suppress":
+    if isinstance(source, DeletionsSource) and source.action == "suppress":
         return Operations(accepted.rows, bodies, join([paths, "/suppress"]), "POST")
     return Operations(accepted.rows, bodies, paths, "DELETE")
 

@@ -11,9 +11,9 @@ import json
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from backfill.errors import UsageError
 from backfill.files import parse_toml
@@ -23,10 +23,11 @@ from backfill.pipeline.file_settings import STDIN, Query, StorageSettings
 from backfill.pipeline.mistakes import mistakes, open_settings
 from backfill.pipeline.setting_values import Allowance, AllowanceSetting, StrictSettings
 from backfill.pipeline.source_settings import (
-    CustomersSource,
-    DeletionsSource,
+    KINDS,
+    V2_ONLY,
     EventsSource,
     Identifier,
+    RelationshipsSource,
     Source,
     Sync,
 )
@@ -74,6 +75,15 @@ class Pipeline(StrictSettings):
         if sum(STDIN in each.files for each in value) > 1:
             raise ValueError('only one source can read stdin: files = ["-"]')
         return value
+
+    @model_validator(mode="after")
+    def _has_operations(self) -> Self:
+        for number, each in enumerate(self.sources, 1):
+            if self.destination.api == "v1" and each.kind in V2_ONLY:
+                raise ValueError(
+                    f'source[{number}] holds {each.kind}, which need api = "v2" under [destination]'
+                )
+        return self
 
     @classmethod
     def load(cls, path: str | Path) -> "Pipeline":
@@ -125,10 +135,18 @@ class Pipeline(StrictSettings):
     @property
     def has_customers(self) -> bool:
         """Whether any source names the people."""
-        return any(source.kind == "customers" for source in self.sources)
+        return self.has("customers")
 
-    def unknown_people(self, source: EventsSource) -> Literal["refuse", "reject", "send"]:
-        """What happens to events about people whom no customers source names."""
+    def has(self, kind: str) -> bool:
+        """Whether any source is of this kind."""
+        return any(source.kind == kind for source in self.sources)
+
+    def unknown_people(
+        self, source: EventsSource | RelationshipsSource
+    ) -> Literal["refuse", "reject", "send"]:
+        """What happens to rows about people whom no customers source names."""
+        if source.removes:  # which makes no profile
+            return "send"
         return source.unknown_people or ("refuse" if self.has_customers else "send")
 
     def digest(self) -> str:
@@ -170,6 +188,7 @@ _UNBOUND = (
     "earliest",
     "latest",
     "deletes_max",
+    "merges_max",
     "sync",
 )
 
@@ -199,9 +218,7 @@ def _other_files(path: Path) -> str:
 
 _TABLES: dict[str, type[StrictSettings]] = {
     "": Pipeline,
-    "customers": CustomersSource,
-    "events": EventsSource,
-    "deletions": DeletionsSource,
+    **KINDS,
     "destination": Destination,
     "identifier": Identifier,
     "notify": Notify,

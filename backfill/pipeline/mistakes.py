@@ -1,20 +1,31 @@
 """What is wrong with a pipeline file, a line a mistake: the key, what is wrong, the nearest key."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from backfill.pipeline.source_settings import KINDS
+
 TODO = "TODO"
 """Stands where nothing in the data proves a value."""
 
+
+def _listed(names: Iterable[str], last: str = "and") -> str:
+    *first, final = names
+    return f"{', '.join(first)} {last} {final}" if first else final
+
+
 _CHOICES: Mapping[str, str] = {
-    "kind": "customers, events or deletions",
+    "kind": _listed(KINDS, "or"),
     "id": "the column that identifies the person",
     "email": "the column that identifies the person",
     "cio_id": "the column that identifies the person",
+    "object_id": "the column that identifies the object",
+    "object_type": 'the number of the object type in Customer.io, such as "1"',
+    "type": 'the number of the object type in Customer.io, such as "1"',
     "name": "what these events are called",
     "from": "the column that holds it",
     "format": "how these timestamps are written",
@@ -33,7 +44,6 @@ Tables = Mapping[str, type[BaseModel]]
 """The table below a key; the whole file below the empty one."""
 
 _KIND_AT = 2
-_KINDS = ("customers", "events", "deletions")
 _OF_TIMESTAMPS = ("timezone", "zones", "pivot", "ambiguous", "nonexistent")
 _BRANCHES = ("str", "FromColumn")
 """What pydantic adds to a location: the kind behind `source[n]`, the branch behind `name`."""
@@ -130,7 +140,7 @@ def mistakes(error: ValidationError, tables: Tables) -> list[str]:
 def _key(location: tuple[str | int, ...]) -> str:
     text = ""
     for place, part in enumerate(location):
-        if (place == _KIND_AT and part in _KINDS) or part in _BRANCHES:
+        if (place == _KIND_AT and part in KINDS) or part in _BRANCHES:
             continue
         text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
     return text or "the file"
@@ -145,7 +155,7 @@ def _sentence(each: Any, tables: Tables) -> str:
     if kind == "literal_error":
         return f"must be one of {each['ctx']['expected']}"
     if kind.startswith("union_tag"):
-        return 'kind must be one of "customers", "events", "deletions"'
+        return "kind must be one of " + ", ".join(f'"{each}"' for each in KINDS)
     if kind == "value_error":
         return str(each["ctx"]["error"])
     if kind in _SENTENCES:
@@ -156,9 +166,9 @@ def _sentence(each: Any, tables: Tables) -> str:
 def _unknown_key(location: tuple[str | int, ...], tables: Tables) -> str:
     """Where a key belongs that its table does not have."""
     if location[0] == "source" and len(location) == _KIND_AT + 2:
-        others = [each for each in _KINDS if location[-1] in tables[each].model_fields]
+        others = [each for each in KINDS if location[-1] in tables[each].model_fields]
         if others:
-            return f"is a setting of {' and '.join(others)} only; remove it"
+            return f"is a setting of {_listed(others)} only; remove it"
         if location[-1] in _OF_TIMESTAMPS:
             return "belongs inside timestamp = { … }, or a column of [source.columns]"
     near = get_close_matches(str(location[-1]), _known_keys(location, tables), 1, 0.6)

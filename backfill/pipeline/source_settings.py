@@ -1,9 +1,16 @@
 """The `[[source]]` tables: what is read, what its rows are, and what would stop a run."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from backfill.pipeline.column_settings import Column, ColumnSetting, EventTimestamp, FromColumn
 from backfill.pipeline.file_settings import FileSettings
@@ -17,6 +24,8 @@ from backfill.pipeline.setting_values import (
 )
 
 IdentifierType = Literal["id", "email", "cio_id"]
+
+_OBJECT_TYPE = re.compile(r"[1-9][0-9]{0,17}")
 
 EVENT_NAME_BYTES_MAX = 100
 """The longest event name, in bytes of UTF-8 (Track OpenAPI)."""
@@ -47,6 +56,54 @@ class Identifier(StrictSettings):
         return self.id or self.email or self.cio_id or ""
 
 
+def _object_type(value: object) -> object:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _OBJECT_TYPE.fullmatch(text):
+        raise ValueError('give the number of the object type, such as "1": not its name')
+    return text
+
+
+ObjectType = Annotated[str, BeforeValidator(_object_type, json_schema_input_type=int | str)]
+"""Object types "are string-formatted integers that begin at 1" (Track OpenAPI)."""
+
+
+class ObjectIdentifier(StrictSettings):
+    """The column that says which object a row is about."""
+
+    object_id: str = Field(min_length=1)
+
+    @property
+    def type(self) -> Literal["object_id"]:
+        """The identifier's kind."""
+        return "object_id"
+
+    @property
+    def column(self) -> str:
+        """The column that holds it."""
+        return self.object_id
+
+
+class RelatedObject(StrictSettings):
+    """The object of a relationship: its type, and the column with its id."""
+
+    object_type: ObjectType = Field(alias="type")
+    id: str = Field(min_length=1)
+
+    @property
+    def type(self) -> Literal["object_id"]:
+        """The identifier's kind."""
+        return "object_id"
+
+    @property
+    def column(self) -> str:
+        """The column that holds it."""
+        return self.id
+
+
+AnyIdentifier = Identifier | ObjectIdentifier | RelatedObject
+"""What names a person or an object: a `type` and a `column`."""
+
+
 class Sync(StrictSettings):
     """How a source says what is new; counts in a sync only."""
 
@@ -74,13 +131,27 @@ class Sync(StrictSettings):
 class SourceSettings(FileSettings):
     """What every kind of source has."""
 
-    identifier: Identifier
     transform: str | None = None
     required: tuple[str, ...] = ()
     other_columns: Literal["keep", "drop", "error"] = "keep"
     columns: Mapping[str, ColumnSetting] = Field(default_factory=dict)
     reserved: Literal["refuse", "drop", "send"] = "refuse"
     sync: Sync = Sync()
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether rows say what is known of something: several rows of one are one operation."""
+        return False
+
+    @property
+    def removes(self) -> bool:
+        """Whether rows take something away: each says whom it is about, and nothing else."""
+        return False
+
+    @property
+    def target(self) -> AnyIdentifier | None:
+        """What else a row names: a relationship's object, the person whom a merge leaves."""
+        return None
 
     def declared(self) -> dict[str, Column]:
         """The declared attributes, each with the column it comes from."""
@@ -90,19 +161,85 @@ class SourceSettings(FileSettings):
         }
 
 
-class CustomersSource(SourceSettings):
-    """People and their attributes."""
+class ProfileSource(SourceSettings):
+    """What is known of people, objects, relationships: attributes, within the same limits."""
 
-    kind: Literal["customers"]
     nulls: Literal["omit", "clear"] = "omit"
     too_long: Literal["reject", "truncate", "drop"] = "reject"
-    create: bool = True
-    shared_emails: Literal["refuse", "first", "send"] = "refuse"
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether rows say what is known of something."""
+        return True
 
     @property
     def sync_mode(self) -> Literal["diff", "files", "cursor"]:
         """How a sync finds what is new."""
         return self.sync.mode or "diff"
+
+
+class CustomersSource(ProfileSource):
+    """People and their attributes."""
+
+    kind: Literal["customers"]
+    identifier: Identifier
+    create: bool = True
+    shared_emails: Literal["refuse", "first", "send"] = "refuse"
+
+
+class ObjectsSource(ProfileSource):
+    """What people belong to, such as companies or courses, and its attributes."""
+
+    kind: Literal["objects"]
+    object_type: ObjectType
+    identifier: ObjectIdentifier
+
+    @field_validator("sync")
+    @classmethod
+    def _no_object_vanishes(cls, value: Sync) -> Sync:
+        if value.vanished == "delete":
+            raise ValueError('vanished = "delete" is about people and relationships, not objects')
+        return value
+
+
+class RelationshipsSource(ProfileSource):
+    """Which person belongs to which object, and what is known of that."""
+
+    kind: Literal["relationships"]
+    identifier: Identifier
+    object: RelatedObject
+    action: Literal["add", "remove"] = "add"
+    # None: it depends on the other sources, see `Pipeline.unknown_people`.
+    unknown_people: Literal["refuse", "reject", "send"] | None = None
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether rows say what is known of something."""
+        return self.action == "add"
+
+    @property
+    def removes(self) -> bool:
+        """Whether rows take something away."""
+        return self.action == "remove"
+
+    @property
+    def sync_mode(self) -> Literal["diff", "files", "cursor"]:
+        """How a sync finds what is new; what was removed stays so, as deletions do."""
+        return self.sync.mode or ("files" if self.removes else "diff")
+
+    @property
+    def target(self) -> RelatedObject:
+        """What else a row names."""
+        return self.object
+
+    @model_validator(mode="after")
+    def _removes_by_files(self) -> Self:
+        if self.removes and (self.sync.mode not in ("files", None) or self.columns):
+            raise ValueError(
+                'action = "remove" sends no attributes, and is tracked by file: leave out'
+                ' [source.columns], and use mode = "files"'
+            )
+        return self
 
 
 class LastingSource(SourceSettings):
@@ -117,7 +254,10 @@ class LastingSource(SourceSettings):
     @classmethod
     def _nobody_vanishes(cls, value: Sync) -> Sync:
         if value.vanished == "delete":
-            raise ValueError('vanished = "delete" is about people: it needs kind = "customers"')
+            raise ValueError(
+                'vanished = "delete" needs kind = "customers" or "relationships": other rows stay'
+                " as they are"
+            )
         return value
 
 
@@ -125,6 +265,7 @@ class EventsSource(LastingSource):
     """Events, each with the person it is about and the moment it happened."""
 
     kind: Literal["events"]
+    identifier: Identifier
     type: Literal["event", "page", "screen"] = "event"
     name: str | FromColumn
     timestamp: EventTimestamp
@@ -151,21 +292,71 @@ class EventsSource(LastingSource):
         return value
 
 
-class DeletionsSource(LastingSource):
-    """People to be deleted, or suppressed for ever."""
+class RemovalSource(LastingSource):
+    """People who are taken away; only who they are is sent."""
 
-    kind: Literal["deletions"]
-    action: Literal["delete", "suppress"] = "delete"
-    deletes_max: AllowanceSetting = Allowance(count=100)
-    # A deletion sends nothing but the identifier.
     other_columns: Literal["keep", "drop", "error"] = "drop"
+
+    @property
+    def removes(self) -> bool:
+        """Whether rows take something away."""
+        return True
 
     @field_validator("sync")
     @classmethod
     def _by_files(cls, value: Sync) -> Sync:
         if value.mode not in ("files", None):
-            raise ValueError('deletions are tracked by file: use mode = "files"')
+            raise ValueError('deletions and merges are tracked by file: use mode = "files"')
         return value
 
 
-Source = Annotated[CustomersSource | EventsSource | DeletionsSource, Discriminator("kind")]
+class MergesSource(RemovalSource):
+    """People who are somebody else: what is known of them goes over, and they are deleted."""
+
+    kind: Literal["merges"]
+    primary: Identifier
+    secondary: Identifier
+    merges_max: AllowanceSetting = Allowance(count=100)
+
+    @property
+    def identifier(self) -> Identifier:
+        """Whom a row takes away."""
+        return self.secondary
+
+    @property
+    def target(self) -> Identifier:
+        """Whom it leaves."""
+        return self.primary
+
+
+class DeletionsSource(RemovalSource):
+    """People to be deleted, or suppressed for ever."""
+
+    kind: Literal["deletions"]
+    identifier: Identifier
+    action: Literal["delete", "suppress"] = "delete"
+    deletes_max: AllowanceSetting = Allowance(count=100)
+
+
+Source = Annotated[
+    CustomersSource
+    | ObjectsSource
+    | RelationshipsSource
+    | MergesSource
+    | EventsSource
+    | DeletionsSource,
+    Discriminator("kind"),
+]
+
+KINDS: Mapping[str, type[SourceSettings]] = {
+    "customers": CustomersSource,
+    "objects": ObjectsSource,
+    "relationships": RelationshipsSource,
+    "merges": MergesSource,
+    "events": EventsSource,
+    "deletions": DeletionsSource,
+}
+"""Every kind of source, in the order in which they are sent, with a barrier between them."""
+
+V2_ONLY = ("objects", "relationships", "merges")
+"""The kinds that v1 has no operations for, or other ones (Track OpenAPI, `/api/v2/entity`)."""

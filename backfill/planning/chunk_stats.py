@@ -13,8 +13,14 @@ from backfill.encoding.json_text import Mask, as_mask
 from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.operations.encode import Accepted, event_contents, event_keys, sizes
+from backfill.operations.subjects import object_type, required, subject_type, subjects
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import EventsSource, Source
+from backfill.pipeline.source_settings import (
+    EventsSource,
+    MergesSource,
+    RelationshipsSource,
+    Source,
+)
 from backfill.planning import people
 from backfill.planning.duplicate_filter import EventHashes, event_hashes
 from backfill.planning.hash_groups import RECORD, Hashes, Records, make_records
@@ -64,8 +70,10 @@ class ChunkStats:
         batched: The bytes of each operation that travels in batches.
         alone: The bytes of each that travels by itself.
         shown: Who stands in it, by file.
-        people: Whom its rows are about; of events only what has to be known.
+        people: What its rows are about, where they are no events.
         named: The same, those of rejected rows included.
+        actors: Whom events and relationships are about, as far as it has to be known.
+        targets: What else its rows name: objects, or people who are to take others in.
         emails: The e-mail addresses of its people.
         events: A number for each of its events, the same for those that are alike.
         sight: What its events show.
@@ -77,6 +85,8 @@ class ChunkStats:
     shown: Mapping[str, pa.RecordBatch]
     people: Records = field(default_factory=_no_records)
     named: Records = field(default_factory=_no_records)
+    actors: Records = field(default_factory=_no_records)
+    targets: Records = field(default_factory=_no_records)
     emails: Records | None = None
     events: EventHashes | None = None
     sight: EventStats = field(default_factory=EventStats)
@@ -99,6 +109,7 @@ class StatsCollector:
         self._readings = readings
         self._before = before
         self._now_s = now_s
+        self._has_merges = pipeline.has("merges")
 
     def __call__(self, judged: JudgedChunk) -> ChunkStats:
         """What a chunk shows."""
@@ -109,12 +120,21 @@ class StatsCollector:
             names = pc.dictionary_encode(accepted.name)
             look.sight = sight_of(accepted, names, self._now_s)
             look.events = event_hashes(source.identifier.type, accepted, names)
-            look.people = self._actors(source, judged)
-        else:
-            hashes = identity.people(source.identifier.type, accepted.person)
-            look.people = self._records(judged, accepted.rows)(hashes)
-            look.named = self._named(judged, hashes)
-            look.emails = self._emails(judged, hashes)
+            look.actors = self._actors(source, judged)
+            return look
+        hashes = identity.people(*subjects(source, accepted))
+        records = self._records(judged, accepted.rows)
+        if isinstance(source, MergesSource):
+            primaries = identity.people(source.primary.type, required(accepted.target))
+            look.people, look.targets = records(hashes, primaries), records(primaries)
+            return look
+        look.people, look.named = records(hashes), self._named(judged, hashes)
+        look.emails = self._emails(judged, hashes)
+        if isinstance(source, RelationshipsSource) and source.is_profile:
+            look.actors = self._actors(source, judged)
+            objects = pc.unique(required(accepted.target))
+            hashed = identity.people(object_type(source), objects)
+            look.targets = self._records(judged, accepted.rows[: len(objects)])(hashed)
         return look
 
     def events(self, judged: JudgedChunk) -> Records:
@@ -138,7 +158,7 @@ class StatsCollector:
         """Everybody whom a row is about, rejected ones included."""
         source = self._pipeline.sources[judged.place.source]
         if len(judged.named) != len(people):
-            people = identity.people(source.identifier.type, pc.unique(judged.named))
+            people = identity.people(subject_type(source), pc.unique(judged.named))
         return self._records(judged, np.zeros(len(people), np.int64))(people)
 
     def _emails(self, judged: JudgedChunk, people: Hashes) -> Records | None:
@@ -158,9 +178,9 @@ class StatsCollector:
         if isinstance(source, EventsSource) and source.sync_mode != "files":
             hashes = self._hashes(source, judged.accepted, by_id=source.sync_mode == "diff")
             return people.events(source, judged, settled, readings, hashes)
-        if source.kind == "customers":
-            return people.customers(source, judged, settled, readings)
-        return {} if source.kind == "events" else people.deletions(source, judged)
+        if source.is_profile:
+            return people.profiles(source, judged, settled, readings)
+        return people.removals(source, judged) if source.removes else {}
 
     def _hashes(
         self, source: EventsSource, accepted: Accepted, *, by_id: bool = False
@@ -185,12 +205,12 @@ class StatsCollector:
             return identity.hashes(event_contents(source, namespace, accepted)), alike
         return identity.hashes(event_keys(source, namespace, accepted)), alike
 
-    def _actors(self, source: EventsSource, judged: JudgedChunk) -> Records:
-        """Whom the events are about: each row where unknown people are rejected, else each once."""
+    def _actors(self, source: EventsSource | RelationshipsSource, judged: JudgedChunk) -> Records:
+        """Whom the rows are about: each row where unknown people are rejected, else each once."""
         person, rows = judged.accepted.person, judged.accepted.rows
         # No records are made: an empty column costs less than a branch in all that follows.
-        if not self._pipeline.has_customers:
-            person, rows = person[:0], rows[:0]  # nobody is unknown
+        if not self._has_merges and not self._pipeline.has_customers:
+            person, rows = person[:0], rows[:0]  # nobody is unknown, and nobody merged away
         elif self._pipeline.unknown_people(source) != "reject":
             person = pc.unique(person)
             rows = rows[: len(person)]

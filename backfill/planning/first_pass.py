@@ -1,9 +1,9 @@
 """The pass over the source that a plan is made by."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +24,7 @@ from backfill.planning import people
 from backfill.planning.chunk_stats import Before, ChunkStats, StatsCollector
 from backfill.planning.duplicate_filter import DuplicateFilter
 from backfill.planning.folder import PlanFolder
-from backfill.planning.grouping import Grouping, Groups
+from backfill.planning.grouping import Grouping, Groups, Place
 from backfill.planning.hash_groups import Records
 from backfill.planning.merged_people import MergedPeople, overfull
 from backfill.planning.people import PEOPLE_FILE, PeopleFiles
@@ -70,20 +70,16 @@ class PlanResult:
         sources: What was found, by source.
         decisions: How each column of timestamps is read.
         readings: The same, for the judge.
-        both: How many people stand in customers and in deletions.
         chunks: For sources with a transform: what it made of each chunk, as a digest.
         samples: The first operations, as JSON.
-        both_at: Where some of those stand who are in both, as file and row of the deletions.
     """
 
     rows: dict[int, int]
     sources: list[SourcePlan]
     decisions: list[Decision]
     readings: dict[int, dict[str, Reading]]
-    both: int
     chunks: dict[str, str]
     samples: list[str]
-    both_at: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,17 +261,19 @@ class Pass:
             source.text_marks = sorted(names.text_marks)
             source.odd_emails = sorted(names.odd_emails)
             source.created_at_text = bool(names.texts)
-        names_of = {each.part: each.name for each in self._inputs}
         return PlanResult(
             {part: end.row - 1 for part, end in self._ends.items()},
             self._sources,
             proof.decisions(),
             proof.readings(),
-            found.both,
             self._chunks,
             _some_of_each(list(self._samples.values())),
-            [f"{names_of[part]} row {row}" for part, row in found.both_at],
         )
+
+    def _shown(self, places: Mapping[int, Sequence[Place]], source: int) -> list[str]:
+        """Where some rows of a source stand, by the names of its files."""
+        names_of = {each.part: each.name for each in self._inputs}
+        return [f"{names_of[part]} row {row}" for part, row in places.get(source, ())]
 
     def forget(self) -> None:
         """Undo what was written and told: everything is looked at anew."""
@@ -324,13 +322,7 @@ class Pass:
         source.send(look.alone)
         source.requests += len(look.alone)
         source.requests += sum(1 for _ in self._fills[index].stops(look.batched))
-        if source.kind == "customers":
-            self._together.add_people(look.people, look.named, look.emails)
-        elif look.events is not None:
-            self._sieve.add(look.events, part, judged.accepted.rows)
-            self._together.add_actors(look.people)
-        else:
-            self._together.add_deletions(look.people)
+        self._group(look)
         # Somebody else's code: the send pass checks that it gives the same again.
         if self._pipeline.sources[index].transform:
             self._chunks[judged.key] = judged.accepted.digest()
@@ -341,6 +333,21 @@ class Pass:
         rows, rejected = chunk.end.row - chunk.first_row, len(judged.rejections)
         self._progress(Progress(rows, rejected, self._way.share(part, chunk.end)))
 
+    def _group(self, look: ChunkStats) -> None:
+        """Keep what the rows of a chunk may have in common with others."""
+        judged, together = look.judged, self._together
+        source = self._pipeline.sources[judged.place.source]
+        if look.events is not None:
+            self._sieve.add(look.events, judged.place.part, judged.accepted.rows)
+            together.add_actors(look.actors)
+        elif source.is_profile:
+            together.add_people(look.people, look.named, look.emails)
+            together.add_related(look.actors, look.targets)
+        elif source.kind == "merges":
+            together.add_merges(look.people, look.targets)
+        else:
+            together.add_removals(look.people)
+
     def _account(self, found: Groups) -> None:
         for index, source in enumerate(self._sources):
             source.merged = found.merged[index]
@@ -348,6 +355,13 @@ class Pass:
             source.repeated_keys = found.repeated_keys[index]
             source.shared_emails = found.shared_emails[index]
             source.unknown_people = found.unknown_people[index]
+            source.unknown_objects = found.unknown_objects[index]
+            source.both, source.both_at = found.both[index], self._shown(found.both_at, index)
+            source.chained = found.chained[index]
+            source.chained_at = self._shown(found.chained_at, index)
+            source.lost_primaries = found.lost_primaries[index]
+            source.gone_known = found.gone_known[index]
+            source.gone_named = found.gone_named[index]
             source.rejected += found.unknown_rows[index]
             if found.unknown_rows[index]:
                 source.reasons["unknown_person"] += found.unknown_rows[index]

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import CustomersSource, EventsSource
+from backfill.pipeline.source_settings import CustomersSource, EventsSource, RelationshipsSource
 from backfill.planning.folder import PlanFolder
 from backfill.planning.hash_groups import (
     BUFFERED_RECORDS_MAX,
@@ -37,6 +38,9 @@ from backfill.rows import Rows
 
 _SHOWN_MAX = 3
 
+Place: TypeAlias = tuple[int, int]
+"""A row: its part and its number."""
+
 
 @dataclass(slots=True)
 class Groups:
@@ -48,10 +52,16 @@ class Groups:
         identical: Events that are like an earlier one in every field.
         repeated_keys: Events with the key of an earlier one and other content.
         shared_emails: E-mail addresses that several people have.
-        unknown_people: People whom only events name.
+        unknown_people: People whom no customers row names, by the source that does.
         unknown_rows: Their rows, where those are rejected.
-        both: People in customers and in deletions.
-        both_at: The part and row of some of them, in the deletions.
+        unknown_objects: Objects of relationships that no objects row names.
+        both: What one source takes away and another one brings.
+        both_at: The part and row of some of it, in the source that takes it away.
+        chained: People whom several merges are about, so that their order would count.
+        chained_at: The part and row of some of them.
+        lost_primaries: People who are to take others in, and whom no customers row names.
+        gone_known: People who are merged away, and are in customers too.
+        gone_named: Those whom events name, which come after the merge.
         parts: The parts that have rows to be looked at once more.
     """
 
@@ -62,8 +72,14 @@ class Groups:
     shared_emails: Counter[int] = field(default_factory=Counter)
     unknown_people: Counter[int] = field(default_factory=Counter)
     unknown_rows: Counter[int] = field(default_factory=Counter)
-    both: int = 0
-    both_at: list[tuple[int, int]] = field(default_factory=list)
+    unknown_objects: Counter[int] = field(default_factory=Counter)
+    both: Counter[int] = field(default_factory=Counter)
+    both_at: dict[int, list[Place]] = field(default_factory=dict)
+    chained: Counter[int] = field(default_factory=Counter)
+    chained_at: dict[int, list[Place]] = field(default_factory=dict)
+    lost_primaries: Counter[int] = field(default_factory=Counter)
+    gone_known: Counter[int] = field(default_factory=Counter)
+    gone_named: Counter[int] = field(default_factory=Counter)
     parts: set[int] = field(default_factory=set)
 
 
@@ -90,8 +106,9 @@ class Grouping:
         self._unknown = {
             index: pipeline.unknown_people(source)
             for index, source in enumerate(pipeline.sources)
-            if isinstance(source, EventsSource)
+            if isinstance(source, EventsSource | RelationshipsSource)
         }
+        self._has_objects = pipeline.has("objects")
 
         self._partitions = folder / "partitions"
 
@@ -101,15 +118,17 @@ class Grouping:
         self._people, self._named = partitions("people"), partitions("named")
         self._emails, self._left_out = partitions("emails"), partitions("left-out")
         self._events, self._actors = partitions("events"), partitions("actors")
-        self._known, self._deletions = partitions("known"), partitions("deletions")
+        self._known, self._removals = partitions("known"), partitions("removals")
+        self._objects, self._merges = partitions("objects"), partitions("merges")
+        self._primaries, self._related = partitions("primaries"), partitions("related")
         self._found = Groups()
 
     def add_people(self, people: Records, named: Records, emails: Records | None) -> None:
-        """Customers rows: the accepted ones, everybody named, the e-mail addresses of people.
+        """Rows of profiles: the accepted ones, everybody named, the e-mail addresses of people.
 
         Args:
-            people: By person.
-            named: By person, those of rejected rows included.
+            people: By person, object or relationship.
+            named: By the same, those of rejected rows included.
             emails: By e-mail address; the content is the person.
         """
         self._people.add(people)
@@ -123,8 +142,22 @@ class Grouping:
 
     def add_actors(self, actors: Records) -> None:
         """Events rows, by the people they are about."""
-        if self._has_customers:
-            self._actors.add(actors)
+        self._actors.add(actors)
+
+    def add_related(self, people: Records, objects: Records) -> None:
+        """Rows of relationships, by their people and by their objects."""
+        self._related.add(people)
+        self._objects.add(objects)
+
+    def add_merges(self, merges: Records, primaries: Records) -> None:
+        """Merges.
+
+        Args:
+            merges: By the person who goes; the content is the person who stays.
+            primaries: By the person who stays.
+        """
+        self._merges.add(merges)
+        self._primaries.add(primaries)
 
     def add_known(self, people: Iterable[Hashes]) -> None:
         """People who were sent before, uint64 (n, 2) each: no event makes a new profile of them."""
@@ -132,9 +165,9 @@ class Grouping:
             nowhere = np.zeros(len(some), np.int64)
             self._known.add(make_records(some, nowhere, part=0, source=0, settled=nowhere > 0))
 
-    def add_deletions(self, people: Records) -> None:
-        """Deletions rows, by person."""
-        self._deletions.add(people)
+    def add_removals(self, removed: Records) -> None:
+        """Rows of deletions, by person, and of relationships that are removed."""
+        self._removals.add(removed)
 
     def resolve(self) -> Groups:
         """Decide about the rows that belong together; to be called once, after all were added."""
@@ -149,12 +182,13 @@ class Grouping:
         for number in numbers:
             in_pieces(self._events.pieces(number, by_rank=True), self._resolve_events)
         for number in numbers:
-            known = self._named.hashes(number), self._known.hashes(number)
-            resolve = partial(self._resolve_actors, np.concatenate(known))
-            in_pieces(self._actors.pieces(number, by_rank=False), resolve)
-        for number in numbers:
-            resolve = partial(self._resolve_deletions, self._named.hashes(number))
-            in_pieces(self._deletions.pieces(number, by_rank=True), resolve)
+            named = self._named.hashes(number)
+            known = np.concatenate([named, self._known.hashes(number)])
+            self._resolve_known(number, known)
+            removals = self._removals.pieces(number, by_rank=True)
+            in_pieces(removals, partial(self._resolve_removals, named))
+            merges = self._merges.pieces(number, by_rank=True)
+            in_pieces(merges, partial(self._resolve_merges, number, named))
         self.marks.flush()
         shutil.rmtree(self._partitions, ignore_errors=True)
         return self._found
@@ -221,11 +255,22 @@ class Grouping:
         later = others & np.isin(ordered["source"], self._with("repeated_keys", "first"))
         self._skip(RowDecision.REPEATED_KEY, ordered[later])
 
+    def _resolve_known(self, number: int, known: Hashes) -> None:
+        """People and objects whom only rows name that should be about known ones."""
+        found = self._found
+        if self._has_customers:
+            for people in (self._actors, self._related):
+                actors = people.pieces(number, by_rank=False)
+                in_pieces(actors, partial(self._resolve_actors, known))
+            primaries = self._primaries.pieces(number, by_rank=False)
+            in_pieces(primaries, partial(_count_unknown, found.lost_primaries, known))
+        if self._has_objects:
+            objects = self._objects.pieces(number, by_rank=False)
+            in_pieces(objects, partial(_count_unknown, found.unknown_objects, known))
+
     def _resolve_actors(self, known: Hashes, some: Records) -> None:
-        """People whom only events name."""
-        unknown = some[~contained(some["hash"], known)]
-        people = unknown[np.unique(unknown["hash"], axis=0, return_index=True)[1]]
-        self._found.unknown_people.update(people["source"][people["rank"] >= 0].tolist())
+        """People whom no customers row names."""
+        unknown = _count_unknown(self._found.unknown_people, known, some)
         rejecting = [index for index, policy in self._unknown.items() if policy == "reject"]
         rejected = unknown[
             np.isin(unknown["source"], rejecting) & ~unknown["settled"] & (unknown["rank"] >= 0)
@@ -234,16 +279,33 @@ class Grouping:
         self._found.unknown_rows.update(rejected["source"].tolist())
         self._found.parts.update(np.unique(rejected["part"]).tolist())
 
-    def _resolve_deletions(self, named: Hashes, some: Records) -> None:
-        """People to be deleted: once each, and nobody who is in customers too."""
-        people = some[np.unique(some["hash"], axis=0, return_index=True)[1]]
-        deleted = people[people["rank"] >= 0]
-        both = deleted[contained(deleted["hash"], named)]
-        self._found.both += len(both)
-        self._found.both_at += zip(both["part"].tolist(), both["row"].tolist(), strict=True)
-        self._found.both_at = sorted(self._found.both_at)[:_SHOWN_MAX]
+    def _resolve_removals(self, named: Hashes, some: Records) -> None:
+        """What is taken away: once each, and nothing that another source brings."""
+        gone = _once(some)
+        both = gone[contained(gone["hash"], named)]
+        _note(both, self._found.both, self._found.both_at)
         ordered, group = group_by_hash(some)
         again = first_in_group(group) != np.arange(len(ordered))
+        self._skip(RowDecision.REPEATED_PERSON, ordered[again])
+
+    def _resolve_merges(self, number: int, named: Hashes, some: Records) -> None:
+        """People who are merged away: once each, and into people who stay.
+
+        The order of operations in the service is not known, so that none may depend on another.
+        """
+        gone = _once(some)
+        stays = contained(gone["hash"], self._primaries.hashes(number))
+        _note(gone[stays], self._found.chained, self._found.chained_at)
+        for counts, others in (
+            (self._found.gone_known, named),
+            (self._found.gone_named, self._actors.hashes(number)),
+        ):
+            counts.update(gone["source"][contained(gone["hash"], others)].tolist())
+        ordered, group = group_by_hash(some)
+        first, own = first_in_group(group), ordered["rank"] >= 0
+        alike = (ordered["content"] == ordered["content"][first]).all(axis=1)
+        _note(ordered[own & ~alike], self._found.chained, self._found.chained_at)
+        again = own & alike & (first != np.arange(len(ordered)))
         self._skip(RowDecision.REPEATED_PERSON, ordered[again])
 
     def _skip(self, decision: RowDecision, skipped: Records) -> None:
@@ -259,6 +321,29 @@ class Grouping:
             for index, source in enumerate(self._sources)
             if getattr(source, setting, None) == value
         ]
+
+
+def _once(some: Records) -> Records:
+    """The first record of each hash, but for what was carried on."""
+    firsts = some[np.unique(some["hash"], axis=0, return_index=True)[1]]
+    once: Records = firsts[firsts["rank"] >= 0]
+    return once
+
+
+def _count_unknown(counts: Counter[int], known: Hashes, some: Records) -> Records:
+    """Count by source what nobody names, each once; give all records of it."""
+    unknown: Records = some[~contained(some["hash"], known)]
+    counts.update(_once(unknown)["source"].tolist())
+    return unknown
+
+
+def _note(some: Records, counts: Counter[int], places: dict[int, list[Place]]) -> None:
+    """Count records by their source, and note where the first of them stand."""
+    counts.update(some["source"].tolist())
+    for source in np.unique(some["source"]).tolist():
+        here = some[some["source"] == source]
+        new = zip(here["part"].tolist(), here["row"].tolist(), strict=True)
+        places[source] = sorted([*places.get(source, ()), *new])[:_SHOWN_MAX]
 
 
 def _open(some: Records, left_out: npt.NDArray[np.int64]) -> Records:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from backfill.errors import GuardError
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource, Source
+from backfill.pipeline.source_settings import (
+    CustomersSource,
+    DeletionsSource,
+    EventsSource,
+    MergesSource,
+    RelationshipsSource,
+    Source,
+)
 from backfill.planning.plan import Plan
 from backfill.planning.source_stats import SourcePlan
 
@@ -40,11 +47,17 @@ def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
     for index, (source, seen) in enumerate(zip(pipeline.sources, plan.sources, strict=True)):
         of_source = f"source {index + 1} ({source.kind})"
         if isinstance(source, EventsSource):
-            found += _events(pipeline, source, seen, now_s, of_source)
+            found += _events(source, seen, now_s, of_source)
+        if isinstance(source, EventsSource | RelationshipsSource):
+            found += _unknown_people(pipeline, source, seen, of_source)
         if isinstance(source, CustomersSource):
-            found += _customers(source, seen, of_source)
+            found += _shared_emails(source, seen, of_source)
         if isinstance(source, DeletionsSource):
             found += _deletions(source, seen, plan, of_source)
+        if isinstance(source, MergesSource):
+            found += _merges(source, seen, plan, of_source)
+        found += _empty(source, seen, of_source)
+        found += _both(source, seen, of_source)
         found += _reserved(source, seen, of_source)
     return sorted(found, key=lambda guard: _HARM.index(guard.code))
 
@@ -52,7 +65,10 @@ def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
 _HARM = (
     "recent_events",
     "deletes_max",
+    "merges_max",
+    "merges_chained",
     "deletes_customers",
+    "removes_added",
     "reserved",
     "format",
     "shared_emails",
@@ -90,7 +106,7 @@ def _doubts(pipeline: Pipeline, plan: Plan) -> Iterator[Guard]:
 
 
 def _events(
-    pipeline: Pipeline, source: EventsSource, seen: SourcePlan, now_s: float, of_source: str
+    source: EventsSource, seen: SourcePlan, now_s: float, of_source: str
 ) -> Iterator[Guard]:
     recent = seen.recent_at(now_s)
     if recent and source.recent_events == "refuse":
@@ -99,13 +115,6 @@ def _events(
             f"{of_source} has events younger than 72 h, which can trigger campaigns: {recent:,}"
             f" ({seen.recent_shown()})",
             'set recent_events = "send", "skip" or "hold"',
-        )
-    if seen.unknown_people and pipeline.unknown_people(source) == "refuse":
-        yield Guard(
-            "unknown_people",
-            f"{of_source} names people whom no customers source names, and who would become"
-            f" empty profiles: {seen.unknown_people:,}",
-            'set unknown_people = "reject" or "send"',
         )
     if seen.identical and source.identical_rows == "refuse":
         yield Guard(
@@ -122,6 +131,21 @@ def _events(
         )
 
 
+def _unknown_people(
+    pipeline: Pipeline,
+    source: EventsSource | RelationshipsSource,
+    seen: SourcePlan,
+    of_source: str,
+) -> Iterator[Guard]:
+    if seen.unknown_people and pipeline.unknown_people(source) == "refuse":
+        yield Guard(
+            "unknown_people",
+            f"{of_source} names people whom no customers source names, and who would become"
+            f" empty profiles: {seen.unknown_people:,}",
+            'set unknown_people = "reject" or "send"',
+        )
+
+
 def rows_change_answer(allowed: str) -> str:
     """What answers an export that is too small or too large to be believed."""
     return (
@@ -130,14 +154,19 @@ def rows_change_answer(allowed: str) -> str:
     )
 
 
-def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
+def _empty(source: Source, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
     expected = source.sync.rows_change_max
-    if not seen.rows_read and not (expected.count is not None or (expected.share or 0) >= 1):
+    if not source.is_profile or seen.rows_read:
+        return
+    if not (expected.count is not None or (expected.share or 0) >= 1):
         yield Guard(
             "source_empty",
             f"{of_source} has no rows: {', '.join(seen.files)}",
             rows_change_answer('"100%"'),
         )
+
+
+def _shared_emails(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
     if seen.shared_emails and source.shared_emails == "refuse":
         yield Guard(
             "shared_emails",
@@ -150,21 +179,51 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
 def _deletions(
     source: DeletionsSource, seen: SourcePlan, plan: Plan, of_source: str
 ) -> Iterator[Guard]:
-    people = sum(each.operations for each in plan.sources if each.kind == "customers")
-    gone = seen.operations - seen.skipped["repeated_person"]
-    if source.deletes_max.reached_by(gone, people):
+    if source.deletes_max.reached_by(gone := _gone(seen), _people(plan)):
         yield Guard(
             "deletes_max",
             f"{of_source} would {source.action} more people than deletes_max: {gone:,}",
             f"set deletes_max = {gone} in this source if that is intended",
         )
-    if plan.found.both:
-        where = "".join(f", {each}" for each in plan.found.both_at)
+
+
+def _merges(source: MergesSource, seen: SourcePlan, plan: Plan, of_source: str) -> Iterator[Guard]:
+    if source.merges_max.reached_by(gone := _gone(seen), _people(plan)):
         yield Guard(
-            "deletes_customers",
-            f"{of_source} names people who are in customers, too: {plan.found.both:,}{where}",
-            "take them out of the files of one of the two sources (no setting answers this guard)",
+            "merges_max",
+            f"{of_source} would merge more people than merges_max, which nothing undoes: {gone:,}",
+            f"set merges_max = {gone} in this source if that is intended",
         )
+    if seen.chained:
+        where = "".join(f", {each}" for each in seen.chained_at)
+        yield Guard(
+            "merges_chained",
+            f"{of_source} merges people into others who are merged away themselves, or the same"
+            f" person twice: {seen.chained:,}{where}; which merge comes first is not certain",
+            "name in each row the person who stays in the end (no setting answers this guard)",
+        )
+
+
+def _gone(seen: SourcePlan) -> int:
+    return seen.operations - seen.skipped["repeated_person"]
+
+
+def _people(plan: Plan) -> int:
+    return sum(each.operations for each in plan.sources if each.kind == "customers")
+
+
+def _both(source: Source, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
+    if not seen.both:
+        return
+    code, what = "deletes_customers", "people who are in customers, too"
+    if isinstance(source, RelationshipsSource):
+        code, what = "removes_added", "relationships that another source adds"
+    where = "".join(f", {each}" for each in seen.both_at)
+    yield Guard(
+        code,
+        f"{of_source} names {what}: {seen.both:,}{where}",
+        "take them out of the files of one of the two sources (no setting answers this guard)",
+    )
 
 
 def _reserved(source: Source, seen: SourcePlan, of_source: str) -> Iterator[Guard]:

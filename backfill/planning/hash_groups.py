@@ -229,7 +229,7 @@ def _is_ranked(slices: Iterable[Records]) -> bool:
     return True
 
 
-def in_pieces(pieces: Iterable[Records], resolve: Callable[[Records], None]) -> None:
+def in_pieces(pieces: Iterable[Records], resolve: Callable[[Records], object]) -> None:
     """Resolve a partition, piece by piece; what was carried on comes before each further piece."""
     before: Records | None = None
     for piece in pieces:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from backfill.encoding import identity
 from backfill.encoding.json_text import Mask
 from backfill.judge.chunk_judge import JudgedChunk
+from backfill.operations.subjects import kind_of_type, subjects
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.planning.cursors import timestamps
@@ -49,9 +50,9 @@ SCHEMAS = {
     MERGED_FILE: pa.schema([*_PLACE, *_CONTENT]),
     LEFT_OUT_FILE: pa.schema(_PLACE),
 }
-"""people: the accepted customers rows, and events where they are compared. named: whom rejected
-customers rows are about. deleted: the rows of deletions. merged: the rows that carry a person, with
-what all of that person's rows say. left_out: rows that are not sent by themselves."""
+"""people: the accepted rows of profiles, and events where they are compared. named: what rejected
+rows of profiles are about. deleted: the rows that take something away. merged: the rows that carry
+a profile, with what all of its rows say. left_out: rows that are not sent by themselves."""
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -74,7 +75,7 @@ def named(folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
                 # Two customers sources may identify people in two ways.
                 for type_ in pc.unique(batch.column(0)).to_pylist():
                     here = pc.equal(batch.column(0), type_)
-                    if type_ != EVENT:
+                    if type_ != EVENT and kind_of_type(type_) == "customers":
                         yield type_, batch.column(1).filter(here)
 
 
@@ -170,14 +171,14 @@ def compared(pipeline: Pipeline, inputs: Sequence[Input]) -> frozenset[int]:
     return frozenset(
         each.part
         for each in inputs
-        if sources[each.source].kind == "customers" or sources[each.source].sync_mode != "files"
+        if sources[each.source].is_profile or sources[each.source].sync_mode != "files"
     )
 
 
-def customers(
+def profiles(
     source: Source, judged: JudgedChunk, settled: Mask, readings: Readings
 ) -> dict[str, pa.RecordBatch]:
-    """What the rows of a chunk of customers show.
+    """What the rows of a chunk of customers, objects or relationships show.
 
     Args:
         source: Their settings.
@@ -185,8 +186,7 @@ def customers(
         settled: Which of the accepted rows were settled before.
         readings: How their timestamps are written.
     """
-    type_ = source.identifier.type
-    people = identity.person_key(type_, judged.accepted.person)
+    type_, people = subjects(source, judged.accepted)
     rejected = identity.person_key(type_, judged.named)
     # The same length means that nobody was rejected: both come from one column.
     if len(rejected) != len(people):
@@ -224,21 +224,21 @@ def events(
     return {PEOPLE_FILE: _said(names, content, judged, settled, moved)}
 
 
-def deletions(source: Source, judged: JudgedChunk) -> dict[str, pa.RecordBatch]:
-    """What the accepted rows of a chunk of deletions show."""
-    type_, accepted = source.identifier.type, judged.accepted
-    names = _names(type_, identity.person_key(type_, accepted.person))
+def removals(source: Source, judged: JudgedChunk) -> dict[str, pa.RecordBatch]:
+    """What the accepted rows of a chunk take away."""
+    accepted = judged.accepted
+    names = _names(*subjects(source, accepted))
     return {DELETED_FILE: _batch(DELETED_FILE, *names, *_places(judged.place.part, accepted.rows))}
 
 
 def nameless(source: Source, judged: JudgedChunk) -> int:
     """How many rows do not say, or not clearly, who they are about."""
-    column = source.identifier.column
+    columns = {each.column for each in (source.identifier, source.target) if each}
     broken = {each.row for each in judged.chunk.rejections}
     unclear = {
         reasons
         for reasons in {each.reasons for each in judged.rejections}
-        if any(why.code.startswith("identifier_") or why.field == column for why in reasons)
+        if any(why.code.startswith("identifier_") or why.field in columns for why in reasons)
     }
     return sum(each.row in broken or each.reasons in unclear for each in judged.rejections)
 

@@ -33,7 +33,7 @@ from backfill.planning.row_decisions import EarlierDecisions, RowDecisions
 from backfill.planning.source_stats import SourcePlan
 from backfill.sources.inputs import Input
 
-FORM = 7
+FORM = 8
 """The form of what is stored; another one is planned anew."""
 
 LAST_FIGURES_FILE = "last_plan.json"

@@ -57,7 +57,15 @@ class SourcePlan:
         identical: Events that are like an earlier one in every field.
         repeated_keys: Events with the key of an earlier one and other content.
         shared_emails: E-mail addresses that several people have.
-        unknown_people: People whom only events name.
+        unknown_people: People whom no customers row names.
+        unknown_objects: Objects of relationships that no objects row names.
+        both: What it takes away and another source brings.
+        both_at: Where some of that stands, as file and row.
+        chained: People whom several merges are about.
+        chained_at: Where some of them stand.
+        lost_primaries: People who are to take others in, and whom no customers row names.
+        gone_known: People who are merged away, and are in customers too.
+        gone_named: Those whom events name.
         reserved: Reserved names among the attributes.
         attributes: The attributes.
         long: Those of them whose values come near their limit, or beyond it.
@@ -96,6 +104,14 @@ class SourcePlan:
     repeated_keys: int = 0
     shared_emails: int = 0
     unknown_people: int = 0
+    unknown_objects: int = 0
+    both: int = 0
+    both_at: list[str] = field(default_factory=list)
+    chained: int = 0
+    chained_at: list[str] = field(default_factory=list)
+    lost_primaries: int = 0
+    gone_known: int = 0
+    gone_named: int = 0
     reserved: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     long: list[str] = field(default_factory=list)

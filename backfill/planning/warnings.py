@@ -9,6 +9,7 @@ from backfill.pipeline.source_settings import (
     CustomersSource,
     DeletionsSource,
     EventsSource,
+    RelationshipsSource,
     Source,
 )
 from backfill.planning.plan import Plan
@@ -46,37 +47,19 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
         if isinstance(source, CustomersSource):
             found += _customers(source, seen, of_source)
         elif isinstance(source, EventsSource):
-            found += _events(pipeline, source, seen, plan, of_source)
-        else:
+            found += _events(source, seen, plan, of_source)
+        elif isinstance(source, DeletionsSource):
             found += _deletions(source, seen, of_source)
-        # For customers it is a guard; a night without new files has none that could have rows.
-        if not seen.rows_read and seen.files and source.kind != "customers":
+        if isinstance(source, EventsSource | RelationshipsSource):
+            found += _unknown_people(pipeline, source, seen, of_source)
+        if source.is_profile:
+            found += _near_limits(seen, of_source)
+        found += _unknown_objects(seen, of_source)
+        found += _merges(seen, of_source)
+        # For profiles it is a guard; a night without new files has none that could have rows.
+        if not seen.rows_read and seen.files and not source.is_profile:
             found.append(PlanWarning("no_rows", f"{of_source} has no rows"))
-        if seen.null_words:
-            found.append(
-                PlanWarning(
-                    "people_called_nothing",
-                    f"{of_source} has rows about people called {_some(seen.null_words)}; if that"
-                    " means nobody, list it in null_values",
-                )
-            )
-        if seen.text_marks:
-            found.append(
-                PlanWarning(
-                    "text_marks",
-                    f"{of_source} has identifiers that begin with {' or '.join(seen.text_marks)}, a"
-                    " spreadsheet's mark for text, which is sent with them: the same people have"
-                    " other ids elsewhere; export them anew, or take it off in a transform",
-                )
-            )
-        if seen.odd_emails:
-            found.append(
-                PlanWarning(
-                    "odd_emails",
-                    f"{of_source} has values of {_some(seen.odd_emails)} that are no e-mail"
-                    " addresses: they are sent as they are, and reach nobody",
-                )
-            )
+        found += _identifiers(seen, of_source)
         found += _timestamps(seen, of_source)
         found += _cursor_in_future(source, seen, of_source)
         found += _overlapping(seen, of_source)
@@ -88,6 +71,9 @@ _HARM = (
     "no_rows",
     "recent_events",
     "suppressed",
+    "events_of_merged",
+    "lost_primaries",
+    "customers_merged",
     "people_called_nothing",
     "text_marks",
     "odd_emails",
@@ -96,6 +82,7 @@ _HARM = (
     "implausible_timestamps",
     "nearly_named",
     "unknown_people",
+    "unknown_objects",
     "odd_timestamps",
     "cursor_in_future",
     "names_by_case",
@@ -119,7 +106,6 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
             " the file holds, which the service does not read as a timestamp",
         )
-    yield from _near_limits(seen, of_source)
     for name in seen.attributes:
         meant = name.strip().lower()
         if meant in _MEANINGFUL and name != meant:
@@ -128,6 +114,28 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
                 f"{of_source}: {name!r} is not {meant!r}: the service treats it like any other"
                 f" attribute (columns: {meant} = {{ from = {name!r} }})",
             )
+
+
+def _identifiers(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.null_words:
+        yield PlanWarning(
+            "people_called_nothing",
+            f"{of_source} has rows about people called {_some(seen.null_words)}; if that"
+            " means nobody, list it in null_values",
+        )
+    if seen.text_marks:
+        yield PlanWarning(
+            "text_marks",
+            f"{of_source} has identifiers that begin with {' or '.join(seen.text_marks)}, a"
+            " spreadsheet's mark for text, which is sent with them: the same people have"
+            " other ids elsewhere; export them anew, or take it off in a transform",
+        )
+    if seen.odd_emails:
+        yield PlanWarning(
+            "odd_emails",
+            f"{of_source} has values of {_some(seen.odd_emails)} that are no e-mail"
+            " addresses: they are sent as they are, and reach nobody",
+        )
 
 
 def _timestamps(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
@@ -179,13 +187,13 @@ def _near_limits(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
     if len(seen.attributes) >= NEAR_LIMIT * ATTRIBUTES_MAX:
         yield PlanWarning(
             "near_limit",
-            f"{of_source} has {len(seen.attributes):,} attributes: a person may have"
-            f" {ATTRIBUTES_MAX}, including those of earlier imports",
+            f"{of_source} has {len(seen.attributes):,} attributes: a person, an object or a"
+            f" relationship may have {ATTRIBUTES_MAX}, including those of earlier imports",
         )
 
 
 def _events(
-    pipeline: Pipeline, source: EventsSource, seen: SourcePlan, plan: Plan, of_source: str
+    source: EventsSource, seen: SourcePlan, plan: Plan, of_source: str
 ) -> Iterator[PlanWarning]:
     recent = seen.recent_at(plan.now_s)
     if recent and source.recent_events == "send":
@@ -194,13 +202,53 @@ def _events(
             f"{of_source} has events younger than 72 h, which can trigger campaigns: {recent:,}"
             f" ({seen.recent_shown()})",
         )
+    yield from _names(seen, of_source)
+
+
+def _unknown_people(
+    pipeline: Pipeline,
+    source: EventsSource | RelationshipsSource,
+    seen: SourcePlan,
+    of_source: str,
+) -> Iterator[PlanWarning]:
     if seen.unknown_people and pipeline.unknown_people(source) == "send":
         yield PlanWarning(
             "unknown_people",
             f"{of_source} names people whom no customers source names, and who become profiles,"
             f" which are billed: {seen.unknown_people:,}",
         )
-    yield from _names(seen, of_source)
+
+
+def _unknown_objects(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.unknown_objects:
+        yield PlanWarning(
+            "unknown_objects",
+            f"{of_source} names objects that no objects source names, and of which nothing but"
+            f" their id would be known: {seen.unknown_objects:,}",
+        )
+
+
+def _merges(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.gone_named:
+        yield PlanWarning(
+            "events_of_merged",
+            f"{of_source} merges people away whom events name: {seen.gone_named:,}; events come"
+            " after merges, and make a new profile of each: name the person who stays in them",
+        )
+    if seen.lost_primaries:
+        yield PlanWarning(
+            "lost_primaries",
+            f"{of_source} merges people into others whom no customers source names:"
+            f" {seen.lost_primaries:,}; where the workspace does not know them the service does"
+            " nothing, and does not say so",
+        )
+    if seen.gone_known:
+        yield PlanWarning(
+            "customers_merged",
+            f"{of_source} merges people away who are in customers, too: {seen.gone_known:,}; they"
+            " are sent, then merged and deleted, and an export that still names them makes them"
+            " anew",
+        )
 
 
 def _names(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:

@@ -179,6 +179,23 @@ def titled(kinds: Sequence[str]) -> list[str]:
     ]
 
 
+_NOUNS = {
+    "objects": ("object", "objects"),
+    "relationships": ("relationship", "relationships"),
+    "merges": ("merge", "merges"),
+    "events": ("event", "events"),
+}
+
+
+def counted_of(kind: str, count: int) -> str:
+    """So many of what a kind of source brings.
+
+    >>> counted_of("customers", 2), counted_of("objects", 1)
+    ('2 people', '1 object')
+    """
+    return counted(count, *_NOUNS.get(kind, ("person", "people")))
+
+
 def table(lines: Sequence[Sequence[str]], *, ruled: int = 0, width: int = WIDTH) -> list[str]:
     r"""Cells as lines of text; each line as a sentence where the table is too wide.
 

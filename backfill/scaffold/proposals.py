@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from backfill.pipeline.source_settings import KINDS
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.kinds import Kind, common_type, identifiers_of, kind_of, person_of
 from backfill.scaffold.pipeline_text import Proposal
 from backfill.scaffold.questions import Ask, Question
-from backfill.scaffold.source_tables import MODELS, Writer
+from backfill.scaffold.source_tables import Writer
 
-_ORDER = tuple(MODELS)
+_ORDER = tuple(KINDS)
 LEAVE_OUT = "none"
 """The answer that leaves a file out."""
 

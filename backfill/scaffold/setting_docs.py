@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import KINDS
 
 ABOUT: dict[str, str] = {
     "name": "the job's state is kept under this name",
@@ -23,7 +24,7 @@ ABOUT: dict[str, str] = {
     "rate": "requests per second at most; the API's own limit is 1000",
     "concurrency": "requests at the same time; left out: it follows from rate and latency",
     "outage_max": "how long the service may be unavailable before a run stops: 15m, 2h",
-    "kind": "customers | events | deletions",
+    "kind": " | ".join(KINDS),
     "EventsSource.type": "event | page | screen",
     "EventsSource.name": "what the events are called: a constant, or { from = COLUMN }",
     "Column.type": "string | integer | number | boolean | timestamp | date | json",
@@ -55,6 +56,13 @@ ABOUT: dict[str, str] = {
     "id": "the column with your own ids",
     "email": "the column with e-mail addresses",
     "cio_id": "the column with the ids that Customer.io gave",
+    "object_type": "the number of the object type in Customer.io, such as 1",
+    "object_id": "the column with the ids of objects",
+    "object": "the object that a person belongs to: its type, and the column with its id",
+    "RelatedObject.type": "the number of the object type in Customer.io, such as 1",
+    "RelatedObject.id": "the column with the ids of objects",
+    "primary": "the column with the person who stays, and takes the other one in",
+    "secondary": "the column with the person who is merged away and deleted",
     "transform": "FILE.py:FUNCTION, a DataFrame in, a DataFrame out, before rows are judged",
     "required": "rows without a value here are rejected",
     "other_columns": "what is not declared below: keep | drop | error",
@@ -79,13 +87,15 @@ ABOUT: dict[str, str] = {
     "unknown_people": "whom no customers source names: refuse | reject | send",
     "earliest": "older events are rejected",
     "latest": "later events are rejected",
+    "RelationshipsSource.action": "add | remove",
     "action": "delete | suppress: for ever",
     "deletes_max": 'more people than this, such as 100 or "1%", are refused',
+    "merges_max": 'more people than this, such as 100 or "1%", are refused: merges are for ever',
     "sync": "how `backfill sync` finds what is new",
     "mode": "diff: rows that changed · files: new files · cursor: rows beyond the last timestamp",
     "column": "the timestamp column that a cursor reads",
     "lookback": "how far before the last timestamp a cursor starts: 2d, 6h",
-    "vanished": "people who are no longer in the files: keep | delete",
+    "vanished": "people or relationships that are no longer in the files: keep | delete",
     "rows_change_max": "a sync stops where more of the rows have changed",
     "schema_change": "columns that came or went: refuse | accept",
     "files_change": "a file that was sent and was rewritten since: refuse | send",

@@ -7,11 +7,8 @@ from backfill.encoding.column_names import used_up
 from backfill.pipeline.mistakes import TODO
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
-    CustomersSource,
-    DeletionsSource,
-    EventsSource,
+    KINDS,
     IdentifierType,
-    SourceSettings,
 )
 from backfill.report.wording import counted
 from backfill.scaffold import attributes
@@ -33,12 +30,6 @@ from backfill.scaffold.remarks import remarks_on
 from backfill.scaffold.setting_docs import ABOUT
 from backfill.sources.detection import Detected
 
-MODELS: dict[str, type[SourceSettings]] = {
-    "customers": CustomersSource,
-    "events": EventsSource,
-    "deletions": DeletionsSource,
-}
-"""The kinds, in the order in which they are sent."""
 _SPELLED: dict[str, object] = {"earliest": "1990-01-01", "latest": "now+1d", "deletes_max": 100}
 """Defaults that the pipeline file spells in another way than the settings hold them."""
 
@@ -345,7 +336,7 @@ class Writer:
             self._set("key", [name], note, on=False)
 
     def _guards(self) -> None:
-        for name, setting in MODELS[self._kind.kind].model_fields.items():
+        for name, setting in KINDS[self._kind.kind].model_fields.items():
             if name not in _GUARDS:
                 continue
             value, note = _SPELLED.get(name, setting.default), ""
@@ -396,4 +387,4 @@ class Writer:
 
 
 def _fields_of(kind: str) -> set[str]:
-    return set(MODELS[kind].model_fields)
+    return set(KINDS[kind].model_fields)

@@ -14,7 +14,7 @@ from backfill.clock import Clock
 from backfill.encoding.column_names import can_be_made, is_made
 from backfill.errors import UsageError
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import Source
+from backfill.pipeline.source_settings import KINDS, Source
 from backfill.rows import Chunk, Position
 from backfill.sources.globs import expand, holds_no_data, is_pattern
 from backfill.sources.interface import (
@@ -34,9 +34,6 @@ Opened = TypeVar("Opened")
 _OPENED_AT_ONCE = 16
 """Each object that is opened waits for a few answers of its store."""
 _NO_EXTRACTS: Mapping[int, Path] = MappingProxyType({})
-
-KINDS = ("customers", "events", "deletions")
-"""The order in which kinds are sent, with a barrier between them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ from backfill.encoding.column_names import is_made, used_up
 from backfill.encoding.typed_json import is_bytes, is_json, plain_type, refusal_of, unsendable
 from backfill.errors import UsageError
 from backfill.pipeline.column_settings import Column, Dated, FromColumn
-from backfill.pipeline.source_settings import DeletionsSource, EventsSource, Source
+from backfill.pipeline.source_settings import (
+    AnyIdentifier,
+    EventsSource,
+    MergesSource,
+    RelationshipsSource,
+    Source,
+)
 from backfill.sources.interface import Location
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -23,6 +29,9 @@ RESERVED_IN_EVENTS = ("recipient", "from_address", "reply_to", "cio_id", "anonym
 """Data keys that change what a campaign does with an event, or whom it is about (Track docs)."""
 
 RESERVED_IN_PEOPLE = ("cio_id", "anonymous_id")
+
+RESERVED_IN_OBJECTS = ("object_id", "objectId", "object_type_id", "cio_object_id", "relationship")
+"""Names that mean something else to objects and relationships (docs, "Reserved attributes")."""
 
 ATTRIBUTE_NAME_BYTES_MAX = 150
 VALUE_BYTES_MAX = 1000
@@ -126,12 +135,14 @@ class Layout:
     Args:
         attributes: What is sent, sorted by name.
         identifier: The declared type of the identifier's column, where it has one.
+        target: The same of what else the rows name.
         reserved: The attributes whose names change what the service does.
     """
 
     attributes: tuple[Attribute, ...]
     identifier: Column | None
     reserved: tuple[str, ...]
+    target: Column | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +178,16 @@ class AttributeNames:
         return AttributeNames(*(getattr(self, each) | getattr(other, each) for each in every))
 
 
+_RESERVED: Mapping[str, tuple[str, ...]] = {
+    "events": RESERVED_IN_EVENTS,
+    "objects": RESERVED_IN_OBJECTS,
+    "relationships": RESERVED_IN_OBJECTS,
+}
+
+
 def is_reserved(name: str, kind: str) -> bool:
     """Whether an attribute of this name is more than data to the service."""
-    listed = RESERVED_IN_EVENTS if kind == "events" else RESERVED_IN_PEOPLE
-    return name in listed or name.startswith("_")
+    return name in _RESERVED.get(kind, RESERVED_IN_PEOPLE) or name.startswith("_")
 
 
 def layout_of(
@@ -207,6 +224,7 @@ def layout_of(
         attributes=tuple(sorted(attributes, key=lambda each: each.name)),
         identifier=declared.get(source.identifier.column),
         reserved=reserved,
+        target=None if source.target is None else declared.get(source.target.column),
     )
 
 
@@ -254,7 +272,7 @@ def _some(columns: Sequence[str]) -> str:
 
 def named_columns(source: Source) -> list[tuple[str, str]]:
     """The settings that name a column, each with the column."""
-    named = [("identifier", source.identifier.column)]
+    named = [(key, each.column) for key, each in _identifiers(source)]
     if isinstance(source, EventsSource):
         if isinstance(source.name, FromColumn):
             named.append(("name", source.name.from_))
@@ -272,9 +290,20 @@ def named_columns(source: Source) -> list[tuple[str, str]]:
     return named
 
 
+def _identifiers(source: Source) -> list[tuple[str, AnyIdentifier]]:
+    """What names whom and what a row is about, each with the setting that names its column."""
+    if isinstance(source, MergesSource):
+        return [("secondary", source.secondary), ("primary", source.primary)]
+    found: list[tuple[str, AnyIdentifier]] = [("identifier", source.identifier)]
+    if isinstance(source, RelationshipsSource):
+        found.append(("object", source.object))
+    return found
+
+
 def _taken(source: Source, columns: Sequence[str]) -> set[str]:
     """The columns that are used up: they are not sent again under their own name."""
-    names = [source.identifier.column, *(each for _, each in _zone_columns(source))]
+    names = [each.column for _, each in _identifiers(source)]
+    names += [each for _, each in _zone_columns(source)]
     if isinstance(source, EventsSource):
         names.append(source.timestamp.from_)
         if isinstance(source.name, FromColumn):
@@ -306,7 +335,7 @@ def _others(
     used: set[str],
     where: str,
 ) -> list[Attribute]:
-    if isinstance(source, DeletionsSource):
+    if source.removes:
         return []
     keys = set(source.key) if isinstance(source, EventsSource) else set()
     others = [column for column in columns if column not in used]
@@ -370,17 +399,17 @@ def _refuse_types(
                 f"{where}: column {each.column!r} cannot be sent as it is: {refusal}",
                 next_step=step,
             )
-    if (type_ := types.get(source.identifier.column)) is not None:
-        _refuse_identifier(source, plain_type(type_), where)
+    for _, identifier in _identifiers(source):
+        if (type_ := types.get(identifier.column)) is not None:
+            _refuse_identifier(source, identifier.column, plain_type(type_), where)
 
 
-def _refuse_identifier(source: Source, type_: pa.DataType, where: str) -> None:
+def _refuse_identifier(source: Source, column: str, type_: pa.DataType, where: str) -> None:
     """Refuse a column whose values name nobody, or name somebody in several ways.
 
     Raises:
         UsageError: With what it holds.
     """
-    column = source.identifier.column
     if column in source.declared():
         return
     is_decimal = pa.types.is_decimal(type_) and type_.scale > 0

@@ -72,6 +72,10 @@ class Workspace:
         """All that is kept, by arrival."""
         return list(self._pages("events"))
 
+    def objects(self) -> dict[str, dict[str, Any]]:
+        """Every object by its type and id, such as `1:acme`."""
+        return {each["object"]: each for each in self._pages("objects")}
+
     def arrivals(self) -> list[dict[str, Any]]:
         """Every operation that came, refused and repeated ones too, in order."""
         return list(self._pages("arrivals"))

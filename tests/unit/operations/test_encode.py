@@ -202,8 +202,8 @@ def table(count):
     marks = unmarked(numbers)
     marks["value"] = numbers
     members = Members.of_text(texts)
-    micros = pa.array(numbers)
-    return Accepted(numbers, texts, members, texts, micros, texts, texts, numbers % 2 == 0, marks)
+    micros, large = pa.array(numbers), numbers % 2 == 0
+    return Accepted(numbers, texts, members, texts, micros, texts, texts, large, marks, texts)
 
 
 @given(st.lists(st.booleans(), max_size=6))

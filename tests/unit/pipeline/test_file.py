@@ -224,7 +224,9 @@ def test_a_setting_of_another_kind_is_told_from_a_mistyped_one(load):
     """After a kind was decided, those of the other may be left."""
     text = SMALL.replace('kind = "events"', 'kind = "events"\nnulls = "omit"\ncrate = true')
     said = mistakes_of(load, text)
-    assert said["source[1].nulls"] == "is a setting of customers only; remove it"
+    assert said["source[1].nulls"] == (
+        "is a setting of customers, objects and relationships only; remove it"
+    )
     assert said["source[1].crate"].startswith("no such key")
 
 

@@ -277,7 +277,7 @@ def test_people_are_deleted_once_and_never_while_they_are_customers(
     known = recorded([(9, 2, list(enumerate(sorted(named), 1)))], lambda row: row)[0]
     together.add_people(known[:0], known, None)
     for each in recorded(numbered(parts), lambda row: row):
-        together.add_deletions(each)
+        together.add_removals(each)
     found = together.resolve()
     seen, truth = set(), {}
     for part, _, some in numbered(parts):
@@ -286,14 +286,14 @@ def test_people_are_deleted_once_and_never_while_they_are_customers(
                 truth[part, n] = (RowDecision.REPEATED_PERSON, 0, 0)
             seen.add(row)
     assert marked(together, parts) == truth
-    assert found.both == len(seen & named)
+    assert found.both.total() == len(seen & named)
 
 
 def test_nothing_but_the_decisions_is_left_on_disk(tmp_path):
     """What was spilled is as large as the source's rows are many."""
     together = Grouping(pipeline({"kind": "deletions"}), tmp_path, 1)
     for each in recorded([(1, 0, list(enumerate("aab", 1)))], lambda row: row):
-        together.add_deletions(each)
+        together.add_removals(each)
     assert [each.name for each in tmp_path.iterdir()] == ["partitions"]
     together.resolve()
     assert [each.name for each in tmp_path.iterdir()] == ["decisions"]
