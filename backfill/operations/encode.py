@@ -26,12 +26,7 @@ import xxhash
 from backfill.encoding import identity
 from backfill.encoding.json_text import Mask, as_mask, escaped
 from backfill.instants import seconds
-from backfill.pipeline.source_settings import (
-    CustomersSource,
-    DeletionsSource,
-    EventsSource,
-    Source,
-)
+from backfill.pipeline.source_settings import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rows
 
 Parts = list[str | pa.StringArray]
@@ -40,7 +35,6 @@ Parts = list[str | pa.StringArray]
 AT_ONCE_MAX = 12
 """Joining more parts at once costs more than joining them by groups, and the groups again: the
 processor's nearest cache cannot follow so many columns."""
-
 
 V2_BYTES_MAX = 32_000
 """A v2 operation may have 32 kb; kb read as 1000 (Track OpenAPI)."""
@@ -52,7 +46,6 @@ RECENT_S = 72 * 3600
 """An event dated within the last 72 hours can trigger campaigns (Track OpenAPI)."""
 
 Api = Literal["v1", "v2"]
-
 
 _Made: TypeAlias = "pa.StringArray | None"
 """A column that is made beside the accepted; None where the rows are no events."""
@@ -181,9 +174,8 @@ class Accepted:
         email: string, the e-mail attribute in lower case, null where a row has none; None where
             no row has one.
         by_v1: bool, the events that are too large for v2; None: no row is.
-        decided: What the plan pass decided about each row, as `planning.row_decisions` has it;
-            None: nothing about any row.
-        target: string, what else each row names, as settings have it; None: nothing.
+        decided: What the plan pass decided of each (`planning.row_decisions`); None: nothing.
+        target: string, what else each row names; None: nothing.
     """
 
     rows: Rows
@@ -360,7 +352,7 @@ def _v2_parts(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made)
             _required(timestamps),
             ',"type":"person"},',
         ]
-    if isinstance(source, DeletionsSource):
+    if source.kind == "deletions":
         return [f'{{"action":"{source.action}",', *person, ',"type":"person"},']
     from backfill.operations.subjects import v2_parts  # noqa: PLC0415 - few jobs have any
 
@@ -374,7 +366,7 @@ def _for_v1(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made) -
         return Operations(accepted.rows, bodies, paths, "PUT")
     if isinstance(source, EventsSource):
         return Operations(accepted.rows, bodies, join([paths, "/events"]), "POST")
-    if isinstance(source, DeletionsSource) and source.action == "suppress":
+    if source.kind == "deletions" and source.action == "suppress":
         return Operations(accepted.rows, bodies, join([paths, "/suppress"]), "POST")
     return Operations(accepted.rows, bodies, paths, "DELETE")
 
