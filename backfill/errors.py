@@ -8,6 +8,7 @@ A row's failure is a value (`backfill.rows.Rejection`); only a run's failure is 
     ├── SourceChangedError   5   the bytes are not those that the journal speaks of
     ├── StateError           6   state locked, corrupt, or disk full
     ├── GuardError           7   refused for the user's protection; the message names the setting
+    ├── DiffersError         8   what was read back is not what was sent
     ├── UnavailableError    75   the service cannot be reached, or the time is up
     └── InterruptedRunError 130  Ctrl-C (143: SIGTERM)
 """
@@ -32,6 +33,7 @@ class ExitCode(IntEnum):
     SOURCE_CHANGED = 5
     STATE = 6
     GUARD = 7
+    DIFFERS = 8
     UNAVAILABLE = 75
     INTERRUPTED = 130
     TERMINATED = 143
@@ -46,6 +48,7 @@ MEANINGS: Mapping[int, str] = {
     ExitCode.SOURCE_CHANGED: "the source changed (--restart or --append)",
     ExitCode.STATE: "the state is locked or damaged, or the disk is full",
     ExitCode.GUARD: "a guard refused to send (its message names the setting)",
+    ExitCode.DIFFERS: "verified, and something differs (verified.csv lists it)",
     ExitCode.UNAVAILABLE: "the service is unavailable or the time is up; run it again to resume",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); run it again to resume",
     ExitCode.TERMINATED: "stopped by the system; run it again to resume",
@@ -58,7 +61,7 @@ RESUMABLE = (ExitCode.UNAVAILABLE, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 # The graver the earlier: a bug, then what makes the account unreliable, then what the user
 # can change, then what time will.
-_PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)
+_PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 8, 3, 0)
 
 
 def first_of(codes: Iterable[int]) -> ExitCode:
@@ -117,6 +120,12 @@ class GuardError(BackfillError):
     """Sending was refused for the user's protection; `next_step` names the setting that answers."""
 
     exit_code = ExitCode.GUARD
+
+
+class DiffersError(BackfillError):
+    """What was read back from the workspace is not what was sent."""
+
+    exit_code = ExitCode.DIFFERS
 
 
 class UnavailableError(BackfillError):

@@ -55,6 +55,7 @@ for _command in (
     job_commands.run,
     job_commands.retry,
     job_commands.sync,
+    job_commands.verify,
     schedule.schedule,
     status.status,
     job_commands.report,

@@ -119,6 +119,22 @@ class JobOptions(OutputOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyOptions(JobOptions):
+    """Where the job is that is verified, and its workspace."""
+
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Read there; default: where the job was sent last."),
+    ] = None
+
+    def options(self) -> "Options":
+        """As the library takes them."""
+        from backfill.engine.options import Options  # see above
+
+        return Options(state_dir=self.state_dir, url=self.url)
+
+
+@dataclass(frozen=True, slots=True)
 class CheckOptions:
     """What the commands that send nothing can be asked."""
 

@@ -14,6 +14,7 @@ from backfill.cli.flags import (
     PipelineFile,
     PlanOptions,
     SendOptions,
+    VerifyOptions,
     command,
     duration_s,
     flat,
@@ -126,6 +127,37 @@ def sync(
     options = replace(asked.options(), wait_s=wait or 0.0)
     done = session.send(given, asked, options, library.sync, name="sync")
     return session.sent(pipeline, asked, done, name="sync")
+
+
+@flat
+def verify(
+    pipeline: PipelineFile,
+    asked: VerifyOptions,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Compare so many people and their events; default: 1000."
+        ),
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Compare all of them.")] = False,
+    lag: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DURATION",
+            parser=duration_s,
+            help="How long after the last request answers may be behind; default: 20s.",
+        ),
+    ] = None,
+) -> Ending:
+    """Read back what was delivered, and compare it field by field."""
+    from backfill.cli import session
+    from backfill.pipeline.file import Pipeline
+
+    if sample is not None and everyone:
+        raise typer.BadParameter("--sample and --all exclude each other")
+    return session.verified(
+        pipeline, Pipeline.load(pipeline), asked, sample=sample, everyone=everyone, lag_s=lag
+    )
 
 
 class Redact(StrEnum):

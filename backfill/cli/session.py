@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from backfill.cli import screens
 from backfill.cli.exits import Ending, note, nothing_done, shown
-from backfill.cli.flags import CheckOptions, SendOptions, command
+from backfill.cli.flags import CheckOptions, SendOptions, VerifyOptions, command
 from backfill.cli.terminal import view_for, width
 from backfill.clock import Clock
 from backfill.commands import check
@@ -166,6 +166,49 @@ def sent(path: Path, asked: SendOptions, given: Sent, *, name: str) -> Ending:
         given.text(),
         summary.to_json(),
     )
+
+
+def verified(
+    path: Path,
+    pipeline: Pipeline,
+    asked: VerifyOptions,
+    *,
+    sample: int | None,
+    everyone: bool,
+    lag_s: float | None,
+) -> Ending:
+    """Read back what was delivered; how that ends.
+
+    Args:
+        path: The pipeline file.
+        pipeline: The settings.
+        asked: What the command was asked.
+        sample: How many people are compared; None: as many as usual.
+        everyone: All of them are.
+        lag_s: How long answers may be behind; None: as long as usual.
+    """
+    from backfill.commands import verify as library  # seldom needed
+    from backfill.verification.findings import VERIFIED_FILE
+    from backfill.verification.proving import LAG_S
+
+    view = view_for(quiet=asked.quiet)
+    with _stoppable(pipeline, as_json=asked.json) as stop:
+        summary = library.verify(
+            pipeline,
+            asked.options(),
+            sample=None if everyone else sample or library.SAMPLE,
+            lag_s=LAG_S if lag_s is None else lag_s,
+            stop=stop,
+            progress=view.say,
+        )
+    listed = shown(folder_of(pipeline, asked.state_dir) / VERIFIED_FILE)
+    found = summary.verification
+    text = found.text(pipeline.name, width()) if found else ""
+    step = "nothing to do; all that can be proved is as it was sent"
+    if summary.exit == ExitCode.DIFFERS:
+        again = command("run", path, given=asked)
+        step = f"look at {listed}; to send everything once more: {again} --restart"
+    return Ending(ExitCode(summary.exit), step, text, summary.to_json())
 
 
 def _next_step(path: Path, asked: SendOptions, given: Sent, name: str) -> str:

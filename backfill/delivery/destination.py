@@ -14,6 +14,12 @@ HOSTS = {
     "eu": "https://track-eu.customer.io",
 }
 
+APP_HOSTS = {
+    "us": "https://api.customer.io",
+    "eu": "https://api-eu.customer.io",
+}
+"""Where a workspace is read (App API documentation)."""
+
 
 def destination(*, region: str = "us", url: str | None = None) -> str:
     """The base URL that requests go to, without a trailing slash; `url` wins over `region`.
@@ -30,6 +36,20 @@ def destination(*, region: str = "us", url: str | None = None) -> str:
     if region not in HOSTS:
         raise UsageError(f"region {region!r} is unknown", next_step='use "us" or "eu"')
     return HOSTS[region]
+
+
+def app_destination(url: str, region: str) -> str:
+    """The base URL of the App API of the workspace that is reached at `url`.
+
+    On this machine both have one address; elsewhere the region decides.
+
+    >>> app_destination("https://track-eu.customer.io", "us")
+    'https://api-eu.customer.io'
+    """
+    if is_loopback(url):
+        return url
+    known = next((each for each, host in HOSTS.items() if host == url), region)
+    return APP_HOSTS[known]
 
 
 def elsewhere(url: str, settings: Destination) -> str:

@@ -7,19 +7,19 @@ how much of an answer is believed is the same for both.
 import ssl
 from collections.abc import Mapping
 
-from backfill.delivery.credentials import Credentials
+from backfill.delivery.credentials import Key
 from backfill.delivery.verdicts import Answer, NoAnswer
 
 ANSWER_BYTES_MAX = 1_000_000
-"""The API's answers have at most a few hundred bytes an operation; beyond this it is no answer."""
+"""The Track API's answers have a few hundred bytes an operation; beyond this it is no answer."""
 
 _OK = 200
 
 
-def request_headers(credentials: Credentials, user_agent: str) -> dict[str, str]:
+def request_headers(key: Key, user_agent: str) -> dict[str, str]:
     """What is sent with every request; `user_agent` names the program to the service."""
     return {
-        "Authorization": credentials.basic(),
+        "Authorization": key.authorization(),
         "Content-Type": "application/json",
         "User-Agent": user_agent,
         "Accept": "application/json",
@@ -29,28 +29,30 @@ def request_headers(credentials: Credentials, user_agent: str) -> dict[str, str]
 
 
 class AnswerReader:
-    """Puts an answer's body together while it arrives, up to a megabyte.
+    """Puts an answer's body together while it arrives, up to some size.
 
     Args:
-        credentials: Hidden in whatever the body says.
+        key: Hidden in whatever the body says.
+        bytes_max: A longer body is no answer.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
+    def __init__(self, key: Key, bytes_max: int = ANSWER_BYTES_MAX) -> None:
+        self._key = key
+        self._bytes_max = bytes_max
         self._body = bytearray()
 
     def add(self, piece: bytes) -> bool:
         """Take the next bytes; False: there are too many, and reading on makes no sense."""
         self._body += piece
-        return len(self._body) <= ANSWER_BYTES_MAX
+        return len(self._body) <= self._bytes_max
 
     def answer(self, status: int, headers: Mapping[str, str]) -> Answer | NoAnswer:
         """What has arrived, once all of it has; what is too long is no answer."""
-        if len(self._body) > ANSWER_BYTES_MAX:
+        if len(self._body) > self._bytes_max:
             return NoAnswer("garbled")
         body = bytes(self._body)
         if status != _OK:  # nobody reads what comes with a success
-            body = self._credentials.hidden_in(body)
+            body = self._key.hidden_in(body)
         return Answer(status, body, headers)
 
 

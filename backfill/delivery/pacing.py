@@ -21,7 +21,6 @@ from backfill.delivery.outcome import Meter, PauseReason, latency_step
 from backfill.delivery.verdicts import Answer, NoAnswer
 from backfill.errors import BackfillError
 from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE
-from backfill.operations.batches import Batch
 
 BUSY_S = 0.001
 """How long to leave a file alone that somebody else is looking at."""
@@ -55,6 +54,21 @@ CONCURRENCY_MIN, CONCURRENCY_MAX = 4, 64
 CONCURRENCY_UNPACED = 16
 
 
+class Request(Protocol):
+    """What is sent: a batch of operations, or a question to the App API."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+
+    @property
+    def path(self) -> str:
+        """The path with its query, percent-encoded."""
+
+    def body(self) -> bytes:
+        """The body; empty where there is none."""
+
+
 class Attempts(Protocol):
     """Sends a request once.
 
@@ -62,8 +76,8 @@ class Attempts(Protocol):
     that a network or a server can do, and MUST be safe to call from many tasks.
     """
 
-    async def attempt(self, batch: Batch, *, fresh: bool = False) -> Answer | NoAnswer:
-        """Send a batch once; `fresh` asks for a new connection."""
+    async def attempt(self, batch: Request, *, fresh: bool = False) -> Answer | NoAnswer:
+        """Send a request once; `fresh` asks for a new connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +129,8 @@ class RateLimitedTransport:
         self._stopped_by: BackfillError | None = None
         meter.rate, meter.concurrency = rate, self._places.count
 
-    async def attempt(self, batch: Batch, *, fresh: bool = False) -> Answer | NoAnswer:
-        """Send a batch once, when its turn has come.
+    async def attempt(self, batch: Request, *, fresh: bool = False) -> Answer | NoAnswer:
+        """Send a request once, when its turn has come.
 
         Raises:
             BackfillError: What `stop` was called with.

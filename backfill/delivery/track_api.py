@@ -1,5 +1,7 @@
 """One attempt over the wire: a request out, an answer or no answer back. No policy, no waiting.
 
+The Track API's and the App API's alike: they differ in their keys, and in how much they answer.
+
 aiohttp is used for its connections alone, which cost a third of the CPU time of httpx's pool: no
 redirects, no cookies, no proxies from the environment, no decompression.
 """
@@ -17,13 +19,18 @@ from typing import Any
 
 from yarl import URL
 
-from backfill.delivery.credentials import Credentials
-from backfill.delivery.exchange import AnswerReader, request_headers, tls_for
+from backfill.delivery.credentials import Key
+from backfill.delivery.exchange import (
+    ANSWER_BYTES_MAX,
+    AnswerReader,
+    request_headers,
+    tls_for,
+)
 from backfill.delivery.outcome import NO_ANSWER, Meter
+from backfill.delivery.pacing import Request
 from backfill.delivery.region import REGION_PATH
 from backfill.delivery.verdicts import Answer, NoAnswer, NoAnswerKind
 from backfill.judge.optional_imports import without_authorities
-from backfill.operations.batches import Batch
 
 with without_authorities():  # each session is given a context, or speaks no TLS: see `tls_for`
     import aiohttp
@@ -50,30 +57,33 @@ class TrackApi:
 
     Args:
         url: Where requests go.
-        credentials: Hidden in what the service says.
+        key: Hidden in what the service says.
         pooled: Keeps connections for the next request.
         fresh: Opens a connection for each request.
         total_s: How long one attempt may take, from its first byte to the answer's last.
         meter: Where attempts, answers and bytes are counted.
+        answer_bytes_max: A longer answer is none.
     """
 
     def __init__(
         self,
         url: str,
-        credentials: Credentials,
+        key: Key,
         *,
         pooled: aiohttp.ClientSession,
         fresh: aiohttp.ClientSession,
         total_s: float,
         meter: Meter,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
     ) -> None:
-        self._url, self._credentials = url, credentials
+        self._url, self._key = url, key
+        self._answer_bytes_max = answer_bytes_max
         self._pooled, self._fresh = pooled, fresh
         self._total_s = total_s
         self._meter = meter
 
-    async def attempt(self, batch: Batch, *, fresh: bool = False) -> Answer | NoAnswer:
-        """Send a batch once; `fresh` takes a new connection instead of a kept one."""
+    async def attempt(self, batch: Request, *, fresh: bool = False) -> Answer | NoAnswer:
+        """Send a request once; `fresh` takes a new connection instead of a kept one."""
         meter, body = self._meter, bytes(batch.body())
         meter.attempts += 1
         meter.bytes_sent += len(body)
@@ -105,7 +115,7 @@ class TrackApi:
             return NoAnswer(_kind(error))
 
     async def _read(self, response: aiohttp.ClientResponse) -> Answer | NoAnswer:
-        reader = AnswerReader(self._credentials)
+        reader = AnswerReader(self._key, self._answer_bytes_max)
         async for piece in response.content.iter_any():
             if not reader.add(piece):
                 response.close()  # with its connection: the rest would have to be read first
@@ -130,31 +140,39 @@ def _kind(error: Exception) -> NoAnswerKind:
 @asynccontextmanager
 async def open_track_api(
     url: str,
-    credentials: Credentials,
+    key: Key,
     *,
     user_agent: str,
     connections_max: int,
     timeouts: Timeouts,
     meter: Meter,
+    answer_bytes_max: int = ANSWER_BYTES_MAX,
 ) -> AsyncIterator[TrackApi]:
     """Open the connections to the API at `url`; close them at the end.
 
     Args:
         url: Where requests go, from `destination`.
-        credentials: Sent with every request.
+        key: Sent with every request.
         user_agent: Names the program to the service.
         connections_max: At least the number of attempts at the same time.
         timeouts: For each attempt.
         meter: Where attempts, answers and bytes are counted.
+        answer_bytes_max: A longer answer is none.
     """
     tls = tls_for(url)
-    headers = request_headers(credentials, user_agent)
+    headers = request_headers(key, user_agent)
     async with (
         _session(headers, tls, timeouts, connections_max) as kept,
         _session(headers, tls, timeouts, connections_max, force_close=True) as single,
     ):
         yield TrackApi(
-            url, credentials, pooled=kept, fresh=single, total_s=timeouts.total_s, meter=meter
+            url,
+            key,
+            pooled=kept,
+            fresh=single,
+            total_s=timeouts.total_s,
+            meter=meter,
+            answer_bytes_max=answer_bytes_max,
         )
 
 

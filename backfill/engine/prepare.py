@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from backfill.encoding.cell_json import rejections
 from backfill.encoding.json_text import Mask
@@ -341,6 +342,22 @@ class ChunkPreparer:
             judged: The chunk.
             decided: What was decided about each accepted row, n; None: nothing about any.
         """
+        source, api = self._pipeline.sources[judged.place.source], self._pipeline.destination.api
+        accepted, ids, left_out = self.kept(judged, decided)
+        operations = operations_of(
+            source, api, accepted, ids, part=judged.place.part, origin=judged.chunk
+        )
+        return PreparedChunk(judged.place, judged.chunk, operations, left_out)
+
+    def kept(
+        self, judged: JudgedChunk, decided: Decided | None
+    ) -> tuple[Accepted, pa.StringArray | None, LeftOut]:
+        """The rows that are sent, the ids of events, and what becomes of all other rows.
+
+        Args:
+            judged: The chunk.
+            decided: What was decided about each accepted row, n; None: nothing about any.
+        """
         source = self._pipeline.sources[judged.place.source]
         api, part = self._pipeline.destination.api, judged.place.part
         settled = self._settled.get(part, Ranges())
@@ -352,8 +369,7 @@ class ChunkPreparer:
             # From the plan pass, so that an id does not depend on which rows are left to send.
             numbers = occurrences(accepted.decided)
             ids = event_ids(source, self._pipeline.namespace, accepted, numbers)
-        operations = operations_of(source, api, accepted, ids, part=part, origin=judged.chunk)
-        return PreparedChunk(judged.place, judged.chunk, operations, left_out)
+        return accepted, ids, left_out
 
 
 class SourceRows:

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,7 @@ from backfill.clock import Clock
 from backfill.delivery.outcome import Meter, Pause
 from backfill.engine import accounting
 from backfill.engine.accounting import Account, exit_of, status_of, summarize
-from backfill.errors import BackfillError, as_ours, unwritten
+from backfill.errors import BackfillError, ExitCode, as_ours, unwritten
 from backfill.job import Job, named_state_dir, source_parts, stored_plan
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import RejectedRow, vanished_row, write_rejected
@@ -27,6 +27,7 @@ from backfill.report.html import write_report
 from backfill.report.redaction import Redact
 from backfill.report.status_file import STATUS_FILE, State, write_status
 from backfill.report.summary import SUMMARY_FILE, Summary, run_of
+from backfill.report.verified import VERIFICATION, Verification
 from backfill.sources.inputs import columns_of
 
 NOTED_EVERY_S = 0.5
@@ -232,6 +233,38 @@ def report_of(job: Job, redact: Redact, *, now_s: float) -> tuple[Summary, Path]
         return summary, _write_report(account, summary, now_s, redact)
     except OSError as failure:
         raise unwritten(job.folder, failure) from failure
+
+
+def record_verification(job: Job, found: Verification, *, now_s: float) -> Summary:
+    """Keep what a verification found, with the job's summary and its report.
+
+    Args:
+        job: A job that does not run.
+        found: What was found.
+        now_s: The time now, as unix seconds.
+
+    Returns:
+        What became of the rows, and what was found of them.
+
+    Raises:
+        StateError: It cannot be written.
+    """
+    differs = found.total("missing") + found.total("differs")
+    job.journal.meta[VERIFICATION] = asdict(found)
+    account = accounting.of_last_call(job)
+    summary = replace(
+        summarize(account, None, now_s=now_s, call_s=0.0),
+        exit=ExitCode.DIFFERS if differs else ExitCode.DELIVERED,
+        verified=found.figures(),
+        verification=found,
+    )
+    try:
+        summary.write(job.folder / SUMMARY_FILE)
+        _write_report(account, summary, now_s)
+    except OSError as failure:
+        raise unwritten(job.folder, failure) from failure
+    job.journal.commit()
+    return summary
 
 
 def write_rejections(job: Job, *, turned_back: bool) -> Path | None:

@@ -57,7 +57,7 @@ START_PATIENCE_S = 30.0
 UNANSWERED_AFTER_S = 2.0
 """When it is said that nobody has answered it yet."""
 
-_GROWING = "growing"  # in the journal: the job was synced once
+GROWING = "growing"  # in the journal: the job was synced once
 
 
 class Service(Delivery, Protocol):
@@ -198,8 +198,8 @@ class _Run:
     def _growing(self, journal: Journal) -> bool:
         """Whether files may still be written to; a retry after a sync reads what the sync read."""
         if self.mode.growing:
-            journal.meta[_GROWING] = True
-        return bool(journal.meta.get(_GROWING))
+            journal.meta[GROWING] = True
+        return bool(journal.meta.get(GROWING))
 
     async def _with_extracts(self, journal: Journal) -> results.Closed:
         """Do it, and leave no extract behind that no call will go by."""

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
+from backfill.report.verified import Verification
 from backfill.report.wording import WIDTH, counted, duration, size, table, titled, wrapped
 from backfill.rows import SENTENCES
 
@@ -99,6 +100,9 @@ class Summary:
         sources: The same by source, in the order of the pipeline file.
         rejections_by_reason: Rejected rows by reason code; a row with two codes counts in both.
         this_run: What this call did.
+        verified: Where this call read back what was delivered: how much is checked, equal, missing,
+            differs, unprovable; the first is the sum of the others. None: it did not.
+        verification: The same in full.
     """
 
     job: str
@@ -123,6 +127,8 @@ class Summary:
     sources: Sequence[SourceSummary]
     rejections_by_reason: Mapping[str, int]
     this_run: RunSummary
+    verified: Mapping[str, int] | None = None
+    verification: Verification | None = None
 
     @classmethod
     def empty(cls, job: str, exit_code: int, at: str) -> "Summary":
@@ -133,7 +139,8 @@ class Summary:
             exit_code: How it ended.
             at: When, ISO 8601 in UTC.
         """
-        counts = ("rows_read", *_ACCOUNTS, "held", "deletes", "requests", "attempts", "bytes_sent")
+        names = ("rows_read", *_ACCOUNTS, "held", "deletes", "requests", "attempts", "bytes_sent")
+        zeros: dict[str, Any] = dict.fromkeys(names, 0)
         return cls(
             job=job,
             exit=exit_code,
@@ -145,7 +152,7 @@ class Summary:
             sources=(),
             rejections_by_reason={},
             this_run=RunSummary(),
-            **dict.fromkeys(counts, 0),
+            **zeros,
         )
 
     @classmethod

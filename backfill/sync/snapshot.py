@@ -125,10 +125,12 @@ class Snapshot:
         with self._guarded():
             return self._connection.execute(statement, bindings).fetchall()
 
-    def batches(self, query: str, bindings: list[Any]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, many at a time."""
+    def batches(
+        self, query: str, bindings: list[Any], rows: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, so many at a time."""
         with self._guarded():
-            yield from self._connection.sql(query, params=bindings).to_arrow_reader(BATCH_ROWS)
+            yield from self._connection.sql(query, params=bindings).to_arrow_reader(rows)
 
     def copy(self, query: str, path: Path) -> None:
         """Write the rows of a query to a Parquet file."""

@@ -476,7 +476,7 @@ def test_a_revoked_key(body):
     assert [request.path for request in server.received] == ["/api/v2/batch", KEY_LOOK_UP]
 
 
-BASIC = CREDENTIALS.basic()
+BASIC = CREDENTIALS.authorization()
 ECHOES = {
     "header": f'{{"errors":[{{"message":"bad header Authorization: {BASIC}"}}]}}',
     "token": f'{{"errors":[{{"message":"{BASIC.removeprefix("Basic ")}"}}]}}',

@@ -433,7 +433,7 @@ BUGS = (
         "the key is written into the journal",
         "engine/run.py",
         'journal.meta["url"] = url\n',
-        'journal.meta["url"] = url + credentials.basic()\n',
+        'journal.meta["url"] = url + credentials.authorization()\n',
         "functional/test_exit_codes.py::test_75_for_a_service_that_never_accepts",
     ),
     _bug(

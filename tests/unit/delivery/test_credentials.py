@@ -92,7 +92,7 @@ def test_nothing_shows_the_key():
 
 def test_basic():
     """The header is `site_id:api_key` in base64."""
-    header = Credentials("site", "canary").basic()
+    header = Credentials("site", "canary").authorization()
 
     assert b64decode(header.removeprefix("Basic ")) == b"site:canary"
 

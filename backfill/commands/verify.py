@@ -1,0 +1,100 @@
+"""Read back from the workspace what a job delivered, and compare it field by field.
+
+summary = verify(Pipeline.load("acme.toml"))
+print(summary.verified)
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from backfill.clock import Clock
+from backfill.engine.extracts import Extracts
+from backfill.engine.options import Options, Stop
+from backfill.engine.results import record_verification
+from backfill.engine.run import GROWING
+from backfill.errors import SourceChangedError, UsageError
+from backfill.job import Job, bind_files, check_plan, counts_of, find_plan, folder_of
+from backfill.journal import Journal
+from backfill.pipeline.file import Pipeline
+from backfill.report.summary import Summary
+from backfill.report.wording import unix_of
+from backfill.sources.inputs import Input, open_inputs
+from backfill.verification.proving import LAG_S, Proof, Sample, Told
+
+SAMPLE = 1_000
+"""So many people are compared where nobody says how many."""
+
+
+def verify(
+    pipeline: Pipeline,
+    options: Options | None = None,
+    *,
+    sample: int | None = SAMPLE,
+    lag_s: float = LAG_S,
+    stop: Stop | None = None,
+    progress: Told = lambda _: None,
+) -> Summary:
+    """Read back what a job delivered, and compare it with what was sent.
+
+    Args:
+        pipeline: The settings.
+        options: `state_dir`, `url` and `env` count.
+        sample: How many people are compared, with their events; None: all.
+        lag_s: How long after the last request answers may be behind.
+        stop: Asks it to stop.
+        progress: Shows a line now and then, such as `print`.
+
+    Returns:
+        What became of every row, and in `verified` what was found; its `exit` is 8 where something
+        is missing or differs.
+
+    Raises:
+        CredentialsError: There is no key of the App API, or it is not accepted.
+        SourceChangedError: The files are not those that were sent.
+        StateError: There is no such job, it is running, or a result cannot be written.
+        UnavailableError: The App API does not answer.
+        UsageError: Nothing was delivered yet.
+    """
+    asked = options or Options()
+    stop = stop or Stop()
+    clock = Clock().interrupted_by(stop.check)
+    folder = folder_of(pipeline, asked.state_dir)
+    with (
+        Journal.open(folder, create=False) as journal,
+        Extracts(pipeline, journal, folder) as extracts,
+    ):
+        files = extracts.files(asked.env, lambda _: None, only_known=True)
+        growing = bool(journal.meta.get(GROWING))
+        inputs = open_inputs(pipeline, files, growing=growing, clock=clock)
+        job = Job(pipeline, inputs, journal, folder, journal.meta.get("limit"))
+        job = replace(job, inputs=_as_sent(job))
+        _check_delivered(job)
+        check_plan(job)
+        plan = find_plan(job, now_s=clock.unix_s(), progress=lambda _: stop.check())
+        proof = Proof(job, plan, asked, clock, stop, progress, lag_s)
+        found = proof.of(Sample(sample), sent_until_s=_sent_until_s(journal))
+        return record_verification(job, found, now_s=clock.unix_s())
+
+
+def _as_sent(job: Job) -> Sequence[Input]:
+    try:
+        return bind_files(job.inputs, job.journal, append=False)
+    except SourceChangedError as error:
+        raise SourceChangedError(
+            error.what,
+            next_step="put the files back as they were sent: what arrived is compared with them",
+        ) from error
+
+
+def _check_delivered(job: Job) -> None:
+    if not any(each.delivered for each in counts_of(job).values()):
+        raise UsageError(
+            "nothing was delivered yet: there is nothing to read back",
+            next_step=f"start with: backfill run {job.pipeline.path}",
+        )
+
+
+def _sent_until_s(journal: Journal) -> float:
+    """When the last call ended, as unix seconds; of a killed one when it began."""
+    last = journal.runs.all()[-1]
+    return unix_of(last.finished_at or last.started_at)

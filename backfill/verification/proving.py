@@ -1,0 +1,283 @@
+"""A verification from end to end: what was sent, made again, and held against what is there."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from backfill.clock import Clock
+from backfill.delivery.app_api_reader import AppApiReader, open_app_api_reader
+from backfill.delivery.credentials import AppKey, find_app_key
+from backfill.delivery.destination import app_destination, destination
+from backfill.delivery.pacing import Time, turns_file
+from backfill.engine.options import Options, Stop
+from backfill.errors import BackfillError, unwritten
+from backfill.job import Job
+from backfill.pipeline.file import Pipeline
+from backfill.planning.plan import Plan
+from backfill.report.verified import Verification
+from backfill.report.wording import unix_of, utc_text
+from backfill.sync.catch_up import catch_up, open_snapshot
+from backfill.sync.snapshot import Snapshot
+from backfill.verification.findings import Findings, Scope
+from backfill.verification.read_back import (
+    EventsReader,
+    Patience,
+    PeopleReader,
+    SentEvent,
+    SentPerson,
+    Workspace,
+    by_person,
+    each_of,
+    in_requests,
+    members,
+)
+from backfill.verification.sent import EVERYBODY, Collected, Delivered, collect, threshold_of
+
+SHOWN_DAYS = 30
+MARGIN_S = 3_600
+"""Activities are shown for 30 days; one that is about to vanish from there proves nothing."""
+
+DAY_S = 86_400
+STREAM_ROWS = 2_000
+"""People come from their file so many at a time: each may have 32 kB of attributes."""
+
+FOLDER = "verify"
+
+LAG_S = 20.0
+"""So long after the last request answers may be behind: what differs is asked for again."""
+
+TOLD_EVERY_S = 10.0
+
+Told = Callable[[str], None]
+"""Shows a line: `print`, or a logger's `info`."""
+
+Connect = Callable[[str, AppKey, Time], AbstractAsyncContextManager[AppApiReader]]
+"""Opens the App API; the arguments are those of `open_app_api_reader`."""
+
+_PEOPLE = """
+SELECT sent.type, sent.identifier, sent.key, sent.part, sent.row, sent.attributes, CASE
+    WHEN gone.key IS NOT NULL THEN 'deleted'
+    WHEN person.type IS NULL THEN ''
+    WHEN person.high IS NULL THEN 'corrected'
+    WHEN person.high <> sent.high OR person.low <> sent.low THEN 'sent_differently'
+    ELSE '' END AS doubt
+FROM sent_people AS sent
+LEFT JOIN person ON person.type = sent.type AND person.identifier = sent.key
+LEFT JOIN (SELECT DISTINCT type, key FROM sent_deletions) AS gone
+    ON gone.type = sent.type AND gone.key = sent.key
+ORDER BY sent.part, sent.row
+"""
+_DELETIONS = "SELECT type, identifier, key, part, row FROM sent_deletions ORDER BY part, row"
+_EVENTS = """
+SELECT sent.*, CASE WHEN gone.key IS NOT NULL THEN 'deleted' ELSE '' END AS doubt
+FROM sent_events AS sent
+LEFT JOIN (SELECT DISTINCT type, key FROM sent_deletions) AS gone
+    ON gone.type = sent.type AND gone.key = sent.key
+ORDER BY sent.type, sent.key, sent.kind, sent.second, sent.part, sent.row
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is wanted: so many people and their events; None: all."""
+
+    people: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Reads back what a job delivered, while its journal is open.
+
+    Args:
+        job: The files and the journal.
+        plan: The plan that it went by.
+        options: `url` and `env` count.
+        clock: The time.
+        stop: Asks it to stop.
+        told: Shows a line now and then.
+        lag_s: How long after the last request answers may be behind.
+        connect: Opens the App API.
+    """
+
+    job: Job
+    plan: Plan
+    options: Options
+    clock: Clock
+    stop: Stop
+    told: Told
+    lag_s: float = LAG_S
+    connect: Connect = open_app_api_reader
+
+    def of(self, sample: Sample, *, sent_until_s: float) -> Verification:
+        """Compare what was sent with what is there; not in an event loop.
+
+        Args:
+            sample: What is looked at.
+            sent_until_s: When the last request was sent, as unix seconds.
+
+        Raises:
+            BackfillError: What stopped it; nothing is left of it then.
+        """
+        # Before anything is read: without a key there is nothing to read for.
+        url, key = app_of(
+            self.job.pipeline, self.options, str(self.job.journal.meta.get("url", ""))
+        )
+        names = {part.id: part.path for part in self.job.journal.parts()}
+        try:
+            now_s = self.clock.unix_s()
+            began_s = unix_of(str(self.job.journal.meta["started_at"]))
+            made, scope = made_again(self.job, self.plan, sample, began_s=began_s, now_s=now_s)
+            self.told(_begins(made, scope))
+            with Findings(self.job.folder, names) as findings:
+                asyncio.run(self._ask(url, key, made, findings, sent_until_s))
+                findings.save()
+                return findings.result(scope, utc_text(self.clock.unix_s()))
+        except OSError as failure:
+            raise unwritten(self.job.folder, failure) from failure
+        finally:
+            remove(self.job)
+
+    async def _ask(
+        self, url: str, key: AppKey, made: Collected, findings: Findings, sent_until_s: float
+    ) -> None:
+        time = Time(self.clock.now_s, asyncio.sleep, self.clock.jitter)
+        loop = asyncio.get_running_loop()
+        async with self.connect(url, key, time) as workspace:
+
+            def stop(why: BackfillError) -> None:
+                loop.call_soon_threadsafe(workspace.stop, why)
+
+            self.stop.listen(stop)
+            workspace.share(turns_file(f"app-{self.job.journal.meta.get('workspace', '')}"))
+            behind_s = max(sent_until_s + self.lag_s - self.clock.unix_s(), 0.0)
+            patience = Patience(time, time.now_s() + min(behind_s, self.lag_s), sent_until_s)
+            async with _telling(findings, made, self.told):
+                await read_back(made, self.job, workspace, patience, findings)
+
+
+def app_of(pipeline: Pipeline, options: Options, sent_to: str) -> tuple[str, AppKey]:
+    """Where the App API is, and the key to it.
+
+    Args:
+        pipeline: The settings.
+        options: `url` and `env` count.
+        sent_to: Where the job was sent last; empty: nowhere yet.
+
+    Raises:
+        CredentialsError: There is no key.
+    """
+    settings = pipeline.destination
+    region = settings.region or "us"
+    # What was sent in a rehearsal is read back there, without being told so again.
+    url = options.url or sent_to or destination(region=region, url=settings.url)
+    file = pipeline.folder / settings.credentials if settings.credentials else None
+    return app_destination(url, region), find_app_key(options.env, file, url)
+
+
+def _begins(made: Collected, scope: Scope) -> str:
+    some = f"{scope.people:,} of {scope.of_people:,}" if scope.sampled else f"all {scope.people:,}"
+    return (
+        f"verify: reading back {some} people, {made.events:,} events of the last {SHOWN_DAYS} days"
+    )
+
+
+@asynccontextmanager
+async def _telling(findings: Findings, made: Collected, told: Told) -> AsyncIterator[None]:
+    """Meanwhile, say now and then how far it has come."""
+    total = made.people + made.deleted + made.events
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TOLD_EVERY_S)
+            told(
+                f"verify: {findings.checked:,} of {total:,} compared, {findings.differing:,} differ"
+            )
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+
+
+def made_again(
+    job: Job, plan: Plan, sample: Sample, *, began_s: float, now_s: float
+) -> tuple[Collected, Scope]:
+    """Find out from the sources what is to be read back.
+
+    Args:
+        job: The files and the journal.
+        plan: The plan that it went by.
+        sample: Which people are wanted.
+        began_s: When the job began, as unix seconds.
+        now_s: The time now, as unix seconds.
+    """
+    folder = job.folder / FOLDER
+    remove(job)
+    folder.mkdir(mode=0o700)
+    delivered = Delivered(job, plan, began_s)
+    threshold, everyone = EVERYBODY, 0
+    if sample.people is not None:
+        kind = "customers" if job.pipeline.has_customers else "events"
+        threshold, everyone = threshold_of(delivered, kind, sample.people)
+    since_s = now_s - SHOWN_DAYS * DAY_S + MARGIN_S
+    made = collect(delivered, folder, threshold, since_s)
+    sampled = threshold < EVERYBODY
+    return made, Scope(sampled, made.people, everyone if sampled else made.people)
+
+
+def remove(job: Job) -> None:
+    """Remove the files of a verification."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(job.folder / FOLDER)
+
+
+async def read_back(
+    made: Collected, job: Job, workspace: Workspace, patience: Patience, findings: Findings
+) -> None:
+    """Ask the workspace for all that was collected, and note how it stands.
+
+    Args:
+        made: What was sent.
+        job: Its journal knows what people were told last.
+        workspace: Is asked.
+        patience: How long answers may be behind.
+        findings: Take what is found.
+    """
+    catch_up(job.journal, job.pipeline, job.folder)
+    cursors = frozenset(
+        each.part for each in job.inputs if job.pipeline.sources[each.source].sync_mode == "cursor"
+    )
+    with open_snapshot(job.journal, job.folder) as snapshot:
+        snapshot.see(made.files)
+        people = PeopleReader(workspace, patience, findings)
+        await each_of(in_requests(_people(snapshot, cursors)), people.check)
+        await each_of(in_requests(_deleted(snapshot)), people.check)
+        events = EventsReader(workspace, patience, findings)
+        await each_of(by_person(_events(snapshot)), events.check)
+    findings.cannot_be_proved("events", "older_than_30_days", made.older.total())
+
+
+def _people(snapshot: Snapshot, cursors: frozenset[int]) -> Iterator[SentPerson]:
+    for each in _rows(snapshot, _PEOPLE):
+        each["attributes"] = members(each["attributes"])
+        each["doubt"] = each["doubt"] or ("cursor" if each["part"] in cursors else "")
+        yield SentPerson(**each)
+
+
+def _deleted(snapshot: Snapshot) -> Iterator[SentPerson]:
+    return (SentPerson(**each) for each in _rows(snapshot, _DELETIONS))
+
+
+def _events(snapshot: Snapshot) -> Iterator[SentEvent]:
+    for each in _rows(snapshot, _EVENTS):
+        each["attributes"] = members(each["attributes"])
+        yield SentEvent(**each)
+
+
+def _rows(snapshot: Snapshot, query: str) -> Iterator[dict[str, Any]]:
+    for batch in snapshot.batches(query, [], STREAM_ROWS):
+        yield from batch.to_pylist()

@@ -1,0 +1,323 @@
+"""What was sent against what the workspace says now: people, the deleted, recent events.
+
+Answers may be seconds behind what was accepted: whoever is not there as sent is asked for again,
+as long as that can be the cause.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Protocol, TypeVar
+
+import orjson
+
+from backfill.delivery.app_api_reader import IDS_MAX
+from backfill.delivery.pacing import Time
+from backfill.errors import BackfillError
+from backfill.verification.findings import Findings, KindChecked, Subject
+from backfill.verification.values import Difference, differences
+
+Given = TypeVar("Given")
+
+AT_ONCE = 16
+"""Questions under way: with ten a second, answers may take a second and a half."""
+
+FIRST_PAUSE_S = 1.0
+"""Before the first repetition; then it doubles."""
+
+
+class Workspace(Protocol):
+    """Answers questions about people; see `backfill.delivery.app_api_reader`."""
+
+    async def customers(self, id_type: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The people with these identifiers."""
+
+    async def activities(
+        self, id_type: str, person: str, kind: str, start: str
+    ) -> tuple[list[dict[str, Any]], str]:
+        """A page of what a person did, and where the next one begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentPerson:
+    """A person who was told something, or deleted.
+
+    Args:
+        type: The type of the identifier.
+        identifier: It, as it was sent.
+        key: It, as people are told apart by it.
+        part: The part of the row that brought it.
+        row: That row.
+        attributes: What was sent; None: the person was deleted.
+        doubt: Why it need not be what was sent last; empty: it is.
+    """
+
+    type: str
+    identifier: str
+    key: str
+    part: int
+    row: int
+    attributes: Mapping[str, Any] | None = None
+    doubt: str = ""
+
+    @property
+    def subject(self) -> Subject:
+        """As findings name it."""
+        kind: KindChecked = "deletions" if self.attributes is None else "people"
+        return Subject(kind, self.identifier, self.part, self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvent:
+    """A recent event that was sent; the fields are those of `backfill.verification.sent.EVENTS`."""
+
+    type: str
+    identifier: str
+    key: str
+    part: int
+    row: int
+    id: str
+    kind: str
+    name: str
+    second: int
+    attributes: Mapping[str, Any]
+    doubt: str = ""
+
+    @property
+    def subject(self) -> Subject:
+        """As findings name it."""
+        return Subject("events", self.identifier, self.part, self.row)
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long answers may be behind.
+
+    Args:
+        time: The clock.
+        until_s: Until when, by that clock, what is not there as sent is asked for again.
+        sent_until_s: When the last request was sent, as unix seconds: what was written later was
+            written by somebody else.
+    """
+
+    time: Time
+    until_s: float
+    sent_until_s: float
+
+    async def asked_again(self, left: int, times: int) -> bool:
+        """Wait a little, where `left` are not as sent; False: that is how it is."""
+        rest_s = self.until_s - self.time.now_s()
+        if not left or rest_s <= 0:
+            return False
+        await self.time.sleep(min(FIRST_PAUSE_S * 2**times, rest_s))
+        return True
+
+
+async def each_of(some: Iterable[Given], check: Callable[[Given], Awaitable[None]]) -> None:
+    """Check all of them, some at a time.
+
+    Raises:
+        BackfillError: What the first of them raised that failed.
+    """
+    items = iter(some)
+
+    async def worker() -> None:
+        for item in items:
+            await check(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(worker())
+    except BaseExceptionGroup as failed:
+        ours = failed.subgroup(BackfillError)
+        raise (ours or failed).exceptions[0] from None
+
+
+def in_requests(people: Iterable[SentPerson]) -> Iterator[list[SentPerson]]:
+    """People as they are asked for: a hundred at a time, those of one type of identifier."""
+    waiting: dict[str, list[SentPerson]] = defaultdict(list)
+    for each in people:
+        some = waiting[each.type]
+        some.append(each)
+        if len(some) == IDS_MAX:
+            yield some
+            del waiting[each.type]
+    yield from waiting.values()
+
+
+@dataclass(slots=True)
+class PeopleReader:
+    """Holds people against what the workspace says of them."""
+
+    workspace: Workspace
+    patience: Patience
+    findings: Findings
+
+    async def check(self, people: list[SentPerson]) -> None:
+        """Check up to a hundred people of one type of identifier."""
+        left, times = people, 0
+        while True:
+            found = await self._found(left)
+            left = [each for each in left if not self._is_as_sent(each, found.get(each.key, ()))]
+            if not await self.patience.asked_again(len(left), times):
+                break
+            times += 1
+        for each in left:
+            self._note(each, found.get(each.key, ()))
+
+    async def _found(self, people: list[SentPerson]) -> dict[str, list[dict[str, Any]]]:
+        """What the workspace says, by the key of whom it was asked for."""
+        type_ = people[0].type
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for each in await self.workspace.customers(type_, [who.identifier for who in people]):
+            name = str((each.get("identifiers") or {}).get(type_) or each.get(type_) or "")
+            found[name.lower() if type_ == "email" else name].append(each)
+        return found
+
+    def _is_as_sent(self, person: SentPerson, found: Sequence[dict[str, Any]]) -> bool:
+        if person.attributes is None:
+            is_so = not found
+        else:
+            sent = person.attributes
+            is_so = any(next(differences(sent, values_of(each)), None) is None for each in found)
+        if is_so:
+            self.findings.equal(person.subject.kind)
+        return is_so
+
+    def _note(self, person: SentPerson, found: Sequence[dict[str, Any]]) -> None:
+        """Say what is wrong with somebody who is not there as sent, however often it was asked."""
+        subject = person.subject
+        if person.attributes is None:
+            self.findings.still_there(subject)
+            return
+        if not found:
+            if person.doubt:
+                self.findings.unprovable(subject, person.doubt)
+            else:
+                self.findings.missing(subject)
+            return
+        # One address may be that of several people: the one who is most alike is meant.
+        fields, customer = min(
+            ((list(differences(person.attributes, values_of(each))), each) for each in found),
+            key=lambda each: len(each[0]),
+        )
+        if person.doubt:
+            self.findings.unprovable(subject, person.doubt, fields)
+        elif self._is_written_later(fields, customer):
+            self.findings.unprovable(subject, "later_writer", fields)
+        else:
+            self.findings.differs(subject, fields)
+
+    def _is_written_later(self, fields: list[Difference], customer: dict[str, Any]) -> bool:
+        """Whether every field that differs was written after the job had sent the last of it."""
+        written = customer.get("timestamps")
+        if not isinstance(written, dict):
+            return False
+        return all(
+            isinstance(at := written.get(each.field), int | float)
+            and at > self.patience.sent_until_s + 1
+            for each in fields
+        )
+
+
+def values_of(customer: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of somebody, as `List customers and attributes` gives them."""
+    attributes = dict(customer.get("attributes") or {})
+    # It stands beside the attributes, too, and there even where nobody has set it.
+    attributes.setdefault("unsubscribed", customer.get("unsubscribed"))
+    return attributes
+
+
+@dataclass(slots=True)
+class EventsReader:
+    """Holds the recent events of people against their activities."""
+
+    workspace: Workspace
+    patience: Patience
+    findings: Findings
+
+    async def check(self, events: list[SentEvent]) -> None:
+        """Check the events of one kind of one person."""
+        times = 0
+        while True:
+            differing = _matched(events, await self._found(events))
+            if not await self.patience.asked_again(len(differing), times):
+                break
+            times += 1
+        for _ in range(len(events) - len(differing)):
+            self.findings.equal("events")
+        for event, fields in differing:
+            if event.doubt:
+                self.findings.unprovable(event.subject, event.doubt, fields or ())
+            elif fields is None:
+                self.findings.missing(event.subject, f"{event.name} ({event.id})")
+            else:
+                self.findings.differs(event.subject, fields)
+
+    async def _found(self, events: list[SentEvent]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+        """What the person did in these seconds, by name and second."""
+        wanted = {(each.name, each.second) for each in events}
+        oldest = min(each.second for each in events)
+        found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+        first, start = events[0], ""
+        while True:
+            page, start = await self.workspace.activities(
+                first.type, first.identifier, first.kind, start
+            )
+            for each in page:
+                place = str(each.get("name")), int(each.get("timestamp") or 0)
+                if place in wanted:
+                    found[place].append(each)
+            # The newest come first: behind the oldest that is asked for there is nothing to find.
+            if not start or not page or int(page[-1].get("timestamp") or 0) < oldest:
+                return found
+
+
+def _matched(
+    events: list[SentEvent], found: Mapping[tuple[str, int], list[dict[str, Any]]]
+) -> list[tuple[SentEvent, list[Difference] | None]]:
+    """The events that are not there as sent, with their differences; None: not there at all.
+
+    An activity proves one event only, also where two are alike: first those are told by their id,
+    then those that say the same, then the others of the same name and second.
+    """
+    tests: tuple[Callable[[SentEvent, dict[str, Any]], bool], ...] = (
+        lambda event, there: there.get("id") == event.id,
+        lambda event, there: not _event_differs(event, there),
+        lambda *_: True,
+    )
+    rest, differing = events, list[tuple[SentEvent, list[Difference] | None]]()
+    for is_it in tests:
+        left = []
+        for event in rest:
+            places = found.get((event.name, event.second), [])
+            there = next((each for each in places if is_it(event, each)), None)
+            if there is None:
+                left.append(event)
+                continue
+            places.remove(there)
+            if fields := _event_differs(event, there):
+                differing.append((event, fields))
+        rest = left
+    return [*((event, None) for event in rest), *differing]
+
+
+def _event_differs(event: SentEvent, activity: dict[str, Any]) -> list[Difference]:
+    data = activity.get("data")
+    return list(differences(event.attributes, data if isinstance(data, dict) else {}))
+
+
+def by_person(events: Iterable[SentEvent]) -> Iterator[list[SentEvent]]:
+    """Events that stand together, those of one kind of one person at a time."""
+    for _, some in groupby(events, key=attrgetter("type", "key", "kind")):
+        yield list(some)
+
+
+def members(text: str) -> dict[str, Any]:
+    """JSON members without braces, as values."""
+    found: dict[str, Any] = orjson.loads(f"{{{text}}}")
+    return found

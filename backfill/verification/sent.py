@@ -1,0 +1,259 @@
+"""What was delivered, made again from the sources by the same rooms as in a run.
+
+Read, judged, left out by the rules: what stays is what was sent, to the byte. Of it those rows
+count that the journal has settled and not rejected. They are put into Parquet files, from which
+people come back one by one: memory is flat, however many there are.
+
+A sample is a share of all people by a hash of their identifiers: the same people every time, in
+every file.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from backfill.encoding import identity
+from backfill.encoding.json_text import Mask
+from backfill.engine.prepare import ChunkPreparer
+from backfill.instants import seconds
+from backfill.job import Job
+from backfill.judge.chunk_judge import THREADS, ChunkJudge, in_order
+from backfill.judge.shape import shapes_of
+from backfill.operations.encode import Accepted
+from backfill.pipeline.source_settings import EventsSource, Source
+from backfill.planning.merged_people import MergedPeople
+from backfill.planning.plan import Plan
+from backfill.planning.row_decisions import RowDecisions
+from backfill.rows import Chunk, Rows
+from backfill.sources.inputs import Input, chunks_of, of_kind
+
+EVERYBODY = 2**64 - 1
+"""The last hash: no draw is above it."""
+
+_PERSON = [
+    ("type", pa.string()),
+    ("identifier", pa.string()),
+    ("key", pa.string()),
+    ("part", pa.int32()),
+    ("row", pa.int64()),
+]
+PEOPLE = pa.schema(
+    [*_PERSON, ("attributes", pa.string()), ("high", pa.uint64()), ("low", pa.uint64())]
+)
+DELETED = pa.schema(_PERSON)
+EVENTS = pa.schema(
+    [
+        *_PERSON,
+        ("attributes", pa.string()),
+        ("id", pa.string()),
+        ("kind", pa.string()),
+        ("name", pa.string()),
+        ("second", pa.int64()),
+    ]
+)
+"""`key` is the identifier as people are told apart by it; `attributes` JSON members without
+braces, `high` and `low` their hash as a sync's snapshot has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentRows:
+    """Rows of one chunk that were delivered.
+
+    Args:
+        source: Their settings.
+        part: Their part.
+        accepted: The rows, n.
+        ids: string, length n, the events' ids; None where they are no events.
+        draws: uint64, length n, the hash by which the person of each is drawn.
+    """
+
+    source: Source
+    part: int
+    accepted: Accepted
+    ids: pa.StringArray | None
+    draws: npt.NDArray[np.uint64]
+
+    def only(self, wanted: Mask) -> "SentRows":
+        """Some of them; bool (n,)."""
+        ids = None if self.ids is None else self.ids.filter(pa.array(wanted))
+        accepted, draws = self.accepted.take(wanted), self.draws[wanted]
+        return SentRows(self.source, self.part, accepted, ids, draws)
+
+
+class Delivered:
+    """Gives what a job has delivered, as often as it is asked.
+
+    Args:
+        job: The files and the journal.
+        plan: The plan that it went by.
+        began_s: When the job began, as unix seconds: what was recent then may have been skipped,
+            and is left out.
+    """
+
+    def __init__(self, job: Job, plan: Plan, began_s: float) -> None:
+        self._job = job
+        self._settled = job.settled()
+        folder = job.plan_folder(plan.key)
+        self._decisions = RowDecisions(folder.decisions)
+        shapes = shapes_of(job.pipeline)
+        self._judge = ChunkJudge(job.pipeline, shapes, plan.found.readings, plan.now_s)
+        said_of = MergedPeople(folder.merged).rows
+        self._prepare = ChunkPreparer(job.pipeline, {}, began_s, said_of)
+
+    def rows(self, kind: str, threshold: int = EVERYBODY) -> Iterator[SentRows]:
+        """The delivered rows of one kind whose people are drawn up to `threshold`."""
+        inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
+        with ThreadPoolExecutor(THREADS) as pool:
+            for made in in_order(self._made, chunks_of(inputs), pool, THREADS):
+                wanted = self._is_delivered(made) & (made.draws <= np.uint64(threshold))
+                if wanted.any():
+                    yield made.only(wanted)
+
+    def _made(self, given: tuple[Input, Chunk]) -> SentRows:
+        """What a run would send of a chunk if nothing were settled; called in threads."""
+        place, _ = given
+        source = self._job.pipeline.sources[place.source]
+        judged = self._judge(given)
+        decided = self._decisions.of(place.part, judged.accepted.rows)
+        accepted, ids, _ = self._prepare.kept(judged, decided)
+        draws = identity.people(source.identifier.type, accepted.person)[:, 0]
+        return SentRows(source, place.part, accepted, ids, draws)
+
+    def _is_delivered(self, made: SentRows) -> Mask:
+        """Which rows are settled and not rejected; the journal is asked in one thread alone."""
+        rows = made.accepted.rows
+        settled = self._settled[made.part].contains(rows)
+        if len(rows) and settled.any():
+            settled &= ~np.isin(rows, self._rejected(made.part, int(rows[0]), int(rows[-1])))
+        return settled
+
+    def _rejected(self, part: int, first: int, last: int) -> Rows:
+        found = []
+        for at, each in self._job.journal.rejections(after=(part, first - 1)):
+            if at != part or each.row > last:
+                break
+            found.append(each.row)
+        return np.array(found, np.int64)
+
+
+def threshold_of(delivered: Delivered, kind: str, count: int) -> tuple[int, int]:
+    """Up to which draw so many people are drawn.
+
+    Args:
+        delivered: What was delivered.
+        kind: The kind of source whose people are drawn.
+        count: How many are wanted.
+
+    Returns:
+        The greatest draw among them, and how many people there are; `EVERYBODY` where all are
+        wanted.
+    """
+    lowest: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+    everyone = 0
+    for rows in delivered.rows(kind):
+        # A customers row that stays carries its person: each is counted once.
+        everyone += len(rows.draws)
+        lowest = np.unique(np.concatenate([lowest, rows.draws]))[: count + 1]
+    if kind != "customers":  # people of events stand in many rows, and nobody counts them
+        everyone = 0
+    return (EVERYBODY if len(lowest) <= count else int(lowest[count - 1])), everyone
+
+
+@dataclass(slots=True)
+class Collected:
+    """What was delivered and is to be read back, in files.
+
+    Args:
+        folder: Where the files are.
+        people: How many people the first file has.
+        deleted: How many the second has.
+        events: How many recent events the third has.
+        older: Events that are too old to be read back, by name.
+    """
+
+    folder: Path
+    people: int = 0
+    deleted: int = 0
+    events: int = 0
+    older: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The files, by what queries call them."""
+        names = ("sent_people", "sent_deletions", "sent_events")
+        return {name: self.folder / f"{name}.parquet" for name in names}
+
+
+def collect(delivered: Delivered, folder: Path, threshold: int, since_s: float) -> Collected:
+    """Write down what is to be read back.
+
+    Args:
+        delivered: What was delivered.
+        folder: Where the files are made.
+        threshold: People up to this draw are wanted, and their events.
+        since_s: Events before it, as unix seconds, cannot be read back, and are counted only.
+    """
+    made = Collected(folder)
+    files = made.files
+    with pq.ParquetWriter(files["sent_people"], PEOPLE, compression="lz4") as file:
+        for rows in delivered.rows("customers", threshold):
+            file.write_batch(_people(rows))
+            made.people += len(rows.draws)
+    with pq.ParquetWriter(files["sent_deletions"], DELETED, compression="lz4") as file:
+        for rows in delivered.rows("deletions", threshold):
+            file.write_batch(pa.RecordBatch.from_arrays(_persons(rows), schema=DELETED))
+            made.deleted += len(rows.draws)
+    with pq.ParquetWriter(files["sent_events"], EVENTS, compression="lz4") as file:
+        for rows in delivered.rows("events", threshold):
+            at_s = _seconds(rows.accepted)
+            names: pa.StringArray = rows.accepted.name
+            made.older.update(_counted(names.filter(pa.array(at_s < since_s))))
+            if (recent := at_s >= since_s).any():
+                some = rows.only(recent)
+                file.write_batch(_events(some, at_s[recent]))
+                made.events += len(some.draws)
+    return made
+
+
+def _persons(rows: SentRows) -> list[pa.Array]:
+    accepted, type_ = rows.accepted, rows.source.identifier.type
+    count = len(accepted)
+    return [
+        pa.repeat(type_, count),
+        accepted.person,
+        identity.person_key(type_, accepted.person),
+        pa.array(np.full(count, rows.part, np.int32)),
+        pa.array(accepted.rows),
+    ]
+
+
+def _people(rows: SentRows) -> pa.RecordBatch:
+    text = rows.accepted.attributes
+    content = identity.hashes(text.cast(pa.binary()).to_pylist())
+    halves = [pa.array(content[:, 0]), pa.array(content[:, 1])]
+    return pa.RecordBatch.from_arrays([*_persons(rows), text, *halves], schema=PEOPLE)
+
+
+def _events(rows: SentRows, at_s: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    accepted, source = rows.accepted, rows.source
+    kind = source.type if isinstance(source, EventsSource) else ""
+    columns = [*_persons(rows), accepted.attributes, rows.ids, pa.repeat(kind, len(accepted))]
+    columns += [accepted.name, pa.array(at_s)]
+    return pa.RecordBatch.from_arrays(columns, schema=EVENTS)
+
+
+def _seconds(accepted: Accepted) -> npt.NDArray[np.int64]:
+    found: npt.NDArray[np.int64] = seconds(accepted.micros).to_numpy()
+    return found
+
+
+def _counted(names: pa.StringArray) -> dict[str, int]:
+    found = names.value_counts()
+    return dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))

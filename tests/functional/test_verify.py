@@ -1,0 +1,142 @@
+"""`verify` reads back what arrived: a clean run is equal, and every silent fault is found."""
+
+import csv
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.jobs import job
+
+PEOPLE = """
+[[source]]
+kind = "customers"
+files = ["people.csv"]
+identifier = { id = "id" }
+[source.columns]
+age = "integer"
+score = "number"
+vip = "boolean"
+tags = "json"
+signed_up = { type = "timestamp", timezone = "UTC", format = "iso8601" }
+unsubscribed = "boolean"
+"""
+EVENTS = """
+[[source]]
+kind = "events"
+files = ["events.csv"]
+identifier = { id = "id" }
+name = { from = "event" }
+timestamp = { from = "at", timezone = "UTC", format = "iso8601" }
+recent_events = "send"
+[source.columns]
+n = "integer"
+"""
+COUNT = 12
+
+
+def people(count=COUNT):
+    """Customers with a value of each kind, some of them empty."""
+    rows = (
+        f"p{n:02},p{n:02}@Example.com,{n},{n / 4},{str(n % 2 == 0).lower()},"
+        f'"{{""b"":[{n},null],""a"":""é""}}",2024-01-{n % 28 + 1:02}T00:00:00Z,{n % 3 == 0},'
+        f"{'' if n % 4 else 'gold'}\n"
+        for n in range(count)
+    )
+    return "id,email,age,score,vip,tags,signed_up,unsubscribed,plan\n" + "".join(rows)
+
+
+def events(count=COUNT):
+    """For each of them an event of five days ago, and one of years ago."""
+    recent = (datetime.now(UTC) - timedelta(days=5)).replace(microsecond=0)
+    rows = (
+        f"p{n:02},bought,{(recent + timedelta(seconds=n)).isoformat()},{n}\n"
+        f"p{n:02},seen,2020-01-01T00:00:{n:02}Z,{n}\n"
+        for n in range(count)
+    )
+    return "id,event,at,n\n" + "".join(rows)
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """People and their events."""
+    return job(tmp_path, {"people.csv": people(), "events.csv": events()}, PEOPLE, EVENTS)
+
+
+@pytest.fixture
+def verify(backfill):
+    """Verify a job; gives how it ended, and its summary."""
+
+    def verified(pipeline, *more, lag="1s", **others):
+        arguments = ("verify", pipeline, "--lag", lag, "--json", *more)
+        ended = backfill(*arguments, cwd=pipeline.parent, **others)
+        return ended, json.loads(ended.stdout.splitlines()[-1])
+
+    return verified
+
+
+def listed(pipeline):
+    """The lines of verified.csv."""
+    path = pipeline.parent / ".backfill" / "job" / "verified.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_clean_run_is_equal(pipeline, send, verify):
+    """People field by field, recent events too; what is older is said to be unproved."""
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["exit"]) == (0, 0)
+    assert summary["verified"] == {
+        "checked": 3 * COUNT,
+        "equal": 2 * COUNT,
+        "missing": 0,
+        "differs": 0,
+        "unprovable": COUNT,
+    }
+    assert summary["delivered"] == 3 * COUNT
+    assert summary["verification"]["unprovable_by_reason"] == {"older_than_30_days": COUNT}
+    assert listed(pipeline) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        ({"kind": "drop_attribute", "attribute": "age", "items": [3]}, ("differs", "age", "3", "")),
+        (
+            {"kind": "change_attribute", "attribute": "plan", "value": "=x", "items": [4]},
+            ("differs", "plan", "gold", "'=x"),
+        ),
+    ],
+)
+def test_a_silent_fault_about_people_is_found(pipeline, sandbox, send, verify, fault, found):
+    """The service had answered 200."""
+    sandbox.misbehave({**fault, "path": "/api/v2/batch", "times": 1})
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["exit"]) == (8, 8)
+    assert summary["verified"]["differs"] == 1
+    (line,) = listed(pipeline)
+    assert (line["_found"], line["_field"], line["_sent"], line["_there"]) == found
+    assert line["_identifier"] == f"p{fault['items'][0]:02}"
+    assert (line["_source"], line["_row"]) == ("people.csv", str(fault["items"][0] + 1))
+
+
+def test_an_identify_that_was_skipped_is_found(tmp_path, sandbox, send, verify):
+    """Nobody is there; where an event has brought the person, nothing of what was said is."""
+    pipeline = job(tmp_path, {"people.csv": people()}, PEOPLE)
+    sandbox.misbehave({"kind": "skip_identify", "items": [5], "times": 1})
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["verified"]["missing"]) == (8, 1)
+    assert [(line["_found"], line["_identifier"]) for line in listed(pipeline)] == [
+        ("missing", "p05")
+    ]
