@@ -165,11 +165,12 @@ class Summary:
 
     def to_json(self) -> bytes:
         """As one line of JSON."""
-        return orjson.dumps(self)
+        return orjson.dumps(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values, such as the journal keeps."""
-        return asdict(self)
+        """As plain values, such as the journal keeps; without what was not verified."""
+        not_there = [name for name in ("verified", "verification") if getattr(self, name) is None]
+        return {name: value for name, value in asdict(self).items() if name not in not_there}
 
     def write(self, path: Path) -> None:
         """Put it into a file, for people and programs.
@@ -178,7 +179,8 @@ class Summary:
             OSError: The disk is full, or the directory cannot be written to.
         """
         write_atomically(
-            path, orjson.dumps(self, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            path,
+            orjson.dumps(self.as_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
         )
 
     def check_law(self) -> None:

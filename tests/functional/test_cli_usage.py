@@ -3,7 +3,7 @@
 import pytest
 
 COMMANDS = (
-    *("demo", "init", "check", "plan", "run", "retry", "sync"),
+    *("demo", "init", "check", "plan", "run", "retry", "sync", "verify"),
     *("schedule", "status", "report", "sandbox"),
 )
 SENDING = (

@@ -131,7 +131,7 @@ def test_a_silent_fault_about_people_is_found(pipeline, sandbox, send, verify, f
 def test_an_identify_that_was_skipped_is_found(tmp_path, sandbox, send, verify):
     """Nobody is there; where an event has brought the person, nothing of what was said is."""
     pipeline = job(tmp_path, {"people.csv": people()}, PEOPLE)
-    sandbox.misbehave({"kind": "skip_identify", "items": [5], "times": 1})
+    sandbox.misbehave({"kind": "skip_identify", "items": [5], "path": "/api/v2/batch"})
     assert send(pipeline).code == 0
 
     ended, summary = verify(pipeline, "--all")
