@@ -192,16 +192,19 @@ def verified(
     from backfill.verification.proving import LAG_S
 
     view = view_for(quiet=asked.quiet)
-    with _stoppable(pipeline, as_json=asked.json) as stop:
+    with (
+        _stoppable(pipeline, as_json=asked.json) as stop,
+        at_hand(pipeline, asked.options(), stop, note) as here,
+    ):
         summary = library.verify(
             pipeline,
-            asked.options(),
+            here,
             sample=None if everyone else sample or library.SAMPLE,
             lag_s=LAG_S if lag_s is None else lag_s,
             stop=stop,
             progress=view.say,
         )
-    listed = shown(folder_of(pipeline, asked.state_dir) / VERIFIED_FILE)
+    listed = shown(folder_of(pipeline, here.state_dir) / VERIFIED_FILE)
     found = summary.verification
     text = found.text(pipeline.name, width()) if found else ""
     step = "nothing to do; all that can be proved is as it was sent"

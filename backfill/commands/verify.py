@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backfill.clock import Clock
+from backfill.commands.state_home import at_hand
 from backfill.engine.extracts import Extracts
 from backfill.engine.options import Options, Stop
 from backfill.engine.results import record_verification
@@ -55,8 +56,14 @@ def verify(
         UnavailableError: The App API does not answer.
         UsageError: Nothing was delivered yet.
     """
-    asked = options or Options()
     stop = stop or Stop()
+    with at_hand(pipeline, options, stop) as here:
+        return _verify(pipeline, here, Sample(sample), lag_s, stop, progress)
+
+
+def _verify(
+    pipeline: Pipeline, asked: Options, sample: Sample, lag_s: float, stop: Stop, progress: Told
+) -> Summary:
     clock = Clock().interrupted_by(stop.check)
     folder = folder_of(pipeline, asked.state_dir)
     with (
@@ -72,7 +79,7 @@ def verify(
         check_plan(job)
         plan = find_plan(job, now_s=clock.unix_s(), progress=lambda _: stop.check())
         proof = Proof(job, plan, asked, clock, stop, progress, lag_s)
-        found = proof.of(Sample(sample), sent_until_s=_sent_until_s(journal))
+        found = proof.of(sample, sent_until_s=_sent_until_s(journal))
         return record_verification(job, found, now_s=clock.unix_s())
 
 
