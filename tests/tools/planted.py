@@ -608,8 +608,8 @@ BUGS = (
     _bug(
         "a service that is gone weighs more than Ctrl-C",
         "errors.py",
-        "_PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 3, 0)",
-        "_PRECEDENCE = (1, 6, 4, 5, 2, 7, 75, 130, 143, 3, 0)",
+        "_PRECEDENCE = (1, 6, 4, 5, 2, 7, 130, 143, 75, 8, 3, 0)",
+        "_PRECEDENCE = (1, 6, 4, 5, 2, 7, 75, 130, 143, 8, 3, 0)",
         "unit/cli/test_exits.py",
     ),
     _bug(
