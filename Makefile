@@ -8,7 +8,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test flakes check format bench storm mutants soak clean
+.PHONY: help demo test flakes check format bench storm mutants soak orchestrators clean
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -17,13 +17,14 @@ BIN := .venv/bin
 # Tests wait for processes more than they work.
 WORKERS ?= 3
 N ?= 10
+ORCHESTRATORS := airflow dagster prefect
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 # What pip does for every other install. Where Python may not write (PYTHONDONTWRITEBYTECODE), each
 # start would compile the program anew: a fifth of a short run, and of each test with a process.
 COMPILE := $(BIN)/python -m compileall -q backfill
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-15s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-21s%s\n", $$1, $$2}'
 
 demo: .venv/.installed ## run the sample pipeline into a sandbox on this machine
 	@$(BIN)/backfill demo $(ARGS)
@@ -64,8 +65,12 @@ mutants: .venv/.installed-tools ## plant known mistakes and see whether the test
 soak: .venv/.installed-test ## run again and again in one process and see whether anything grows (MINUTES=30)
 	@$(BIN)/python tests/tools/soak.py
 
+orchestrators: .venv/.installed-test ## run the examples in Airflow, Dagster and Prefect; takes ten minutes
+orchestrators: $(ORCHESTRATORS:%=.orchestrators/%/.installed)
+	@$(BIN)/python -m pytest tests/orchestrators/real_runs.py $(ARGS)
+
 clean: ## remove what make made; the state of jobs stays
-	@rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .orchestrators build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each needs the one before it.
@@ -84,6 +89,13 @@ clean: ## remove what make made; the state of jobs stays
 .venv/.installed-tools: .venv/.installed-test
 	@echo "installing ruff, mypy and import-linter"
 	@$(PIP) '.[test,tools]'
+	@touch $@
+
+# An environment each: they do not agree about packages, and the program shares none with them.
+.orchestrators/%/.installed: tests/orchestrators/%.txt
+	@echo "installing $*"
+	@'$(PYTHON)' -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 .venv/.made:

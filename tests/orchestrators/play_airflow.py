@@ -1,0 +1,27 @@
+"""Runs the example for Airflow as `airflow dags test` does, once for each line of stdin."""
+
+from datetime import timedelta
+
+import airflow_dag
+from playing import play
+
+task = airflow_dag.dag.get_task("sync")
+task.retry_delay = timedelta(seconds=1)
+messages = []
+task.on_failure_callback = [lambda context: messages.append(str(context["exception"]))]
+
+
+def run(arguments):
+    """How a DAG run ends, and how often its task was started."""
+    messages.clear()
+    ended = airflow_dag.dag.test(run_conf={"arguments": arguments})
+    (instance,) = ended.get_task_instances()
+    return {
+        "succeeded": ended.state == "success",
+        "starts": instance.try_number,
+        "message": "".join(messages),
+        "summary": instance.xcom_pull("sync"),
+    }
+
+
+play(run)
