@@ -232,7 +232,7 @@ SENTENCES: dict[str, str] = {
     "not_an_integer": "the value is not a whole number",
     "not_a_number": "the value is not a number",
     "not_finite": "NaN and infinity cannot be sent",
-    "not_a_boolean": "the value is not true or false, yes or no, 1 or 0; a transform can help",
+    "not_a_boolean": "the value is not true or false, yes or no, 1 or 0; see true_values",
     "not_json": "the value is not valid JSON",
     "value_too_long": "the value is longer than 1000 bytes",
     "attribute_name_too_long": "the attribute name is longer than 150 bytes",

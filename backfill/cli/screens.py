@@ -129,6 +129,7 @@ def _source_json(source: SourcePlan) -> dict[str, Any]:
         "unknown_people": source.unknown_people,
         "unknown_objects": source.unknown_objects,
         "attributes": source.attributes,
+        "consent": {name: dict(said) for name, said in source.consent.items()},
     }
 
 

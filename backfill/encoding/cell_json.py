@@ -124,18 +124,20 @@ def encode(  # what a column can be declared as
     written_here = kind != "typed" or is_text(column.type)
     # A typed file's numbers were never written with anybody's decimal mark.
     marks = (decimal, thousands) if written_here else (".", "")
-    return _declared(text_of(column, kind), declared.type, *marks)
+    return _declared(text_of(column, kind), declared, *marks)
 
 
-def _declared(text: Encoded, type_: str, decimal: str, thousands: str) -> Encoded:
+def _declared(text: Encoded, declared: Column, decimal: str, thousands: str) -> Encoded:
     take: Callable[[pa.StringArray], Encoded] = {
         "string": kernels.strings,
         "integer": kernels.integers,
         "number": lambda column: kernels.numbers(column, decimal, thousands),
-        "boolean": kernels.booleans,
+        "boolean": lambda column: kernels.booleans(
+            column, declared.true_values, declared.false_values, invert=declared.invert
+        ),
         "json": kernels.documents,
-    }[type_]
-    few = type_ != "string" and _stand_for_many(text.text)
+    }[declared.type]
+    few = declared.type != "string" and _stand_for_many(text.text)
     encoded = _each_once(text.text, take) if few else take(text.text)
     return replace(encoded, failures=text.failures | encoded.failures)
 

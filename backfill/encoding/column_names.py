@@ -4,6 +4,7 @@ Where no column has the name, `a.b` is the member `b` of the object or struct `a
 and `a + b` the texts of `a` and `b`, joined by a space.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -61,6 +62,16 @@ def meaning(name: str) -> str:
     """
     *around, last = name.split(".")
     return meaning(".".join(around)) if around and last in _WRAPPERS else last
+
+
+def plain_name(name: str) -> str:
+    """A name in lower case, its words parted by `_`.
+
+    >>> plain_name("Customer ID"), plain_name("occurredAt"), plain_name("E-Mail")
+    ('customer_id', 'occurred_at', 'e_mail')
+    """
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"\W+|_+", "_", parted).strip("_").lower()
 
 
 def can_be_made(name: str, schema: pa.Schema) -> bool:

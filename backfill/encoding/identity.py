@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from backfill.encoding.cell_json import Cells
-from backfill.encoding.json_text import Encoded, Mask, as_mask, characters
+from backfill.encoding.json_text import Encoded, Mask, as_mask, characters, escaped
 
 SCHEME = b"cio-event-v1"
 """The way ids are made. It goes into every id: another scheme never collides with this one."""
@@ -50,6 +50,14 @@ _NULL_WORDS = pa.array(
 _FLOAT = r"^[+-]?[0-9]+(?:\.[0-9]*(?:[eE][+-]?[0-9]+)?|[eE]\+[0-9]+)$"
 """`42.0`, `1.2E+15`; not `12e4`, which may be half of a hash."""
 _EXPONENT = r"^-?[0-9.]+[eE]"
+
+_CONSENT_WORDS = pa.array(
+    form
+    for each in ("unsubscribed", "opted_out", "opted_in", "opt_out", "opt_in", "cleaned")
+    for word in (each, each.replace("_", "-"), each.replace("_", " "))
+    for form in dict.fromkeys((word, word.upper(), word.capitalize(), word.title()))
+).unique()
+"""What columns of a state hold where the state is consent (Mailchimp, Braze, Klaviyo)."""
 
 _SEEDS = {"id": 0, "email": 1, "cio_id": 2}
 """The same text is somebody else as another type of identifier."""
@@ -101,6 +109,37 @@ def _tens(words: npt.NDArray[np.uint64], count: int) -> Iterator[npt.NDArray[np.
 def person_key(identifier_type: str, person: pa.StringArray) -> pa.StringArray:
     """The form in which two rows are about the same person: e-mails in lower case."""
     return pc.utf8_lower(person) if identifier_type == "email" else person
+
+
+def is_state(name: str) -> bool:
+    """Whether a column of this name holds states, of which some are consent."""
+    return name.lower().endswith(("status", "state", "subscribe"))
+
+
+def says_consent(name: str, text: pa.StringArray) -> bool:
+    """Whether a column of states holds words of consent: `unsubscribed`, `Opted-in`.
+
+    Args:
+        name: What it is called.
+        text: Its values, string (n,).
+    """
+    if not is_state(name):
+        return False
+    return pc.any(pc.is_in(text, value_set=_CONSENT_WORDS)).as_py() is True
+
+
+def differ(identifier_type: str, person: pa.StringArray, encoded: Encoded) -> pa.BooleanArray:
+    """Where an attribute that is named as the identifier names somebody else.
+
+    Args:
+        identifier_type: The identifier's type.
+        person: Whom the rows are about, string (n,).
+        encoded: The attribute, n values.
+    """
+    text = encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
+    both = (escaped(person), pc.utf8_trim_whitespace(text))
+    own, other = (person_key(identifier_type, some) for some in both)
+    return pc.not_equal(own, other)
 
 
 def oddities(person: pa.StringArray, column: str) -> dict[str, frozenset[str]]:

@@ -25,6 +25,9 @@ Mask = npt.NDArray[np.bool_]
 INTEGER_MAX = 2**53
 """Beyond it readers of JSON round; such an integer is sent as a string."""
 
+ANY = "*"
+"""Among the texts that mean true or false: all that nothing else takes."""
+
 _TRUE = pa.array(["true", "t", "yes", "y", "1", "on"])
 _FALSE = pa.array(["false", "f", "no", "n", "0", "off"])
 _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
@@ -273,12 +276,35 @@ def _whole_doubles(column: pa.DoubleArray) -> pa.StringArray:
     return pc.cast(pc.cast(pc.if_else(whole, column, None), pa.int64()), pa.string())
 
 
-def booleans(column: pa.StringArray) -> Encoded:
-    """Text as true or false: true/false, t/f, yes/no, y/n, on/off, 1/0, in any case."""
+def booleans(
+    column: pa.StringArray,
+    true_values: Sequence[str] = (),
+    false_values: Sequence[str] = (),
+    *,
+    invert: bool = False,
+) -> Encoded:
+    """Text as true or false: true/false, t/f, yes/no, y/n, on/off, 1/0, in any case.
+
+    Args:
+        column: n texts.
+        true_values: What means true besides, before all else; "*": every other text.
+        false_values: The same for false.
+        invert: Whether what means true is sent as false.
+    """
     folded = pc.utf8_lower(without_blanks(column))
-    true, false = pc.is_in(folded, value_set=_TRUE), pc.is_in(folded, value_set=_FALSE)
+    own_true, own_false = (
+        pc.is_in(folded, value_set=pa.array([each.strip().lower() for each in own], pa.string()))
+        for own in (true_values, false_values)
+    )
+    true = pc.or_(own_true, pc.and_not(pc.is_in(folded, value_set=_TRUE), own_false))
+    false = pc.or_(own_false, pc.and_not(pc.is_in(folded, value_set=_FALSE), own_true))
+    # What nobody names is refused, unless a star takes it: nobody is unsubscribed by a guess.
+    if ANY in true_values:
+        true = pc.invert(false)
     valid = pc.or_(pc.or_(true, false), pc.is_null(folded))
-    answer = pc.if_else(pc.is_null(folded), None, true)
+    if ANY in false_values:
+        valid = pa.repeat(True, len(column))
+    answer = pc.if_else(pc.is_null(folded), None, pc.invert(true) if invert else true)
     return Encoded(
         pc.cast(_where(valid, answer), pa.string()), failures=_failures("not_a_boolean", valid)
     )

@@ -19,7 +19,6 @@ from backfill.encoding.json_text import (
     Encoded,
     Mask,
     as_mask,
-    escaped,
     instants,
     null_where,
     strings,
@@ -37,7 +36,7 @@ from backfill.operations.encode import (
     Members,
     sizes,
 )
-from backfill.pipeline.column_settings import Column
+from backfill.pipeline.column_settings import PREFERENCES, Column
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
     AnyIdentifier,
@@ -60,7 +59,7 @@ from backfill.sources.layout import (
     require_columns,
 )
 
-_NEVER_CLEARED = ("unsubscribed", "cio_subscription_preferences")
+_NEVER_CLEARED = ("unsubscribed", PREFERENCES)
 """`nulls = "clear"` leaves these out where a cell is empty; a part may follow behind a dot."""
 
 _FRAME_BYTES_MAX = 2_750
@@ -249,7 +248,8 @@ class Judge:
                 # The identifier goes out once, in its own place: here it could only contradict
                 # that.
                 if each.name == self._source.identifier.type:
-                    self._same_person(person, each, encoded, faults)
+                    differs = identity.differ(each.name, person, encoded)
+                    faults.add("identifier_conflict", each.column, differs)
                     continue
                 if each.name == "email" and isinstance(self._source, CustomersSource):
                     email = null_where(identity.person_key("email", encoded.text), [""])
@@ -282,7 +282,9 @@ class Judge:
         ordinary = [
             each
             for each in layout.attributes
-            if each.declared is None and each.name not in special and each.column not in special
+            if each.declared is None
+            and special.isdisjoint((each.name, each.column))
+            and not identity.is_state(each.name)
         ]
 
         def encoded(column: pa.Array) -> Encoded:
@@ -361,15 +363,8 @@ class Judge:
             yield from cell_json.odd_timestamps(encoded, reading, self._now_s)
         if is_person and each.name == "email" and identity.hold_others(encoded.text):
             yield "odd_emails"
-
-    def _same_person(
-        self, person: pa.StringArray, each: Attribute, encoded: Encoded, faults: RowFaults
-    ) -> None:
-        """An attribute named as the identifier must name the same person, and is not repeated."""
-        text = encoded.text if encoded.quoted else pc.utf8_trim(encoded.text, '"')
-        both = (escaped(person), pc.utf8_trim_whitespace(text))
-        own, other = (identity.person_key(self._source.identifier.type, some) for some in both)
-        faults.add("identifier_conflict", each.column, pc.not_equal(own, other))
+        if is_person and identity.says_consent(each.name, encoded.text):
+            yield "consent_words"
 
     def _member(self, chunk: Chunk, each: Attribute, encoded: Encoded) -> Member:
         """`"name":value` for each row; null where there is nothing to send."""
@@ -398,14 +393,18 @@ class Judge:
     def _members(
         self, members: dict[str, Member], together: Together, count: int, faults: RowFaults
     ) -> Members:
+        constants: dict[str, object] = {**self._source.constants()}
         if isinstance(self._source, ProfileSource):
-            if len(members) + len(together.names) > ATTRIBUTES_MAX:
-                present = together.present(count)
+            if len(members) + len(together.names) + len(constants) > ATTRIBUTES_MAX:
+                present = together.present(count) + len(constants)
                 for each in members.values():
                     present += as_mask(pc.is_valid(each.value))
                 faults.add("too_many_attributes", "", present > ATTRIBUTES_MAX)
             if isinstance(self._source, CustomersSource) and not self._source.create:
-                members["_update"] = Member('"_update":', pa.repeat("true", count))
+                constants["_update"] = True
+        for name, value in constants.items():
+            text = pa.repeat(orjson.dumps(value).decode(), count)
+            members[name] = Member(f"{orjson.dumps(name).decode()}:", text)
         if together.said:
             return Members.of_text(together.written(members, count))
         return Members(tuple(members[name] for name in sorted(members)), count)

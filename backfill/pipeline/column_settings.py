@@ -1,9 +1,18 @@
 """How a column is declared: its type, where it comes from, how its timestamps are written."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from backfill.instants import Reading, validate_reading
 from backfill.pipeline.setting_values import StrictSettings
@@ -13,6 +22,14 @@ ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "dat
 Ambiguous = Literal["reject", "earlier", "later"]
 
 Nonexistent = Literal["reject", "forward", "backward"]
+
+PREFERENCES = "cio_subscription_preferences"
+"""The attribute that holds topics and channels. Its parts are sent under names with dots, which
+leave the others as they are (Track OpenAPI; channels: docs, "Manage subscription preferences")."""
+
+_CONSENT = re.compile(rf"unsubscribed|{PREFERENCES}\.(topics\.topic_[0-9]+|channels\.[a-z_]+)")
+_ONLY_DATED = ("format", "timezone", "zones", "pivot")
+_ONLY_BOOLEAN = ("invert", "true_values", "false_values")
 
 JOINED_BY = " + "
 """What stands between the columns whose texts make one value: a name of its own, `day + clock`."""
@@ -69,19 +86,47 @@ class Dated(StrictSettings):
         )
 
 
+def is_consent(name: str) -> bool:
+    """Whether the service takes an attribute for consent: `unsubscribed`, a topic, a channel.
+
+    >>> is_consent("unsubscribed"), is_consent("cio_subscription_preferences.topics.topic_3")
+    (True, True)
+    """
+    return _CONSENT.fullmatch(name) is not None
+
+
 class Column(Dated):
-    """A declared attribute: its type, and the column it comes from when that has another name."""
+    """A declared attribute: its type, and the column it comes from when that has another name.
+
+    Or a constant: `value` is what every row says.
+    """
 
     from_: ColumnName | None = Field(default=None, alias="from")
     type: ColumnType = "string"
+    invert: bool = False
+    true_values: tuple[str, ...] = ()
+    false_values: tuple[str, ...] = ()
+    value: StrictBool | StrictInt | StrictFloat | StrictStr | None = None
 
     @model_validator(mode="after")
-    def _dated_only_for_timestamps(self) -> Self:
+    def _fits_its_type(self) -> Self:
+        if self.value is not None and (others := self.model_fields_set - {"value"}):
+            raise ValueError(f"value is what every row says: remove {', '.join(sorted(others))}")
         if self.type not in ("timestamp", "date"):
-            for key in ("format", "timezone", "zones", "pivot"):
-                if getattr(self, key):
-                    raise ValueError(f'{key} is for type = "timestamp" or "date" only')
+            self._refuse_any(_ONLY_DATED, '"timestamp" or "date"')
+        if self.type != "boolean":
+            self._refuse_any(_ONLY_BOOLEAN, '"boolean"')
+        both = {each.strip().lower() for each in self.true_values}.intersection(
+            each.strip().lower() for each in self.false_values
+        )
+        if both:
+            raise ValueError(f"{min(both)!r} is among true_values and false_values")
         return self
+
+    def _refuse_any(self, keys: tuple[str, ...], types: str) -> None:
+        for key in keys:
+            if getattr(self, key):
+                raise ValueError(f"{key.removesuffix('_')} is for type = {types} only")
 
 
 class EventTimestamp(Dated):
@@ -97,3 +142,33 @@ def _column(value: object) -> object:
 ColumnSetting = Annotated[
     Column, BeforeValidator(_column, json_schema_input_type=ColumnType | Column)
 ]
+
+
+def _consent_is_boolean(columns: object) -> object:
+    """Consent is a boolean, whatever is declared: any other value would unsubscribe nobody.
+
+    Raises:
+        ValueError: A name is nearly that of a topic or channel, or a constant is none of both.
+    """
+    if not isinstance(columns, Mapping):
+        return columns
+    found = dict(columns)
+    for name, column in columns.items():
+        if name.startswith(f"{PREFERENCES}.") and not is_consent(name):
+            raise ValueError(
+                f"{name!r} is no topic and no channel: write {PREFERENCES}.topics.topic_3, with the"
+                f" number of the topic, or {PREFERENCES}.channels.sms"
+            )
+        if not is_consent(name):
+            continue
+        if isinstance(column, str):
+            found[name] = {"type": "boolean"}
+        elif isinstance(column, Mapping) and "value" not in column:
+            found[name] = {**column, "type": "boolean"}
+        elif isinstance(column, Mapping) and not isinstance(column["value"], bool):
+            raise ValueError(f"{name}: value must be true or false")
+    return found
+
+
+Columns = Annotated[Mapping[str, ColumnSetting], BeforeValidator(_consent_is_boolean)]
+"""Declared attributes by the names under which they are sent."""

@@ -180,6 +180,7 @@ _UNBOUND = (
     "files",
     "query",
     "shared_emails",
+    "consent",
     "identical_rows",
     "repeated_keys",
     "recent_events",

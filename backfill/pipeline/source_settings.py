@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from backfill.pipeline.column_settings import Column, ColumnSetting, EventTimestamp, FromColumn
+from backfill.pipeline.column_settings import Column, Columns, EventTimestamp, FromColumn
 from backfill.pipeline.file_settings import FileSettings
 from backfill.pipeline.setting_values import (
     Allowance,
@@ -134,7 +134,7 @@ class SourceSettings(FileSettings):
     transform: str | None = None
     required: tuple[str, ...] = ()
     other_columns: Literal["keep", "drop", "error"] = "keep"
-    columns: Mapping[str, ColumnSetting] = Field(default_factory=dict)
+    columns: Columns = Field(default_factory=dict)
     reserved: Literal["refuse", "drop", "send"] = "refuse"
     sync: Sync = Sync()
 
@@ -158,7 +158,13 @@ class SourceSettings(FileSettings):
         return {
             name: column.model_copy(update={"from_": column.from_ or name})
             for name, column in self.columns.items()
+            if column.value is None
         }
+
+    def constants(self) -> dict[str, bool | int | float | str]:
+        """The attributes that every row says."""
+        values = {name: column.value for name, column in self.columns.items()}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class ProfileSource(SourceSettings):
@@ -185,6 +191,7 @@ class CustomersSource(ProfileSource):
     identifier: Identifier
     create: bool = True
     shared_emails: Literal["refuse", "first", "send"] = "refuse"
+    consent: Literal["refuse", "ignore"] = "refuse"
 
 
 class ObjectsSource(ProfileSource):

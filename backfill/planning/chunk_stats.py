@@ -14,6 +14,7 @@ from backfill.journal import Ranges
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.operations.encode import Accepted, event_contents, event_keys, sizes
 from backfill.operations.subjects import object_type, required, subject_type, subjects
+from backfill.pipeline.column_settings import is_consent
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import (
     EventsSource,
@@ -21,7 +22,7 @@ from backfill.pipeline.source_settings import (
     RelationshipsSource,
     Source,
 )
-from backfill.planning import people
+from backfill.planning import consent, people
 from backfill.planning.duplicate_filter import EventHashes, event_hashes
 from backfill.planning.hash_groups import RECORD, Hashes, Records, make_records
 from backfill.planning.proof import Readings
@@ -77,6 +78,7 @@ class ChunkStats:
         emails: The e-mail addresses of its people.
         events: A number for each of its events, the same for those that are alike.
         sight: What its events show.
+        consent: How many people each attribute of consent is `true` for, and `false`.
     """
 
     judged: JudgedChunk
@@ -90,6 +92,7 @@ class ChunkStats:
     emails: Records | None = None
     events: EventHashes | None = None
     sight: EventStats = field(default_factory=EventStats)
+    consent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class StatsCollector:
@@ -130,6 +133,10 @@ class StatsCollector:
             return look
         look.people, look.named = records(hashes), self._named(judged, hashes)
         look.emails = self._emails(judged, hashes)
+        if source.kind == "customers" and any(
+            map(is_consent, (*judged.names.all, *source.constants()))
+        ):
+            look.consent = consent.counted(accepted)
         if isinstance(source, RelationshipsSource) and source.is_profile:
             look.actors = self._actors(source, judged)
             objects = pc.unique(required(accepted.target))

@@ -1,6 +1,7 @@
 """The pass over the source that a plan is made by."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from backfill.judge.shape import shapes_of
 from backfill.operations.batches import Fill
 from backfill.operations.encode import encode, event_ids
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import EventsSource
-from backfill.planning import people
+from backfill.pipeline.source_settings import CustomersSource, EventsSource
+from backfill.planning import consent, people
 from backfill.planning.chunk_stats import Before, ChunkStats, StatsCollector
 from backfill.planning.duplicate_filter import DuplicateFilter
 from backfill.planning.folder import PlanFolder
@@ -153,6 +154,7 @@ class Pass:
         self._people = people_files
         self._ends: dict[int, Position] = {}
         self._overlapping: set[int] = set()
+        self._overfull: set[tuple[int, int]] = set()
         self._chunks: dict[str, str] = {}
         self._samples: dict[int, list[str]] = {}
         self._sieve = DuplicateFilter(folder / "sieve")
@@ -261,6 +263,7 @@ class Pass:
             source.text_marks = sorted(names.text_marks)
             source.odd_emails = sorted(names.odd_emails)
             source.created_at_text = bool(names.texts)
+        self._note_consent()
         return PlanResult(
             {part: end.row - 1 for part, end in self._ends.items()},
             self._sources,
@@ -274,6 +277,22 @@ class Pass:
         """Where some rows of a source stand, by the names of its files."""
         names_of = {each.part: each.name for each in self._inputs}
         return [f"{names_of[part]} row {row}" for part, row in places.get(source, ())]
+
+    def _note_consent(self) -> None:
+        """Note which columns look like consent, and count merged people once."""
+        for settings, names, source in zip(
+            self._pipeline.sources, self._names, self._sources, strict=True
+        ):
+            if isinstance(settings, CustomersSource):
+                source.consent_columns = consent.ordinary(settings, names)
+        if not any(each.consent for each in self._sources):
+            return
+        sources = {each.part: self._sources[each.source] for each in self._inputs}
+        for part, marked in self._together.marks.every():
+            carriers = marked["row"][marked["kind"] == RowDecision.CARRIER]
+            texts = zip(carriers.tolist(), self._merged.rows(part, carriers), strict=True)
+            kept = [said for row, said in texts if (part, row) not in self._overfull]
+            consent.add_people(sources[part].consent, kept)
 
     def forget(self) -> None:
         """Undo what was written and told: everything is looked at anew."""
@@ -318,6 +337,8 @@ class Pass:
         for why, left_out in judged.dropped.items():
             source.skipped[why] += len(left_out)
         source.see(look.sight)
+        for name, said in look.consent.items():
+            source.consent.setdefault(name, Counter()).update(said)
         source.send(look.batched)
         source.send(look.alone)
         source.requests += len(look.alone)
@@ -400,6 +421,7 @@ class Pass:
                 # They were counted before anybody knew that they are too much together.
                 source.merged -= mark == RowDecision.MERGED
                 source.operations -= mark == RowDecision.CARRIER
+                self._overfull.add((judged.place.part, rejected.row))
                 rejections.write(rejection_line(judged.place.part, rejected))
 
     def _keep_people(self, place: Input, chunk: Chunk, kinds: npt.NDArray[np.uint8]) -> None:
@@ -410,7 +432,10 @@ class Pass:
             chunk: The rows, n.
             kinds: What was decided about each, uint8 (n,).
         """
-        part, wanted = place.part, np.isin(kinds, (RowDecision.MERGED, RowDecision.CARRIER))
+        said_before = self._sources[place.source].consent
+        taken_back = (RowDecision.SHARED_EMAIL,) if said_before else ()
+        part = place.part
+        wanted = np.isin(kinds, (RowDecision.MERGED, RowDecision.CARRIER, *taken_back))
         if not wanted.any():
             return
         # A transform may make something else of rows without their neighbours.
@@ -419,6 +444,10 @@ class Pass:
         marked = self._together.marks.of(part, accepted.rows)
         if marked is None:
             return
+        if said_before:
+            # Each row was counted; who stands in several is counted once, when all are known.
+            for name, said in consent.counted(accepted.take(marked["kind"] > 0)).items():
+                said_before[name].subtract(said)
         is_member = marked["kind"] == RowDecision.MERGED
         carriers = np.where(is_member, marked["value"], accepted.rows)
         parts = np.where(is_member, marked["other"], part)

@@ -210,6 +210,7 @@ class Grouping:
         ]
         skipped = ordered[others & own & np.isin(ordered["source"], skipping)]
         self._skip(RowDecision.SHARED_EMAIL, skipped)
+        self._found.parts.update(np.unique(skipped["part"]).tolist())
         by_person = skipped.copy()
         by_person["hash"] = skipped["content"]
         self._left_out.add(by_person)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backfill.errors import GuardError
+from backfill.pipeline.column_settings import PREFERENCES
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import (
     CustomersSource,
@@ -16,6 +17,7 @@ from backfill.pipeline.source_settings import (
     RelationshipsSource,
     Source,
 )
+from backfill.planning.consent import consent_in
 from backfill.planning.plan import Plan
 from backfill.planning.source_stats import SourcePlan
 
@@ -51,7 +53,7 @@ def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
         if isinstance(source, EventsSource | RelationshipsSource):
             found += _unknown_people(pipeline, source, seen, of_source)
         if isinstance(source, CustomersSource):
-            found += _shared_emails(source, seen, of_source)
+            found += _customers(source, seen, of_source)
         if isinstance(source, DeletionsSource):
             found += _deletions(source, seen, plan, of_source)
         if isinstance(source, MergesSource):
@@ -69,6 +71,7 @@ _HARM = (
     "merges_chained",
     "deletes_customers",
     "removes_added",
+    "consent",
     "reserved",
     "format",
     "shared_emails",
@@ -166,7 +169,15 @@ def _empty(source: Source, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
         )
 
 
-def _shared_emails(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
+def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
+    if seen.consent_columns and source.consent == "refuse":
+        yield Guard(
+            "consent",
+            f"{of_source} has columns that look like consent, and are sent as attributes that stop"
+            f" no mail: {', '.join(seen.consent_columns)}",
+            f"{_consent_answer(source, seen.consent_columns[0])}; if they may stop no mail, set"
+            ' consent = "ignore"',
+        )
     if seen.shared_emails and source.shared_emails == "refuse":
         yield Guard(
             "shared_emails",
@@ -174,6 +185,20 @@ def _shared_emails(source: CustomersSource, seen: SourcePlan, of_source: str) ->
             f" the person over: {seen.shared_emails:,}",
             'set shared_emails = "first" or "send"',
         )
+
+
+def _consent_answer(source: CustomersSource, column: str) -> str:
+    """How a column becomes what the service acts on."""
+    means = consent_in(column)
+    is_in = means is not None and means.yes == "in"
+    name, inverts = "unsubscribed", is_in
+    if name in source.columns:  # one column says it already: others are about a part of the mail
+        name, inverts = f'"{PREFERENCES}.topics.topic_1", with the topic\'s number,', not is_in
+    declared = f'{{ from = "{column}", type = "boolean"{", invert = true" if inverts else ""} }}'
+    return (
+        f"declare {name} = {declared} under [source.columns], with true_values and false_values"
+        " where its words are others than yes and no"
+    )
 
 
 def _deletions(

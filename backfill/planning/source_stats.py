@@ -76,6 +76,10 @@ class SourcePlan:
         overlapping: The files that name people whom another of them names too, in order.
         implausible: Those that hold numbers which can hardly be unix seconds.
         created_at_text: Whether a created_at is sent as text.
+        consent: By attribute that is consent to the service, how many people it is sent as `true`
+            for, and as `false`.
+        consent_columns: The columns that look like consent, and are sent as attributes that stop no
+            mail.
     """
 
     kind: str
@@ -122,6 +126,8 @@ class SourcePlan:
     overlapping: list[str] = field(default_factory=list)
     implausible: list[str] = field(default_factory=list)
     created_at_text: bool = False
+    consent: dict[str, Counter[str]] = field(default_factory=dict)
+    consent_columns: list[str] = field(default_factory=list)
 
     @property
     def last_s(self) -> int | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from backfill.pipeline.column_settings import PREFERENCES, is_consent
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import (
     EVENT_NAME_BYTES_MAX,
@@ -74,6 +75,8 @@ _HARM = (
     "events_of_merged",
     "lost_primaries",
     "customers_merged",
+    "unsubscribes",
+    "subscribes",
     "people_called_nothing",
     "text_marks",
     "odd_emails",
@@ -106,7 +109,14 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
             " the file holds, which the service does not read as a timestamp",
         )
+    yield from _consent(source, seen, of_source)
     for name in seen.attributes:
+        if name.startswith(f"{PREFERENCES}.") and not is_consent(name):
+            yield PlanWarning(
+                "nearly_named",
+                f"{of_source}: {name!r} is no topic and no channel of the service: write"
+                f" {PREFERENCES}.topics.topic_3, or {PREFERENCES}.channels.sms (columns)",
+            )
         meant = name.strip().lower()
         if meant in _MEANINGFUL and name != meant:
             yield PlanWarning(
@@ -136,6 +146,28 @@ def _identifiers(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
             f"{of_source} has values of {_some(seen.odd_emails)} that are no e-mail"
             " addresses: they are sent as they are, and reach nobody",
         )
+
+
+def _consent(source: CustomersSource, seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    """How many people an import unsubscribes, and how many it subscribes again."""
+    columns = source.declared()
+    for name, said in sorted(seen.consent.items()):
+        column = columns[name].from_ if name in columns else name
+        by = "for every row" if name in source.constants() else f"by column {column!r}"
+        out = said["true" if name == "unsubscribed" else "false"]
+        back = said["false" if name == "unsubscribed" else "true"]
+        what = "" if name == "unsubscribed" else f" ({name.partition('.')[2]})"
+        if out:
+            yield PlanWarning(
+                "unsubscribes",
+                f"{of_source} unsubscribes people{what}, {by}: {out:,} of {seen.to_send:,}",
+            )
+        if back:
+            yield PlanWarning(
+                "subscribes",
+                f"{of_source} tells people{what} as subscribed, {by}: {back:,}; whoever of them has"
+                " unsubscribed in the workspace since is subscribed again",
+            )
 
 
 def _timestamps(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:

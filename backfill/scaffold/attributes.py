@@ -15,7 +15,6 @@ from backfill.scaffold.pipeline_text import Setting, Value
 _MEANINGFUL: Mapping[str, Callable[[ColumnProfile], bool]] = MappingProxyType(
     {
         "email": lambda column: column.holds_emails and names.says_email(column.label),
-        "unsubscribed": lambda column: names.plain(column.label) == "unsubscribed",
         "created_at": lambda column: names.says_created(column.label) and bool(column.timestamps()),
     }
 )
@@ -109,8 +108,7 @@ def typed(
     type_, fits = _type_of(column, marks)
     # Texts like N/A that stay texts would be rejected by a declared type.
     left = sum(count for text, count in column.like_null.items() if text not in nulls)
-    # The service's own consent is judged as a boolean whatever is declared.
-    if type_ == "string" or name == "unsubscribed":
+    if type_ == "string":
         return [Setting(name, renamed)] if renamed else []
     value: Value = {**renamed, "type": type_} if renamed else type_
     if fits == column.values and not left:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,13 +14,10 @@ from backfill.encoding.cell_json import Cells, any_of
 from backfill.encoding.json_text import Encoded, as_mask, null_where
 from backfill.encoding.typed_json import refusal_of
 from backfill.instants import DATES, NATIVE, Ambiguity, Evidence, NoFormat, Reading
-from backfill.report.wording import counted
 from backfill.rows import Chunk, Rows
 from backfill.scaffold import names
+from backfill.scaffold.distinct_values import Distinct
 from backfill.sources.layout import VALUE_BYTES_MAX
-
-KEPT_MAX = 1 << 18
-"""So many values are told apart exactly; beyond, the figures are estimates."""
 
 LIKE_NULL = (
     *("NULL", "null", "Null", "(null)", "\\N", "nil", "None", "none", "undefined", "NaN", "nan"),
@@ -87,69 +82,6 @@ _CLOCKS = {
 """How clocks are written that stand in a column of their own."""
 _ZONE = r"^\s*([A-Z][A-Za-z_]+/[A-Za-z_/+-]+|UTC|GMT|Z|(UTC|GMT)?[-+][0-9]{2}:?[0-9]{2})\s*$"
 _DAYS = {each.format for each in DATES}
-
-
-class Distinct:
-    """Counts values, their repeats, and how many different ones there are.
-
-    Only hashes are kept. Once there are too many, only every second of them is, and so on
-    (adaptive sampling: Flajolet, "On adaptive sampling", 1990): equal values have equal hashes, so
-    a value whose hash is kept is counted in full.
-    """
-
-    def __init__(self) -> None:
-        self.values = 0
-        self._level = 0
-        self._hashes = np.empty(0, np.uint64)
-        self._counts = np.empty(0, np.int64)
-        self._new: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]] = []
-        self._waiting = 0
-
-    def add(self, column: pa.StringArray) -> None:
-        """Take the values of a chunk into account; nulls are none."""
-        counted = pc.value_counts(column.drop_null())
-        found: list[bytes] = counted.field("values").cast(pa.binary()).to_pylist()
-        counts = counted.field("counts").to_numpy()
-        self.values += int(counts.sum())
-        hashes = identity.hashes(found)[:, 0]
-        kept = self._is_kept(hashes)
-        self._new.append((hashes[kept], counts[kept]))
-        self._waiting += int(kept.sum())
-        if self._waiting > max(len(self._hashes), KEPT_MAX // 4):
-            self._merge()
-
-    @property
-    def count(self) -> int:
-        """How many different values there are."""
-        self._merge()
-        return len(self._hashes) << self._level
-
-    def shown(self, one: str, many: str) -> str:
-        """How many there are, with the word for them; an estimate says so."""
-        return f"{'about ' if self._level else ''}{counted(self.count, one, many)}"
-
-    @property
-    def repeated(self) -> int:
-        """How many different values stand more than once."""
-        self._merge()
-        return int((self._counts > 1).sum()) << self._level
-
-    def _is_kept(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        kept: npt.NDArray[np.bool_] = hashes & np.uint64((1 << self._level) - 1) == 0
-        return kept
-
-    def _merge(self) -> None:
-        if not self._new:
-            return
-        hashes = np.concatenate([self._hashes, *(each for each, _ in self._new)])
-        counts = np.concatenate([self._counts, *(each for _, each in self._new)])
-        self._hashes, places = np.unique(hashes, return_inverse=True)
-        self._counts = np.bincount(places, counts, len(self._hashes)).astype(np.int64)
-        self._new, self._waiting = [], 0
-        while len(self._hashes) > KEPT_MAX:
-            self._level += 1
-            kept = self._is_kept(self._hashes)
-            self._hashes, self._counts = self._hashes[kept], self._counts[kept]
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,9 @@ def look_at(
     for path, how in formats.items():
         partitions = partitions_of(path, folder)
         source = open_source(objects.stored(path), how.settings, partitions=partitions)
-        shape = (source.kind, source.columns() or names.subject(path.name), how.key)
+        # Who wants no mail is told by the names of files alone (Mailchimp): those stay apart.
+        wanted = not names.says_unsubscribed(path.name)
+        shape = (source.kind, source.columns() or names.subject(path.name), how.key, wanted)
         new = FileProfile(source.kind, how, tuple(partitions))
         look = looks.setdefault(shape, new)
         look.paths.append(path)

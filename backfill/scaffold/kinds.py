@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from backfill.encoding.column_names import plain_name
 from backfill.pipeline.source_settings import IdentifierType
 from backfill.report.wording import counted
 from backfill.scaffold import names
@@ -136,13 +137,13 @@ def identifiers_of(look: FileProfile, kind: str) -> dict[IdentifierType, ColumnP
     ids = [each for each in others if names.says_person(each.label)]
     own = [each for each in others if names.says_own_id(each.label)]
     # customer_id before customer_code; of several, the one that most rows have.
-    ids.sort(key=lambda each: (names.plain(each.label).rpartition("_")[2] != "id", -each.values))
+    ids.sort(key=lambda each: (plain_name(each.label).rpartition("_")[2] != "id", -each.values))
     emails.sort(key=lambda each: (not names.says_email(each.label), -each.values))
     if kind == "customers":
         ids = own + ids
     elif not (ids or emails) and any(map(names.says_customers, look.file_names)):
         ids = own
-    cio = [each for each in columns if names.plain(each.label) == "cio_id"]
+    cio = [each for each in columns if plain_name(each.label) == "cio_id"]
     for type_, ranked in zip(IDENTIFIERS, (ids, emails, cio), strict=True):
         ranked.sort(key=lambda each: not each.values)
         if ranked:

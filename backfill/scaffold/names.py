@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from backfill.encoding.column_names import meaning
+from backfill.encoding.column_names import meaning, plain_name
 
 _PERSON = (
     "customer|user|person|people|contact|member|subscriber|client|account|profile|distinct|buyer"
@@ -35,23 +35,11 @@ _OF_PERSON = re.compile(
     r"(first|last|given|family|full|middle|sur)_?name|vorname|nachname|phone(_number)?|mobile"
     r"|telefon|birth(day|_?date)|dob|geburts(tag|datum)|gender|salutation|anrede|.*(e_?)?mail.*"
 )
-_OPT_OUT = re.compile(
-    r"(.*_)?(unsub(scribed?)?|opt(ed)?_?out|do_?not_?(allow_)?(bulk_?)?(e_?mail|mail|contact|call)s?"
-    r"|no_?(e_?)?mails?|(e_?mail|sms)_suppressed|(e_?mail|marketing)_suspended"
-    r"|((e_?mail|sms)_?)?(black|block)_?list(ed)?|cancell?ed_subscription|abgemeldet|werbesperre"
-    r"|werbewiderspruch|kontaktsperre|d[eé]sinscrit|d[eé]sabonn[eé])(_.*)?"
+_UNSUBSCRIBED = re.compile(
+    r"(?:^|_)(unsub(scribed?|scribes|scribers?|scriptions?)?|opt_?outs?|do_not_(e?_?mail|contact)"
+    r"|(e?mail_)?(black|block)lists?|cleaned_(members|audience|contacts|e?_?mails?)|abgemeldete?"
+    r"|abmeldungen|werbesperren?|d[eé]sinscrits?|d[eé]sabonn[eé]s?)(?:_|$)"
 )
-_OPT_IN = re.compile(
-    r"(.*_)?(accepts?_(.+_)?marketing|(double_)?opt(ed)?_?in|consent|newsletter|subscribed"
-    r"|(e_?mail|sms|push|marketing|subscriber|subscription)_(subscribe|permission|status)"
-    r"|(receive|allow|want)s?_(.+_)?(e_?mails?|marketing)|permission|mailing_list|legal_basis"
-    r"|(werbe)?einwilligung)(_.*)?"
-)
-_ABOUT_OPT_IN = re.compile(r"_(ip|time|date|timestamp|at|on|ids?|source|method|url)$")
-_CONSENT_WORDS = {
-    *("subscribed", "unsubscribed", "never_subscribed", "non_subscribed", "not_subscribed"),
-    *("opted_in", "opted_out", "opt_in", "opt_out"),
-}
 _PATH = re.compile(r"[\w$]+(\.[\w$]+)+")
 _OWN_ID = re.compile(r"(record|row|object|internal|system)?_?(id|uuid|guid)")
 _EVENT_NAME = re.compile(r"(event|action|activity)(_?(name|type))?|event|verb|ereignis")
@@ -85,16 +73,6 @@ _NUMBERS = re.compile(r"(_|^)(v?\d+|export|dump|final|copy|backup|all|data)(?=_|
 _SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl|ndjson|json|parquet|gz|zst))+$", re.IGNORECASE)
 
 
-def plain(name: str) -> str:
-    """A name in lower case, its words parted by `_`.
-
-    >>> plain("Customer ID"), plain("occurredAt"), plain("E-Mail")
-    ('customer_id', 'occurred_at', 'e_mail')
-    """
-    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
-    return re.sub(r"\W+|_+", "_", parted).strip("_").lower()
-
-
 def label(name: str) -> str:
     """What of a column's name says what it holds: of the member of an object its own name.
 
@@ -106,92 +84,84 @@ def label(name: str) -> str:
 
 def says_person(name: str) -> bool:
     """Whether a column of this name tells people apart: `customer_id`, `userId`, `Kundennummer`."""
-    return _PERSON_ID.fullmatch(plain(name)) is not None
+    return _PERSON_ID.fullmatch(plain_name(name)) is not None
 
 
 def says_email(name: str) -> bool:
     """Whether a column of this name holds e-mail addresses."""
-    return _EMAIL.fullmatch(plain(name)) is not None
+    return _EMAIL.fullmatch(plain_name(name)) is not None
 
 
 def says_timestamp(name: str) -> bool:
     """Whether a column of numbers with this name may hold timestamps."""
-    return _TIMESTAMP.fullmatch(plain(name)) is not None
+    return _TIMESTAMP.fullmatch(plain_name(name)) is not None
 
 
 def says_occurred(name: str) -> bool:
     """Whether a column of this name may say when an event happened."""
-    return _OCCURRED.fullmatch(plain(name)) is not None
+    return _OCCURRED.fullmatch(plain_name(name)) is not None
 
 
 def says_created(name: str) -> bool:
     """Whether a column of this name says since when there is a person: `created_at`."""
-    return _CREATED.fullmatch(plain(name)) is not None
+    return _CREATED.fullmatch(plain_name(name)) is not None
 
 
 def says_since(name: str) -> bool:
     """Whether a column of this name says something about a person: `created_at`, `last_login`."""
-    return says_created(name) or _SINCE.fullmatch(plain(name)) is not None
+    return says_created(name) or _SINCE.fullmatch(plain_name(name)) is not None
 
 
 def says_of_person(name: str) -> bool:
     """Whether only people have a column of this name: `first_name`, `phone`."""
-    return _OF_PERSON.fullmatch(plain(name)) is not None
+    return _OF_PERSON.fullmatch(plain_name(name)) is not None
 
 
 def says_own_id(name: str) -> bool:
     """Whether a column of this name tells rows apart, whatever they are: `id`, `Record ID`."""
-    return _OWN_ID.fullmatch(plain(name)) is not None
-
-
-def says_opt_out(name: str) -> bool:
-    """Whether yes under this name means that a person wants no mail: `Do Not Email`."""
-    return _OPT_OUT.fullmatch(plain(name)) is not None
-
-
-def says_opt_in(name: str) -> bool:
-    """Whether yes under this name means that a person wants mail: `accepts_marketing`."""
-    return _OPT_IN.fullmatch(plain(name)) is not None and not _ABOUT_OPT_IN.search(plain(name))
-
-
-def says_consent(value: str) -> bool:
-    """Whether a value says whether a person wants mail: `unsubscribed`, `Opted-in`."""
-    return plain(value) in _CONSENT_WORDS
+    return _OWN_ID.fullmatch(plain_name(name)) is not None
 
 
 def says_event(name: str) -> bool:
     """Whether a column of this name names events."""
-    return _EVENT_NAME.fullmatch(plain(name)) is not None
+    return _EVENT_NAME.fullmatch(plain_name(name)) is not None
 
 
 def says_text(name: str) -> bool:
     """Whether digits under this name are no quantity: a postal code, a telephone number, an id."""
-    return _NOT_A_NUMBER.fullmatch(plain(name)) is not None
+    return _NOT_A_NUMBER.fullmatch(plain_name(name)) is not None
 
 
 def says_key(name: str) -> bool:
     """Whether a column of this name may be what makes an event itself: `order_id`."""
-    return _OWN_KEY.fullmatch(plain(name)) is not None and not _NO_KEY.fullmatch(plain(name))
+    return _OWN_KEY.fullmatch(plain_name(name)) is not None and not _NO_KEY.fullmatch(
+        plain_name(name)
+    )
 
 
 def says_event_key(name: str) -> bool:
     """Whether a column of this name is made to tell events apart: `messageId`, `$insert_id`."""
-    return _EVENT_KEY.fullmatch(plain(name)) is not None
+    return _EVENT_KEY.fullmatch(plain_name(name)) is not None
 
 
 def says_yes_or_no(name: str) -> bool:
     """Whether 0 and 1 under this name mean no and yes."""
-    return _YES_OR_NO.fullmatch(plain(name)) is not None
+    return _YES_OR_NO.fullmatch(plain_name(name)) is not None
 
 
 def says_deletions(name: str) -> bool:
     """Whether a file of this name lists people to be deleted."""
-    return _DELETIONS.search(plain(name)) is not None
+    return _DELETIONS.search(plain_name(name)) is not None
 
 
 def says_customers(name: str) -> bool:
     """Whether a file of this name lists people."""
-    return _CUSTOMERS.search(plain(stem(name))) is not None
+    return _CUSTOMERS.search(plain_name(stem(name))) is not None
+
+
+def says_unsubscribed(name: str) -> bool:
+    """Whether a file of this name lists people who want no mail: `unsubscribed.csv`."""
+    return _UNSUBSCRIBED.search(plain_name(stem(name))) is not None
 
 
 def says_events(name: str) -> bool:
@@ -214,5 +184,5 @@ def subject(name: str) -> str:
     >>> subject("orders-2023.csv.gz"), subject("Export 2024-01-31 tickets.csv")
     ('orders', 'tickets')
     """
-    whole = plain(stem(name))
+    whole = plain_name(stem(name))
     return _NUMBERS.sub("", whole).strip("_") or whole

@@ -10,7 +10,6 @@ from backfill.scaffold import names
 from backfill.scaffold.attributes import declarable, number_marks
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
-from backfill.scaffold.pipeline_text import toml
 from backfill.sources.layout import (
     ATTRIBUTE_NAME_BYTES_MAX,
     ATTRIBUTES_MAX,
@@ -36,8 +35,6 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
     reserved = [each.name for each in columns if is_reserved(each.name, kind)]
     if reserved:
         yield f"the service acts on {', '.join(reserved)}: `reserved` decides what happens to them"
-    if kind == "customers":
-        yield from _consent(columns)
     nested = [each for each in columns if each.is_nested and look.format != "csv"]
     if look.rows == 1 and nested and any(each.startswith("[{") for each in nested[0].examples):
         name = nested[0].name
@@ -86,24 +83,6 @@ def _doubtful_numbers(look: FileProfile) -> Iterator[str]:
                 f' "{mark}", and have decimals with decimal = "{mark}": they are sent as text until'
                 ' one of these is set, and the column is declared a "number"'
             )
-
-
-def _consent(columns: Sequence[ColumnProfile]) -> Iterator[str]:
-    """Columns that say who wants mail, and that stop none by themselves."""
-    for each in columns:
-        if names.plain(each.label) == "unsubscribed":
-            continue
-        seen = f"{each.name} looks like consent, and is sent as an attribute that stops no mail"
-        if each.timestamps() is not None:
-            if names.says_opt_out(each.label):
-                yield f"{seen}: who has a timestamp here wants no mail; a transform can tell it"
-        elif any(map(names.says_consent, each.examples)):
-            yield f"{seen}: the service acts on unsubscribed, which a transform can make of it"
-        elif names.says_opt_out(each.label):
-            declared = f"unsubscribed = {toml({'from': each.name, 'type': 'boolean'})}"
-            yield f"{seen}; if yes means no mail, declare {declared}"
-        elif names.says_opt_in(each.label):
-            yield f"{seen}: the service acts on unsubscribed, which means the opposite"
 
 
 def _inside(column: ColumnProfile) -> str:

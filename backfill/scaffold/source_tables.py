@@ -14,6 +14,7 @@ from backfill.report.wording import counted
 from backfill.scaffold import attributes
 from backfill.scaffold.attributes import NumberMarks
 from backfill.scaffold.column_profile import SURELY_NULL, ColumnProfile, TimestampColumn
+from backfill.scaffold.consent_columns import propose_consent
 from backfill.scaffold.file_profile import FileProfile
 from backfill.scaffold.kinds import (
     Kind,
@@ -40,6 +41,7 @@ _GUARDS = (
     "nulls",
     "create",
     "shared_emails",
+    "consent",
     "action",
     "identical_rows",
     "repeated_keys",
@@ -351,6 +353,8 @@ class Writer:
         sent_as = attributes.names_sent_as(look, kind)
         # What identifies, names or dates the rows is not sent a second time.
         used = {name for each in self._used for name in (each.name, *used_up(each.name, ()))}
+        if kind == "customers":
+            used |= self._consent(used)
         # A clock belongs to the day before it.
         behind = dict(pairwise(look.columns.values()))
         for column in attributes.declarable(look):
@@ -375,6 +379,14 @@ class Writer:
                 renamed = {} if name == column.name else {"from": column.name}
                 type_ = "date" if timestamps.is_day else "timestamp"
                 self._made.columns.append(Setting(name, {**renamed, "type": type_, **value}, note))
+
+    def _consent(self, used: set[str]) -> set[str]:
+        """Declare who wants mail; the columns that are declared so."""
+        found = propose_consent(self._look, used)
+        self._made.columns += found.settings
+        self._made.open += found.open
+        self._made.remarks += found.remarks
+        return found.used
 
     def _joined(
         self, name: str, day: ColumnProfile, clock: ColumnProfile, written: TimestampColumn

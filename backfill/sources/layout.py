@@ -13,7 +13,7 @@ import pyarrow as pa
 from backfill.encoding.column_names import is_made, used_up
 from backfill.encoding.typed_json import is_bytes, is_json, plain_type, refusal_of, unsendable
 from backfill.errors import UsageError
-from backfill.pipeline.column_settings import Column, Dated, FromColumn
+from backfill.pipeline.column_settings import Column, Dated, FromColumn, is_consent
 from backfill.pipeline.source_settings import (
     AnyIdentifier,
     EventsSource,
@@ -41,7 +41,7 @@ ATTRIBUTES_MAX = 300
 NEAR_LIMIT = 0.9
 """From this share of a limit on, people are warned: the next export may be beyond it."""
 
-_UNSUBSCRIBED = Column(type="boolean")
+_CONSENT = Column(type="boolean")
 _JSON = Column(type="json")
 
 _COLUMNS_SHOWN = 20
@@ -159,6 +159,7 @@ class AttributeNames:
         columns: The chunk's own columns, and those made of them.
         null_words: Not names: the words for nothing that stand where people are named.
         odd_emails: Those that should hold e-mail addresses, and hold others too.
+        consent_words: Those that hold words such as `unsubscribed`.
         text_marks: Not names: what marks identifiers as text, for spreadsheets.
     """
 
@@ -172,6 +173,7 @@ class AttributeNames:
     null_words: frozenset[str] = frozenset()
     text_marks: frozenset[str] = frozenset()
     odd_emails: frozenset[str] = frozenset()
+    consent_words: frozenset[str] = frozenset()
 
     def __or__(self, other: "AttributeNames") -> "AttributeNames":
         every = (each.name for each in fields(self))
@@ -214,7 +216,7 @@ def layout_of(
     ]
     used = taken | {each.column for each in attributes}
     attributes += _others(source, columns, types, used, where)
-    _refuse_twins(attributes, where)
+    _refuse_twins(attributes, source.constants(), where)
     _refuse_types(source, attributes, types, where)
     names = [each.name for each in attributes]
     reserved = tuple(sorted(name for name in names if is_reserved(name, source.kind)))
@@ -324,8 +326,9 @@ def _zone_columns(source: Source) -> list[tuple[str, str]]:
 
 
 def _judged_as(name: str, declared: Column | None) -> Column | None:
-    """`unsubscribed` is always a boolean: any other text would unsubscribe nobody."""
-    return _UNSUBSCRIBED if name == "unsubscribed" else declared
+    """Consent is a boolean: any other value would unsubscribe nobody."""
+    is_boolean = declared is not None and declared.type == "boolean"
+    return _CONSENT if is_consent(name) and not is_boolean else declared
 
 
 def _others(
@@ -354,9 +357,16 @@ def _others(
     ]
 
 
-def _refuse_twins(attributes: Sequence[Attribute], where: str) -> None:
+def _refuse_twins(attributes: Sequence[Attribute], constants: Collection[str], where: str) -> None:
     seen: dict[str, Attribute] = {}
     for each in attributes:
+        if each.name in constants:
+            raise UsageError(
+                f"{where}: column {each.column!r} would be sent as {each.name!r}, of which the"
+                " settings say what every row has",
+                next_step="declare the column under another name in [source.columns], choose"
+                ' another name for the constant, or set other_columns = "drop"',
+            )
         twin = seen.setdefault(each.name, each)
         if twin is not each:
             raise UsageError(

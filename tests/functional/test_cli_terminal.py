@@ -143,7 +143,7 @@ from backfill.planning.source_stats import SourcePlan
 pipeline = Pipeline.load(sys.argv[1])
 question = Prompt(pipeline, Options(), view_for(quiet=False), is_asked=sys.argv[2] == "ask")
 seen = [SourcePlan(each.kind, attributes=["created_at"]) for each in pipeline.sources]
-plan = Plan("key", 0.0, PlanResult({1: 7}, seen, [], {}, 0, {}, []))
+plan = Plan("key", 0.0, PlanResult({1: 7}, seen, [], {}, {}, []))
 print("answer:", question(PlannedRun(plan, [], int(sys.argv[3]))))
 """
 

@@ -50,9 +50,9 @@ def test_a_spreadsheet_arrives_with_its_umlauts_dates_and_zeros(example, sandbox
         "created_at": seconds(2019, 5, 29, 8, 15),  # 10:15 in summer
         "email": "kunde4@example.com",
         "name": "Emre Müller",
-        "newsletter": "ja",
         "revenue": 292.4,
         "town": "Dresden",
+        "unsubscribed": False,
         "zip": "01067",
     }
     assert "revenue" not in sandbox.people()["K00010"]["attributes"]

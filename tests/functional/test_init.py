@@ -320,7 +320,7 @@ def test_an_address_is_told_by_what_it_holds(files, init):
     rows = "".join(f"{n},yes,x{n}@example.com\n" for n in range(1, 9))
     files(customers__csv=f"customer_id,Do Not Email,E-Mail Adresse\n{rows}")
     assert init("customers.csv")["source"][0]["columns"] == {
-        "Do Not Email": "boolean",
+        "unsubscribed": {"from": "Do Not Email", "type": "boolean"},
         "email": {"from": "E-Mail Adresse"},
     }
 

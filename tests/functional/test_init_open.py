@@ -177,26 +177,112 @@ def test_a_person_can_leave_a_file_out(tmp_path, clean_env):
     assert [each["files"] for each in written["source"]] == [["customers.csv"]]
 
 
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        ("Do Not Email", 'unsubscribed = { from = "Do Not Email", type = "boolean" }'),
-        ("Email Opt Out", 'unsubscribed = { from = "Email Opt Out", type = "boolean" }'),
-        ("accepts_marketing", "the service acts on unsubscribed"),
-        ("Email Marketing Consent", "the service acts on unsubscribed"),
-        ("UNSUB_TIME", "who has a timestamp here wants no mail"),
-        ("Status", "which a transform can make of it"),
-        ("note", None),
-    ],
-)
-def test_columns_of_consent_are_seen(init, column, said):
-    """As attributes they would stop no mail."""
-    cells = {"UNSUB_TIME": ("2024-01-31T10:00Z", ""), "Status": ("Subscribed", "Unsubscribed")}
-    yes, no = cells.get(column, ("yes", "no"))
-    rows = "".join(f"{n},{yes if n % 2 else no}\n" for n in ROWS)
-    ended, text = init({"customers.csv": f"customer_id,{column}\n{rows}"})
-    assert ("looks like consent" in " ".join(ended.stdout.split())) == bool(said)
-    assert said is None or said in text.replace("\n# ", " ")
+CONSENT = {
+    "Do Not Email": ("yes", "no", {}),
+    "accepts_marketing": ("no", "yes", {"invert": True}),
+    "newsletter": (
+        "nein",
+        "ja",
+        {"true_values": ["ja"], "false_values": ["nein"], "invert": True},
+    ),
+    "abonn\u00e9 newsletter": (
+        "non",
+        "oui",
+        {"true_values": ["oui"], "false_values": ["non"], "invert": True},
+    ),
+    "Status": (
+        "Unsubscribed",
+        "Subscribed",
+        {"true_values": ["Unsubscribed"], "false_values": ["Subscribed"]},
+    ),
+    "UNSUB_TIME": ("2024-01-31T10:00Z", "", {"true_values": ["*"]}),
+}
+
+
+@pytest.mark.parametrize("column", CONSENT)
+def test_who_wants_no_mail_is_declared_and_arrives_so(
+    init, tmp_path, checked, send, sandbox, column
+):
+    """As attributes they would stop no mail: the service acts on `unsubscribed` alone."""
+    out, in_, declared = CONSENT[column]
+    rows = "".join(f"{n},{out if n % 2 else in_}\n" for n in ROWS)
+    written = init({"customers.csv": f"customer_id,{column}\n{rows}"})
+    unsubscribed = sources(written)[0]["columns"]["unsubscribed"]
+    assert unsubscribed == {"from": column, "type": "boolean", **declared}
+    assert "looks like consent" in " ".join(written[0].stdout.split())
+    assert 'consent = "refuse"' in written[1]
+    assert checked().code == 0
+    assert send(tmp_path / "pipeline.toml").code == 0
+    people = {key: each["attributes"] for key, each in sandbox.people().items()}
+    assert people["1"]["unsubscribed"] is True
+    assert people["2"].get("unsubscribed", False) is False
+
+
+def test_consent_that_is_a_doubt_is_a_question_with_its_choices(init, tmp_path, checked):
+    """Who has never agreed may be written to, or not: no file says so."""
+    words = ("SUBSCRIBED", "UNSUBSCRIBED", "NEVER_SUBSCRIBED")
+    rows = "".join(f"{n},{words[n % 3]}\n" for n in ROWS)
+    ended, text = init({"customers.csv": f"customer_id,Email Marketing Consent\n{rows}"})
+    assert "source[1].columns.unsubscribed" in ended.next_step
+    refused = checked()
+    assert refused.code == 2
+    choice = (
+        '{ from="Email Marketing Consent", type="boolean", true_values=["UNSUBSCRIBED", "*"],'
+        ' false_values=["SUBSCRIBED"] }'
+    )
+    assert choice in refused.stderr
+    path = tmp_path / "pipeline.toml"
+    path.write_text(text.replace('unsubscribed = "TODO"', f"unsubscribed = {choice}"), "utf-8")
+    assert checked().code == 0
+
+
+def test_columns_of_one_channel_are_declared_as_that_channel(init):
+    """And a second column of the same kind is left to the guard."""
+    header = "customer_id,Accepts Email Marketing,Accepts SMS Marketing,Newsletter"
+    rows = "".join(f"{n},yes,no,yes\n" for n in ROWS)
+    written = init({"customers.csv": f"{header}\n{rows}"})
+    assert "columns.unsubscribed" in written[0].next_step  # which of the two is about all mail?
+    columns = sources(written)[0]["columns"]
+    assert columns["cio_subscription_preferences.channels.sms"] == {
+        "from": "Accepts SMS Marketing",
+        "type": "boolean",
+    }
+
+
+def test_a_list_of_those_who_want_no_mail_is_told_by_its_name(init, tmp_path, send, sandbox):
+    """Of the same shape as the list of all others, and yet no part of it."""
+    files = {
+        "subscribed_export.csv": "email\na@x.com\n",
+        "unsubscribed_export.csv": "email\nb@x.com\n",
+    }
+    written = init(files)
+    by_file = {each["files"][0]: each.get("columns") for each in sources(written)}
+    assert by_file == {
+        "subscribed_export.csv": None,
+        "unsubscribed_export.csv": {"unsubscribed": {"value": True}},
+    }
+    assert send(tmp_path / "pipeline.toml").code == 0
+    people = sandbox.people()
+    assert people["b@x.com"]["attributes"]["unsubscribed"] is True
+    assert "unsubscribed" not in people["a@x.com"]["attributes"]
+
+
+def test_a_column_that_looks_like_consent_stops_a_run_until_it_is_answered(tmp_path, look, send):
+    """`check` and `plan` tell it, too, and how it is declared."""
+    table = '[[source]]\nkind = "customers"\nfiles = ["c.csv"]\nidentifier = { id = "id" }\n'
+    path = tmp_path / "p.toml"
+    (tmp_path / "c.csv").write_text("id,opt_in\n1,ja\n")
+    path.write_text(f'name = "p"\n{table}')
+    for command in ("check", "plan"):
+        refused = look(path, command=command)
+        assert refused.code == 7
+        assert (
+            'unsubscribed = { from = "opt_in", type = "boolean", invert = true }' in refused.stderr
+        )
+        assert "true_values" in refused.stderr
+    assert send(path).code == 7
+    path.write_text(f'name = "p"\n{table}consent = "ignore"\n')
+    assert send(path).code == 0
 
 
 def test_the_names_of_files_count_also_where_a_pattern_names_them(init):

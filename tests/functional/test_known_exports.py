@@ -67,7 +67,7 @@ EXPORTS = {
         ),
         {"id": "1010", "created_at": 1704882000, "Phone Number": "+49 151 10"},
         {"columns.created_at.timezone": "UTC"},
-        "Unsubscribed from all email looks like consent",
+        "Unsubscribed from all email looks like consent: unsubscribed is declared from it",
     ),
     "Mixpanel, events": Export(
         "export.jsonl",
@@ -86,8 +86,8 @@ EXPORTS = {
     "Braze, users": Export(
         "braze_users.json",
         objects(json.dumps(BRAZE)),
-        {"id": "u10", "created_at": 1594393200, "dob": 346204800},
-        said="email_subscribe looks like consent",
+        {"id": "u10", "created_at": 1594393200, "dob": 346204800, "unsubscribed": True},
+        said="email_subscribe looks like consent: unsubscribed is declared from it",
     ),
     "Mailchimp, audience": Export(
         "subscribed_audience_export.csv",

@@ -99,12 +99,15 @@ def test_every_command_of_the_readme_is_one():
 
 def test_the_pipeline_file_is_valid(tmp_path):
     """Whoever copies it gets no complaint about a key."""
-    whole, reading, unattended = blocks("toml")
+    whole, reading, consent, unattended = blocks("toml")
     path = tmp_path / "acme.toml"
     path.write_text(whole, "utf-8")
     assert [source.kind for source in Pipeline.load(path).sources] == ["customers", "events"]
     path.write_text(whole.replace('kind = "events"', f'kind = "events"\n{reading}'), "utf-8")
     assert Pipeline.load(path).sources[1].header == ("id", "when")
+    declared = consent.removeprefix("[source.columns]\n")
+    path.write_text(whole.replace("[source.columns]\n", f"[source.columns]\n{declared}"), "utf-8")
+    assert Pipeline.load(path).sources[0].columns["unsubscribed"].invert
     tables = tomllib.loads(unattended.replace("[source.sync]", "[sync]"))
     assert Sync.model_validate(tables["sync"]).mode == "diff"
     assert Notify.model_validate(tables["notify"]).webhook_env == "SLACK_WEBHOOK"

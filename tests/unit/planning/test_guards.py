@@ -30,14 +30,14 @@ def pipeline(**answers):
     return Pipeline.model_validate({"name": "n", "source": sources, "path": "/x/p.toml"})
 
 
-def plan(customers=None, events=None, deletions=None, decisions=(), both=0):
+def plan(customers=None, events=None, deletions=None, decisions=()):
     """A plan that found this."""
     sources = [
         SourcePlan("customers", **{"rows_read": 9, **(customers or {})}),
         SourcePlan("events", **{"rows_read": 9, **(events or {})}),
         SourcePlan("deletions", **{"rows_read": 9, **(deletions or {})}),
     ]
-    return Plan("key", NOW_S, PlanResult({}, sources, list(decisions), {}, both, {}, []))
+    return Plan("key", NOW_S, PlanResult({}, sources, list(decisions), {}, {}, []))
 
 
 DOUBT = Decision(1, "timestamp", "at", "%d/%m/%Y", None, declared=False, doubt="two formats fit",
@@ -55,7 +55,9 @@ CASES = {
                       ("customers", "shared_emails", ["first", "send"])),
     "reserved": ({"events": {"reserved": ["recipient"]}}, ("events", "reserved", ["drop", "send"])),
     "deletes_max": ({"deletions": {"operations": 101}}, ("deletions", "deletes_max", [101])),
-    "deletes_customers": ({"both": 1}, None),
+    "deletes_customers": ({"deletions": {"both": 1}}, None),
+    "consent": ({"customers": {"consent_columns": ["opt_out"]}},
+                ("customers", "consent", ["ignore"])),
     "format": ({"decisions": [DOUBT]}, None),
     "source_empty": ({"customers": {"rows_read": 0}}, None),
 }  # fmt: skip

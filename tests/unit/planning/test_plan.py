@@ -230,7 +230,7 @@ def test_a_recently_added_person_is_known_however_the_files_are_ordered(tmp_path
 def plan_of_rows(key, rows):
     """A plan with so many rows."""
     source = SourcePlan("customers", ["a.csv"], rows_read=rows)
-    return Plan(key, 0.0, PlanResult({1: rows}, [source], [], {}, 0, {}, []))
+    return Plan(key, 0.0, PlanResult({1: rows}, [source], [], {}, {}, []))
 
 
 def test_the_one_before_is_the_last_other_one(tmp_path):

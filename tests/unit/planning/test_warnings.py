@@ -33,7 +33,7 @@ def _warned(*sources):
         SourcePlan(settings["kind"], settings["files"], **{"rows_read": 9, **found})
         for settings, found in sources
     ]
-    plan = Plan("key", NOW_S, PlanResult({}, seen, [], {}, 0, {}, []))
+    plan = Plan("key", NOW_S, PlanResult({}, seen, [], {}, {}, []))
     return [each.code for each in warnings_of(pipeline, plan)]
 
 

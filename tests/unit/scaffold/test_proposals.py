@@ -13,7 +13,8 @@ from backfill.cli.samples import sample_pipeline
 from backfill.pipeline.file import Pipeline
 from backfill.rows import Chunk, Position
 from backfill.scaffold import names, setting_docs
-from backfill.scaffold.column_profile import KEPT_MAX, ColumnProfile, Distinct
+from backfill.scaffold.column_profile import ColumnProfile
+from backfill.scaffold.distinct_values import KEPT_MAX, Distinct
 from backfill.scaffold.pipeline_text import Setting, toml
 
 
@@ -129,42 +130,6 @@ def test_clocks_in_a_column_of_their_own_are_told(values, form):
 def test_zones_in_a_column_of_their_own_are_told(values, are_zones):
     """Not abbreviations, which mean nothing by themselves."""
     assert look(values).holds_zones == are_zones
-
-
-OPT_OUT = [
-    *("Unsubscribed from all email", "Opted out of email: Marketing Information"),  # HubSpot
-    *("Email Opt Out", "HasOptedOutOfEmail", "DoNotCall", "donotbulkemail"),  # CRMs of Salesforce …
-    *("Do not allow Bulk Emails", "Email Suppressed", "EMAIL_BLACKLIST", "Black Listed"),
-    *("unsubscribed_from_emails", "unsubscribedChannelIds", "UNSUB_TIME", "Unsubscribed Date"),
-    *("Marketing Suspended", "do-not-mail", "optout", "opt_out", "Désinscrit", "Werbesperre"),
-]
-OPT_IN = [
-    *("Accepts Email Marketing", "Accepts SMS Marketing", "accepts_marketing"),  # Shopify
-    *("Email Marketing Consent", "$consent", "email_subscribe", "is_subscribed"),  # Klaviyo, Braze
-    *("DOUBLE_OPT-IN", "opt_in", "newsletter", "Newsletter Signup", "marketing_permission"),
-    *("Email subscriber status", "gdpr_consent", "Legal basis for processing contact's data"),
-    *("receive_marketing_emails", "Werbeeinwilligung"),
-]
-
-
-@pytest.mark.parametrize("name", OPT_OUT)
-def test_what_says_that_nobody_wants_mail_is_told(name):
-    """In the forms that exports use."""
-    assert names.says_opt_out(name)
-
-
-@pytest.mark.parametrize("name", OPT_IN)
-def test_what_says_that_somebody_wants_mail_is_told(name):
-    """Which is the opposite of what the service acts on."""
-    assert names.says_opt_in(name)
-    assert not names.says_opt_out(name)
-
-
-@pytest.mark.parametrize("name", ["note", "email", "status", "mail_box", "option", "block", "plan"])
-def test_other_columns_say_nothing_of_consent(name):
-    """However near their names are."""
-    assert not names.says_opt_out(name)
-    assert not names.says_opt_in(name)
 
 
 @pytest.mark.parametrize(

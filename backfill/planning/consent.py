@@ -1,0 +1,151 @@
+"""Consent: columns that say who wants mail, and how many people an import unsubscribes.
+
+What tools call such columns is told by their words; `known_consent` lists the forms that are known
+from exports, and those whose words tell nothing.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import pyarrow.compute as pc
+
+from backfill.encoding.column_names import plain_name
+from backfill.operations.encode import Accepted
+from backfill.pipeline.column_settings import PREFERENCES, is_consent
+from backfill.pipeline.source_settings import CustomersSource
+from backfill.sources.layout import AttributeNames
+
+Channel = Literal["", "sms", "push", "whatsapp", "phone"]
+
+_HINTS = (
+    *("uns", "opt", "do_not", "donot", "no_", "nomail", "suppress", "suspend", "list", "cancel"),
+    *("abgemeldet", "sperre", "widerspruch", "inscrit", "abonn", "accept", "consent", "newsletter"),
+    *("subscri", "permission", "_stat", "receive", "allow", "want", "marketing", "legal_basis"),
+    *("einwilligung", "clean_time", "msg_", "excluded"),
+)
+"""One of these is in every name that says something of consent."""
+
+_OPT_OUT = (
+    r"(.*_)?(unsub(scribed?)?|opt(ed)?_?out|do_?not_?(allow_)?(bulk_?)?(e_?mail|mail|contact|call)s?"
+    r"|no_?(e_?)?mails?|(e_?mail|sms)_suppress(ed|ions?)|(e_?mail|marketing)_suspended"
+    r"|((e_?mail|sms)_?)?(black|block)_?list(ed)?|abgemeldet|werbesperre"
+    r"|werbewiderspruch|kontaktsperre|d[eé]sinscrit|d[eé]sabonn[eé])(_.*)?"
+)
+_OPT_IN = (
+    r"(.*_)?(accepts?_(.+_)?marketing|(double_)?opt(ed)?_?in|consent|newsletter|subscribed"
+    r"|(e_?mail|sms|push|marketing|mailing|subscriber|newsletter)_(subscri(be|ption)|permission)"
+    r"|(e_?mail|sms|push|marketing|subscriber)_(subscri(be|ption)_)?stat(us|e)"
+    r"|(receive|allow|want)s?_(.+_)?(e_?mails?|marketing)|mailing_list|legal_basis"
+    r"|(werbe)?einwilligung)(_.*)?"
+)
+_ABOUT = r"_(ip|ids?|source|method|url|reason(_other)?|campaign(_(id|title))?|type|by|nl|subtype)$"
+_WHEN = r"_(time|date|timestamp|at|on)$"
+"""A timestamp beside an opt-in; one of an opt-out says that there is one."""
+_CHANNELS: Mapping[Channel, str] = {
+    "sms": r"(.*_)?(sms|text_messages?)(_.*)?",
+    "push": r"(.*_)?push(_.*)?",
+    "whatsapp": r"(.*_)?whatsapp(_.*)?",
+    "phone": r"(.*_)?(calls?|phone|fax)(_.*)?",
+}
+# Not compiled before a name calls for it: that takes milliseconds, and most files have none.
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentColumn:
+    """What a column of consent says.
+
+    Args:
+        yes: Whether yes in it means that a person wants mail, or none.
+        channel: What it is about, as the service calls it; empty: e-mail, or everything; phone:
+            nothing that the service sends.
+    """
+
+    yes: Literal["in", "out"]
+    channel: Channel = ""
+
+
+def consent_in(name: str) -> ConsentColumn | None:
+    """What a column of this name says of consent; None: nothing.
+
+    >>> consent_in("Do Not Email"), consent_in("accepts_sms_marketing"), consent_in("plan")
+    (ConsentColumn(yes='out', channel=''), ConsentColumn(yes='in', channel='sms'), None)
+    """
+    plain = plain_name(name)
+    if not any(hint in plain for hint in _HINTS):
+        return None
+    from backfill.planning.known_consent import BY_NAME  # noqa: PLC0415  # few files need it
+
+    if plain in BY_NAME:
+        return BY_NAME[plain]
+    channels = (channel for channel, words in _CHANNELS.items() if re.fullmatch(words, plain))
+    if re.search(_ABOUT, plain):
+        return None
+    if re.fullmatch(_OPT_OUT, plain):
+        return ConsentColumn("out", next(channels, ""))
+    if re.fullmatch(_OPT_IN, plain) and not re.search(_WHEN, plain):
+        return ConsentColumn("in", next(channels, ""))
+    return None
+
+
+def ordinary(source: CustomersSource, names: AttributeNames) -> list[str]:
+    """The columns that look like consent and are sent as attributes that stop no mail.
+
+    Args:
+        source: The settings.
+        names: What the attributes are called, and which of them hold words of consent.
+    """
+    declared = source.declared()
+    column_of = {name: each.from_ or name for name, each in declared.items()}
+    # Who has made `unsubscribed` of a column has answered, and may keep it as it is besides.
+    answered = {column for name, column in column_of.items() if is_consent(name)}
+    found = set()
+    for name in names.all:
+        column = column_of.get(name, name)
+        if is_consent(name) or name.startswith(PREFERENCES) or column in answered:
+            continue
+        means = consent_in(name) or consent_in(column)
+        # Whom nobody may call can still be written to: the service calls nobody.
+        if name in names.consent_words or (means and means.channel != "phone"):
+            found.add(column)
+    return sorted(found)
+
+
+Counts = dict[str, Counter[str]]
+"""By attribute, how many people it is sent as `true` for, and as `false`."""
+
+
+def counted(accepted: Accepted) -> Counts:
+    """What n rows say of consent."""
+    found: Counts = {}
+    columns = accepted.members.columns
+    # Wide rows are written as a whole; of them only those that say something are read again.
+    if len(columns) == 1 and not columns[0].opening:
+        text = columns[0].value
+        says = pc.match_substring_regex(text, f'"(unsubscribed|{PREFERENCES}[.][^"]+)":')
+        for members in text.filter(says).to_pylist():
+            _add(found, orjson.loads(f"{{{members}}}"))
+        return found
+    for each in columns:
+        name = each.opening.strip('":')
+        if is_consent(name):
+            values = pc.value_counts(each.value.drop_null()).to_pylist()
+            found[name] = Counter({one["values"]: one["counts"] for one in values})
+    return found
+
+
+def add_people(counts: Counts, people: Iterable[str | None]) -> None:
+    """Count merged people, each with all that their rows say, as members; None says nothing."""
+    for members in people:
+        # Most people say nothing of it, and need not be read.
+        if members is not None and (PREFERENCES in members or "unsubscribed" in members):
+            _add(counts, orjson.loads(f"{{{members}}}"))
+
+
+def _add(counts: Counts, said: Mapping[str, Any]) -> None:
+    for name, value in said.items():
+        if is_consent(name) and isinstance(value, bool):
+            counts.setdefault(name, Counter())["true" if value else "false"] += 1
