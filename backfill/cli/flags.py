@@ -190,6 +190,12 @@ class SendOptions:
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what was sent and start over.")
     ] = False
+    canary: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="First send N people, read them back, go on if all are equal."
+        ),
+    ] = None
     append: Annotated[
         bool,
         typer.Option("--append", help="Accept added rows or files; the others must be unchanged."),
@@ -223,6 +229,7 @@ class SendOptions:
             stop_after_s=self._stop_after_s(),
             restart=self.restart,
             append=self.append,
+            canary=self.canary,
             accept_changes=self.accept_changes,
         )
 
@@ -237,7 +244,10 @@ class SendOptions:
 
 
 _ONCE = frozenset(
-    ("restart", "append", "accept_changes", "yes", "for_", "until", "json", "quiet", "debug")
+    (
+        *("restart", "append", "canary", "accept_changes", "yes", "for_", "until"),
+        *("json", "quiet", "debug"),
+    )
 )
 """Options that are asked for one call; all others hold for what is done next with the job."""
 

@@ -145,7 +145,7 @@ def verify(
         typer.Option(
             metavar="DURATION",
             parser=duration_s,
-            help="How long after the last request answers may be behind; default: 20s.",
+            help="How long after the last request answers may be behind; default: 10s.",
         ),
     ] = None,
 ) -> Ending:

@@ -76,6 +76,11 @@ def retry(
             "a retry needs the rows that a run rejected; --restart would forget them",
             next_step="drop --restart; to start over, give it to `backfill run` instead",
         )
+    if options and options.canary is not None:
+        raise UsageError(
+            "--canary is for `run` and `sync`: a retry sends the rows of its file alone",
+            next_step="drop --canary",
+        )
     stop = stop or Stop()
     with at_hand(pipeline, options, stop) as here:
         return execute(retry_mode(file), pipeline, here, observer, stop)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from backfill.commands.state_home import at_hand
 from backfill.commands.watch import Say, watch_saying
-from backfill.engine.options import Observer, Options, Stop
+from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.engine.prepare import SourceRows
 from backfill.engine.run import PreparedRun, RunMode, execute
 from backfill.engine.send import Work
@@ -45,7 +45,24 @@ def run(
     observer = observer or (watch_saying(progress) if progress else None)
     stop = stop or Stop()
     with at_hand(pipeline, options, stop) as here:
-        return execute(RUN, pipeline, here, observer, stop)
+        mode = canary_first(RUN, here, observer, stop)
+        return execute(mode, pipeline, here, observer, stop)
+
+
+def canary_first(mode: RunMode, options: Options, observer: Observer | None, stop: Stop) -> RunMode:
+    """The same run; where a canary is asked for, one that sends it first.
+
+    Args:
+        mode: A run or a sync.
+        options: How it is done.
+        observer: Is told how it goes on.
+        stop: Asks it to stop.
+    """
+    if options.canary is None:
+        return mode
+    from backfill.verification.canary import with_canary  # noqa: PLC0415 - seldom needed
+
+    return with_canary(mode, options, stop, (observer or Silent()).verifying)
 
 
 def _bind(job: Job, append: bool) -> Job:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from backfill.commands.run import canary_first
 from backfill.commands.state_home import at_hand
 from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import SourceRows
@@ -60,7 +61,8 @@ def sync(
     _check_settings(pipeline, options or Options())
     stop = stop or Stop()
     with at_hand(pipeline, options, stop) as here:
-        return execute(SYNC, pipeline, here, observer, stop)
+        mode = canary_first(SYNC, here, observer, stop)
+        return execute(mode, pipeline, here, observer, stop)
 
 
 def _bind(job: Job, append: bool) -> Job:

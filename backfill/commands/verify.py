@@ -20,7 +20,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.report.summary import Summary
 from backfill.report.wording import unix_of
 from backfill.sources.inputs import Input, open_inputs
-from backfill.verification.proving import LAG_S, Proof, Sample, Told
+from backfill.verification.proving import LAG_S, Proof, Told
 
 SAMPLE = 1_000
 """So many people are compared where nobody says how many."""
@@ -58,11 +58,11 @@ def verify(
     """
     stop = stop or Stop()
     with at_hand(pipeline, options, stop) as here:
-        return _verify(pipeline, here, Sample(sample), lag_s, stop, progress)
+        return _verify(pipeline, here, sample, lag_s, stop, progress)
 
 
 def _verify(
-    pipeline: Pipeline, asked: Options, sample: Sample, lag_s: float, stop: Stop, progress: Told
+    pipeline: Pipeline, asked: Options, sample: int | None, lag_s: float, stop: Stop, progress: Told
 ) -> Summary:
     clock = Clock().interrupted_by(stop.check)
     folder = folder_of(pipeline, asked.state_dir)

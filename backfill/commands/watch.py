@@ -103,6 +103,10 @@ class Watch:
             )
         )
 
+    def verifying(self, text: str) -> None:
+        """Those who were sent first are read back."""
+        self._view.say(text)
+
     def stopping(self, why: BackfillError) -> None:
         """No more rows are taken."""
         if self._figures is not None:

@@ -29,6 +29,7 @@ from backfill.planning.plan import Plan
 from backfill.report.course import COURSE_FILE, Course
 from backfill.report.status_file import State, Status, this_process
 from backfill.report.summary import RunSummary, SourceSummary, Summary
+from backfill.report.verified import Verification
 from backfill.report.wording import PAUSES, timestamp, utc_text
 
 
@@ -48,6 +49,7 @@ class Account:
         rows: How many rows the job has, those of earlier nights included; None: not known yet.
         meter: What the delivery does; None until something is sent.
         tally: The rows that this call has settled.
+        verification: What was read back of it; None: nothing was.
         turned_back: Whether the call ended before it sent anything, and its files are no part of
             the job.
     """
@@ -63,6 +65,7 @@ class Account:
     rows: int | None = None
     meter: Meter | None = None
     tally: Tally = field(default_factory=Tally)
+    verification: Verification | None = None
     turned_back: bool = False
 
     @property
@@ -205,6 +208,8 @@ def summarize(
         sources=sources,
         rejections_by_reason=dict(counts.reasons),
         this_run=_run_summary(account, sources, cost, call_s),
+        verified=found.figures() if (found := account.verification) else None,
+        verification=found,
     )
 
 

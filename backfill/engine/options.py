@@ -1,7 +1,8 @@
 """How a run is asked for, watched and stopped."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -54,6 +55,7 @@ class Options:
         restart: Forget what was sent.
         append: Rows and files may have been added.
         wait_s: How long to wait for another process that runs the job.
+        canary: So many people are sent and read back first; None: nobody is.
         accept_changes: The settings may have changed since rows were sent.
         env: Where credentials are looked for.
         keeper: Keeps the state elsewhere, too.
@@ -69,6 +71,7 @@ class Options:
     append: bool = False
     accept_changes: bool = False
     wait_s: float = 0.0
+    canary: int | None = None
     # An argument, so that no test and no notebook has to change the process's own.
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     keeper: Keeper = field(default_factory=StaysHere)
@@ -152,6 +155,9 @@ class Observer(Protocol):
     def sending(self, run: StartedRun) -> None:
         """Sending has begun; how far it has come is read from `run.tally` at any time."""
 
+    def verifying(self, text: str) -> None:
+        """What was sent by way of trial is read back; called now and then with how far it is."""
+
     def stopping(self, why: BackfillError) -> None:
         """No more rows are taken; requests under way are waited for."""
 
@@ -177,6 +183,9 @@ class Silent:
         return True
 
     def sending(self, run: StartedRun) -> None:
+        """Show nothing."""
+
+    def verifying(self, text: str) -> None:
         """Show nothing."""
 
     def stopping(self, why: BackfillError) -> None:
@@ -206,6 +215,15 @@ class Stop:
         self._listeners.append(listener)
         if self._why is not None:
             listener(self._why)
+
+    @contextmanager
+    def heard_by(self, listener: Callable[[BackfillError], None]) -> Iterator[None]:
+        """Let `listener` listen while the body runs."""
+        self.listen(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     def check(self) -> None:
         """Raise the reason, if there is one."""

@@ -415,11 +415,16 @@ class SourceRows:
         """One chunk; called in threads."""
         place, whole = given
         chunk, before = self._not_noted(place, whole)
-        judged = self._judge((place, chunk))
-        self._check_agreement(judged)
+        judged = self._judged(place, chunk)
         prepared = self._prepare(judged, self._marks.of(place.part, judged.accepted.rows))
         prepared.left_out.add(before)
         return prepared
+
+    def _judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
+        """A chunk as the plan pass has judged it."""
+        judged = self._judge((place, chunk))
+        self._check_agreement(judged)
+        return judged
 
     def _not_noted(self, place: Input, chunk: Chunk) -> tuple[Chunk, LeftOut]:
         """In a sync: leave out rows that are as before, without judging them."""

@@ -145,6 +145,8 @@ def close(
     job = account.job
     call_s = clock.since_start_s()
     summary = summarize(account, error, now_s=clock.unix_s(), call_s=call_s)
+    if account.verification is not None:
+        job.journal.meta[VERIFICATION] = asdict(account.verification)
     # The next call adds its own seconds to these.
     job.journal.meta["seconds"] = summary.seconds
     errors = [error] if error else []
@@ -251,12 +253,10 @@ def record_verification(job: Job, found: Verification, *, now_s: float) -> Summa
     """
     differs = found.total("missing") + found.total("differs")
     job.journal.meta[VERIFICATION] = asdict(found)
-    account = accounting.of_last_call(job)
+    account = replace(accounting.of_last_call(job), verification=found)
     summary = replace(
         summarize(account, None, now_s=now_s, call_s=0.0),
         exit=ExitCode.DIFFERS if differs else ExitCode.DELIVERED,
-        verified=found.figures(),
-        verification=found,
     )
     try:
         summary.write(job.folder / SUMMARY_FILE)

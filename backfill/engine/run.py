@@ -41,6 +41,7 @@ from backfill.planning.guards import Guard, refuse
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.report.summary import SUMMARY_FILE, Summary
+from backfill.report.verified import Verification
 from backfill.sources.extraction import Extracted
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
@@ -75,6 +76,20 @@ Connect = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A part of the work that is sent before all else, and looked at.
+
+    Args:
+        start: Gives what is sent; called once, when the journal has committed the plan.
+        check: Called in a thread of its own once it is settled: what was found of it, and why the
+            rest must not be sent; None: it may be.
+    """
+
+    start: Callable[[], Work]
+    check: Callable[[], tuple[Verification, BackfillError | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedRun:
     """What was found before anything is sent, and how to go on from there.
 
@@ -84,6 +99,7 @@ class PreparedRun:
         complete: Called once, when all of it is settled and committed; it may raise GuardError.
         differences: In a sync: how the exports differ from what was delivered.
         notes: What else people should know before it starts, as sentences.
+        trial: What is sent and looked at first; None: nothing is.
     """
 
     guards: Sequence[Guard]
@@ -91,6 +107,7 @@ class PreparedRun:
     complete: Callable[[], None]
     differences: "Differences | None" = None
     notes: Sequence[str] = ()
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +321,23 @@ class _Run:
         meter = account.meter = delivery.meter
         # Durable before the first request: a resume must decide by the same plan as this run.
         commit_plan(account.job, plan)
-        work = prepared.start()
+        trial = prepared.trial
+        work = trial.start() if trial else prepared.start()
         await asyncio.to_thread(self.options.keeper.before_sending, work.journal)
+        self.observer.sending(self._started(account, plan, prepared, meter))
+        async with results.watched(account, meter, self.clock):
+            if trial:
+                await self._send_work(account, work, delivery)
+                await self._check_trial(account, trial)
+                work = prepared.start()
+            await self._send_work(account, work, delivery)
+        # Only now: what a sync remembers of tonight must never be ahead of what was delivered.
+        await asyncio.to_thread(prepared.complete)
+        if account.job.limit is None and not self.mode.only_rejected:
+            account.job.journal.forget_loss()
+
+    async def _send_work(self, account: Account, work: Work, delivery: Service) -> None:
+        """Send some work, until it is done or the run is to stop."""
 
         def committed() -> None:
             results.show_progress(account, self.clock)
@@ -319,7 +351,6 @@ class _Run:
             now_s=self.clock.now_s,
             committed=committed,
         )
-        self.observer.sending(self._started(account, plan, prepared, meter))
         loop = asyncio.get_running_loop()
 
         def stop(why: BackfillError) -> None:
@@ -327,13 +358,15 @@ class _Run:
             # A signal's handler and the deadline may be in another thread than the loop.
             loop.call_soon_threadsafe(sender.stop, why)
 
-        self.stop.listen(stop)
-        async with results.watched(account, meter, self.clock):
+        with self.stop.heard_by(stop):
             await sender.send()
-        # Only now: what a sync remembers of tonight must never be ahead of what was delivered.
-        await asyncio.to_thread(prepared.complete)
-        if account.job.limit is None and not self.mode.only_rejected:
-            account.job.journal.forget_loss()
+
+    async def _check_trial(self, account: Account, trial: Trial) -> None:
+        """Look at what was sent by way of trial; go on only if nothing is wrong with it."""
+        found, wrong = await asyncio.to_thread(trial.check)
+        account.verification = found
+        if wrong is not None:
+            raise wrong
 
     def _started(
         self, account: Account, plan: Plan, prepared: PreparedRun, meter: Meter

@@ -266,7 +266,8 @@ class _Settler:
         self._clock = CommitClock(now_s())
         self._waiting = _Waiting(work)
         self._unsaved_rows = self._unsaved_requests = 0
-        self._saved_attempts = self._saved_bytes = 0
+        # A delivery may have sent something before: then its meter does not begin at 0.
+        self._saved_attempts, self._saved_bytes = meter.attempts, meter.bytes_sent
 
     def grant(self, batch: Batch) -> None:
         """Let the journal know, durably, which rows may have been sent, before they are."""

@@ -43,7 +43,7 @@ class Scope:
     Args:
         sampled: Whether only some people were drawn.
         people: How many people were drawn.
-        of_people: How many people there are.
+        of_people: How many people there are; 0: all were looked at, or nobody counts them.
     """
 
     sampled: bool

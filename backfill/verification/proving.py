@@ -34,7 +34,16 @@ from backfill.verification.read_back import (
     in_requests,
     members,
 )
-from backfill.verification.sent import EVERYBODY, Collected, Delivered, collect, threshold_of
+from backfill.verification.sent import (
+    Collected,
+    Delivered,
+    Draws,
+    Wanted,
+    collect,
+    everybody,
+    sample_of,
+    those,
+)
 
 SHOWN_DAYS = 30
 MARGIN_S = 3_600
@@ -46,7 +55,7 @@ STREAM_ROWS = 2_000
 
 FOLDER = "verify"
 
-LAG_S = 20.0
+LAG_S = 10.0
 """So long after the last request answers may be behind: what differs is asked for again."""
 
 TOLD_EVERY_S = 10.0
@@ -81,13 +90,6 @@ ORDER BY sent.type, sent.key, sent.kind, sent.second, sent.part, sent.row
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What is wanted: so many people and their events; None: all."""
-
-    people: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Proof:
     """Reads back what a job delivered, while its journal is open.
 
@@ -111,11 +113,11 @@ class Proof:
     lag_s: float = LAG_S
     connect: Connect = open_app_api_reader
 
-    def of(self, sample: Sample, *, sent_until_s: float) -> Verification:
+    def of(self, people: int | Draws | None, *, sent_until_s: float) -> Verification:
         """Compare what was sent with what is there; not in an event loop.
 
         Args:
-            sample: What is looked at.
+            people: Who is looked at: so many, or these; None: all.
             sent_until_s: When the last request was sent, as unix seconds.
 
         Raises:
@@ -129,7 +131,7 @@ class Proof:
         try:
             now_s = self.clock.unix_s()
             began_s = unix_of(str(self.job.journal.meta["started_at"]))
-            made, scope = made_again(self.job, self.plan, sample, began_s=began_s, now_s=now_s)
+            made, scope = made_again(self.job, self.plan, people, began_s=began_s, now_s=now_s)
             self.told(_begins(made, scope))
             with Findings(self.job.folder, names) as findings:
                 asyncio.run(self._ask(url, key, made, findings, sent_until_s))
@@ -204,14 +206,14 @@ async def _telling(findings: Findings, made: Collected, told: Told) -> AsyncIter
 
 
 def made_again(
-    job: Job, plan: Plan, sample: Sample, *, began_s: float, now_s: float
+    job: Job, plan: Plan, people: int | Draws | None, *, began_s: float, now_s: float
 ) -> tuple[Collected, Scope]:
     """Find out from the sources what is to be read back.
 
     Args:
         job: The files and the journal.
         plan: The plan that it went by.
-        sample: Which people are wanted.
+        people: Who is looked at: so many, or these; None: all.
         began_s: When the job began, as unix seconds.
         now_s: The time now, as unix seconds.
     """
@@ -219,14 +221,20 @@ def made_again(
     remove(job)
     folder.mkdir(mode=0o700)
     delivered = Delivered(job, plan, began_s)
-    threshold, everyone = EVERYBODY, 0
-    if sample.people is not None:
-        kind = "customers" if job.pipeline.has_customers else "events"
-        threshold, everyone = threshold_of(delivered, kind, sample.people)
+    wanted: Wanted = everybody
+    everyone = 0
+    if isinstance(people, int):
+        wanted, everyone = sample_of(delivered, kind_of_people(job.pipeline), people)
+    elif people is not None:
+        wanted = those(people)
     since_s = now_s - SHOWN_DAYS * DAY_S + MARGIN_S
-    made = collect(delivered, folder, threshold, since_s)
-    sampled = threshold < EVERYBODY
-    return made, Scope(sampled, made.people, everyone if sampled else made.people)
+    made = collect(delivered, folder, wanted, since_s)
+    return made, Scope(wanted is not everybody, made.people, everyone)
+
+
+def kind_of_people(pipeline: Pipeline) -> str:
+    """The kind of source that says who there is."""
+    return "customers" if pipeline.has_customers else "events"
 
 
 def remove(job: Job) -> None:

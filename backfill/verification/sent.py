@@ -9,7 +9,7 @@ every file.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +33,29 @@ from backfill.planning.plan import Plan
 from backfill.planning.row_decisions import RowDecisions
 from backfill.rows import Chunk, Rows
 from backfill.sources.inputs import Input, chunks_of, of_kind
+from backfill.sync.differences import Changes
 
-EVERYBODY = 2**64 - 1
-"""The last hash: no draw is above it."""
+Draws = npt.NDArray[np.uint64]
+"""The hash by which the person of each row is drawn; shape (n,), n rows."""
+
+Wanted = Callable[[Draws], Mask]
+"""Says whose rows are wanted."""
+
+
+def everybody(draws: Draws) -> Mask:
+    """All are wanted."""
+    return np.ones(len(draws), np.bool_)
+
+
+def drawn_up_to(threshold: int) -> Wanted:
+    """Those are wanted who are drawn up to a threshold."""
+    return lambda draws: draws <= np.uint64(threshold)
+
+
+def those(some: Draws) -> Wanted:
+    """These are wanted."""
+    return lambda draws: np.isin(draws, some)
+
 
 _PERSON = [
     ("type", pa.string()),
@@ -78,7 +98,7 @@ class SentRows:
     part: int
     accepted: Accepted
     ids: pa.StringArray | None
-    draws: npt.NDArray[np.uint64]
+    draws: Draws
 
     def only(self, wanted: Mask) -> "SentRows":
         """Some of them; bool (n,)."""
@@ -95,9 +115,12 @@ class Delivered:
         plan: The plan that it went by.
         began_s: When the job began, as unix seconds: what was recent then may have been skipped,
             and is left out.
+        changes: In a sync: which rows differ from what was delivered; None: all count.
     """
 
-    def __init__(self, job: Job, plan: Plan, began_s: float) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, began_s: float, changes: Changes | None = None
+    ) -> None:
         self._job = job
         self._settled = job.settled()
         folder = job.plan_folder(plan.key)
@@ -105,16 +128,20 @@ class Delivered:
         shapes = shapes_of(job.pipeline)
         self._judge = ChunkJudge(job.pipeline, shapes, plan.found.readings, plan.now_s)
         said_of = MergedPeople(folder.merged).rows
-        self._prepare = ChunkPreparer(job.pipeline, {}, began_s, said_of)
+        self._prepare = ChunkPreparer(job.pipeline, {}, began_s, said_of, changes)
 
-    def rows(self, kind: str, threshold: int = EVERYBODY) -> Iterator[SentRows]:
-        """The delivered rows of one kind whose people are drawn up to `threshold`."""
+    def rows(self, kind: str, wanted: Wanted = everybody) -> Iterator[SentRows]:
+        """The delivered rows of one kind whose people are wanted."""
+        for made in self.sendable(kind):
+            chosen = self._is_delivered(made) & wanted(made.draws)
+            if chosen.any():
+                yield made.only(chosen)
+
+    def sendable(self, kind: str) -> Iterator[SentRows]:
+        """The rows of one kind that a run sends, whatever has become of them."""
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         with ThreadPoolExecutor(THREADS) as pool:
-            for made in in_order(self._made, chunks_of(inputs), pool, THREADS):
-                wanted = self._is_delivered(made) & (made.draws <= np.uint64(threshold))
-                if wanted.any():
-                    yield made.only(wanted)
+            yield from in_order(self._made, chunks_of(inputs), pool, THREADS)
 
     def _made(self, given: tuple[Input, Chunk]) -> SentRows:
         """What a run would send of a chunk if nothing were settled; called in threads."""
@@ -143,8 +170,8 @@ class Delivered:
         return np.array(found, np.int64)
 
 
-def threshold_of(delivered: Delivered, kind: str, count: int) -> tuple[int, int]:
-    """Up to which draw so many people are drawn.
+def sample_of(delivered: Delivered, kind: str, count: int) -> tuple[Wanted, int]:
+    """Draw so many people.
 
     Args:
         delivered: What was delivered.
@@ -152,18 +179,30 @@ def threshold_of(delivered: Delivered, kind: str, count: int) -> tuple[int, int]
         count: How many are wanted.
 
     Returns:
-        The greatest draw among them, and how many people there are; `EVERYBODY` where all are
-        wanted.
+        Who is drawn, and how many people there are; 0: there are no more than are wanted, or
+        nobody counts them.
     """
-    lowest: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+    lowest: Draws = np.empty(0, np.uint64)
     everyone = 0
     for rows in delivered.rows(kind):
         # A customers row that stays carries its person: each is counted once.
         everyone += len(rows.draws)
         lowest = np.unique(np.concatenate([lowest, rows.draws]))[: count + 1]
-    if kind != "customers":  # people of events stand in many rows, and nobody counts them
-        everyone = 0
-    return (EVERYBODY if len(lowest) <= count else int(lowest[count - 1])), everyone
+    if len(lowest) <= count:
+        return everybody, 0
+    # People of events stand in many rows.
+    return drawn_up_to(int(lowest[count - 1])), everyone if kind == "customers" else 0
+
+
+def first_people(delivered: Delivered, kind: str, count: int) -> Draws:
+    """The first people whom a run sends; uint64, at most `count`."""
+    found: Draws = np.empty(0, np.uint64)
+    for rows in delivered.sendable(kind):
+        _, places = np.unique(both := np.concatenate([found, rows.draws]), return_index=True)
+        found = both[np.sort(places)][:count]
+        if len(found) == count:
+            break
+    return found
 
 
 @dataclass(slots=True)
@@ -191,27 +230,27 @@ class Collected:
         return {name: self.folder / f"{name}.parquet" for name in names}
 
 
-def collect(delivered: Delivered, folder: Path, threshold: int, since_s: float) -> Collected:
+def collect(delivered: Delivered, folder: Path, wanted: Wanted, since_s: float) -> Collected:
     """Write down what is to be read back.
 
     Args:
         delivered: What was delivered.
         folder: Where the files are made.
-        threshold: People up to this draw are wanted, and their events.
+        wanted: Whose rows are wanted.
         since_s: Events before it, as unix seconds, cannot be read back, and are counted only.
     """
     made = Collected(folder)
     files = made.files
     with pq.ParquetWriter(files["sent_people"], PEOPLE, compression="lz4") as file:
-        for rows in delivered.rows("customers", threshold):
+        for rows in delivered.rows("customers", wanted):
             file.write_batch(_people(rows))
             made.people += len(rows.draws)
     with pq.ParquetWriter(files["sent_deletions"], DELETED, compression="lz4") as file:
-        for rows in delivered.rows("deletions", threshold):
+        for rows in delivered.rows("deletions", wanted):
             file.write_batch(pa.RecordBatch.from_arrays(_persons(rows), schema=DELETED))
             made.deleted += len(rows.draws)
     with pq.ParquetWriter(files["sent_events"], EVENTS, compression="lz4") as file:
-        for rows in delivered.rows("events", threshold):
+        for rows in delivered.rows("events", wanted):
             at_s = _seconds(rows.accepted)
             names: pa.StringArray = rows.accepted.name
             made.older.update(_counted(names.filter(pa.array(at_s < since_s))))

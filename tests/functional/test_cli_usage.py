@@ -17,6 +17,7 @@ SENDING = (
     "--restart",
     "--append",
     "--accept-changes",
+    "--canary",
     "--json",
     "--quiet",
     "--yes",

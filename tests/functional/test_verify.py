@@ -140,3 +140,37 @@ def test_an_identify_that_was_skipped_is_found(tmp_path, sandbox, send, verify):
     assert [(line["_found"], line["_identifier"]) for line in listed(pipeline)] == [
         ("missing", "p05")
     ]
+
+
+def test_a_canary_goes_on_by_itself(pipeline, sandbox, send, verify):
+    """The first people and their events go first; what they are is what the run says of it."""
+    ended = send(pipeline, "--canary", "3")
+
+    assert ended.code == 0, ended.stderr
+    assert (ended.summary["delivered"], ended.summary["complete"]) == (3 * COUNT, True)
+    found = ended.summary["verified"]
+    assert found == {"checked": 9, "equal": 6, "missing": 0, "differs": 0, "unprovable": 3}
+    first = [each["person"] for each in sandbox.arrivals()][:9]
+    assert set(first) == {"p00", "p01", "p02"}
+    assert verify(pipeline, "--all")[1]["verified"]["equal"] == 2 * COUNT
+
+
+def test_a_canary_stops_a_run_whose_attributes_are_dropped(pipeline, sandbox, send):
+    """Nobody else is sent; the same command begins with the same people."""
+    sandbox.misbehave({"kind": "drop_attribute", "attribute": "age", "path": "/api/v2/batch"})
+
+    for _ in range(2):
+        ended = send(pipeline, "--canary", "3")
+
+        assert ended.code == 8, ended.stderr
+        assert ended.summary["verified"]["differs"] == 3
+        assert ended.summary["pending"] == 3 * (COUNT - 3)
+        assert set(sandbox.people()) == {"p00", "p01", "p02"}
+        assert {line["_field"] for line in listed(pipeline)} == {"age"}
+
+
+def test_a_canary_is_no_use_to_a_retry(pipeline, send):
+    """It is said before anything is sent."""
+    assert send(pipeline).code == 0
+
+    assert send(pipeline, "--canary", "1", command="retry").code == 2

@@ -1,0 +1,121 @@
+"""A canary: the first people of a run are sent and read back before anybody else is sent.
+
+Who they are depends on the files alone: a run that goes on reads the same people back first.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from backfill.clock import Clock
+from backfill.encoding import identity
+from backfill.engine.options import Options, Stop
+from backfill.engine.prepare import PreparedChunk, SourceRows
+from backfill.engine.run import PreparedRun, RunMode, Trial
+from backfill.engine.send import Work
+from backfill.errors import BackfillError, DiffersError
+from backfill.job import Job
+from backfill.judge.chunk_judge import JudgedChunk
+from backfill.planning.plan import Plan
+from backfill.report.verified import Verification
+from backfill.report.wording import counted
+from backfill.rows import Chunk
+from backfill.sources.inputs import Input
+from backfill.verification.findings import VERIFIED_FILE
+from backfill.verification.proving import LAG_S, Proof, Told, app_of, kind_of_people
+from backfill.verification.sent import Delivered, Draws, first_people
+
+_KINDS = ("customers", "events")
+
+
+class CanaryRows(SourceRows):
+    """The rows of the first people among the work of a run; all other rows stay pending.
+
+    Args:
+        work: The work of the run.
+        count: So many people.
+        now_s: The run's start, as unix seconds.
+
+    `people` are who they are, as they are drawn (uint64).
+    """
+
+    def __init__(self, work: SourceRows, count: int, now_s: float) -> None:
+        vars(self).update(vars(work))  # the same work, of which less is done
+        # Settled ones too: a run that goes on begins with the same people.
+        delivered = Delivered(self._job, self._plan, now_s, self._changes)
+        self.people: Draws = first_people(delivered, kind_of_people(self._job.pipeline), count)
+
+    def _prepared(self, given: tuple[Input, Chunk]) -> PreparedChunk:
+        prepared = super()._prepared(given)
+        return replace(prepared, left_out=replace(prepared.left_out, held=0))
+
+    def _judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
+        judged = super()._judged(place, chunk)
+        source = self._job.pipeline.sources[place.source]
+        draws = identity.people(source.identifier.type, judged.accepted.person)[:, 0]
+        mine = np.isin(draws, self.people)
+        if source.kind not in _KINDS:
+            mine[:] = False
+        # What is rejected or dropped has nobody to be told by: the run itself settles it.
+        return replace(judged, accepted=judged.accepted.take(mine), rejections=(), dropped={})
+
+    def taken(self, prepared: PreparedChunk) -> None:
+        """There is nothing to remember: most rows of the chunk are still to be sent."""
+
+
+def with_canary(
+    mode: RunMode, options: Options, stop: Stop, told: Told, lag_s: float = LAG_S
+) -> RunMode:
+    """The same run, which sends a canary first.
+
+    Args:
+        mode: A run or a sync.
+        options: How it is done; `canary` is how many people.
+        stop: Asks it to stop.
+        told: Shows a line.
+        lag_s: How long answers may be behind.
+    """
+
+    def prepare(job: Job, plan: Plan, now_s: float) -> PreparedRun:
+        # Before anything is sent: without a key nothing could be read back.
+        app_of(job.pipeline, options, "")
+        prepared = mode.prepare(job, plan, now_s)
+        people: Draws = np.empty(0, np.uint64)
+
+        def start() -> Work:
+            nonlocal people
+            work = prepared.start()
+            if not isinstance(work, SourceRows):
+                raise TypeError("a canary is taken from the rows of sources")
+            canary = CanaryRows(work, options.canary or 1, now_s)
+            people = canary.people
+            return canary
+
+        def check() -> tuple[Verification, BackfillError | None]:
+            clock = Clock().interrupted_by(stop.check)
+            proof = Proof(job, plan, options, clock, stop, told, lag_s)
+            found = proof.of(people, sent_until_s=clock.unix_s())
+            return found, _wrong(found, len(people))
+
+        return replace(prepared, trial=Trial(start, check))
+
+    return replace(mode, prepare=prepare)
+
+
+def _wrong(found: Verification, people: int) -> BackfillError | None:
+    """Why nobody else is sent; None: all is well."""
+    wrong = found.total("missing") + found.total("differs")
+    if not wrong and found.total("equal"):
+        return None
+    what = (
+        f"of the first {counted(people, 'person', 'people')} and their events {wrong:,} are missing"
+        f" or differ, and nothing more was sent; {VERIFIED_FILE} lists them"
+        if wrong
+        else f"nothing of the first {counted(people, 'person', 'people')} can be read back, and"
+        " nothing more was sent"
+    )
+    return DiffersError(
+        what,
+        next_step=f"look at {VERIFIED_FILE} beside the journal; the same command reads these people"
+        " back again before it goes on, --restart sends them again",
+    )
