@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import xxhash
 
 from backfill.encoding.cell_json import Cells
-from backfill.encoding.json_text import Encoded, Mask, as_mask, characters, escaped
+from backfill.encoding.json_text import Encoded, Mask, as_mask, escaped
+from backfill.instants import characters
 
 SCHEME = b"cio-event-v1"
 """The way ids are made. It goes into every id: another scheme never collides with this one."""

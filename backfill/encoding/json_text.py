@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.instants import Reading, WrittenValues, read, seconds
+from backfill.instants import Reading, WrittenValues, characters, read, seconds
 
 Mask = npt.NDArray[np.bool_]
 
@@ -102,15 +102,6 @@ def cut(encoded: Encoded, texts: pa.StringArray, over: Mask, size_max: int) -> E
     ]
     short = pc.replace_with_mask(texts, pa.array(over), pa.array(kept, pa.string()))
     return replace(strings(short), failures=encoded.failures)
-
-
-def characters(column: pa.StringArray) -> npt.NDArray[np.uint8]:
-    """The bytes of all texts of a column behind one another; not a copy."""
-    data = column.buffers()[2]
-    if data is None or len(column) == 0:
-        return np.empty(0, np.uint8)
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
-    return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
 
 
 def _holds_escapes(column: pa.StringArray) -> bool:

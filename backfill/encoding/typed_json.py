@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
-from backfill.instants import Reading
+from backfill.instants import Reading, characters
 
 _UUID_BYTES = 16
 _UUID_DASHES = (8, 13, 18, 23)
@@ -173,7 +173,7 @@ def checked(column: pa.Array) -> Encoded:
         decoded = [_decoded(each) for each in column.cast(pa.binary()).to_pylist()]
         text = pa.array(decoded, pa.string())
         failures["invalid_utf8"] = kernels.as_mask(pc.xor(pc.is_null(text), pc.is_null(column)))
-    if (kernels.characters(text) == 0).any():
+    if (characters(text) == 0).any():
         holds_nul = kernels.as_mask(pc.match_substring(text, "\x00"))
         failures["nul_byte"] = holds_nul
         text = pc.if_else(pa.array(holds_nul), pa.scalar(None, pa.string()), text)

@@ -37,6 +37,7 @@ _SPACES = "[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
 _INVISIBLE = "[\u200e\u200f\ufeff]"
 """Marks of direction, which old browsers put between the parts of a date; a BOM."""
 
+_ASCII_MAX = 0x7F
 _CLASSES = np.arange(256, dtype=np.uint8)
 _CLASSES[ord("0") : ord("9") + 1] = ord("0")
 _CLASSES[ord("A") : ord("Z") + 1] += ord("a") - ord("A")
@@ -100,7 +101,7 @@ def folded(text: pa.StringArray) -> pa.StringArray:
 
     Column by column, and only where it holds more than ASCII; the length stays.
     """
-    if pc.all(pc.string_is_ascii(text)).as_py() is not False:
+    if characters(text).max(initial=0) <= _ASCII_MAX:
         return text
     # Beyond ASCII one letter may be written in two ways: shapes are compared byte by byte.
     lowered = pc.utf8_lower(pc.utf8_normalize(text, "NFC"))
@@ -138,6 +139,15 @@ def is_null(column: Column) -> Bools:
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
+def characters(text: pa.StringArray) -> Cells:
+    """The bytes (uint8) of all n texts behind one another; not a copy."""
+    _, offsets, content = text.buffers()
+    if content is None or not len(text):
+        return np.empty(0, np.uint8)
+    ends = np.frombuffer(memoryview(cast("pa.Buffer", offsets)), np.int32)[text.offset :]
+    return np.frombuffer(memoryview(content), np.uint8)[ends[0] : ends[len(text)]]
+
+
 def groups(text: pa.StringArray) -> Iterator[Group]:
     """The values that are not null, by shape; a value's shape is compared exactly, not hashed."""
     rows = np.arange(len(text), dtype=np.int64)
@@ -157,8 +167,7 @@ def groups(text: pa.StringArray) -> Iterator[Group]:
         ends = np.cumsum(np.bincount(codes))
     else:
         ends = np.array([len(text)])
-    content, at = _bytes(text)
-    start = 0
+    content, start, at = characters(text), 0, 0
     for name, end in zip(names, ends.tolist(), strict=True):
         cells = content[at : at + len(name) * (end - start)].reshape(end - start, len(name))
         yield Group(name, rows[start:end], cells)
@@ -167,12 +176,11 @@ def groups(text: pa.StringArray) -> Iterator[Group]:
 
 def _all_alike(text: pa.StringArray, rows: Ints) -> Group | None:
     """The only group where all values have one shape, as in most files; None where not."""
-    content, at = _bytes(text)
     length = len(text[0].as_py().encode())
     # Tried first, since it costs two passes: most columns are written in one way throughout.
     if not (pc.binary_length(text).to_numpy() == length).all():
         return None
-    cells = content[at : at + length * len(text)].reshape(len(text), length)
+    cells = characters(text).reshape(len(text), length)
     shapes = np.frombuffer(cells.tobytes().translate(_SHAPE_OF_BYTE), np.uint8).reshape(cells.shape)
     if not (shapes == shapes[0]).all():
         return None
@@ -188,14 +196,6 @@ def _shapes(text: pa.StringArray) -> tuple[list[str], Ints]:
     ).dictionary_encode()
     names = [(name or b"").decode("latin-1") for name in shapes.dictionary.to_pylist()]
     return names, shapes.indices.to_numpy()
-
-
-def _bytes(text: pa.StringArray) -> tuple[Cells, int]:
-    """The bytes behind a text column without nulls, and where its first value begins."""
-    _, offsets, content = text.buffers()
-    starts = np.frombuffer(memoryview(cast("pa.Buffer", offsets)), dtype=np.int32)
-    cells = np.frombuffer(memoryview(content) if content else b"", dtype=np.uint8)
-    return cells, int(starts[text.offset])
 
 
 def _plain(column: Column) -> pa.StringArray:

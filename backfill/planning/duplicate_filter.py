@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding.identity import person_key
-from backfill.encoding.json_text import Mask, characters
+from backfill.encoding.json_text import Mask
+from backfill.instants import characters
 from backfill.judge.chunk_judge import THREADS, in_order
 from backfill.operations.encode import Accepted
 from backfill.planning.hash_groups import HashPartitions, Records, repeated
