@@ -8,7 +8,7 @@ and what becomes of the others; it changes nothing.
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,9 @@ from backfill.planning.row_decisions import (
 )
 from backfill.rows import START, Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.inputs import Input, chunks_of, of_kind
-from backfill.sync.differences import Changes, RowChange
+
+if TYPE_CHECKING:  # of a sync alone, with what it reads its people by
+    from backfill.sync.differences import Changes
 
 RowPlace = tuple[int, int]
 """A row of a job: its part and its number."""
@@ -110,7 +112,7 @@ class Case:
     settled: Ranges
     now_s: float
     said_of: Callable[[int, Rows], Sequence[str | None]]
-    changes: Changes | None = None
+    changes: "Changes | None" = None
 
     @property
     def part(self) -> int:
@@ -152,6 +154,8 @@ def unchanged(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
     changes = case.changes
     if changes is None or not changes.concern(case.part):
         return accepted, LeftOut()
+    from backfill.sync.differences import RowChange  # noqa: PLC0415  # see above
+
     rows, parts = accepted.rows, np.full(len(accepted), case.part, np.int32)
     # What one night remembers of a merged person stands at the row that carries the others.
     compared = np.ones(len(accepted), np.bool_)
@@ -267,7 +271,7 @@ def leave_out(
 
 
 def not_noted(
-    chunk: Chunk, place: Input, changes: Changes, settled: Ranges, decided: Decided | None
+    chunk: Chunk, place: Input, changes: "Changes", settled: Ranges, decided: Decided | None
 ) -> tuple[Chunk, LeftOut]:
     """What `unchanged` would leave out, told from the row numbers alone: nobody need judge it.
 
@@ -327,7 +331,7 @@ class ChunkPreparer:
         settled: Mapping[int, Ranges],
         now_s: float,
         said_of: Callable[[int, Rows], Sequence[str | None]],
-        changes: Changes | None = None,
+        changes: "Changes | None" = None,
     ) -> None:
         self._pipeline = pipeline
         self._settled = settled
@@ -382,7 +386,9 @@ class SourceRows:
         changes: In a sync: which rows differ from what was delivered; None: all are sent.
     """
 
-    def __init__(self, job: Job, plan: Plan, now_s: float, changes: Changes | None = None) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, now_s: float, changes: "Changes | None" = None
+    ) -> None:
         self.journal = job.journal
         self._job = job
         self._plan = plan

@@ -118,7 +118,7 @@ def find(task: Task) -> PlanResult:
     while True:
         judge = ChunkJudge(task.pipeline, shapes, readings, task.now_s)
         looker = StatsCollector(task.pipeline, readings, task.before, task.now_s)
-        with PeopleFiles(task.folder) as people_files:
+        with PeopleFiles(task.folder, task.pipeline) as people_files:
             one = Pass(task, judge, looker, people_files)
             one.read(proof)
             # What the first rows proved was right in all rows: the common case costs one reading.

@@ -7,13 +7,12 @@ would be sent. What stands in several rows counts once, with what its rows say t
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from backfill.encoding import identity
 from backfill.encoding.json_text import Mask
@@ -27,6 +26,9 @@ from backfill.planning.merged_people import MergedPeople
 from backfill.planning.proof import Readings
 from backfill.planning.row_decisions import SKIPPED, RowDecision, RowDecisions
 from backfill.sources.inputs import Input
+
+if TYPE_CHECKING:  # see `_writers`
+    from pyarrow.parquet import ParquetWriter
 
 EVENT = "event"
 """The type of what is no person."""
@@ -69,7 +71,10 @@ def named(folder: Path) -> Iterator[tuple[str, pa.StringArray]]:
     Yields:
         A type, and identifiers of it (string, n); those of rejected rows are among them.
     """
-    for name in (PEOPLE_FILE, NAMED_FILE):
+    import pyarrow.parquet as pq  # noqa: PLC0415  # see `_writers`
+
+    # A plan of events that nobody remembers has no such files.
+    for name in (each for each in (PEOPLE_FILE, NAMED_FILE) if (folder / each).exists()):
         with pq.ParquetFile(folder / name) as file:
             for batch in file.iter_batches(columns=["type", "identifier"]):
                 # Two customers sources may identify people in two ways.
@@ -86,20 +91,21 @@ HEAVY_CHARS = 7_000
 """Fewer characters of attributes never make an operation of 32,000 bytes."""
 
 
+def is_remembered(source: Source) -> bool:
+    """Whether what became of a source's rows goes into the snapshot."""
+    return source.kind != "events" or source.sync_mode != "files"
+
+
 class PeopleFiles:
-    """The files of one plan, being written.
+    """The files of one plan, being written; none where no source is remembered.
 
     Args:
         folder: The plan's directory.
+        pipeline: The settings.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._writers = {
-            name: pq.ParquetWriter(
-                folder / name, schema, compression="lz4", use_dictionary=["type"]
-            )
-            for name, schema in SCHEMAS.items()
-        }
+    def __init__(self, folder: Path, pipeline: Pipeline) -> None:
+        self._writers = _writers(folder) if any(map(is_remembered, pipeline.sources)) else {}
         self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in SCHEMAS}
 
     def __enter__(self) -> Self:
@@ -163,6 +169,15 @@ class PeopleFiles:
             places = _places(part, carriers)
             self.add({MERGED_FILE: _batch(MERGED_FILE, *places, *_halves(identity.hashes(said)))})
         return heavy
+
+
+def _writers(folder: Path) -> dict[str, "ParquetWriter"]:
+    import pyarrow.parquet as pq  # noqa: PLC0415  # 15 ms, and events alone need none of it
+
+    return {
+        name: pq.ParquetWriter(folder / name, schema, compression="lz4", use_dictionary=["type"])
+        for name, schema in SCHEMAS.items()
+    }
 
 
 def compared(pipeline: Pipeline, inputs: Sequence[Input]) -> frozenset[int]:

@@ -9,9 +9,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backfill.errors import MEANINGS, ExitCode
 from backfill.files import write_atomically
@@ -29,6 +30,9 @@ from backfill.report.wording import (
     timestamp,
     titled,
 )
+
+if TYPE_CHECKING:  # see `_template`
+    from jinja2 import Template
 
 REPORT_FILE = "report.html"
 
@@ -81,10 +85,24 @@ def write_report(folder: Path, content: Content) -> Path:
 
 def render(content: Content) -> bytes:
     """The report as UTF-8."""
-    # Late: a run that has not ended needs neither.
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+    from backfill.report import charts  # noqa: PLC0415  # late, as Jinja
 
-    from backfill.report import charts  # noqa: PLC0415
+    script = _asset("report.js")
+    page = _template().render(
+        _named(content),
+        charts=charts,
+        style=_asset("report.css"),
+        script=script,
+        script_digest=_digest(script),
+    )
+    return page.encode("utf-8", "replace")  # the name of a file need not be text
+
+
+@cache
+def _template() -> "Template":
+    """The page, compiled once: that takes longer than to fill it."""
+    # Late: a run that has not ended needs none of it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
 
     home = Environment(
         autoescape=True,
@@ -95,15 +113,7 @@ def render(content: Content) -> bytes:
         lstrip_blocks=True,
     )
     home.filters |= {"n": "{:,}".format, "size": size, "duration": duration, "timestamp": timestamp}
-    script = _asset("report.js")
-    page = home.get_template("report.html.j2").render(
-        _named(content),
-        charts=charts,
-        style=_asset("report.css"),
-        script=script,
-        script_digest=_digest(script),
-    )
-    return page.encode("utf-8", "replace")  # the name of a file need not be text
+    return home.get_template("report.html.j2")
 
 
 def _harmless(value: Any) -> Any:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from backfill.errors import UsageError
 from backfill.files import make_lasting
@@ -27,6 +26,8 @@ from backfill.pipeline.source_settings import Source
 from backfill.sources.inputs import extract_file
 
 if TYPE_CHECKING:  # every job asks here, and most have no query
+    from pyarrow.parquet import ParquetWriter
+
     from backfill.sources.databases import DatabaseAddress, QueryDatabase, QueryResult
 
 _GROUP_ROWS = 65_536
@@ -160,6 +161,8 @@ def extract_query(database: "QueryDatabase", query: Query, path: Path, told: OnE
     Raises:
         BackfillError: As for `extract`.
     """
+    import pyarrow.parquet as pq  # noqa: PLC0415  # see above
+
     sql = query.sql.strip().rstrip("; \n\t")
 
     def batches() -> Iterator[pa.Schema | pa.RecordBatch]:
@@ -175,7 +178,7 @@ def extract_query(database: "QueryDatabase", query: Query, path: Path, told: OnE
 
 
 def _write(
-    writer: pq.ParquetWriter,
+    writer: "ParquetWriter",
     ahead: "_Prefetched[pa.RecordBatch]",
     path: Path,
     told: OnExtracted,

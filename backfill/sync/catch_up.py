@@ -18,13 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from backfill.encoding.json_text import Mask, as_mask
 from backfill.job import PLANS_FOLDER, Job, check_plan
 from backfill.journal import Journal, Ranges
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import Source
 from backfill.planning import people
 from backfill.planning.folder import PlanFolder
 from backfill.planning.people import PEOPLE_FILE
@@ -250,12 +248,14 @@ class _Outcomes:
             [
                 part.id
                 for part in journal.parts()
-                if part in self._made or _is_remembered(pipeline.sources[part.source])
+                if part in self._made or people.is_remembered(pipeline.sources[part.source])
             ],
         )
 
     def write(self, plan: Path, path: Path, *, diff: bool) -> None:
         """Write down what became of all people whom a plan concerns."""
+        import pyarrow.parquet as pq  # noqa: PLC0415  # see `people.PeopleFiles`
+
         with (
             connected(temp_directory=str(plan / "scratch")) as plans,
             pq.ParquetWriter(path, OUTCOMES, compression="lz4") as outcomes,
@@ -324,9 +324,4 @@ def _outcomes(
 
 
 def _concerns(pipeline: Pipeline) -> bool:
-    return any(each.kind != "deletions" and _is_remembered(each) for each in pipeline.sources)
-
-
-def _is_remembered(source: Source) -> bool:
-    """Whether what became of a source's rows goes into the snapshot."""
-    return source.kind != "events" or source.sync_mode != "files"
+    return any(each.kind != "deletions" and people.is_remembered(each) for each in pipeline.sources)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from backfill.errors import UsageError
 from backfill.journal import Ranges
 from backfill.pipeline.file import Pipeline
+from backfill.planning import people as people_of_plan
 from backfill.planning.first_pass import PlanResult
 from backfill.planning.folder import PlanFolder
 from backfill.planning.merged_people import MergedPeople
@@ -95,6 +96,22 @@ def test_what_the_send_pass_needs_is_kept_beside_it(tmp_path):
         (part, each.row) for part, each in read_rejections(PlanFolder(folder).rejections[0])
     ]
     assert rejected == [(1, 4), (3, 1), (3, 2)]
+
+
+def test_who_stands_in_the_rows_is_written_only_where_a_sync_may_ask(tmp_path):
+    """Five files that nobody would read; without them nobody is named."""
+    events = {name: text for name, text in FILES.items() if name.startswith("events")}
+    plan = planned(job(tmp_path, events, EVENTS + 'identical_rows = "keep"\n'), tmp_path / "plan")
+    folder = tmp_path / "plan" / plan.key
+    assert not list(folder.glob("*.parquet"))
+    assert not list(people_of_plan.named(folder))
+
+    plan = planned(job(tmp_path, FILES, *TABLES), tmp_path / "plan")
+    folder = tmp_path / "plan" / plan.key
+    assert all(path.exists() for path in people_of_plan.files(folder).values())
+    assert [(each, some.to_pylist()) for each, some in people_of_plan.named(folder)] == [
+        ("id", ["a", "b", "a"])
+    ]
 
 
 def test_a_plan_is_the_same_every_time_and_found_again(tmp_path):
