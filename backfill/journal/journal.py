@@ -62,6 +62,8 @@ class Journal:
         if self._states and not self._totals.commits:
             raise corrupt(self.path, "its totals are missing")
         self._dirty: set[int] = set()
+        ((has_corrected,),) = database.figures(schema.HAS_CORRECTED)
+        self._has_corrected = bool(has_corrected)
 
     @classmethod
     def open(
@@ -289,6 +291,20 @@ class Journal:
         counts.merged += merged
         counts.deletes += deletes
         self._database.run(schema.DELETE_REJECTION, [(part, row)])
+        if not self._has_corrected:
+            self._database.run(schema.MAKE_CORRECTED, [()])
+            self._has_corrected = True
+        self._database.put(schema.ADD_CORRECTED, [(part, row)])
+
+    def corrected(self, part: int, first: int, last: int) -> Rows:
+        """The rows from `first` to `last` that were delivered after they were rejected.
+
+        What was sent of them need not be what the source holds. int64, ascending.
+        """
+        if not self._has_corrected:
+            return np.empty(0, np.int64)
+        found = self._database.rows(schema.CORRECTED, (part, first, last))
+        return np.array([row for _, row in found], np.int64)
 
     # -- accounts
 

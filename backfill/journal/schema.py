@@ -244,6 +244,18 @@ DELETE_SETTLED = "DELETE FROM settled WHERE part = ? AND start = ?"
 ADD_REJECTION = "INSERT INTO rejection VALUES (?, ?, ?, ?)"
 PUT_REJECTION = "REPLACE INTO rejection VALUES (?, ?, ?, ?)"
 DELETE_REJECTION = "DELETE FROM rejection WHERE part = ? AND row = ?"
+# Made when it is first needed, so that the form of the file is what it was before.
+MAKE_CORRECTED = """
+CREATE TABLE IF NOT EXISTS corrected (
+    part INTEGER NOT NULL,
+    row INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (part, row)
+) STRICT, WITHOUT ROWID
+"""
+HAS_CORRECTED = "SELECT count(*) FROM sqlite_master WHERE name = 'corrected'"
+ADD_CORRECTED = "REPLACE INTO corrected VALUES (?, ?, ?)"
+CORRECTED = "SELECT * FROM corrected WHERE part = ? AND row BETWEEN ? AND ? ORDER BY row"
 PUT_TOTAL = "REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)"
 REJECTIONS_PAGE = "SELECT * FROM rejection WHERE (part, row) > (?, ?) ORDER BY part, row LIMIT ?"
 REJECTION = "SELECT * FROM rejection WHERE part = ? AND row = ?"

@@ -12,7 +12,8 @@ WHY_UNPROVABLE = {
     "older_than_30_days": "the App API shows what people did for 30 days",
     "corrected": "a retry sent these rows as they were corrected, or it is in doubt what was sent",
     "sent_differently": "a sync sent other values than the files hold now",
-    "deleted": "the person was deleted afterwards",
+    "deleted": "the person was deleted or merged afterwards",
+    "not_people": "what the App API says of objects and their people is not asked for",
     "cursor": "a sync by cursor may have skipped the row, so that it was not sent as it is now",
     "later_writer": "somebody else wrote the field after this job",
     "not_read_again": "the rows are not in the files as they were sent: a retry corrected them, or"

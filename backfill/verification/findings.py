@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import exp, lgamma
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, get_args
 
 from backfill.files import write_atomically
 from backfill.rejected.safe_cells import shown
@@ -21,7 +21,7 @@ from backfill.verification.values import Difference
 VERIFIED_FILE = "verified.csv"
 COLUMNS = ("_found", "_kind", "_identifier", "_source", "_row", "_field", "_sent", "_there", "_why")
 
-KindChecked = Literal["people", "events", "deletions"]
+KindChecked = Literal["people", "objects", "relationships", "events", "deletions"]
 Result = Literal["missing", "differs", "extra", "unprovable"]
 
 CONFIDENCE = 0.95
@@ -136,7 +136,7 @@ class Findings:
         """
         kinds = {
             kind: KindVerified(**{what: self._counts[kind, what] for what in _RESULTS})
-            for kind in ("people", "events", "deletions")
+            for kind in get_args(KindChecked)
             if any(self._counts[kind, what] for what in _RESULTS)
         }
         people = kinds.get("people", KindVerified())

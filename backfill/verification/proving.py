@@ -2,10 +2,13 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from backfill.clock import Clock
 from backfill.delivery.app_api_reader import AppApiReader, open_app_api_reader
@@ -14,14 +17,14 @@ from backfill.delivery.destination import app_destination, destination
 from backfill.delivery.pacing import Time, turns_file
 from backfill.engine.options import Options, Stop
 from backfill.errors import BackfillError, unwritten
-from backfill.job import Job
+from backfill.job import Job, counts_of
 from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.report.verified import Verification
 from backfill.report.wording import unix_of, utc_text
 from backfill.sync.catch_up import catch_up, open_snapshot
 from backfill.sync.snapshot import Snapshot
-from backfill.verification.findings import Findings, Scope
+from backfill.verification.findings import Findings, KindChecked, Scope
 from backfill.verification.read_back import (
     EventsReader,
     Patience,
@@ -81,7 +84,10 @@ ORDER BY sent.part, sent.row
 """
 _DELETIONS = "SELECT type, identifier, key, part, row FROM sent_deletions ORDER BY part, row"
 _EVENTS = """
-SELECT sent.*, CASE WHEN gone.key IS NOT NULL THEN 'deleted' ELSE '' END AS doubt
+SELECT sent.* EXCLUDE (corrected), CASE
+    WHEN gone.key IS NOT NULL THEN 'deleted'
+    WHEN corrected THEN 'corrected'
+    ELSE '' END AS doubt
 FROM sent_events AS sent
 LEFT JOIN (SELECT DISTINCT type, key FROM sent_deletions) AS gone
     ON gone.type = sent.type AND gone.key = sent.key
@@ -135,12 +141,30 @@ class Proof:
             self.told(_begins(made, scope))
             with Findings(self.job.folder, names) as findings:
                 asyncio.run(self._ask(url, key, made, findings, sent_until_s))
+                findings.cannot_be_proved("events", "older_than_30_days", made.older.total())
+                if not isinstance(people, np.ndarray):
+                    self._name_the_rest(made, findings, whole=not scope.sampled)
                 findings.save()
                 return findings.result(scope, utc_text(self.clock.unix_s()))
         except OSError as failure:
             raise unwritten(self.job.folder, failure) from failure
         finally:
             remove(self.job)
+
+    def _name_the_rest(self, made: Collected, findings: Findings, *, whole: bool) -> None:
+        """Count what was delivered and cannot be asked for, so that nothing is passed over."""
+        delivered: Counter[str] = Counter()
+        for index, each in counts_of(self.job).items():
+            delivered[self.job.pipeline.sources[index].kind] += each.delivered
+        findings.cannot_be_proved("objects", "not_people", delivered["objects"])
+        findings.cannot_be_proved("relationships", "not_people", delivered["relationships"])
+        rest: tuple[tuple[KindChecked, int], ...] = (
+            ("people", delivered["customers"] - made.people),
+            ("deletions", delivered["merges"] + delivered["deletions"] - made.deleted),
+            ("events", delivered["events"] - made.events - made.older.total()),
+        )
+        for kind, count in rest if whole else ():
+            findings.cannot_be_proved(kind, "not_read_again", count)
 
     async def _ask(
         self, url: str, key: AppKey, made: Collected, findings: Findings, sent_until_s: float
@@ -266,7 +290,6 @@ async def read_back(
         await each_of(in_requests(_deleted(snapshot)), people.check)
         events = EventsReader(workspace, patience, findings)
         await each_of(by_person(_events(snapshot)), events.check)
-    findings.cannot_be_proved("events", "older_than_30_days", made.older.total())
 
 
 def _people(snapshot: Snapshot, cursors: frozenset[int]) -> Iterator[SentPerson]:

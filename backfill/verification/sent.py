@@ -11,7 +11,7 @@ every file.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,7 @@ EVENTS = pa.schema(
         ("kind", pa.string()),
         ("name", pa.string()),
         ("second", pa.int64()),
+        ("corrected", pa.bool_()),
     ]
 )
 """`key` is the identifier as people are told apart by it; `attributes` JSON members without
@@ -92,6 +93,7 @@ class SentRows:
         accepted: The rows, n.
         ids: string, length n, the events' ids; None where they are no events.
         draws: uint64, length n, the hash by which the person of each is drawn.
+        corrected: bool, length n, the rows that were sent otherwise by a retry; None: not asked.
     """
 
     source: Source
@@ -99,12 +101,14 @@ class SentRows:
     accepted: Accepted
     ids: pa.StringArray | None
     draws: Draws
+    corrected: Mask | None = None
 
     def only(self, wanted: Mask) -> "SentRows":
         """Some of them; bool (n,)."""
         ids = None if self.ids is None else self.ids.filter(pa.array(wanted))
         accepted, draws = self.accepted.take(wanted), self.draws[wanted]
-        return SentRows(self.source, self.part, accepted, ids, draws)
+        corrected = None if self.corrected is None else self.corrected[wanted]
+        return SentRows(self.source, self.part, accepted, ids, draws, corrected)
 
 
 class Delivered:
@@ -135,7 +139,10 @@ class Delivered:
         for made in self.sendable(kind):
             chosen = self._is_delivered(made) & wanted(made.draws)
             if chosen.any():
-                yield made.only(chosen)
+                some = made.only(chosen)
+                rows = some.accepted.rows
+                again = self._job.journal.corrected(made.part, int(rows[0]), int(rows[-1]))
+                yield replace(some, corrected=np.isin(rows, again))
 
     def sendable(self, kind: str) -> Iterator[SentRows]:
         """The rows of one kind that a run sends, whatever has become of them."""
@@ -246,9 +253,10 @@ def collect(delivered: Delivered, folder: Path, wanted: Wanted, since_s: float) 
             file.write_batch(_people(rows))
             made.people += len(rows.draws)
     with pq.ParquetWriter(files["sent_deletions"], DELETED, compression="lz4") as file:
-        for rows in delivered.rows("deletions", wanted):
-            file.write_batch(pa.RecordBatch.from_arrays(_persons(rows), schema=DELETED))
-            made.deleted += len(rows.draws)
+        for kind in ("merges", "deletions"):  # whom a merge takes away is gone, too
+            for rows in delivered.rows(kind, wanted):
+                file.write_batch(pa.RecordBatch.from_arrays(_persons(rows), schema=DELETED))
+                made.deleted += len(rows.draws)
     with pq.ParquetWriter(files["sent_events"], EVENTS, compression="lz4") as file:
         for rows in delivered.rows("events", wanted):
             at_s = _seconds(rows.accepted)
@@ -284,7 +292,8 @@ def _events(rows: SentRows, at_s: npt.NDArray[np.int64]) -> pa.RecordBatch:
     accepted, source = rows.accepted, rows.source
     kind = source.type if isinstance(source, EventsSource) else ""
     columns = [*_persons(rows), accepted.attributes, rows.ids, pa.repeat(kind, len(accepted))]
-    columns += [accepted.name, pa.array(at_s)]
+    corrected = np.zeros(len(accepted), np.bool_) if rows.corrected is None else rows.corrected
+    columns += [accepted.name, pa.array(at_s), pa.array(corrected)]
     return pa.RecordBatch.from_arrays(columns, schema=EVENTS)
 
 

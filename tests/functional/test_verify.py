@@ -4,6 +4,7 @@ import csv
 import json
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from tests.support.jobs import job
@@ -75,6 +76,11 @@ def verify(backfill):
     return verified
 
 
+def behave(sandbox, **switches):
+    """Set switches of the sandbox."""
+    httpx.post(f"{sandbox.url}/sandbox/behaviour", json=switches).raise_for_status()
+
+
 def listed(pipeline):
     """The lines of verified.csv."""
     path = pipeline.parent / ".backfill" / "job" / "verified.csv"
@@ -128,6 +134,20 @@ def test_a_silent_fault_about_people_is_found(pipeline, sandbox, send, verify, f
     assert (line["_source"], line["_row"]) == ("people.csv", str(fault["items"][0] + 1))
 
 
+def test_an_event_that_was_lost_is_found(pipeline, sandbox, send, verify):
+    """The recent one; of the one of years ago it is said that nothing can be proved."""
+    lost = {"kind": "lose_event", "path": "/api/v2/batch", "items": [2 * COUNT - 4, 2 * COUNT - 3]}
+    sandbox.misbehave(lost)
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["verified"]["missing"]) == (8, 1)
+    (line,) = listed(pipeline)
+    assert (line["_found"], line["_kind"], line["_identifier"]) == ("missing", "events", "p10")
+    assert summary["verified"]["unprovable"] == COUNT
+
+
 def test_an_identify_that_was_skipped_is_found(tmp_path, sandbox, send, verify):
     """Nobody is there; where an event has brought the person, nothing of what was said is."""
     pipeline = job(tmp_path, {"people.csv": people()}, PEOPLE)
@@ -174,3 +194,84 @@ def test_a_canary_is_no_use_to_a_retry(pipeline, send):
     assert send(pipeline).code == 0
 
     assert send(pipeline, "--canary", "1", command="retry").code == 2
+
+
+def test_answers_may_lag_behind_within_the_time_that_is_said(pipeline, sandbox, send, verify):
+    """What differs is asked for again until then."""
+    behave(sandbox, app_lag_s=3)
+    try:
+        assert send(pipeline).code == 0
+        ended, summary = verify(pipeline, "--all", lag="60s")
+        assert (ended.code, summary["verified"]["equal"]) == (0, 2 * COUNT)
+
+    finally:
+        behave(sandbox, app_lag_s=0)
+
+
+def test_a_sample_is_the_same_people_every_time(pipeline, send, verify, backfill):
+    """And their events; what it means for all is said in words."""
+    assert send(pipeline).code == 0
+
+    summary = verify(pipeline, "--sample", "4")[1]
+    again = verify(pipeline, "--sample", "4")[1]
+
+    assert summary["verified"] == again["verified"]
+    assert summary["verified"]["checked"] == 3 * 4
+    assert (summary["verification"]["of_people"], summary["verification"]["at_most"]) == (COUNT, 5)
+    plain = backfill("verify", pipeline, "--sample", "4", cwd=pipeline.parent).stdout
+    assert "4 of 12 people" in " ".join(plain.split())
+    assert "95 % confidence at most 5" in " ".join(plain.split())
+
+
+def test_what_a_retry_corrected_is_never_called_different(tmp_path, sandbox, send, verify):
+    """The files do not say what was sent."""
+    pipeline = job(tmp_path, {"people.csv": people(), "events.csv": events()}, PEOPLE, EVENTS)
+    refuse = {"kind": "refuse_items", "path": "/api/v2/batch", "items": [1, 2 * COUNT - 2]}
+    sandbox.misbehave(refuse)
+    assert send(pipeline).code == 3
+    sandbox.misbehave()
+    path = tmp_path / ".backfill" / "job" / "rejected.csv"
+    text = path.read_text("utf-8-sig")
+    path.write_text(text.replace("p01@Example.com,1,", "p01@Example.com,111,"), "utf-8")
+    assert send(pipeline, command="retry").code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert ended.code == 0, summary["verification"]
+    assert summary["verified"]["checked"] == 3 * COUNT
+    assert summary["verification"]["unprovable_by_reason"]["corrected"] == 1
+    (line,) = listed(pipeline)
+    assert (line["_found"], line["_identifier"], line["_field"]) == ("extra", "p01", "age")
+
+
+def test_whoever_was_deleted_must_be_gone(tmp_path, sandbox, send, verify):
+    """And somebody who is there again is told."""
+    gone = '[[source]]\nkind = "deletions"\nfiles = ["gone.csv"]\nidentifier = { id = "id" }\n'
+    pipeline = job(tmp_path, {"gone.csv": "id\na\nb\n"}, gone)
+    assert send(pipeline).code == 0
+    assert verify(pipeline, "--all")[1]["verified"]["equal"] == 2
+    event = {"name": "x", "data": {}}
+    httpx.post(
+        f"{sandbox.url}/api/v1/customers/b/events", json=event, auth=("sandbox", "sandbox")
+    ).raise_for_status()
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["verified"]["differs"]) == (8, 1)
+
+
+def test_what_stands_in_its_way_is_said(pipeline, send, backfill):
+    """Nothing delivered, another key, files that have changed."""
+    early = backfill("verify", pipeline, cwd=pipeline.parent)
+    assert (early.code, "no job" in early.stderr or "backfill run" in early.stderr) == (6, True)
+    assert send(pipeline).code == 0
+
+    wrong = backfill(
+        "verify", pipeline, cwd=pipeline.parent, env={"CUSTOMERIO_APP_API_KEY": "not-the-key"}
+    )
+    assert (wrong.code, "CUSTOMERIO_APP_API_KEY" in wrong.stderr) == (4, True)
+    assert "not-the-key" not in wrong.stderr + wrong.stdout
+    path = pipeline.parent / "people.csv"
+    path.write_text(path.read_text("utf-8").replace("gold", "lead"), "utf-8")
+    changed = backfill("verify", pipeline, cwd=pipeline.parent)
+    assert (changed.code, "put the files back" in changed.stderr) == (5, True)
