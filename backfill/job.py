@@ -14,6 +14,7 @@ from backfill.errors import GuardError, SourceChangedError, StateError, UsageErr
 from backfill.files import sync_directory
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.journal.directory import own_folder
+from backfill.operations.subjects import vanishing
 from backfill.pipeline.destination_settings import state_objection
 from backfill.pipeline.file import Pipeline
 from backfill.planning.chunk_stats import KnownPeople
@@ -418,7 +419,7 @@ def counts_of(job: Job) -> dict[int, Counts]:
 def of_own_sources(pipeline: Pipeline, counts: Mapping[int, Counts]) -> dict[int, Counts]:
     """What became of rows, by the sources of the pipeline file.
 
-    People who were deleted because they vanished count as deleted by the source that misses them.
+    What was deleted because it vanished counts as deleted by the source that misses it.
 
     Args:
         pipeline: The settings.
@@ -426,12 +427,12 @@ def of_own_sources(pipeline: Pipeline, counts: Mapping[int, Counts]) -> dict[int
     """
     count = len(pipeline.sources)
     own = {index: each for index, each in counts.items() if index < count}
-    vanished = sum(each.deletes for index, each in counts.items() if index >= count)
-    for index, source in enumerate(pipeline.sources):
-        if vanished and source.sync.vanished == "delete":
-            missing = own.get(index, Counts())
-            own[index] = replace(missing, deletes=missing.deletes + vanished)
-            break
+    missing = [*vanishing(pipeline.sources).values()]
+    for index, each in counts.items():
+        if index >= count and each.delivered and missing:
+            owner = missing[min(index - count, len(missing) - 1)]
+            known = own.get(owner, Counts())
+            own[owner] = replace(known, deletes=known.deletes + each.delivered)
     return own
 
 

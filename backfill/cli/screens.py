@@ -54,8 +54,9 @@ def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterat
     yield f"plan: {counted(plan.rows_read, 'row')} checked, {refused:,} rejected"
     by_file = [each for each in pipeline.sources if each.sync_mode == "files"]
     compared = [each.kind for each in pipeline.sources if each not in by_file]
-    if "customers" in compared:
-        yield f"sync: {tonight.text()}"
+    for kind, each in tonight.kinds.items():
+        if kind in compared:
+            yield f"sync: {each.text(kind)}"
     rows: Counter[bool] = Counter()
     for source, seen in zip(pipeline.sources, plan.sources, strict=True):
         if source in by_file or source.kind == "events":
@@ -64,9 +65,9 @@ def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterat
         yield f"sync: {counted(tonight.events, 'new event')} of {rows[False]:,}"
     if rows[True]:
         yield f"sync: {counted(rows[True], 'row')} of new or longer files"
-    for each in warnings_of(pipeline, plan):
-        if tonight.new or each.code != "no_created_at":
-            yield f"warning: {each.what}"
+    for warning in warnings_of(pipeline, plan):
+        if tonight.of("customers").new or warning.code != "no_created_at":
+            yield f"warning: {warning.what}"
 
 
 def plan_json(pipeline: Pipeline, planned: Planned, options: Options) -> bytes:

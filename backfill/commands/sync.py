@@ -8,8 +8,10 @@ tonight is sent, whoever is as before is skipped, whoever is named no more is ke
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 from os.path import relpath
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,14 +25,15 @@ from backfill.engine.send import Work
 from backfill.errors import GuardError, UsageError
 from backfill.job import Job
 from backfill.journal import Journal, Part
+from backfill.operations.subjects import kind_of_type, removal_settings, vanishing
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
+from backfill.pipeline.source_settings import KINDS, EventsSource, Source
 from backfill.planning import guards
 from backfill.planning.cursors import attribute_of
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.report.summary import Summary
-from backfill.report.wording import counted
+from backfill.report.wording import counted, counted_of
 from backfill.sources import LocalFile, open_source
 from backfill.sources.inputs import Input
 from backfill.sync import catch_up, nights
@@ -110,25 +113,30 @@ def _differences(job: Job, plan: Plan, *, goes_on: bool) -> Differences:
         found = load_differences(job, plan)
     else:
         found = compare(job, plan, nights.windows(job, plan))
-    deletes = _deletes(job.pipeline) and not _nameless(job.pipeline, plan)
-    return replace(found, deletes=found.vanished if deletes else 0)
+    kinds = {}
+    for kind, each in found.kinds.items():
+        deletes = _deletes(job.pipeline, kind) and not _nameless(job.pipeline, plan, kind)
+        kinds[kind] = replace(each, deletes=each.vanished if deletes else 0)
+    return replace(found, kinds=kinds)
 
 
 def _refuse_unclear(pipeline: Pipeline, plan: Plan, found: Differences) -> None:
-    """Tell, after all else was sent, that nobody was deleted.
+    """Tell, after all else was sent, what was not deleted.
 
     Raises:
-        GuardError: People vanished and were not deleted, since a row may be about any of them.
+        GuardError: People or relationships vanished and were not deleted, since a row may be about
+            any of them.
     """
-    nameless = _nameless(pipeline, plan)
-    if found.vanished and nameless and _deletes(pipeline):
-        raise GuardError(
-            f"no longer in the export: {counted(found.vanished, 'person', 'people')}; nobody was"
-            f" deleted: in {counted(nameless, 'row')} the identifier is missing; everything else"
-            " was sent",
-            next_step="fix these rows in the source and sync again, or set vanished = "
-            '"keep" under [source.sync]',
-        )
+    for kind, each in found.kinds.items():
+        nameless = _nameless(pipeline, plan, kind)
+        if each.vanished and nameless and _deletes(pipeline, kind):
+            raise GuardError(
+                f"no longer in the export: {counted_of(kind, each.vanished)};"
+                f" {'nobody' if kind == 'customers' else 'none of them'} was deleted: in"
+                f" {counted(nameless, 'row')} the identifier is missing; everything else was sent",
+                next_step="fix these rows in the source and sync again, or set vanished = "
+                '"keep" under [source.sync]',
+            )
 
 
 _SKIPPED = {"diff": "unchanged", "cursor": "before_window"}
@@ -140,16 +148,16 @@ def _check_settings(pipeline: Pipeline, options: Options) -> None:
     Raises:
         UsageError: The settings or the options do not allow a sync.
     """
-    customers = [each for each in pipeline.sources if isinstance(each, CustomersSource)]
-    for setting in ("mode", "vanished"):
-        said = {each.sync_mode if setting == "mode" else each.sync.vanished for each in customers}
+    for kind, setting in product(KINDS, ("mode", "vanished")):
+        profiles = _profiles(pipeline, kind)
+        said = {each.sync_mode if setting == "mode" else each.sync.vanished for each in profiles}
         if len(said) > 1:
             raise UsageError(
-                f"the customers sources differ in {setting}: {', '.join(sorted(said))}; people"
-                " are compared across all of them",
+                f"the {kind} sources differ in {setting}: {', '.join(sorted(said))}; they are"
+                " compared across all of them",
                 next_step=f"give them the same {setting} under [source.sync]",
             )
-    if options.limit is not None and _deletes(pipeline):
+    if options.limit is not None and any(_deletes(pipeline, kind) for kind in KINDS):
         raise UsageError(
             'vanished = "delete" cannot be used with --limit: people are deleted only once all'
             " others were sent",
@@ -168,10 +176,14 @@ def _check_settings(pipeline: Pipeline, options: Options) -> None:
             )
 
 
-def _deletes(pipeline: Pipeline) -> bool:
-    """Whether people who vanish are deleted."""
-    sources = (each for each in pipeline.sources if isinstance(each, CustomersSource))
-    return any(each.sync.vanished == "delete" for each in sources)
+def _profiles(pipeline: Pipeline, kind: str) -> list[Source]:
+    """The sources of one kind whose rows are compared with what was delivered."""
+    return [each for each in pipeline.sources if each.is_profile and each.kind == kind]
+
+
+def _deletes(pipeline: Pipeline, kind: str) -> bool:
+    """Whether people, or relationships, that vanish are deleted."""
+    return any(each.sync.vanished == "delete" for each in _profiles(pipeline, kind))
 
 
 def _compared(job: Job) -> dict[int, str]:
@@ -180,16 +192,19 @@ def _compared(job: Job) -> dict[int, str]:
     return {part: _SKIPPED[mode] for part, mode in modes.items() if mode in _SKIPPED}
 
 
-def _nameless(pipeline: Pipeline, plan: Plan) -> int:
-    """How many customers rows do not say who they are about."""
+def _nameless(pipeline: Pipeline, plan: Plan, kind: str) -> int:
+    """How many rows of profiles of one kind do not say what they are about."""
     sources = zip(pipeline.sources, plan.sources, strict=True)
-    return sum(seen.nameless for source, seen in sources if source.kind == "customers")
+    return sum(
+        seen.nameless for source, seen in sources if source.is_profile and source.kind == kind
+    )
 
 
 def _known_people(job: Job) -> Iterable[tuple[str, pa.StringArray]]:
-    """The people who were sent before, where it matters who is known."""
+    """The people and objects that were sent before, where it matters who is known."""
     kinds = {job.pipeline.sources[each.source].kind for each in job.inputs}
-    if not (job.pipeline.has_customers and "events" in kinds):
+    names_known = job.pipeline.has_customers or job.pipeline.has("objects")
+    if not (names_known and kinds & {"events", "relationships", "merges"}):
         return ()
     return catch_up.known_people(job.journal, job.folder)
 
@@ -197,33 +212,39 @@ def _known_people(job: Job) -> Iterable[tuple[str, pa.StringArray]]:
 def _too_many_vanished(
     pipeline: Pipeline, plan: Plan, found: Differences | None
 ) -> Iterator[Guard]:
-    if found is None or _nameless(pipeline, plan):
+    if found is None:
         return
-    for index, source in enumerate(pipeline.sources):
-        if not isinstance(source, CustomersSource) or source.sync.vanished != "delete":
-            continue
-        if source.sync.deletes_max.reached_by(found.vanished, found.known):
+    firsts = {pipeline.sources[index].kind: index for index in vanishing(pipeline.sources).values()}
+    for kind, index in firsts.items():
+        each, allowed = found.of(kind), pipeline.sources[index].sync.deletes_max
+        if not _nameless(pipeline, plan, kind) and allowed.reached_by(each.vanished, each.known):
             yield Guard(
                 "deletes_max",
-                f"{found.vanished:,} of {found.known:,} people are no longer in source"
-                f" {index + 1} (customers), and would be deleted: more than deletes_max",
-                f"set deletes_max = {found.vanished} under [source.sync] if that is intended, or"
+                f"{each.vanished:,} of {counted_of(kind, each.known)} are no longer in source"
+                f" {index + 1} ({kind}), and would be deleted: more than deletes_max",
+                f"set deletes_max = {each.vanished} under [source.sync] if that is intended, or"
                 ' vanished = "keep"',
             )
-            return
 
 
 # Deletions
 
 
 def _with_deletions(job: Job, plan: Plan, found: Differences) -> tuple[Job, Plan]:
-    """The job and its plan, with sources behind all others that delete who vanished."""
+    """The job and its plan, with sources behind all others that delete what vanished.
+
+    There is one for each type, whether or not any of it vanished tonight: what became of their rows
+    is counted by their places, see `job.of_own_sources`.
+    """
     made = job.plan_folder(plan.key).diff
     sources, inputs = list(job.pipeline.sources), list(job.inputs)
-    for type_, name in sorted(found.vanished_files.items()):
-        settings = {"identifier": {type_: "identifier"}, "files": [str(made / name)]}
-        inputs.append(_made(job, len(sources), made / name))
-        sources.append(DeletionsSource.model_validate({"kind": "deletions", **settings}))
+    files = found.vanished_files
+    for type_ in dict.fromkeys([*vanishing(sources), *sorted(files)]):
+        if type_ in files and found.of(kind_of_type(type_)).deletes:
+            inputs.append(_made(job, len(sources), made / files[type_]))
+        settings = removal_settings(type_)
+        settings["files"] = [str(made / files.get(type_, "none.parquet"))]
+        sources.append(cast("Source", KINDS[settings["kind"]].model_validate(settings)))
     pipeline = job.pipeline.model_copy(update={"sources": tuple(sources)})
     known = plan.found.readings
     readings = {index: known.get(index, {}) for index in range(len(sources))}

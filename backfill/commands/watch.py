@@ -156,7 +156,8 @@ def watch_saying(say: Say) -> Watch:
         rejected = sum(each.rejected for each in run.plan.sources)
         lines.say(f"plan: {counted(run.plan.rows_read, 'row')} checked, {rejected:,} rejected")
         if run.differences is not None:
-            lines.say(f"sync: {run.differences.text()}")
+            for kind, each in run.differences.kinds.items():
+                lines.say(f"sync: {each.text(kind)}")
         for note in run.notes:
             lines.say(note)
         return True

@@ -5,8 +5,8 @@ a type, and a text that tells subjects of the type apart. A person's are its ide
 """
 
 import re
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -99,7 +99,16 @@ def judged(
     return keys(source, person, target).filter(named)
 
 
-def removal_settings(type_: str) -> Mapping[str, object]:
+def vanishing(sources: Sequence[Source]) -> dict[str, int]:
+    """The types of what a sync deletes once no row names it, each with the first source of it."""
+    found: dict[str, int] = {}
+    for index, source in enumerate(sources):
+        if source.is_profile and source.sync.vanished == "delete":
+            found.setdefault(subject_type(source), index)
+    return found
+
+
+def removal_settings(type_: str) -> dict[str, Any]:
     """The settings of a source that removes subjects of a type; see `removal_columns`."""
     if (pair := _KIND_OF_TYPE["relationships"].fullmatch(type_)) is None:
         return {"kind": "deletions", "identifier": {type_: "identifier"}}

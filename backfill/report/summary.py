@@ -11,7 +11,16 @@ from pydantic import TypeAdapter
 from backfill.errors import BackfillError
 from backfill.files import write_atomically
 from backfill.report.verified import Verification
-from backfill.report.wording import WIDTH, counted, duration, size, table, titled, wrapped
+from backfill.report.wording import (
+    WIDTH,
+    counted,
+    counted_of,
+    duration,
+    size,
+    table,
+    titled,
+    wrapped,
+)
 from backfill.rows import SENTENCES
 
 SUMMARY_FILE = "summary.json"
@@ -254,8 +263,12 @@ class Summary:
         if self.requests != run.requests:
             total = f"{counted(self.requests, 'request')}, {size(self.bytes_sent)}"
             lines.append(f"{_THE_JOB}: {total}, {duration(self.seconds)}")
-        if self.deletes:
-            lines.append(f"{counted(self.deletes, 'person', 'people')} deleted or suppressed")
+        removed = sum(each.deletes for each in self.sources if each.kind == "relationships")
+        if self.deletes > removed:
+            deleted = counted(self.deletes - removed, "person", "people")
+            lines.append(f"{deleted} deleted or suppressed")
+        if removed:
+            lines.append(f"{counted_of('relationships', removed)} removed")
         if self.deletes_refused:
             people = counted(self.deletes_refused, "person", "people")
             lines.append(f"{people} no longer in the export not deleted: the API refused")

@@ -324,4 +324,4 @@ def _outcomes(
 
 
 def _concerns(pipeline: Pipeline) -> bool:
-    return any(each.kind != "deletions" and people.is_remembered(each) for each in pipeline.sources)
+    return any(not each.removes and people.is_remembered(each) for each in pipeline.sources)

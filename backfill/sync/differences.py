@@ -1,6 +1,7 @@
 """Tonight's people against the snapshot: who is new, changed, as before, or gone."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -18,12 +19,15 @@ from pydantic import TypeAdapter
 from backfill.encoding.json_text import Mask
 from backfill.files import write_atomically
 from backfill.job import Job
+from backfill.operations.subjects import kind_of_type, removal_columns
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import KINDS
 from backfill.planning import people
 from backfill.planning.folder import PlanFolder
 from backfill.planning.plan import Plan
 from backfill.planning.rejection_log import read_rejections
 from backfill.planning.row_decisions import RowTable
-from backfill.report.wording import counted
+from backfill.report.wording import counted_of
 from backfill.rows import Reason, Rows, reasons_from_json
 from backfill.sync.catch_up import CARRIERS, CHANGED_FILE, open_snapshot
 from backfill.sync.snapshot import BATCH_ROWS, Snapshot
@@ -79,7 +83,8 @@ _CHANGED = """
 SELECT type, identifier, part, row, high, low, moved FROM differing
 WHERE status IN ('new', 'changed')
 """
-_STATUSES = "SELECT status, count(*) FROM differing WHERE type <> 'event' GROUP BY status"
+_STATUSES = "SELECT type, status, count(*) FROM differing WHERE type <> 'event' GROUP BY ALL"
+_KNOWN = "SELECT type, count(*) FROM person WHERE type <> 'event' GROUP BY ALL"
 _EVENTS = "SELECT count(*) FROM differing WHERE type = 'event' AND status IN ('new', 'changed')"
 _UNCHANGED = "SELECT part, row FROM differing WHERE status = 'unchanged'"
 _REFUSED = "SELECT part, row, reasons FROM differing WHERE status = 'refused'"
@@ -109,29 +114,21 @@ _CHANGE_FILES = {
 LEDGER_US = 2 * 86_400_000_000
 """What a cursor has read is remembered so much longer than its window looks back."""
 
-_VANISHED_SCHEMA = pa.schema(
-    [("type", pa.string()), ("identifier", pa.string()), ("row", pa.int64())]
-)
-
 
 @dataclass(frozen=True, slots=True)
-class Differences:
-    """How tonight differs from what was delivered.
+class KindDifferences:
+    """How the people, objects or relationships of tonight differ from what was delivered.
 
     Args:
-        known: How many people the snapshot holds.
-        statuses: How many people are new, changed, refused (with what was refused before),
-            vanished, missing (not among tonight's good rows, and not vanished either).
-        vanished_files: Who vanished, by the type of their identifiers.
-        deletes: How many of them are to be deleted.
-        events: How many events are to be sent, of those that are compared with what was delivered.
+        known: How many of them the snapshot holds.
+        statuses: How many are new, changed, refused (with what was refused before), vanished,
+            missing (not among tonight's good rows, and not vanished either).
+        deletes: How many of those that vanished are to be deleted.
     """
 
-    known: int
-    statuses: Mapping[str, int]
-    vanished_files: Mapping[str, str] = field(default_factory=dict)
+    known: int = 0
+    statuses: Mapping[str, int] = field(default_factory=dict)
     deletes: int = 0
-    events: int = 0
 
     @property
     def vanished(self) -> int:
@@ -140,7 +137,7 @@ class Differences:
 
     @property
     def new(self) -> int:
-        """How many nobody was told of before."""
+        """How many the service was never told of."""
         return self.statuses.get("new", 0)
 
     @property
@@ -149,13 +146,38 @@ class Differences:
         others = ("changed", "refused", "vanished", "missing")
         return self.known - sum(self.statuses.get(each, 0) for each in others)
 
-    def text(self) -> str:
-        """The difference in a line, in people."""
+    def text(self, kind: str) -> str:
+        """The difference in a line."""
         changed, refused = (self.statuses.get(each, 0) for each in ("changed", "refused"))
         text = f"{self.new:,} new, {changed:,} changed, {self.as_before:,} unchanged"
         again = f", {refused:,} refused before" if refused else ""
         deleted = f" ({self.deletes:,} to be deleted)" if self.deletes else ""
-        return f"{text}{again}, {counted(self.vanished, 'person', 'people')} vanished{deleted}"
+        line = f"{text}{again}, {counted_of(kind, self.vanished)} vanished{deleted}"
+        return line if kind == "customers" else f"{kind}: {line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How tonight differs from what was delivered.
+
+    Args:
+        kinds: How each kind of profiles does, in the order of sending.
+        vanished_files: What vanished, by its type.
+        events: How many events are to be sent, of those that are compared with what was delivered.
+    """
+
+    kinds: Mapping[str, KindDifferences]
+    vanished_files: Mapping[str, str] = field(default_factory=dict)
+    events: int = 0
+
+    def of(self, kind: str) -> KindDifferences:
+        """How one kind differs."""
+        return self.kinds.get(kind, KindDifferences())
+
+    @property
+    def deletes(self) -> int:
+        """How many people and relationships are to be deleted because they vanished."""
+        return sum(each.deletes for each in self.kinds.values())
 
 
 def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differences:
@@ -182,8 +204,7 @@ def compare(job: Job, plan: Plan, windows: Mapping[int, int | None]) -> Differen
         snapshot.run(_DIFFERING)
         snapshot.run(_VANISHED)
         found = Differences(
-            known=snapshot.run("SELECT count(*) FROM person WHERE type <> 'event'")[0][0],
-            statuses=dict(snapshot.run(_STATUSES)),
+            _by_kind(job.pipeline, snapshot),
             vanished_files=_write_vanished(snapshot, made),
             events=snapshot.run(_EVENTS)[0][0],
         )
@@ -196,6 +217,22 @@ def load_differences(job: Job, plan: Plan) -> Differences:
     """What `compare` found for a plan before."""
     path = job.plan_folder(plan.key).diff / _FIGURES_FILE
     return TypeAdapter(Differences).validate_json(path.read_bytes())
+
+
+def _by_kind(pipeline: Pipeline, snapshot: Snapshot) -> Mapping[str, KindDifferences]:
+    """How each kind differs that the pipeline has, or that was delivered before."""
+    known: Counter[str] = Counter()
+    statuses: dict[str, Counter[str]] = {}
+    for type_, count in snapshot.run(_KNOWN):
+        known[kind_of_type(type_)] += count
+    for type_, status, count in snapshot.run(_STATUSES):
+        statuses.setdefault(kind_of_type(type_), Counter())[status] += count
+    there = {each.kind for each in pipeline.sources if each.is_profile} | {*known}
+    return {
+        kind: KindDifferences(known[kind], dict(statuses.get(kind, {})))
+        for kind in KINDS
+        if kind in there
+    }
 
 
 def _compared_by_id(job: Job) -> Iterator[int]:
@@ -218,16 +255,19 @@ def _open_windows(snapshot: Snapshot, windows: Mapping[int, int | None], now_s: 
 
 
 def _write_vanished(snapshot: Snapshot, made: Path) -> dict[str, str]:
-    """Whoever vanished as rows of a file, one for each type of identifier."""
+    """Whatever vanished as rows of a file, one for each type of it."""
     written: dict[str, str] = {}
     for (type_,) in snapshot.run("SELECT DISTINCT type FROM differing WHERE status = 'vanished'"):
-        written[type_] = f"vanished-{type_}.parquet"
+        written[type_] = f"vanished-{type_.replace(' ', '-')}.parquet"
         first = 1
-        with pq.ParquetWriter(made / written[type_], _VANISHED_SCHEMA) as file:
+        texts = ["type", "identifier", *removal_columns(type_, pa.array([], pa.string()))]
+        schema = pa.schema([*((each, pa.string()) for each in texts), ("row", pa.int64())])
+        with pq.ParquetWriter(made / written[type_], schema) as file:
             for batch in snapshot.batches(_VANISHED_OF_TYPE, [type_]):
                 rows = pa.array(np.arange(first, first + len(batch)))
-                columns = [*batch.columns, rows]
-                file.write_batch(pa.RecordBatch.from_arrays(columns, schema=_VANISHED_SCHEMA))
+                parts = removal_columns(type_, batch.column("identifier")).values()
+                columns = [*batch.columns, *parts, rows]
+                file.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 first += len(batch)
     return written
 

@@ -71,6 +71,14 @@ WHEN MATCHED THEN UPDATE SET
     high = NULL, low = NULL, refused_high = NULL, refused_low = NULL, reasons = NULL
 """
 
+# With a person go their relationships: they would be missing where the person comes again.
+_FORGET_RELATIONSHIPS = """
+DELETE FROM person USING (SELECT type, identifier FROM told WHERE outcome = 'deleted') AS gone
+WHERE contains(person.type, ' in object ') AND split_part(person.type, ' ', 1) = gone.type
+    AND CASE WHEN contains(person.type, ' in object ')
+        THEN json_extract_string(person.identifier, '$[0]') END = gone.identifier
+"""
+
 # By itself, for a MERGE that inserts takes three times as long, and holds all that it inserts.
 _INSERT = """
 INSERT INTO person
@@ -166,6 +174,7 @@ class Snapshot:
             self._connection.execute("BEGIN")
             see(self._connection, {"told": outcomes})
             self._connection.execute(_UPDATE)
+            self._connection.execute(_FORGET_RELATIONSHIPS)
             self._connection.execute(_INSERT)
             self._connection.execute("DELETE FROM step")
             self._connection.execute("INSERT INTO step VALUES (?)", [number])

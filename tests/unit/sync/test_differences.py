@@ -30,7 +30,7 @@ def found(tonight):
     part = tonight.job.inputs[0].part
     changes = changes_of(tonight.job, tonight.plan, {part: "unchanged"})
     kinds = changes.of(np.full(len(ROWS), part, np.int32), ROWS).tolist()
-    return differences, kinds, changes.noted(part, ROWS).tolist()
+    return differences.of("customers"), kinds, changes.noted(part, ROWS).tolist()
 
 
 def test_everybody_is_new_changed_as_before_or_gone(export):
@@ -44,7 +44,7 @@ def test_everybody_is_new_changed_as_before_or_gone(export):
     assert (differences.new, differences.as_before, differences.vanished) == (1, 2, 1)
     assert kinds == [0, RowChange.CHANGED, RowChange.CHANGED, RowChange.REJECTED, 0, 0]
     assert noted == [kind > 0 for kind in kinds]
-    assert differences.text() == "1 new, 1 changed, 2 unchanged, 1 person vanished"
+    assert differences.text("customers") == "1 new, 1 changed, 2 unchanged, 1 person vanished"
 
 
 def test_the_rows_of_a_person_are_compared_together(export):
