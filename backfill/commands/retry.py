@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -25,8 +25,15 @@ from backfill.journal import Journal, Settlement
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
 from backfill.judge.shape import shapes_of
 from backfill.operations.encode import Accepted
+from backfill.operations.subjects import subjects
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import EventsSource
+from backfill.pipeline.source_settings import (
+    KINDS,
+    EventsSource,
+    ProfileSource,
+    RelationshipsSource,
+    Source,
+)
 from backfill.planning import people
 from backfill.planning.guards import Guard
 from backfill.planning.merged_people import members_of, merge
@@ -43,10 +50,13 @@ from backfill.rejected.writer import REJECTED_FILE, VANISHED, RejectedRow
 from backfill.report.summary import Summary
 from backfill.report.wording import counted
 from backfill.rows import Reason, Rows
-from backfill.sources.inputs import Input, chunks_of, columns_of, of_kind
+from backfill.sources.inputs import chunks_of, columns_of, of_kind
 from backfill.sync import catch_up
 
 CHUNK_ROWS = 10_000
+
+Subject: TypeAlias = tuple[str, str]
+"""The type of what a row is about, and the text that tells it from others of the type."""
 
 
 def retry(
@@ -106,7 +116,7 @@ def _prepare(file: Path | None, job: Job, plan: Plan, now_s: float) -> PreparedR
             next_step="run the pipeline first: it writes the rows it rejects",
         )
     lines = _fixed_lines(job, plan, path)
-    found = _look_at_events(lines, plan, now_s)
+    found = _look(lines, plan, now_s)
 
     def start() -> FixedRows:
         return FixedRows(lines, plan, found.known, now_s)
@@ -158,14 +168,14 @@ class _FixedLines:
                 place = places[name]
                 yield self.judge((place, chunk_of(place.file, chunk)))
 
-    def customers(self) -> Iterator[JudgedChunk]:
-        """The customers as their sources have them."""
-        inputs = list(of_kind(self.job.inputs, self.job.pipeline, "customers"))
+    def sourced(self, kind: str) -> Iterator[JudgedChunk]:
+        """The rows of one kind as their sources have them."""
+        inputs = list(of_kind(self.job.inputs, self.job.pipeline, kind))
         return map(self.judge, chunks_of(inputs))
 
-    def identifier_type(self, place: Input) -> str:
-        """How a file's source identifies people: id, email or cio_id."""
-        return self.job.pipeline.sources[place.source].identifier.type
+    def source_of(self, judged: JudgedChunk) -> Source:
+        """The settings that a chunk was judged by."""
+        return self.job.pipeline.sources[judged.place.source]
 
 
 def _fixed_lines(job: Job, plan: Plan, path: Path) -> _FixedLines:
@@ -190,12 +200,12 @@ def _fixed_lines(job: Job, plan: Plan, path: Path) -> _FixedLines:
     return _FixedLines(job, fixed, judge)
 
 
-# Looking at events before the first one is sent
+# Looking at rows that name people before the first one is sent
 
 
 @dataclass(frozen=True, slots=True)
-class _EventsFound:
-    """What fixed events show.
+class _FoundInRows:
+    """What fixed events and relationships show.
 
     Args:
         recent: How many are recent, by the index of their source.
@@ -208,8 +218,8 @@ class _EventsFound:
     known: Mapping[str, pa.StringArray]
 
 
-def _look_at_events(lines: _FixedLines, plan: Plan, now_s: float) -> _EventsFound:
-    """What must be known of fixed events before anything is sent.
+def _look(lines: _FixedLines, plan: Plan, now_s: float) -> _FoundInRows:
+    """What must be known of fixed rows before anything is sent.
 
     They are judged once more when they are sent, as by a run: however many there are, only their
     people are kept meanwhile.
@@ -217,10 +227,10 @@ def _look_at_events(lines: _FixedLines, plan: Plan, now_s: float) -> _EventsFoun
     pipeline = lines.job.pipeline
     recent: Counter[int] = Counter()
     named: dict[int, set[str]] = {}
-    for judged in lines.judged("events"):
+    for judged in chain(lines.judged("relationships"), lines.judged("events")):
         index, accepted = judged.place.source, judged.accepted
         source = pipeline.sources[index]
-        if not isinstance(source, EventsSource):
+        if not isinstance(source, EventsSource | RelationshipsSource):
             continue
         recent[index] += int(accepted.recent(now_s).sum())
         if pipeline.unknown_people(source) != "send":
@@ -235,7 +245,7 @@ def _look_at_events(lines: _FixedLines, plan: Plan, now_s: float) -> _EventsFoun
         for index, some in named.items()
     }
     arrays = {type_: pa.array(sorted(some), pa.string()) for type_, some in known.items()}
-    return _EventsFound(recent, unknown, arrays)
+    return _FoundInRows(recent, unknown, arrays)
 
 
 def _known(
@@ -269,17 +279,18 @@ def _named_by(
     lines: _FixedLines, chunks: Iterable[JudgedChunk]
 ) -> Iterator[tuple[str, pa.StringArray]]:
     for judged in chunks:
-        type_ = lines.identifier_type(judged.place)
+        type_ = lines.source_of(judged).identifier.type
         yield type_, person_key(type_, judged.named)
 
 
-def _refusals(pipeline: Pipeline, found: _EventsFound) -> Iterator[Guard]:
-    """What a run would refuse, too: fixed events are sent as new ones are."""
+def _refusals(pipeline: Pipeline, found: _FoundInRows) -> Iterator[Guard]:
+    """What a run would refuse, too: fixed rows are sent as new ones are."""
     for index, source in enumerate(pipeline.sources):
-        if not isinstance(source, EventsSource):
+        if not isinstance(source, EventsSource | RelationshipsSource):
             continue
-        of_source = f"source {index + 1} (events)"
-        if (count := found.recent.get(index, 0)) and source.recent_events == "refuse":
+        of_source = f"source {index + 1} ({source.kind})"
+        refuses = isinstance(source, EventsSource) and source.recent_events == "refuse"
+        if (count := found.recent.get(index, 0)) and refuses:
             yield Guard(
                 "recent_events",
                 f"{count:,} corrected events of {of_source} are younger than 72 h and can trigger"
@@ -290,7 +301,7 @@ def _refusals(pipeline: Pipeline, found: _EventsFound) -> Iterator[Guard]:
         if (count := found.unknown.get(index, 0)) and refuses:
             yield Guard(
                 "unknown_people",
-                f"corrected events of {of_source} name people whom no customers source names, and"
+                f"corrected rows of {of_source} name people whom no customers source names, and"
                 f" who would become empty profiles: {count:,}",
                 'set unknown_people = "reject" or "send"',
             )
@@ -307,7 +318,7 @@ class FixedRows:
     Args:
         lines: The fixed rows.
         plan: Which rows are occurrences of the same event.
-        known: The people who are known, as `_EventsFound` has them.
+        known: The people who are known, as `_FoundInRows` has them.
         now_s: The run's start, as unix seconds: how old an event is.
     """
 
@@ -327,13 +338,12 @@ class FixedRows:
         """The fixed rows of one kind."""
         chunks = self._lines.judged(kind)
         decided: Iterable[tuple[JudgedChunk, Decided | None]]
-        persons: Mapping[RowPlace, _Person] = {}
-        if kind == "customers":
-            decided, persons = self._by_person([*chunks])
-        elif kind == "events":
-            decided = ((each, self._of_events(each)) for each in chunks)
+        persons: Mapping[RowPlace, _Profile] = {}
+        # What several rows say together is sent with the first: all of them are at hand.
+        if issubclass(KINDS[kind], ProfileSource):
+            decided, persons = self._by_subject(kind, [*chunks])
         else:
-            decided = ((each, None) for each in chunks)
+            decided = ((each, self._of_rows(each)) for each in chunks)
 
         def said_of(part: int, rows: Rows) -> list[str | None]:
             return [persons[part, row].attributes() for row in rows.tolist()]
@@ -367,7 +377,7 @@ class FixedRows:
         """
         return {row: self._fates[part, row] for row in rows.tolist() if (part, row) in self._fates}
 
-    def _of_events(self, judged: JudgedChunk) -> Decided:
+    def _of_rows(self, judged: JudgedChunk) -> Decided:
         """Which of the accepted rows have a number among identical ones, or are about nobody."""
         accepted = judged.accepted
         decided = unmarked(accepted.rows)
@@ -375,45 +385,48 @@ class FixedRows:
         if numbers is not None:
             decided["kind"][numbers > 0] = RowDecision.OCCURRENCE
             decided["value"] = numbers
-        source = self._job.pipeline.sources[judged.place.source]
-        if isinstance(source, EventsSource) and source.identifier.type in self._known:
-            type_ = source.identifier.type
+        source = self._lines.source_of(judged)
+        if not isinstance(source, EventsSource | RelationshipsSource):
+            return decided
+        type_, policy = source.identifier.type, self._job.pipeline.unknown_people(source)
+        if type_ in self._known and policy != "send":
             is_known = pc.is_in(person_key(type_, accepted.person), value_set=self._known[type_])
-            if self._job.pipeline.unknown_people(source) != "send":
-                decided["kind"][~as_mask(is_known)] = RowDecision.UNKNOWN_PERSON
+            decided["kind"][~as_mask(is_known)] = RowDecision.UNKNOWN_PERSON
         return decided
 
-    # People
+    # Profiles
 
-    def _by_person(
-        self, chunks: Sequence[JudgedChunk]
-    ) -> tuple[Iterator[tuple[JudgedChunk, Decided]], Mapping[RowPlace, "_Person"]]:
-        """Each fixed person once, with all that the accepted rows of the source say of them.
+    def _by_subject(
+        self, kind: str, chunks: Sequence[JudgedChunk]
+    ) -> tuple[Iterator[tuple[JudgedChunk, Decided]], Mapping[RowPlace, "_Profile"]]:
+        """Each fixed person, object or relationship once, with all that accepted rows say of it.
 
         The first fixed row carries the others. It may be older than one that was delivered: what
         the later row says still wins.
 
         Returns:
-            The chunks with what was decided about their rows, and the people by the rows that
+            The chunks with what was decided about their rows, and the profiles by the rows that
             carry them.
         """
-        persons: dict[str, _Person] = {}
+        persons: dict[Subject, _Profile] = {}
         decided = [self._group(judged, persons) for judged in chunks]
         if persons:
-            for judged in self._lines.customers():
+            for judged in self._lines.sourced(kind):
                 self._add_delivered(judged, persons)
             self._doubt(persons)
         carried = {each.carrier: each for each in persons.values()}
         return zip(chunks, decided, strict=True), carried
 
-    def _group(self, judged: JudgedChunk, persons: dict[str, "_Person"]) -> Decided:
-        """Add a chunk of fixed rows to the people they are about; say which row carries each."""
-        accepted, part = judged.accepted, judged.place.part
-        type_ = self._lines.identifier_type(judged.place)
-        decided = unmarked(accepted.rows)
-        for at, key in enumerate(person_key(type_, accepted.person).to_pylist()):
+    def _group(self, judged: JudgedChunk, persons: dict[Subject, "_Profile"]) -> Decided:
+        """Add a chunk of fixed rows to what they are about; say which row carries each."""
+        accepted, part, source = judged.accepted, judged.place.part, self._lines.source_of(judged)
+        decided = self._of_rows(judged)
+        type_, keys = subjects(source, accepted)
+        for at, key in enumerate(keys.to_pylist() if source.is_profile else ()):
+            if decided["kind"][at]:  # about nobody
+                continue
             place = part, int(accepted.rows[at])
-            person = persons.setdefault(f"{type_}:{key}", _Person(place))
+            person = persons.setdefault((type_, key), _Profile(place))
             person.add(self._order[part], accepted, at)
             decided["other"][at], decided["value"][at] = person.carrier
             decided["kind"][at] = (
@@ -421,22 +434,22 @@ class FixedRows:
             )
         return decided
 
-    def _add_delivered(self, judged: JudgedChunk, persons: Mapping[str, "_Person"]) -> None:
-        """Add what the rows of a source say of fixed people, those left out that are rejected."""
-        type_ = self._lines.identifier_type(judged.place)
-        accepted, part = judged.accepted, judged.place.part
-        wanted = pa.array([each.partition(":")[2] for each in persons], pa.string())
-        keys = person_key(type_, accepted.person)
+    def _add_delivered(self, judged: JudgedChunk, persons: Mapping[Subject, "_Profile"]) -> None:
+        """Add what the rows of a source say of fixed profiles, those left out that are rejected."""
+        accepted, part, source = judged.accepted, judged.place.part, self._lines.source_of(judged)
+        if not source.is_profile:
+            return
+        type_, keys = subjects(source, accepted)
+        wanted = pa.array([key for _, key in persons], pa.string())
         for at in np.flatnonzero(as_mask(pc.is_in(keys, value_set=wanted))).tolist():
-            person = persons.get(f"{type_}:{keys[at].as_py()}")
+            person = persons.get((type_, keys[at].as_py()))
             if person and self.journal.rejection(part, int(accepted.rows[at])) is None:
                 person.add(self._order[part], accepted, at)
 
-    def _doubt(self, persons: Iterable[str]) -> None:
-        """What a sync remembers of these people will not be what they were told last."""
+    def _doubt(self, persons: Iterable[Subject]) -> None:
+        """What a sync remembers of these profiles will not be what they were told last."""
         types: dict[str, list[str]] = {}
-        for each in persons:
-            type_, _, key = each.partition(":")
+        for type_, key in persons:
             types.setdefault(type_, []).append(key)
         with catch_up.open_snapshot(self.journal, self._job.folder) as snapshot:
             for type_, keys in types.items():
@@ -444,11 +457,11 @@ class FixedRows:
 
 
 @dataclass(slots=True)
-class _Person:
-    """A person with fixed rows, and what every row says of them.
+class _Profile:
+    """A person, object or relationship with fixed rows, and what every row says of it.
 
     Args:
-        carrier: The row that carries them: the first of the fixed ones.
+        carrier: The row that carries it: the first of the fixed ones.
         said: The order of its file, the row, and its attributes as JSON members, for each row.
     """
 

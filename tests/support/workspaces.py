@@ -68,6 +68,10 @@ class Workspace:
         """Everyone, by id or, for those without, by e-mail; as they were sent."""
         return {each["id"] or each["email"]: as_sent(each) for each in self._pages("people")}
 
+    def profiles(self) -> list[dict[str, Any]]:
+        """Everyone by themselves, with devices, segments and relationships."""
+        return [self._get(f"people/{each['id']}") for each in self._pages("people")]
+
     def events(self) -> list[dict[str, Any]]:
         """All that is kept, by arrival."""
         return list(self._pages("events"))
