@@ -139,7 +139,7 @@ def with_made(chunk: Chunk, names: Iterable[str]) -> Chunk:
         The same n rows; a column that is made of JSON holds JSON, one of texts is text.
     """
     batch = chunk.batch
-    for name in names:
+    for name in dict.fromkeys(names):  # two settings may read one column
         if is_made(name) and column_of(chunk, name) is None:
             column = _made(chunk, name)
             if column is not None:

@@ -62,6 +62,13 @@ def test_a_path_reads_a_member_of_structs():
     assert not can_be_made("a.no", given.batch.schema)
 
 
+def test_a_column_that_is_named_twice_is_made_once():
+    """An identifier may be read as an attribute, too."""
+    given = chunk("json", _id=fragments(*OBJECTS))
+
+    assert with_made(given, ["_id.x", "_id.x"]).batch.schema.names == ["_id", "_id.x"]
+
+
 def test_a_column_of_that_name_comes_first():
     """A dot in a header is a letter like others."""
     given = chunk("text", **{"a.b": ["1"], "a": ["2"]})

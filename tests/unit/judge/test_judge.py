@@ -694,7 +694,7 @@ def test_a_value_without_the_member_that_is_sent_in_its_place_fails_its_row():
     path = "at.$date.$numberLong"
     source = customers(columns={"at": {"from": path, "type": "string"}})
 
-    result = judged(source, with_made(chunk(columns, "json"), [path]))
+    result = judged(source, with_made(chunk(columns, "json"), [path, path]))
     assert reasons_of(result) == {row: [("member_missing", path)] for row in (2, 3)}
     result = judged(source, with_made(chunk(columns, "json"), [path, "at.$date"]))
     assert reasons_of(result) == {3: [("member_missing", path)]}
