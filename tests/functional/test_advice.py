@@ -5,7 +5,6 @@ import shlex
 import pytest
 
 from tests.support.jobs import AGES, CUSTOMERS, EVENTS, ago, job, numbered, people, rejected
-from tests.support.workspaces import free_port
 
 AGED = "id,age\na,1\nb,old\n"
 REAL_KEYS = {"CUSTOMERIO_SITE_ID": "sandbox", "CUSTOMERIO_API_KEY": "sandbox"}
@@ -83,16 +82,6 @@ def test_the_report_names_the_address_that_was_given(tmp_path, backfill, sandbox
 
     page = (rejected(pipeline).parent / "report.html").read_text("utf-8")
     assert f"<pre>backfill retry {pipeline} --url {sandbox.url}</pre>" in page
-
-
-def test_a_sandbox_is_advised_at_the_port_that_was_asked(tmp_path, backfill):
-    """Nobody answers there: the sandbox of the default port would not, either."""
-    port = free_port()
-    pipeline = job(tmp_path, {"customers.csv": people("a")}, CUSTOMERS)
-    ended = backfill("run", pipeline, "--url", f"http://127.0.0.1:{port}")
-
-    assert ended.code == 75
-    assert f"`backfill sandbox --port {port}`" in ended.next_step
 
 
 def test_a_guard_is_said_by_check_and_plan_in_their_exit_code(tmp_path, backfill):

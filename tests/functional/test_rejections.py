@@ -1,8 +1,9 @@
 """Every reason for which a row is not sent, provoked through `check` and `run`."""
 
+import asyncio
 import csv
 import io
-import signal
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from math import nan
 
@@ -10,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from backfill.delivery.verdicts import Answer
+from backfill.errors import ExitCode
 from backfill.rows import SENTENCES
+from tests.support.deliveries import delivery_to
 from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people, rejected
-from tests.support.programs import until
+from tests.support.runs import run_in_no_time
 
 GOOD = "p1,seen,2024-01-01T00:00:00Z,1\n"
 AT = "2024-01-01T00:00:00Z"
@@ -196,21 +200,40 @@ def test_what_the_api_refuses_is_rejected_with_its_words(tmp_path, send, sandbox
     assert kept == set("01345689")
 
 
-def test_a_row_whose_answers_are_never_clear_is_rejected(tmp_path, start_sending, sandbox):
+class Unclear:
+    """A service that accepts every row but one, to which it answers with a page of HTML."""
+
+    concurrency = 4
+
+    def __init__(self) -> None:
+        self.accepted = 0
+
+    async def attempt(self, batch, *, fresh=False):
+        """Answer, a tenth of a second later."""
+        del fresh
+        await asyncio.sleep(0.1)
+        if "/poison/" in batch.path:
+            return Answer(200, b"<html>")
+        self.accepted += 1
+        return Answer(200, b"{}")
+
+    async def look_up(self):
+        """Whose key it is."""
+        return Answer(200, b'{"url":"https://a.example","region":"us","environment_id":7}')
+
+    @asynccontextmanager
+    async def connect(self, *_, **__):
+        """The real delivery to it."""
+        yield delivery_to(self, concurrency=self.concurrency)
+
+
+def test_a_row_whose_answers_are_never_clear_is_rejected(tmp_path):
     """While others are accepted, one row's answers are pages of HTML: it is not tried for ever."""
     rows = f"poison,seen,{AT},1\n" + numbered(2_000).removeprefix(HEADER)
     pipeline = job(tmp_path, {"events.csv": HEADER + rows}, V1, EVENTS)
-    sandbox.misbehave(
-        {"kind": "wrong_type", "path": "/api/v1/customers/poison/"},
-        {"kind": "latency", "seconds": 0.1, "method": "POST"},
-    )
 
-    command = start_sending(pipeline, "--concurrency", "4", "--for", "30s")
-    status = tmp_path / ".backfill/job/status.json"
-    until(lambda: status.exists() and '"rejected":1' in status.read_text().replace(" ", ""))
-    command.signal(signal.SIGTERM)
-    done = command.ended()
+    ran = run_in_no_time(pipeline, service := Unclear())
 
-    assert done.code == 143
-    assert done.summary["rejections_by_reason"] == {"unknown_outcome": 1}
-    assert done.summary["delivered"] == sandbox.stats()["events"] - 1
+    assert ran.exit == ExitCode.REJECTIONS
+    assert ran.summary.as_dict()["rejections_by_reason"] == {"unknown_outcome": 1}
+    assert ran.summary.delivered == service.accepted == 2_000

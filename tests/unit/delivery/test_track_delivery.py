@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.delivery.outcome import Meter, Outcome, Pause
-from backfill.delivery.pacing import RateLimitedTransport, Time
+from backfill.delivery.outcome import Outcome, Pause
 from backfill.delivery.region import Region
 from backfill.delivery.track_delivery import TrackDelivery
 from backfill.delivery.verdicts import Answer, NoAnswer
@@ -25,7 +24,7 @@ from backfill.errors import (
     UsageError,
 )
 from backfill.operations.batches import Batch
-from tests.support.deliveries import batch_of, worst_second
+from tests.support.deliveries import batch_of, delivery_to, worst_second
 from tests.support.virtual_time import in_no_time, oversleep
 
 OK = Answer(200, b"{}")
@@ -66,24 +65,6 @@ class Service:
         self.look_ups += 1
         await asyncio.sleep(self.round_trip_s)
         return self.keys[min(self.look_ups, len(self.keys)) - 1]
-
-
-def delivery_to(
-    service: Service,
-    *,
-    rate: float = 0,
-    concurrency: int | None = None,
-    outage_max_s: float = 900,
-    on_pause: Callable[[Pause], None] = lambda _: None,
-) -> TrackDelivery:
-    """The real delivery over a service that is a function."""
-    dice = random.Random(1)
-    time = Time(asyncio.get_running_loop().time, asyncio.sleep, dice.random)
-    meter = Meter(on_pause)
-    paced = RateLimitedTransport(
-        service, rate=rate, concurrency_max=concurrency, time=time, meter=meter
-    )
-    return TrackDelivery(paced, service, time, meter=meter, outage_max_s=outage_max_s)
 
 
 async def deliver_many(delivery: TrackDelivery, count: int, size: int = 1) -> None:

@@ -187,7 +187,11 @@ def test_rows_of_a_person_go_out_as_one(tmp_path):
 
 
 def test_a_destination_that_never_answers_is_given_up_before_anything_is_sent(tmp_path):
-    """After half a minute; the observer hears of it long before."""
+    """After half a minute; the observer hears of it long before.
+
+    The sandbox that is advised is that of the port that was asked: one of the default port would
+    not be found, either.
+    """
 
     class Unreachable(FakeDelivery):
         async def region(self):
@@ -198,6 +202,7 @@ def test_a_destination_that_never_answers_is_given_up_before_anything_is_sent(tm
     assert ran.exit == ExitCode.UNAVAILABLE
     assert ran.seconds == pytest.approx(START_PATIENCE_S)
     assert ran.observer.told == ["unanswered http://127.0.0.1:1", "ended"]
+    assert "`backfill sandbox --port 1`" in ran.error.next_step
 
 
 def test_a_bug_leaves_an_account_of_every_row(tmp_path):
