@@ -31,7 +31,7 @@ from backfill.report.wording import (
     titled,
 )
 
-if TYPE_CHECKING:  # see `_template`
+if TYPE_CHECKING:  # see `template`
     from jinja2 import Template
 
 REPORT_FILE = "report.html"
@@ -88,7 +88,7 @@ def render(content: Content) -> bytes:
     from backfill.report import charts  # noqa: PLC0415  # late, as Jinja
 
     script = _asset("report.js")
-    page = _template().render(
+    page = template().render(
         _named(content),
         charts=charts,
         style=_asset("report.css"),
@@ -99,7 +99,7 @@ def render(content: Content) -> bytes:
 
 
 @cache
-def _template() -> "Template":
+def template() -> "Template":
     """The page, compiled once: that takes longer than to fill it."""
     # Late: a run that has not ended needs none of it.
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415

@@ -8,6 +8,7 @@ nothing is like, the kill storm and the tests of the command line see to.
 """
 
 import array
+import gc
 import importlib
 import json
 import os
@@ -24,6 +25,7 @@ import backfill
 from backfill.cli import app
 from backfill.commands import state_home
 from backfill.remote_state.lease import Pace
+from backfill.report import html
 
 READY = "ready"
 ON_THE_WAY = (pd, aiohttp)
@@ -31,11 +33,18 @@ _STREAMS = 3
 _REQUEST_BYTES_MAX = 1 << 20
 
 
-def main(path: str) -> None:
-    """Serve until the standard input ends, which it does when the tests have ended."""
+def get_ready() -> None:
+    """Do once what each fork would do by itself."""
     for each in pkgutil.walk_packages(backfill.__path__, "backfill."):
         if not each.name.startswith(("backfill.__main__", "backfill.sandbox")):
             importlib.import_module(each.name)
+    html.template()  # to compile it takes as long as a small run
+    gc.freeze()  # a fork that looks for garbage among all that is imported copies it
+
+
+def main(path: str) -> None:
+    """Serve until the standard input ends, which it does when the tests have ended."""
+    get_ready()
     # Started in the background, it ignores Ctrl-C; what a user starts in a terminal does not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.socket(socket.AF_UNIX) as listening:
