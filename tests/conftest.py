@@ -1,15 +1,20 @@
 """What every test starts from."""
 
+import gc
 from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import settings
 
+from tests.support.examples import examples
+
 # A shared machine may pause any test. CI tries new examples too, which Hypothesis would not do by
 # itself: a test that fails now and then is to be seen, with the way to repeat it.
 ANYWHERE = settings.get_profile("default")
-settings.register_profile("suite", ANYWHERE, deadline=None, print_blob=True)
+settings.register_profile(
+    "suite", ANYWHERE, deadline=None, print_blob=True, max_examples=examples(100)
+)
 settings.load_profile("suite")
 
 
@@ -18,3 +23,9 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     found = Counter(each.nodeid for each in items)
     if twice := [name for name, count in found.items() if count > 1]:
         raise pytest.UsageError(f"several tests are named {', '.join(twice)}")
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what tests make, not among thousands of tests and all modules."""
+    gc.collect()
+    gc.freeze()

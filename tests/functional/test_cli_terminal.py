@@ -8,7 +8,7 @@ from tests.support.accounts import accounted
 from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, people
 from tests.support.terminals import Then, in_terminal
 
-SLOW = {"kind": "latency", "seconds": 0.25, "method": "POST"}
+SLOW = {"kind": "latency", "seconds": 0.1, "method": "POST"}
 THROTTLED = {"kind": "status", "status": 429, "requests": [3]}
 FILLING = "x" * 20_000
 ROWS = 400

@@ -21,7 +21,7 @@ from tests.support.fake_delivery import FakeDelivery
 from tests.support.jobs import AGES, CUSTOMERS, EVENTS, HEADER, job
 from tests.support.runs import Ran, run_in_no_time
 
-DAMAGES = int(os.environ.get("DAMAGES", "24"))
+DAMAGES = int(os.environ.get("DAMAGES", "20"))
 SEED = int(os.environ.get("SEED", "7"))
 KILLED_AT = (1, 9, 20, 33)
 """Before these requests are answered."""

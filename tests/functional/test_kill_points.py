@@ -13,7 +13,7 @@ from tests.support.programs import until
 
 V1 = '[destination]\napi = "v1"'
 ROWS, PEOPLE = 14, 4
-SLOW = {"kind": "latency", "seconds": 0.15}
+SLOW = {"kind": "latency", "seconds": 0.08}
 
 
 @pytest.mark.parametrize("step", ["requests", "commits"])

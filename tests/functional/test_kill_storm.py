@@ -13,7 +13,7 @@ from tests.support.checker import check
 from tests.support.programs import until
 from tests.support.worlds import invent
 
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = int(os.environ.get("KILLS", "8"))
 SEED = int(os.environ.get("SEED", "7"))
 ROWS_A_KILL = int(os.environ.get("ROWS_A_KILL", "1750"))
 FILLING_BYTES = 3_500_000 // ROWS_A_KILL

@@ -18,7 +18,7 @@ from tests.support.checker import must
 from tests.support.journals import committed, work
 from tests.support.power import Disk, Images, Platter
 
-CUTS = int(os.environ.get("POWER_CUTS", "2000"))
+CUTS = int(os.environ.get("POWER_CUTS", "1000"))
 CUTS_PER_RUN = 50
 COMMITS_PER_RUN = 12
 RUNS_PER_JOB = 6

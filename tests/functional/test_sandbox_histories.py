@@ -12,6 +12,7 @@ from backfill.sandbox.api_v2 import read_item
 from backfill.sandbox.behaviour import DAY_S
 from backfill.sandbox.store import Store
 from backfill.sandbox.workspace import Workspace
+from tests.support.examples import examples
 
 NOW_S = 1_790_000_000
 MANY = 10_000
@@ -177,7 +178,7 @@ class Twin:
         }
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12), suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_a_history_ends_the_same_with_and_without_restarts(steps):
     """Deleted and merged people come back alike, visitors are known, no event is lost or new."""

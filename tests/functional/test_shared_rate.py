@@ -7,7 +7,7 @@ import pytest
 from tests.support.jobs import EVENTS, job, numbered
 from tests.support.programs import until
 
-RATE, JOBS, ROWS = 20, 4, 30
+RATE, JOBS, ROWS = 20, 4, 15
 V1 = '[destination]\napi = "v1"'
 
 

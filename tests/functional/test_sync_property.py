@@ -1,7 +1,7 @@
 """For any tables, syncs and kills the workspace ends as the last table says.
 
 A night runs in a fork that dies at its n-th audited event (a file opened, renamed or removed, a
-socket made), as suddenly as by `kill -9`. EXAMPLES raises the number of histories.
+socket made), as suddenly as by `kill -9`.
 """
 
 import os
@@ -17,9 +17,10 @@ from backfill.commands.sync import sync
 from backfill.engine.options import Options
 from backfill.errors import BackfillError
 from backfill.pipeline.file import Pipeline
+from tests.support.examples import examples
+from tests.support.forking import get_ready
 from tests.support.workspaces import Workspace, workspace
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
 KILLED = 9
 KILLS_AT = st.integers(1, 160) | st.integers(95, 145)
 """A night has some 190 events, reports included; people are told something from 100 to 140."""
@@ -51,12 +52,13 @@ nights = st.tuples(tables, st.none() | KILLS_AT)
 @pytest.fixture(scope="module")
 def shared():
     """A workspace for all histories."""
+    get_ready()
     with workspace() as running:
         yield running
 
 
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(12),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from backfill.instants import CANDIDATES
 from backfill.instants.candidates import format_of
 from backfill.instants.formats import skeleton, skeleton_of
+from tests.support.examples import examples
 
 PATTERNS = [each.format for each in CANDIDATES if "%" in each.format]
 WRITTEN = {
@@ -31,7 +32,7 @@ WRITTEN = {
 }
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data())
 def test_a_shape_that_a_pattern_takes_has_its_skeleton(data):
     """None is ruled out by its skeleton that its regular expression would take."""

@@ -15,6 +15,7 @@ from whenever import Instant, PlainDateTime, RepeatedTime, SkippedTime
 
 from backfill.instants import Reading, read, validate_reading
 from backfill.instants.zones import zone_names
+from tests.support.examples import examples
 
 ZONES = sorted(zone_names())
 DAY = dt.timedelta(days=1)
@@ -70,7 +71,7 @@ def expected(local, zone):
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(clocks())
 def test_every_zone_and_policy_agrees_with_an_independent_library(drawn):
     """One instant, two or none: the policies choose among them as they say."""

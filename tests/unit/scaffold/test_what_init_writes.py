@@ -20,6 +20,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import make_plan
 from backfill.scaffold import look_at, nobody, open_keys, pipeline_text, propose, text_formats
 from backfill.sources.inputs import open_inputs
+from tests.support.examples import examples
 
 NAMES = [
     *("id", "customer_id", "userId", "Record ID", "email", "E-Mail", "name", "event", "action"),
@@ -115,7 +116,7 @@ def proposed(folder, contents, timezone="UTC"):
     return path, open_keys(found)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.sampled_from(HOW))
 def test_check_takes_what_init_writes_or_names_what_is_open(table, how):
     """For tables of all kinds of columns: no other key is ever wrong."""

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backfill.errors import UsageError
+from tests.support.examples import examples
 from tests.support.reading import open_file
 from tests.support.strict import Read, gather, strict
 
@@ -30,7 +31,7 @@ ALPHABET = [b"a", b"b", b'"', b'"', b",", b",", b"\n", b"\n", b"\r", b"\r\n", b"
 HARSH = [*ALPHABET, b"\xff", b"\0", b"\xef\xbb\xbf", b"\xc3", b'""', b',"', b'",', b'"\n"']
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     body=st.lists(st.sampled_from(HARSH), max_size=60).map(b"".join),
     block_bytes=BLOCKS,
@@ -50,7 +51,7 @@ def test_any_bytes_read_as_by_the_strict_reader(tmp_path_factory, body, block_by
     assert {row: line - 1 for row, line in read.lines.items()} == expected.lines
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     content=st.lists(st.sampled_from(ALPHABET), max_size=30).map(b"".join),
     block_bytes=BLOCKS,
@@ -108,7 +109,7 @@ STYLES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     rows=tables(),
     style=STYLES,
@@ -147,7 +148,7 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=1)), max_size=6),
     block_bytes=BLOCKS,

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backfill.encoding.cell_json import names_of
+from tests.support.examples import examples
 from tests.support.reading import open_file
 
 
@@ -108,7 +109,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 @given(
     objects=st.lists(st.dictionaries(st.text("xyz€", max_size=2), JSON), max_size=6),
     ascii_only=st.booleans(),
@@ -133,7 +134,7 @@ def test_any_objects_come_back(tmp_path_factory, objects, ascii_only, compact, l
     assert [{key: json.loads(value) for key, value in row.items()} for row in rows] == objects
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 @given(
     flips=st.lists(
         st.tuples(st.integers(0, 200), st.sampled_from(b'{}[]",:\\u\n\r\0\xff1.')), max_size=5

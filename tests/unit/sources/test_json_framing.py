@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.errors import UsageError
+from tests.support.examples import examples
 from tests.support.reading import open_file
 from tests.support.strict import gather
 
@@ -28,7 +29,7 @@ STYLES = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     objects=OBJECTS,
     style=st.sampled_from(list(STYLES)),

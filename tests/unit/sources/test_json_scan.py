@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from backfill.rows import Reason
 from backfill.sources.json_objects import fragments
 from backfill.sources.json_scan import take_apart
+from tests.support.examples import examples
 
 NUMBERS = st.sampled_from(
     ["0", "-0", "1.50", "01", "1e5", "1E+400", "12345678901234567890", "0.30000000000000004", "-"]
@@ -52,7 +53,7 @@ def together(text: bytes) -> dict[int, dict[str, str] | None]:
     return {line: None if lines.blank[line] else each for line, each in found.items()}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(LINES)
 def test_lines_say_together_what_each_says_by_itself(texts):
     """Whatever they hold: a line that is not left alone is one that can be read, and reads so."""
