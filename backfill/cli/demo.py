@@ -13,6 +13,7 @@ from backfill.errors import ExitCode
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.cli.session import Sent
+    from backfill.report.summary import Summary
 
 DEMO_FOLDER = Path(".backfill") / "demo"
 
@@ -27,7 +28,7 @@ def demo(
         bool, typer.Option("--keep", help="Keep the sandbox open until Ctrl-C.")
     ] = False,
 ) -> Ending:
-    """Send a sample shop's history into a local sandbox.
+    """Send a sample shop's history into a local sandbox, and read it back.
 
     No account, nothing to set up, and keys that are set in the environment are not used.
     """
@@ -35,7 +36,7 @@ def demo(
 
     from backfill.cli import session
     from backfill.cli.samples import expected_rejections, sample_pipeline
-    from backfill.commands import run
+    from backfill.commands import run, verify
     from backfill.pipeline.file import Pipeline
     from backfill.sandbox import running
 
@@ -46,7 +47,8 @@ def demo(
     with running() as sandbox:
         options = replace(asked.options(), url=sandbox.url, env={})  # the sandbox's own keys
         done = session.send(pipeline, asked, options, run.run, name="run")
-        ending = _ending(done, _held_by(sandbox.url), expected_rejections())
+        proved = verify.verify(pipeline, options)
+        ending = _ending(done, proved, _held_by(sandbox.url), expected_rejections())
         if keep and ending.code == ExitCode.DELIVERED:
             if not (showing.json or showing.quiet):
                 typer.echo(ending.text)
@@ -56,7 +58,17 @@ def demo(
     return ending
 
 
-def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) -> Ending:
+def _ending(
+    done: "Sent", proved: "Summary", held: Mapping[str, int], expected: Mapping[str, int]
+) -> Ending:
+    """How it ends.
+
+    Args:
+        done: What was sent.
+        proved: The same with what was read back.
+        held: What the sandbox counted.
+        expected: The rejected rows by reason, as they should be.
+    """
     from dataclasses import replace
 
     from backfill.cli.terminal import width
@@ -65,6 +77,8 @@ def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) 
     found = dict(summary.rejections_by_reason)
     differences = _differences(found, expected)
     error = f"the demo should have rejected {differences}" if differences else ""
+    if proved.exit:
+        error = "the sandbox does not hold what the demo sent"
     code = ExitCode.BUG if error else ExitCode.DELIVERED
     rows = shown(done.rejected_file) if done.rejected_file else "none"
     text = (
@@ -72,12 +86,16 @@ def _ending(done: "Sent", held: Mapping[str, int], expected: Mapping[str, int]) 
         f"The sandbox holds {held['people']:,} people and {held['events']:,} events.\n"
         f"Rejected rows: {rows}\n"
         f"Report: {shown(done.report_file)}\n"
+        "\nRead back with `backfill verify`:\n\n"
+        f"{proved.verification.text(summary.job, width()) if proved.verification else ''}"
     )
     return Ending(
         code,
         _next_step(rows, code),
         text,
-        replace(summary, exit=code).to_json(),
+        replace(
+            summary, exit=code, verified=proved.verified, verification=proved.verification
+        ).to_json(),
         error,
     )
 

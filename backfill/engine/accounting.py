@@ -157,7 +157,18 @@ def of_last_call(job: Job) -> Account:
     run_id = runs[-1].id if runs else 0
     course = Course.load(job.folder / COURSE_FILE)
     tally = Tally(held=held_at_last(job.journal))
-    return Account(job, "", 0.0, run_id, {}, Totals(), course, plan=stored_plan(job), tally=tally)
+    return Account(
+        job,
+        "",
+        0.0,
+        run_id,
+        {},
+        Totals(),
+        course,
+        plan=stored_plan(job),
+        tally=tally,
+        verification=Verification.of(job.journal.meta),
+    )
 
 
 def summarize(

@@ -128,6 +128,8 @@ def _without_names(summary: dict[str, Any], redaction: Redaction) -> dict[str, A
     """A summary whose files are called as elsewhere in the bundle."""
     for each in (*summary["sources"], *summary["this_run"].get("sources", ())):
         each["files"] = [redaction.file(name) for name in each["files"]]
+    if found := summary.get("verification"):
+        found["by_field"] = {redaction.column(name): n for name, n in found["by_field"].items()}
     return summary
 
 

@@ -22,6 +22,7 @@ from backfill.report.charts import COLOURS, Days
 from backfill.report.course import Course
 from backfill.report.redaction import Redact, Redaction, settings_of, versions
 from backfill.report.summary import Summary
+from backfill.report.verified import Verification
 from backfill.report.wording import can_be_fixed, titled, utc_text
 from backfill.rows import SENTENCES, Rejection
 
@@ -70,6 +71,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     has_rejected = summary.rejected or summary.deletes_refused
     name = str(journal.meta.get("rejected_file") or REJECTED_FILE) if has_rejected else ""
     fixable = journal.path.with_name(name) if name else None
+    found = Verification.of(journal.meta)
     next_step, next_command = _next(summary, calls, shown, was, command, fixable)
     return content.Content(
         summary=summary,
@@ -90,6 +92,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
         versions=versions(),
         made_at=utc_text(now_s),
         redact=redact,
+        verification=found and found.renamed(shown.column),
     )
 
 

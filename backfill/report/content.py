@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from backfill.report.charts import Days
 from backfill.report.course import Course
 from backfill.report.summary import Summary
+from backfill.report.verified import Verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ class Content:
         versions: What it was made with.
         made_at: When the report was made, ISO 8601 in UTC.
         redact: What is left out.
+        verification: What was found when the job was read back last; None: it never was.
     """
 
     summary: Summary
@@ -156,4 +158,5 @@ class Content:
     versions: Mapping[str, str]
     made_at: str
     redact: str
+    verification: Verification | None = None
     command: str = "sync"

@@ -19,6 +19,7 @@ from backfill.files import write_atomically
 from backfill.report.content import Content
 from backfill.report.course import Course, bins, slowest_s
 from backfill.report.summary import RunSummary, Summary
+from backfill.report.verified import VERIFIED
 from backfill.report.wording import (
     PAUSES,
     counted,
@@ -240,6 +241,7 @@ def _named(content: Content) -> dict[str, Any]:
         "pauses": PAUSES,
         "pauses_count": sum(count for count, _ in content.course.waited.values()),
         "dates": (scales.long_day(days.first), scales.long_day(days.last)) if days else (),
+        "verified": VERIFIED,
         "calls": content.calls[-_RUNS_SHOWN:],
         "exits": {int(code): words for code, words in MEANINGS.items()},
     }

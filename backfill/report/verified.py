@@ -1,7 +1,10 @@
 """What a verification found, in figures and in words."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from backfill.report.wording import WIDTH, counted, table, wrapped
 
@@ -67,6 +70,18 @@ class Verification:
     by_field: Mapping[str, int] = field(default_factory=dict)
     unprovable_by_reason: Mapping[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> "Verification | None":
+        """What a journal's meta says of the last verification; None: there was none."""
+        try:
+            return TypeAdapter(cls).validate_python(meta[VERIFICATION])
+        except (KeyError, ValueError):  # none, or one of another version
+            return None
+
+    def renamed(self, column: Callable[[str], str]) -> "Verification":
+        """The same with other names of fields."""
+        return replace(self, by_field={column(name): n for name, n in self.by_field.items()})
+
     def total(self, name: str) -> int:
         """A figure of all kinds together."""
         return sum(getattr(each, name) for each in self.kinds.values())
@@ -90,9 +105,11 @@ class Verification:
     def outcome(self) -> str:
         """What was found, in a sentence."""
         wrong = self.total("missing") + self.total("differs")
+        equal, unproved = self.total("equal"), self.total("unprovable")
+        rest = f"; {unproved:,} cannot be proved" if unproved else ""
         if wrong:
-            return f"verified, {wrong:,} of {self.total('checked'):,} missing or different"
-        return f"verified, {self.total('equal'):,} of {self.total('checked'):,} as they were sent"
+            return f"verified, {wrong:,} of {equal + wrong:,} missing or different{rest}"
+        return f"verified, all {equal:,} as they were sent{rest}"
 
     def notes(self) -> list[str]:
         """What else there is to say: what a sample means, which fields differ, what is unproved."""
