@@ -91,8 +91,15 @@ def state_url(pipeline: Pipeline, state_dir: str | Path | None) -> str | None:
     Raises:
         UsageError: Nothing can be kept there.
     """
-    if state_dir is None:
-        return pipeline.state
+    return pipeline.state if state_dir is None else bucket_of(state_dir)
+
+
+def bucket_of(state_dir: str | Path) -> str | None:
+    """The URL that `--state-dir` says; None: it says a folder.
+
+    Raises:
+        UsageError: Nothing can be kept there.
+    """
     # A `Path` has made one slash of two.
     written = re.sub(r"^([a-z0-9]+):/+", r"\1://", str(state_dir))
     if not is_url(written):

@@ -65,13 +65,36 @@ class Asked:
         return _name_in(Path(files[0])) if files else ""
 
 
+_PLACES: dict[str, str] = {}
+"""Folders that are here for as long as a command needs them, and the URLs that they stand for."""
+
+
+def stands_for(folder: Path, url: str) -> None:
+    """From now on, show a URL wherever a path in this folder would be shown."""
+    _PLACES[str(folder)] = url
+
+
+def where_it_stands(place: str) -> Path:
+    """The path of something that people may name by the URL that they were shown."""
+    for folder, url in _PLACES.items():
+        if place.startswith(f"{url}/"):
+            return Path(folder + place.removeprefix(url))
+    return Path(place)
+
+
+def _by_url(text: str) -> str:
+    for folder, url in _PLACES.items():
+        text = text.replace(folder, url)
+    return text
+
+
 def leave(ending: Ending, asked: Asked) -> int:
     """Show how a command ended; give the exit code."""
     try:
         if asked.json:
-            sys.stdout.write(ending.json.decode() + "\n")
+            sys.stdout.write(_by_url(ending.json.decode()) + "\n")
         elif ending.text and not asked.quiet:
-            sys.stdout.write(printable(ending.text, lines=True))
+            sys.stdout.write(printable(_by_url(ending.text), lines=True))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read it has seen enough; the interpreter would complain once more at its exit.
@@ -86,7 +109,7 @@ def leave(ending: Ending, asked: Asked) -> int:
 
 def say(text: str) -> None:
     """Show lines on stderr: advice, progress and errors; stdout carries the result."""
-    print(printable(text, lines=True), file=sys.stderr, flush=True)
+    print(printable(_by_url(text), lines=True), file=sys.stderr, flush=True)
 
 
 def note(sentence: str) -> None:
@@ -122,6 +145,8 @@ def nothing_done(job: str, code: ExitCode) -> bytes:
 
 def shown(path: Path) -> str:
     """A path as people in this directory would write it."""
+    if any(path.is_relative_to(folder) for folder in _PLACES):
+        return str(path)
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 

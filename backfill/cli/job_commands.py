@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backfill.cli.exits import Ending, shown
+from backfill.cli.exits import Ending, shown, where_it_stands
 from backfill.cli.flags import (
     CheckOptions,
     JobOptions,
@@ -83,7 +82,7 @@ def retry(
     pipeline: PipelineFile,
     asked: SendOptions,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="[FILE]", help="The corrected rows; default: the job's rejected.csv."
         ),
@@ -99,7 +98,7 @@ def retry(
         given,
         asked,
         asked.options(),
-        lambda first, *rest: library.retry(first, file, *rest),
+        lambda first, *rest: library.retry(first, where_it_stands(file) if file else None, *rest),
         name="retry",
     )
     return session.sent(pipeline, asked, done, name="retry")
@@ -183,11 +182,16 @@ def report(
     """Write the HTML report of a job."""
     import orjson
 
+    from backfill.cli import session
     from backfill.commands import report as library
+    from backfill.engine.options import Options, Stop
     from backfill.pipeline.file import Pipeline
 
     write = library.bundle if bundle else library.report
-    summary, path = write(Pipeline.load(pipeline), asked.state_dir, redact.value)
+    given = Pipeline.load(pipeline)
+    with session.state_here(given, Options(state_dir=asked.state_dir), Stop()) as here:
+        summary, path = write(given, here.state_dir, redact.value)
+        path = session.opened_here(path, given, asked.state_dir)
     made = {"bundle": str(path)} if bundle else {"report": str(path)}
     return Ending(
         ExitCode.DELIVERED,

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from backfill.cli import screens
-from backfill.cli.exits import Ending, note, nothing_done, shown
+from backfill.cli.exits import Ending, note, nothing_done, shown, stands_for
 from backfill.cli.flags import CheckOptions, SendOptions, VerifyOptions, command
 from backfill.cli.terminal import view_for, width
 from backfill.clock import Clock
@@ -22,8 +22,10 @@ from backfill.commands.state_home import at_hand
 from backfill.commands.watch import View, Watch
 from backfill.delivery.destination import destination, is_loopback
 from backfill.engine.options import Observer, Options, PlannedRun, Stop
-from backfill.errors import BackfillError, ExitCode, InterruptedRunError
-from backfill.job import folder_of
+from backfill.errors import BackfillError, ExitCode, InterruptedRunError, StateError
+from backfill.files import write_atomically
+from backfill.job import folder_of, state_url
+from backfill.journal.directory import prepared
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import REJECTED_FILE
 from backfill.report.wording import can_be_fixed, counted, printable
@@ -110,12 +112,40 @@ class Sent:
         return f"{self.summary.text(width())}\nReport: {shown(self.report_file)}\n"
 
 
+@contextmanager
+def state_here(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[Options]:
+    """Have a job's state on this machine, whose paths are shown as what they stand for.
+
+    Args:
+        pipeline: The settings.
+        options: How the command was asked for.
+        stop: Asks it to stop.
+    """
+    with at_hand(pipeline, options, stop, note) as here:
+        if (url := state_url(pipeline, options.state_dir)) is not None:
+            stands_for(Path(here.state_dir or ""), url)
+        yield here
+
+
+def opened_here(path: Path, pipeline: Pipeline, state_dir: str | None) -> Path:
+    """A result that people will open: of a state elsewhere, a copy beside the pipeline file."""
+    if state_url(pipeline, state_dir) is None:
+        return path
+    copy = folder_of(pipeline, None) / path.name
+    try:
+        prepared(copy.parent, create=True)
+        write_atomically(copy, path.read_bytes())
+    except (OSError, StateError):  # a pod's folder of settings: it is in the bucket all the same
+        return path
+    return copy
+
+
 def look(pipeline: Pipeline, asked: CheckOptions) -> Planned:
     """Look at every row."""
     watch = Watch(view_for(quiet=asked.quiet), Clock().now_s, lambda *_: True)
     with (
         _stoppable(pipeline, as_json=asked.json) as stop,
-        at_hand(pipeline, asked.options(), stop, note) as here,
+        state_here(pipeline, asked.options(), stop) as here,
     ):
         return check.plan(pipeline, here, watch, stop)
 
@@ -138,7 +168,7 @@ def send(
     again = name == "retry"
     with (
         _stoppable(pipeline, as_json=asked.json) as stop,
-        at_hand(pipeline, options, stop, note) as here,
+        state_here(pipeline, options, stop) as here,
         remembered(pipeline, here, name, asked.metrics_file) as done,
     ):
         view = view_for(quiet=asked.quiet)

@@ -5,13 +5,14 @@ No journal is opened: it belongs to the process that runs the job.
 
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backfill.cli.exits import Ending, shown
+from backfill.cli.exits import Ending, shown, stands_for
 from backfill.cli.flags import JobOptions, command, flat
 from backfill.cli.terminal import lines_width, width, wrapped
 from backfill.errors import RESUMABLE, ExitCode, not_ours
@@ -48,16 +49,17 @@ def status(
         made = command(name, path, *files, given=asked)
         return shlex.join([*shlex.split(made), "--url", url]) if url else made
 
-    if history:
-        return _history(_folders(pipeline, asked.state_dir), advised)
-    jobs = [each for folder in _folders(pipeline, asked.state_dir) if (each := _read(folder))]
-    now = Clock().unix_s()
-    return Ending(
-        ExitCode.DELIVERED,
-        _next_step(jobs, advised),
-        _text(jobs, now) if jobs else "no jobs here yet\n",
-        orjson.dumps({"jobs": list(map(_as_json, jobs))}),
-    )
+    with _folders(pipeline, asked.state_dir) as folders:
+        if history:
+            return _history(folders, advised)
+        jobs = [each for folder in folders if (each := _read(folder))]
+        now = Clock().unix_s()
+        return Ending(
+            ExitCode.DELIVERED,
+            _next_step(jobs, advised),
+            _text(jobs, now) if jobs else "no jobs here yet\n",
+            orjson.dumps({"jobs": list(map(_as_json, jobs))}),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,38 @@ class JobStatus:
         return None if total is None else total - self.said.rows_read
 
 
-def _folders(pipeline: Path | None, state_dir: str | None) -> list[Path]:
-    from backfill.files import strange_entry
+@contextmanager
+def _folders(file: Path | None, state_dir: str | None) -> Iterator[list[Path]]:
+    """The folders of the jobs that are asked for; of those in a bucket, what they say there."""
+    if file is None and "://" not in (state_dir or ""):
+        yield _checked(sorted(Path(state_dir or ".backfill").glob("*")))
+        return
+    from backfill.job import bucket_of, folder_of, state_url
 
-    if pipeline is None:
-        home = Path(state_dir or ".backfill")
-        folders = sorted(home.glob("*"))
+    name = storage = None
+    if file is None:
+        url = bucket_of(state_dir or "")
     else:
-        from backfill.job import folder_of
         from backfill.pipeline.file import Pipeline
 
-        folders = [folder_of(Pipeline.load(pipeline), state_dir)]
+        pipeline = Pipeline.load(file)
+        name, storage = pipeline.name, pipeline.storage
+        url = state_url(pipeline, state_dir)
+        if url is None:
+            yield _checked([folder_of(pipeline, state_dir)])
+            return
+    from backfill.notify.call_history import HISTORY_FOLDER
+    from backfill.remote_state.visit import jobs_there
+
+    with jobs_there(url or "", storage, name, HISTORY_FOLDER) as folders:
+        for folder in folders:
+            stands_for(folder.parent, url or "")
+        yield folders
+
+
+def _checked(folders: list[Path]) -> list[Path]:
+    from backfill.files import strange_entry
+
     folders = [each for each in folders if each.is_dir()]  # a job that never began has none
     for strange in filter(None, map(strange_entry, folders)):
         raise not_ours(*strange)

@@ -87,8 +87,8 @@ class Watch:
         if run.doubt.lost_commits:
             self._view.say(
                 f"the journal is older than the last run: its last {run.doubt.lost_commits:,}"
-                " commits are missing (restored from a backup, or state.db or state.db-wal was"
-                " removed)"
+                " commits are missing (a run elsewhere was killed, the state was restored from a"
+                " backup, or state.db or state.db-wal was removed)"
             )
         if run.doubt.rows:
             self._view.say(

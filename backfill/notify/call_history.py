@@ -40,6 +40,7 @@ class Call:
         summary: What became of the rows, as `Summary` has it; of a killed call, what its status
             said last.
         began_ticks: When that process began, by the system's own count.
+        alive: Whether that process is there, where it is another machine's; None: the system knows.
     """
 
     command: str
@@ -52,6 +53,7 @@ class Call:
     succeeded_at: str = ""
     summary: Mapping[str, Any] | None = None
     began_ticks: int | None = None
+    alive: bool | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +69,8 @@ class Call:
         """Whether it still runs; a killed one cannot say that it ended."""
         if self.finished_at:
             return False
+        if self.alive is not None:
+            return self.alive
         return is_there(self.pid, self.began_ticks)
 
 

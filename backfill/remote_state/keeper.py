@@ -10,7 +10,7 @@ could not be written for 45 s, sending stops: after 60 s another may go on.
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,12 @@ from backfill.job import STANDS_FOR
 from backfill.journal import Journal
 from backfill.journal.lock import leave_note, noted_in
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import StorageSettings
 from backfill.remote_state.lease import Lease, Pace, take
 from backfill.remote_state.mirror import Mirror
 from backfill.report.status_file import STATUS_FILE
 from backfill.report.summary import SUMMARY_FILE, Summary
-from backfill.sources.stores import connected
+from backfill.sources.stores import ObjectStore, connected
 from backfill.sources.urls import ObjectUrl
 
 PATIENCE_S = 30.0
@@ -38,6 +39,7 @@ _SNAPSHOT_SHARE = 10
 _TICK_S = 1.0
 
 Say = Callable[[str], None]
+Connect = Callable[[ObjectUrl, StorageSettings, Clock, float], ObjectStore]
 
 
 class BucketKeeper:
@@ -51,9 +53,18 @@ class BucketKeeper:
         clock: The time.
         pace: How often the lock is written, and when sending stops.
         stop: Asks the run to stop.
+        pool: Where requests are made.
     """
 
-    def __init__(self, lease: Lease, mirror: Mirror, clock: Clock, pace: Pace, stop: Stop) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        mirror: Mirror,
+        clock: Clock,
+        pace: Pace,
+        stop: Stop,
+        pool: Executor,
+    ) -> None:
         self._lease = lease
         self._mirror = mirror
         self._clock = clock
@@ -63,7 +74,7 @@ class BucketKeeper:
         self._next_image_s = 0.0
         self._beating: Future[None] | None = None
         self._writing: Future[None] | None = None
-        self._pool = ThreadPoolExecutor(2, "state")
+        self._pool = pool
         self.lost: BackfillError | None = None
         self.is_here = False
 
@@ -81,8 +92,10 @@ class BucketKeeper:
     def committed(self, journal: Journal) -> None:
         """Take a copy of the journal where one is due; it is written in a thread."""
         self._check()
-        if self._clock.now_s() >= self._next_image_s and self._image is None:
+        now_s = self._clock.now_s()
+        if now_s >= self._next_image_s and self._image is None:
             self._image = journal.image()
+            self._next_image_s = now_s + self._pace.beat_s
 
     def _check(self) -> None:
         if self.lost is not None:
@@ -110,21 +123,23 @@ class BucketKeeper:
 
     def _beat(self) -> None:
         self._lease.write(commits=self._commits())
+        # After the lock, so that whoever was taken over tells nothing more.
+        self._mirror.upload_result(STATUS_FILE)
 
     def _write_journal(self) -> None:
         image, began_s = self._image, self._clock.now_s()
         if image is None:
             return
         try:
-            self._mirror.upload_result(STATUS_FILE)
             replaced = self._lease.head.files
             files = self._mirror.upload_journal(self._lease, image)
             self._lease.write(files=files, commits=self._commits())
             self._mirror.remove(replaced, files)
+            self._mirror.upload_result(STATUS_FILE)
         finally:
-            took_s = self._clock.now_s() - began_s
-            wait_s = max(self._pace.beat_s - took_s, took_s * (_SNAPSHOT_SHARE - 1))
-            self._next_image_s = self._clock.now_s() + wait_s
+            ended_s = self._clock.now_s()
+            rest_s = (ended_s - began_s) * (_SNAPSHOT_SHARE - 1)
+            self._next_image_s = max(self._next_image_s, ended_s + rest_s)
             self._image = None
 
     def _guarded(self, request: Callable[[], None]) -> None:
@@ -165,7 +180,7 @@ class BucketKeeper:
 
 
 @contextmanager
-def brought_here(
+def brought_here(  # noqa: PLR0913 - all but four are keywords
     url: str,
     pipeline: Pipeline,
     options: Options,
@@ -174,6 +189,7 @@ def brought_here(
     say: Say = lambda _: None,
     clock: Clock | None = None,
     pace: Pace | None = None,
+    connect: Connect = connected,
 ) -> Iterator[Options]:
     """Bring a job's state here, and take it back however the body ends.
 
@@ -185,6 +201,7 @@ def brought_here(
         say: Shows a sentence.
         clock: The time.
         pace: How often the lock is written, and when it is taken over.
+        connect: Opens a store; the arguments are those of `connected`.
 
     Yields:
         The same options, with a folder of this machine for the state.
@@ -197,7 +214,7 @@ def brought_here(
     """
     clock, pace = clock or Clock(), pace or Pace()
     place = ObjectUrl.parse(f"{url}/{pipeline.name}")
-    store = connected(place, pipeline.storage, clock, PATIENCE_S)
+    store = connect(place, pipeline.storage, clock, min(PATIENCE_S, pace.takeover_s / 2))
     lease = take(
         store,
         place.path,
@@ -209,7 +226,7 @@ def brought_here(
     with tempfile.TemporaryDirectory(prefix="backfill-") as work:
         folder = Path(work).resolve() / pipeline.name
         mirror = Mirror(store, place, folder)
-        keeper = BucketKeeper(lease, mirror, clock, pace, stop)
+        keeper = BucketKeeper(lease, mirror, clock, pace, stop, ThreadPoolExecutor(2, "state"))
         with _ended(keeper, folder), _watched(keeper, pace):
             mirror.download({} if options.restart else lease.found.files)
             leave_note(folder, 0 if options.restart else lease.found.noted)
@@ -250,12 +267,18 @@ def _ended(keeper: BucketKeeper, folder: Path) -> Iterator[None]:
         try:
             keeper.let_go()
         except BackfillError as failure:
-            if error is None or failure.exit_code == first_of(
-                (failure.exit_code, as_ours(error).exit_code)
-            ):
+            if failure is not error and not _weighs_more(error, failure):
                 last = Summary.load(folder / SUMMARY_FILE)
                 failure.summary = last and replace(last, exit=failure.exit_code)
                 raise failure from error
+
+
+def _weighs_more(error: BaseException | None, failure: BackfillError) -> bool:
+    """Whether what stopped the command decides its exit code, and not how its state was kept."""
+    if error is None:
+        return False
+    ours = as_ours(error).exit_code
+    return ours != failure.exit_code and first_of((ours, failure.exit_code)) == ours
 
 
 def _is_over(work: Future[None] | None) -> bool:

@@ -57,9 +57,11 @@ class Mirror:
             UnavailableError: The store does not answer.
         """
         self.folder.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        results = {path: f"{self.place.path}/{path}" for path in self.results()}
+        # Whoever may write to the bucket may not write anywhere on this machine.
+        for strange in (path for path in files if not _is_plain(path)):
+            raise self._damaged(strange)
+        results = {path: f"{self.place.path}/{path}" for path in self.results() if _is_plain(path)}
         wanted = results | {path: each.key for path, each in files.items()}
-        wanted = {path: key for path, key in wanted.items() if _is_plain(path)}
         list(self.store.threads.map(lambda path: self._fetch(path, wanted[path]), wanted))
         for path, each in files.items():
             if _digest(self.folder / path) != each.digest:
@@ -141,7 +143,9 @@ class Mirror:
         return f"{self.place.path}/{_STATE}/{lease.head.generation}.{self._places}"
 
     def _here(self) -> Iterator[str]:
-        for folder, _, names in os.walk(self.folder):
+        for folder, folders, names in os.walk(self.folder):
+            # What was being extracted when it was cut short is extracted anew.
+            folders[:] = [each for each in folders if not each.endswith(".part")]
             for name in names:
                 path = Path(folder, name).relative_to(self.folder).as_posix()
                 if path != LOCK and not name.endswith(".tmp"):

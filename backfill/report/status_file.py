@@ -43,6 +43,7 @@ class Status:
         began_ticks: When that process began, by the system's own count.
         rejected_file: The name of the file that holds the rejected rows now; empty: there are none.
         url: Where it sends, if that is elsewhere than the pipeline file says.
+        alive: Whether its process is there, where it is another machine's; None: the system knows.
         this_run: What this call has done: the rows that it has settled as `rows_read`, delivered,
             rejected, merged and skipped. All other counts are the job's.
     """
@@ -64,12 +65,15 @@ class Status:
     began_ticks: int | None = None
     rejected_file: str = ""
     url: str = ""
+    alive: bool | None = None
     this_run: Mapping[str, int] = field(default_factory=dict)
 
     def is_alive(self) -> bool:
         """Whether its process is still there; a killed one cannot say that it ended."""
         if self.state == "ended":
             return False
+        if self.alive is not None:
+            return self.alive
         return is_there(self.pid, self.began_ticks)
 
 

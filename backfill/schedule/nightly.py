@@ -1,6 +1,7 @@
 """What is started every night, when, and as whom."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from backfill.errors import UsageError
-from backfill.job import folder_of
+from backfill.job import folder_of, state_url
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.file_settings import STDIN
 
@@ -26,7 +27,8 @@ class Nightly:
     Args:
         name: The job's name: letters, digits, '.', '_' and '-'.
         pipeline_file: The pipeline file, absolute.
-        state_dir: Where jobs keep their state, absolute.
+        state_dir: What `--state-dir` says: an absolute path or a URL; empty: the pipeline file
+            says where the state is.
         hour: The hour, 0 to 23.
         minute: The minute.
         timezone: The IANA zone of the time; None: the machine's own.
@@ -35,11 +37,12 @@ class Nightly:
         image: The container image that has it.
         secrets: The variables that hold the webhook, and the addresses of databases.
         odd_night: The next date on which clocks show the time twice or not at all.
+        is_here: Whether the state is on a disk of the machine.
     """
 
     name: str
     pipeline_file: Path
-    state_dir: Path
+    state_dir: Path | str
     hour: int
     minute: int
     timezone: str | None
@@ -48,11 +51,19 @@ class Nightly:
     image: str
     secrets: tuple[str, ...] = ()
     odd_night: date | None = None
+    is_here: bool = True
 
     def command(self) -> list[str]:
         """The command as words."""
-        options = ["--state-dir", str(self.state_dir), "--json"]
-        return [*self.program, "sync", str(self.pipeline_file), *options]
+        return [*self.program, "sync", str(self.pipeline_file), *self._place(), "--json"]
+
+    def history(self) -> str:
+        """The command that shows how the nights went, for a shell."""
+        which = self._place() if self.is_here else [str(self.pipeline_file), *self._place()]
+        return shlex.join(["backfill", "status", "--history", *which])
+
+    def _place(self) -> list[str]:
+        return ["--state-dir", str(self.state_dir)] if self.state_dir else []
 
 
 def nightly_of(  # noqa: PLR0913 - all but two are keywords
@@ -87,7 +98,10 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
             next_step="schedule a script of your own that pipes the rows into `backfill sync`",
         )
     hour, minute = map(int, at.split(":"))
-    home = folder_of(pipeline, state_dir).parent.resolve()
+    url = state_url(pipeline, state_dir)
+    home: Path | str = folder_of(pipeline, state_dir).parent.resolve()
+    if url is not None:
+        home = url if state_dir else ""
     for path in (str(pipeline.path), str(home), *program):
         if not path.isprintable():
             raise UsageError(
@@ -98,6 +112,7 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
         name=pipeline.name,
         pipeline_file=pipeline.path,
         state_dir=home,
+        is_here=url is None,
         hour=hour,
         minute=minute,
         timezone=timezone,

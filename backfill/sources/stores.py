@@ -156,6 +156,10 @@ class StoredBytes:
     modified: datetime
 
 
+class NoConditionsError(Exception):
+    """The store does not know conditional writes."""
+
+
 class ChangedObjectError(Exception):
     """The store has no object of this version any more."""
 
@@ -287,6 +291,7 @@ class ObjectStore:
 
         Raises:
             FileNotFoundError: There is no such bucket.
+            NoConditionsError: The store does not know what a condition is.
             CredentialsError: It may not be written.
             UnavailableError: The store does not answer.
         """
@@ -294,10 +299,17 @@ class ObjectStore:
         from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415
 
         mode: Any = replaced.condition() if replaced else "create"
+
+        def request() -> Any:
+            try:
+                return obstore.put(self.connection, path, content, mode=mode)
+            except Exception as error:
+                if isinstance(error, NotImplementedError) or "status code: 501" in str(error):
+                    raise NoConditionsError from None
+                raise
+
         try:
-            made: Any = self.patiently(
-                lambda: obstore.put(self.connection, path, content, mode=mode)
-            )
+            made: Any = self.patiently(request)
         except (AlreadyExistsError, PreconditionError):
             return None
         return Revision.of(made)
@@ -318,8 +330,8 @@ class ObjectStore:
         """Ask until there is an answer.
 
         Raises:
-            FileNotFoundError, AlreadyExistsError, PreconditionError, ChangedObjectError: As the
-                request did.
+            FileNotFoundError, AlreadyExistsError, PreconditionError, ChangedObjectError,
+                NoConditionsError: As the request did.
             CredentialsError: The store refuses.
             UnavailableError: It has not answered for too long.
         """
@@ -380,6 +392,7 @@ class ObjectStore:
 
         passed_on = (
             BackfillError,
+            NoConditionsError,
             ChangedObjectError,
             FileNotFoundError,
             exceptions.AlreadyExistsError,

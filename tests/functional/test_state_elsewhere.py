@@ -4,6 +4,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support import stores
 from tests.support.checker import check
-from tests.support.jobs import EVENTS, job, numbered
+from tests.support.jobs import AGES, EVENTS, job, numbered
 from tests.support.programs import until
 from tests.support.worlds import invent
 
@@ -115,3 +116,136 @@ def _may_repeat(said):
     """How many rows a start told of that may be sent twice."""
     found = re.search(r"up to ([\d,]+) rows may be sent twice", said)
     return int(found[1].replace(",", "")) if found else 0
+
+
+def machine(tmp_path, bucket, name: str, files, *tables: str) -> Path:
+    """A folder of its own with the same pipeline; gives the pipeline file."""
+    folder = tmp_path / name
+    folder.mkdir()
+    top, storage = elsewhere(bucket)
+    return job(folder, files, storage, *tables, top=top)
+
+
+def test_status_report_retry_and_sync_work_from_another_machine(
+    tmp_path, bucket, send, backfill, sandbox
+):
+    """Rejected rows are corrected in the bucket; what a night knows, the next one knows."""
+    files = {"customers.csv": "id,age\na,1\nb,old\n"}
+    here = machine(tmp_path, bucket, "here", files, AGES)
+    there = machine(tmp_path, bucket, "there", files, AGES)
+    first = send(here, env=ENV, pace=PACE)
+    assert first.code == 3
+    address = f"{bucket.base}jobs/job/rejected.csv"
+    assert f"fix the rows in {address}, then: backfill retry" in first.next_step
+
+    told = backfill("status", there, "--json", cwd=there.parent, env=ENV).summary
+    listed = backfill(
+        "status",
+        "--state-dir",
+        f"{bucket.base}jobs",
+        cwd=tmp_path,
+        env={**ENV, "AWS_ENDPOINT_URL": bucket.settings.split('"')[1]},
+    )
+    history = backfill("status", there, "--history", cwd=there.parent, env=ENV)
+    report = backfill("report", there, "--json", cwd=there.parent, env=ENV, pace=PACE).summary
+    fixed = bucket.get("jobs/job/rejected.csv").replace(b"old", b"2")
+    bucket.put("jobs/job/rejected.csv", fixed)
+    retried = send(there, env=ENV, pace=PACE, command="retry")
+    (there.parent / "customers.csv").write_text("id,age\na,1\nb,2\nc,3\n")
+    synced = send(there, env=ENV, pace=PACE, command="sync")
+
+    assert [each["state"] for each in told["jobs"]] == ["finished"]
+    assert told["jobs"][0]["rejected"] == 1
+    assert "job  finished" in listed.stdout
+    assert "run" in history.stdout
+    assert Path(report["report"]).read_text("utf-8").count("<html") == 1
+    assert retried.code == 0, retried.stderr
+    # Whoever a retry has sent is sent once more by the next sync, wherever the state is.
+    assert (synced.summary["this_run"]["delivered"], synced.summary["skipped"]) == (2, 1)
+    assert sandbox.people().keys() == {"a", "b", "c"}
+    assert "backfill-" not in first.stderr + first.stdout + retried.stderr + synced.stderr
+
+
+@pytest.mark.sends_together("only one of them sends")
+def test_of_two_starts_one_wins_and_a_look_shows_which(
+    tmp_path, bucket, start_sending, backfill, sandbox
+):
+    """The other one exits with 6 and names the first, which is shown as running meanwhile."""
+    sandbox.misbehave({"kind": "latency", "seconds": 3.0, "method": "POST"})
+    files = {"events.csv": numbered(20)}
+    machines = [machine(tmp_path, bucket, each, files, EVENTS) for each in ("a", "b")]
+    commands = [start_sending(each, env=ENV, pace=PACE) for each in machines]
+    until(lambda: sandbox.stats()["requests"] > 1)
+    shown = until(lambda: _running(backfill, machines[0]))
+    ended = sorted((each.ended() for each in commands), key=lambda each: each.code)
+
+    assert [each.code for each in ended] == [0, 6]
+    assert "the job is being run by process" in ended[1].stderr
+    assert shown["rows_total"] == 20
+    assert len(sandbox.events()) == 20
+
+
+def _running(backfill, pipeline):
+    told = backfill("status", pipeline, "--json", cwd=pipeline.parent, env=ENV).summary["jobs"]
+    return next((each for each in told if each["state"] in ("running", "paused")), None)
+
+
+@pytest.mark.sends_together("only one of them sends")
+def test_one_of_five_takes_over_from_a_killed_pod(tmp_path, bucket, start_sending, sandbox):
+    """They wait until it was silent for long enough; then one goes on, and four exit with 6."""
+    sandbox.misbehave({"kind": "latency", "seconds": 1.0, "method": "POST"})
+    files = {"events.csv": numbered(20)}
+    machines = [machine(tmp_path, bucket, f"pod-{n}", files, EVENTS) for n in range(6)]
+    first = start_sending(machines[0], env=ENV, pace=PACE)
+    until(lambda: sandbox.stats()["requests"] > 1)
+    killed_s = time.monotonic()
+    first.kill()
+
+    five = [start_sending(each, env=ENV, pace=PACE) for each in machines[1:]]
+    ended = sorted((each.ended() for each in five), key=lambda each: each.code)
+
+    assert [each.code for each in ended] == [0, 6, 6, 6, 6], [each.stderr for each in ended]
+    assert "taken over from process" in ended[0].stderr
+    assert "up to 20 rows may be sent twice" in ended[0].stderr
+    assert time.monotonic() - killed_s > PACE[2]
+    assert len(sandbox.events()) == 20
+
+
+@pytest.mark.sends_together("one goes on where the other was stopped")
+def test_whoever_is_taken_over_stops_sending(tmp_path, bucket, start_sending, sandbox):
+    """A pod that slept too long wakes up, finds its lock taken, and exits with 6."""
+    sandbox.misbehave({"kind": "latency", "seconds": 0.5, "method": "POST"})
+    files = {"events.csv": numbered(20_000)}
+    machines = [machine(tmp_path, bucket, each, files, EVENTS) for each in ("a", "b")]
+    asleep = start_sending(machines[0], "--concurrency", "1", env=ENV, pace=PACE)
+    until(lambda: sandbox.stats()["requests"] > 2)
+    asleep.signal(signal.SIGSTOP)
+    other = start_sending(machines[1], env=ENV, pace=PACE)
+    until(lambda: "taken over from" in other.stderr())
+    asleep.signal(signal.SIGCONT)
+    stopped, done = asleep.ended(), other.ended()
+
+    assert (stopped.code, done.code) == (6, 0), stopped.stderr + done.stderr
+    assert "the lock was taken over by process" in stopped.stderr
+    assert len(sandbox.events()) == 20_000
+    assert done.summary["delivered"] == 20_000
+
+
+def test_a_store_that_is_out_for_too_long_stops_the_run(tmp_path, bucket, start_sending, sandbox):
+    """75, before anybody else may take over; the next start goes on, and says what may repeat."""
+    sandbox.misbehave({"kind": "latency", "seconds": 0.2, "method": "POST"})
+    files = {"events.csv": numbered(20_000)}
+    with stores.between(bucket) as (proxy, seen):
+        there = machine(tmp_path, seen, "there", files, EVENTS)
+        run = start_sending(there, "--concurrency", "1", env=ENV, pace=PACE)
+        until(lambda: sandbox.stats()["requests"] > 2)
+        proxy.fault = lambda _: stores.SLOW_DOWN
+        stopped = run.ended()
+        proxy.fault = None
+        done = start_sending(there, env=ENV, pace=PACE).ended()
+
+    assert (stopped.code, done.code) == (75, 0), stopped.stderr + done.stderr
+    assert "and after 2 s another run may take over: nothing more is sent" in stopped.stderr
+    assert 0 < stopped.summary["delivered"] < 20_000
+    assert "may be sent twice" in done.stderr
+    assert len(sandbox.events()) == 20_000
