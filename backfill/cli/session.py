@@ -224,7 +224,7 @@ def verified(
     view = view_for(quiet=asked.quiet)
     with (
         _stoppable(pipeline, as_json=asked.json) as stop,
-        at_hand(pipeline, asked.options(), stop, note) as here,
+        state_here(pipeline, asked.options(), stop) as here,
     ):
         summary = library.verify(
             pipeline,
