@@ -22,7 +22,7 @@ from backfill.job import STANDS_FOR
 from backfill.journal import Journal
 from backfill.journal.lock import leave_note, noted_in
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import StorageSettings
+from backfill.pipeline.file_settings import StorageSettings
 from backfill.remote_state.lease import Lease, Pace, take
 from backfill.remote_state.mirror import Mirror
 from backfill.report.status_file import STATUS_FILE

@@ -11,7 +11,7 @@ import orjson
 
 from backfill.clock import Clock
 from backfill.files import PRIVATE_DIRECTORY, write_atomically
-from backfill.pipeline.source_settings import StorageSettings
+from backfill.pipeline.file_settings import StorageSettings
 from backfill.remote_state.keeper import PATIENCE_S
 from backfill.remote_state.lease import LOCK, Head, Pace
 from backfill.report.status_file import STATUS_FILE

@@ -8,7 +8,7 @@ from obstore.store import MemoryStore
 
 from backfill.clock import Clock
 from backfill.errors import StateError
-from backfill.pipeline.source_settings import StorageSettings
+from backfill.pipeline.file_settings import StorageSettings
 from backfill.remote_state.lease import Pace, take
 from backfill.remote_state.mirror import Mirror
 from backfill.sources.stores import ObjectStore, connected
