@@ -116,7 +116,7 @@ def _next(
     name = rejected_file.name if rejected_file else ""
     fixable = summary.rejected and can_be_fixed(summary.rejections_by_reason)
     stop = _sentence(shown.text(stopped[1]) or "Fix what stopped it, then:") if stopped else ""
-    refused = "The API refused to delete people who vanished. The next sync tries again:"
+    refused = "The API refused to delete what vanished. The next sync tries again:"
     steps = (
         (last is None, "Nothing was sent yet. To start:", goes_on),
         # What stopped it names its own next step, which is better than a guess from the figures.

@@ -39,7 +39,7 @@ REPORT_FILE = "report.html"
 
 ACCOUNTS = {
     "delivered": "accepted by Customer.io",
-    "merged": "sent with another row of the same person",
+    "merged": "sent with another row of the same person, object or relationship",
     "skipped": "left out on purpose",
     "rejected": "not sent or refused, each with a reason",
     "pending": "still to be sent",
@@ -185,7 +185,10 @@ def _others(account: Summary | RunSummary) -> str:
     reasons = sum((Counter(each.skipped_by_reason) for each in account.sources), Counter[str]())
     unchanged = reasons["unchanged"]
     said = [
-        (account.merged, "went out merged with another row of their person"),
+        (
+            account.merged,
+            "went out merged into another row",
+        ),
         (unchanged, "were delivered before and have not changed"),
         (account.skipped - unchanged, "were skipped on purpose"),
         (account.rejected, "were rejected"),

@@ -55,7 +55,10 @@ class Redaction:
         return self._stand_ins.setdefault((kind, name), f"{kind} {number}")
 
 
-_NAMING = ("files", "identifier", "name", "timestamp", "key", "columns", "required", "transform")
+_NAMING = (
+    *("files", "identifier", "object", "primary", "secondary", "name", "timestamp", "key"),
+    *("columns", "required", "transform"),
+)
 """Settings that name files, columns or events."""
 
 _UNTOLD = (

@@ -242,7 +242,14 @@ def _merge(body: Body) -> Operation:
         validation.one_identifier(body.get(key), key, validation.MERGE_IDENTIFIERS, problems)
         for key in ("primary", "secondary")
     )
-    return Operation("merge", _hash(body), *primary, extra=secondary, problems=tuple(problems))
+    return Operation(
+        "merge",
+        _hash(body),
+        *primary,
+        payload=text_of(secondary),
+        extra=secondary,
+        problems=tuple(problems),
+    )
 
 
 def _segment(kind: str, number: str, identifier: str, body: Body) -> Operation:

@@ -234,7 +234,14 @@ def _merge(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Opera
         validation.one_identifier(item.get(key), key, validation.MERGE_IDENTIFIERS, problems)
         for key in ("primary", "secondary")
     )
-    return Operation("merge", body_hash, *primary, extra=secondary, problems=tuple(problems))
+    return Operation(
+        "merge",
+        body_hash,
+        *primary,
+        payload=text_of(secondary),
+        extra=secondary,
+        problems=tuple(problems),
+    )
 
 
 def _relationships(item: dict[str, Any], body_hash: int, _behaviour: Behaviour) -> Operation:

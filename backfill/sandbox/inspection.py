@@ -6,7 +6,8 @@ GET  /sandbox/people?limit=&after=&search=   everyone, by number
 GET  /sandbox/people/{id}           one by id, e-mail or `cio_…`: attributes, devices, events
 GET  /sandbox/events?name=&person=&since=&until=&limit=&after=   what is kept, by arrival
 GET  /sandbox/arrivals?limit=&after=    every operation, by arrival
-GET  /sandbox/objects?limit=&after=     objects with their attributes and people
+GET  /sandbox/objects?limit=&after=     objects with their attributes, people, relationships
+GET  /sandbox/merges?limit=&after=      who was merged into whom
 GET  /sandbox/forms?limit=&after=       submitted forms
 GET  /sandbox/messages?limit=&after=    metrics of deliveries, and unsubscribes
 GET  /sandbox/timeline              events by UTC day and name
@@ -63,6 +64,7 @@ def routes(workspace: Workspace, faults: Faults, recent: deque[RecentRequest]) -
         Route("/sandbox/events", inspection.events),
         Route("/sandbox/arrivals", inspection.arrivals),
         Route("/sandbox/objects", inspection.objects),
+        Route("/sandbox/merges", inspection.merges),
         Route("/sandbox/forms", inspection.forms),
         Route("/sandbox/messages", inspection.messages),
         Route("/sandbox/timeline", inspection.timeline),
@@ -147,6 +149,9 @@ class _Inspection:
 
     async def objects(self, request: Request) -> Response:
         return await self._page(request, listings.objects)
+
+    async def merges(self, request: Request) -> Response:
+        return await self._page(request, listings.merges)
 
     async def forms(self, request: Request) -> Response:
         return await self._page(request, listings.forms)

@@ -115,8 +115,9 @@ def objects(store: Store, limit: int, after: int) -> Row:
     """Objects with their attributes and people, by the arrival that made each.
 
     Returns:
-        `{"objects": [{"arrival", "object", "attributes", "people"}], "next"}`; `object` is type
-        and id (`1:acme`), `people` are the active ones, by id, else e-mail, else `cio_…`.
+        `{"objects": [{"arrival", "object", "attributes", "people", "relationships"}], "next"}`;
+        `object` is type and id (`1:acme`), `people` are the active ones, by id, else e-mail, else
+        `cio_…`, and `relationships` what is known of each one's.
     """
     rows = store.read(
         "WITH signs AS (SELECT name AS thing, arrival, kind = 'object_delete' AS gone FROM arrivals"
@@ -129,17 +130,18 @@ def objects(store: Store, limit: int, after: int) -> Row:
         " ORDER BY arrival, thing LIMIT ?",
         [after, limit],
     )
-    found = [
-        {
-            "arrival": row["arrival"],
-            "object": row["thing"],
-            "attributes": _object_attributes(store, row["thing"], row["ended"]),
-            "people": [
-                link["who"] for link in _links(store, "thing = ?", [row["thing"]]) if link["who"]
-            ],
-        }
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        links = _links(store, "thing = ?", [row["thing"]])
+        found.append(
+            {
+                "arrival": row["arrival"],
+                "object": row["thing"],
+                "attributes": _object_attributes(store, row["thing"], row["ended"]),
+                "people": [link["who"] for link in links],
+                "relationships": {link["who"]: link["attributes"] for link in links},
+            }
+        )
     return {"objects": found, "next": _next(rows, limit)}
 
 
@@ -154,6 +156,19 @@ def forms(store: Store, limit: int, after: int) -> Row:
     for row in rows:
         row["data"] = orjson.loads(row["data"])
     return {"forms": rows, "next": _next(rows, limit)}
+
+
+def merges(store: Store, limit: int, after: int) -> Row:
+    """Merges by arrival: `{"merges": [{arrival, outcome, primary, secondary, …}], "next"}`."""
+    rows = store.read(
+        "SELECT arrival, received_s, outcome, named AS primary, payload AS secondary"
+        " FROM arrivals WHERE kind = 'merge' AND arrival > ? AND outcome <> 'rejected'"
+        " ORDER BY arrival LIMIT ?",
+        [after, limit],
+    )
+    for row in rows:
+        row["secondary"] = orjson.loads(row["secondary"])[1]
+    return {"merges": rows, "next": _next(rows, limit)}
 
 
 def messages(store: Store, limit: int, after: int) -> Row:

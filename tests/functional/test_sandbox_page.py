@@ -229,12 +229,25 @@ def test_objects_forms_and_messages_are_shown(page, workspace):
     workspace.post("/api/v2/entity", json=item).raise_for_status()
     form = {"data": {"email": "x@y.z", "food": "pizza"}}
     workspace.post("/api/v1/forms/1/submit", json=form).raise_for_status()
+    for item in (
+        {"action": "identify", "identifiers": {"id": "7"}},
+        {"action": "identify", "identifiers": {"id": "8"}},
+        {
+            "action": "add_relationships",
+            "identifiers": {"id": "7"},
+            "cio_relationships": [
+                {"identifiers": thing, "relationship_attributes": {"role": "owner"}}
+            ],
+        },
+        {"action": "merge", "primary": {"id": "7"}, "secondary": {"id": "8"}},
+    ):
+        workspace.post("/api/v2/entity", json={"type": "person", **item}).raise_for_status()
     metric = {"delivery_id": "d1", "metric": "opened"}
     workspace.post("/api/v1/metrics", json=metric).raise_for_status()
 
     page.wait_for("document.getElementById('messages-table').hidden", False)
     shown = page.value(page.text("#others"))
-    for text in ("1:acme", "n: 5", "food: pizza", "metric: opened"):
+    for text in ("1:acme", "n: 5", "7 (role: owner)", "applied", "food: pizza", "metric: opened"):
         assert text in shown
     assert page.value("document.getElementById('others-none').hidden") is True
 

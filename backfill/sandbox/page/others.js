@@ -1,10 +1,11 @@
-// Objects, forms and messages: what else arrived, each as the latest rows of a table.
+// Objects, merges, forms and messages: what else arrived, each as the latest rows of a table.
 
 import { ask, byId, el, moment } from "./dom.js";
 
 const SHOWN = 50;
 const LISTS = [
-  ["objects", ["Object", "Attributes", "People"], (row) => [row.object, fields(row.attributes), row.people.join(", ")]],
+  ["objects", ["Object", "Attributes", "People"], (row) => [row.object, fields(row.attributes), Object.entries(row.relationships).map(related).join(", ")]],
+  ["merges", ["When", "Stays", "Merged away", "Outcome"], (row) => [moment(row.received_s), row.primary, row.secondary, row.outcome]],
   ["forms", ["When", "Form", "Person", "Fields"], (row) => [moment(row.received_s), row.form, row.person, fields(row.data)]],
   ["messages", ["When", "What", "Delivery", "Fields"], (row) => [moment(row.received_s), row.kind.replaceAll("_", " "), row.delivery, fields(row.data)]],
 ];
@@ -26,6 +27,8 @@ function table(titles, rows) {
   const body = rows.map((cells) => el("tr", {}, ...cells.map((cell) => el("td", {}, cell ?? ""))));
   return el("table", {}, el("thead", {}, head), el("tbody", {}, ...body));
 }
+
+const related = ([who, attributes]) => (fields(attributes) ? `${who} (${fields(attributes)})` : who);
 
 const fields = (value) =>
   Object.entries(value ?? {})

@@ -234,7 +234,7 @@ def test_the_two_bars_of_the_law_have_the_same_length(rows):
             "Done, with rejections",
             (
                 "970 of 1,000 rows were delivered to Customer.io in 1:02 min; 10 went out merged"
-                " with another row of their person, 5 were skipped on purpose and 15 were rejected."
+                " into another row, 5 were skipped on purpose and 15 were rejected."
             ),
         ),
         (
@@ -261,7 +261,7 @@ def test_the_two_bars_of_the_law_have_the_same_length(rows):
             "Killed",
             (
                 "970 of 1,000 rows were delivered to Customer.io in 1:02 min; 30 went out merged"
-                " with another row of their person."
+                " into another row."
             ),
         ),
         (
