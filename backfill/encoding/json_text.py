@@ -22,6 +22,13 @@ from backfill.instants import Reading, WrittenValues, characters, read, seconds
 
 Mask = npt.NDArray[np.bool_]
 
+Parts = list[str | pa.StringArray]
+"""What each row's text is put together from: text that all share, columns of their own."""
+
+AT_ONCE_MAX = 12
+"""Joining more parts at once costs more than joining them by groups, and the groups again: the
+processor's nearest cache cannot follow so many columns."""
+
 INTEGER_MAX = 2**53
 """Beyond it readers of JSON round; such an integer is sent as a string."""
 
@@ -36,6 +43,25 @@ MANY_DIGITS = r"[0-9.]{16}|[eE][+-]?[0-9]{3}"
 _DIGITS_OF_A_DOUBLE = 15
 _EXPONENTS_FROM = 1e9  # safely below where Arrow begins to write whole doubles as 1e+10
 _QUOTE, _BACKSLASH, _FIRST_PRINTABLE, _ASCII_MAX = 34, 92, 32, 127
+
+
+def join(parts: Parts) -> pa.StringArray:
+    """The parts of each row behind one another; a null adds nothing."""
+    merged: Parts = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    # By groups, and the groups again: see AT_ONCE_MAX.
+    while len(merged) > AT_ONCE_MAX:
+        starts = range(0, len(merged), AT_ONCE_MAX)
+        merged = [_at_once(merged[start : start + AT_ONCE_MAX]) for start in starts]
+    return _at_once(merged)
+
+
+def _at_once(parts: Parts) -> pa.StringArray:
+    return pc.binary_join_element_wise(*parts, "", null_handling="replace")
 
 
 @dataclass(frozen=True, slots=True)

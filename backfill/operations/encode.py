@@ -24,17 +24,10 @@ import pyarrow.compute as pc
 import xxhash
 
 from backfill.encoding import identity
-from backfill.encoding.json_text import Mask, as_mask, escaped
+from backfill.encoding.json_text import Mask, Parts, as_mask, escaped, join
 from backfill.instants import seconds
 from backfill.pipeline.source_settings import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rows
-
-Parts = list[str | pa.StringArray]
-"""What each row's text is put together from: text that all share, columns of their own."""
-
-AT_ONCE_MAX = 12
-"""Joining more parts at once costs more than joining them by groups, and the groups again: the
-processor's nearest cache cannot follow so many columns."""
 
 V2_BYTES_MAX = 32_000
 """A v2 operation may have 32 kb; kb read as 1000 (Track OpenAPI)."""
@@ -49,25 +42,6 @@ Api = Literal["v1", "v2"]
 
 _Made: TypeAlias = "pa.StringArray | None"
 """A column that is made beside the accepted; None where the rows are no events."""
-
-
-def join(parts: Parts) -> pa.StringArray:
-    """The parts of each row behind one another; a null adds nothing."""
-    merged: Parts = []
-    for part in parts:
-        if isinstance(part, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += part
-        else:
-            merged.append(part)
-    # By groups, and the groups again: see AT_ONCE_MAX.
-    while len(merged) > AT_ONCE_MAX:
-        starts = range(0, len(merged), AT_ONCE_MAX)
-        merged = [_at_once(merged[start : start + AT_ONCE_MAX]) for start in starts]
-    return _at_once(merged)
-
-
-def _at_once(parts: Parts) -> pa.StringArray:
-    return pc.binary_join_element_wise(*parts, "", null_handling="replace")
 
 
 @dataclass(frozen=True, slots=True)

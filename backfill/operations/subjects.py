@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from backfill.encoding import identity
 from backfill.encoding.cell_json import RowFaults
-from backfill.encoding.json_text import Mask, as_mask, escaped
-from backfill.operations.encode import Accepted, Parts
+from backfill.encoding.json_text import Mask, Parts, as_mask, escaped
+from backfill.operations.encode import Accepted
 from backfill.pipeline.source_settings import (
     MergesSource,
     ObjectsSource,

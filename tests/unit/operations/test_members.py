@@ -5,7 +5,8 @@ import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.operations.encode import AT_ONCE_MAX, Member, Members, join
+from backfill.encoding.json_text import AT_ONCE_MAX, join
+from backfill.operations.encode import Member, Members
 
 TEXTS = st.sampled_from(["", "1", "true", "ü", "10 °C"]) | st.none()
 
