@@ -50,6 +50,9 @@ from backfill.sync.snapshot import SNAPSHOT_FILES
 if TYPE_CHECKING:  # of a sync alone
     from backfill.sync.differences import Differences
 
+if TYPE_CHECKING:
+    from backfill.engine.import_segment import ImportSegment
+
 Result = TypeVar("Result")
 
 START_PATIENCE_S = 30.0
@@ -327,16 +330,16 @@ class _Run:
         self.observer.sending(self._started(account, plan, prepared, meter))
         async with results.watched(account, meter, self.clock):
             if trial:
-                await self._send_work(account, work, delivery)
+                await self._send_work(account, plan, work, delivery)
                 await self._check_trial(account, trial)
                 work = prepared.start()
-            await self._send_work(account, work, delivery)
+            await self._send_work(account, plan, work, delivery)
         # Only now: what a sync remembers of tonight must never be ahead of what was delivered.
         await asyncio.to_thread(prepared.complete)
         if account.job.limit is None and not self.mode.only_rejected:
             account.job.journal.forget_loss()
 
-    async def _send_work(self, account: Account, work: Work, delivery: Service) -> None:
+    async def _send_work(self, account: Account, plan: Plan, work: Work, delivery: Service) -> None:
         """Send some work, until it is done or the run is to stop."""
 
         def committed() -> None:
@@ -350,6 +353,7 @@ class _Run:
             tally=account.tally,
             now_s=self.clock.now_s,
             committed=committed,
+            segment=_segment(account.job, plan),
         )
         loop = asyncio.get_running_loop()
 
@@ -461,6 +465,15 @@ class _Run:
             yield
         finally:
             timer.cancel()
+
+
+def _segment(job: Job, plan: Plan) -> "ImportSegment | None":
+    """What fills the segment of an import, where it has one."""
+    if job.pipeline.import_.segment is None:
+        return None
+    from backfill.engine.import_segment import ImportSegment  # noqa: PLC0415  # few have one
+
+    return ImportSegment(job, plan, job.pipeline.import_.segment)
 
 
 def _reach(url: str) -> str:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.setting_values import Allowance
 from backfill.pipeline.source_settings import KINDS
 from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason
+
+if TYPE_CHECKING:  # few imports have one
+    from backfill.engine.import_segment import ImportSegment
 
 BATCHES_UNDER_WAY_MAX = 64
 BATCHES_READY = 4
@@ -88,6 +91,7 @@ class Sender:
         tally: Counts the rows that are settled.
         now_s: A monotonic clock, in seconds.
         committed: Called after each commit that settles rows.
+        segment: Is filled with the people, before anything happens to them.
     """
 
     def __init__(
@@ -99,8 +103,10 @@ class Sender:
         tally: Tally,
         now_s: Callable[[], float],
         committed: Callable[[], None] = lambda: None,
+        segment: "ImportSegment | None" = None,
     ) -> None:
         self._work = work
+        self._segment = segment
         self._delivery = delivery
         self._now_s = now_s
         self._settler = _Settler(work, delivery.meter, tally, now_s, committed)
@@ -147,6 +153,17 @@ class Sender:
             if self._under_way:
                 await asyncio.wait(self._under_way)
             self._check()
+            if kind == "customers" and self._segment is not None:
+                await self._fill(self._segment)
+
+    async def _fill(self, segment: "ImportSegment") -> None:
+        """Fill the segment of the import, some requests at a time."""
+        for batches in segment.requests():
+            outcomes = await asyncio.gather(*map(self._delivery.deliver, batches))
+            self._settler.spent(len(batches))
+            segment.check(outcomes)
+            self._check()
+        self._settler.commit()
 
     async def _batches(self, kind: str) -> AsyncGenerator[Batch]:
         """The rows of one kind, packed as they are read; rows that are left out are settled."""
@@ -319,6 +336,10 @@ class _Settler:
             offset += count
         self._unsaved_requests += 1
         self.commit_if_due()
+
+    def spent(self, requests: int) -> None:
+        """Count requests that settle no row."""
+        self._unsaved_requests += requests
 
     def leave_out(self, prepared: PreparedChunk) -> None:
         """Settle the rows of a chunk that are not sent, each with its reason."""

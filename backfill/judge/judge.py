@@ -34,6 +34,7 @@ from backfill.operations.encode import (
     Api,
     Member,
     Members,
+    data_bytes,
     sizes,
 )
 from backfill.pipeline.column_settings import PREFERENCES, Column
@@ -45,7 +46,7 @@ from backfill.pipeline.source_settings import (
     ProfileSource,
     Source,
 )
-from backfill.rows import Chunk, Rejection, Rows
+from backfill.rows import Chunk, Rejection
 from backfill.sources.layout import (
     ATTRIBUTE_NAME_BYTES_MAX,
     ATTRIBUTES_MAX,
@@ -475,13 +476,13 @@ class Judge:
 
     def _sizes(self, accepted: Accepted, faults: RowFaults) -> Mask:
         """Refuse what the API is too small for; say which events only v1 takes."""
-        data_bytes: Rows = accepted.members.lengths + len("{}")
+        all_bytes = data_bytes(self._source, accepted)
         by_v1 = np.zeros(len(accepted), np.bool_)
         is_event = isinstance(self._source, EventsSource)
         if self._api == "v1":
-            faults.add("too_large", "", data_bytes > V1_DATA_BYTES_MAX)
+            faults.add("too_large", "", all_bytes > V1_DATA_BYTES_MAX)
             return by_v1
-        largest = int(data_bytes.max(initial=0))
+        largest = int(all_bytes.max(initial=0))
         # Two numbers instead of a column: hardly any chunk has a row that comes near the limit.
         if largest + _FRAME_BYTES_MAX <= V2_BYTES_MAX:
             return by_v1
@@ -489,8 +490,8 @@ class Judge:
         if not is_event:
             faults.add("too_large", "", large)
             return by_v1
-        faults.add("too_large", "", large & (data_bytes > V1_DATA_BYTES_MAX))
-        by_v1 = large & (data_bytes <= V1_DATA_BYTES_MAX)
+        faults.add("too_large", "", large & (all_bytes > V1_DATA_BYTES_MAX))
+        by_v1 = large & (all_bytes <= V1_DATA_BYTES_MAX)
         if by_v1.any() and self._source.identifier.type == "id":
             column = self._source.identifier.column
             misread = as_mask(pc.match_substring_regex(accepted.person, _MISREAD_BY_V1))

@@ -11,6 +11,9 @@ from backfill.operations.encode import Operations
 BODY_BYTES_MAX = 500_000
 """A v2 batch must be smaller than 500 kb (Track OpenAPI, `/api/v2/batch`); kb read as 1000."""
 
+IDS_MAX = 1_000
+"""So many people join a segment in one request (Track OpenAPI)."""
+
 _OPEN, _CLOSE = b'{"batch":[', b"]}"
 _WRAPPER_BYTES = len(_OPEN) + len(_CLOSE)
 

@@ -315,7 +315,7 @@ def _v2_parts(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made)
     if isinstance(source, EventsSource):
         return [
             f'{{"action":"{source.type}","attributes":{{',
-            *accepted.members.parts,
+            *_marked(source, accepted),
             '},"id":"',
             _required(ids),
             '",',
@@ -331,6 +331,27 @@ def _v2_parts(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made)
     from backfill.operations.subjects import v2_parts  # noqa: PLC0415 - few jobs have any
 
     return v2_parts(source, accepted)
+
+
+def _marked(source: EventsSource, accepted: Accepted) -> Parts:
+    """What each event says, and behind it the mark of its import, which is in no id."""
+    if not source.mark:
+        return accepted.members.parts
+    says = accepted.members.lengths > 0
+    comma = "," if says.all() else _chosen(["", ","], says.view(np.uint8))
+    return [*accepted.members.parts, comma, _mark_text(source)]
+
+
+def _mark_text(source: EventsSource) -> str:
+    return orjson.dumps(source.mark)[1:-1].decode() if source.mark else ""
+
+
+def data_bytes(source: Source, accepted: Accepted) -> npt.NDArray[np.int64]:
+    """The bytes of what each of n rows says, as a JSON object, int64 (n,)."""
+    lengths: Rows = accepted.members.lengths + len("{}")
+    if isinstance(source, EventsSource) and source.mark:
+        lengths = lengths + len(_mark_text(source).encode()) + (accepted.members.lengths > 0)
+    return lengths
 
 
 def _for_v1(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made) -> Operations:
@@ -351,7 +372,7 @@ def _v1_parts(source: Source, accepted: Accepted, ids: _Made, timestamps: _Made)
     if isinstance(source, EventsSource):
         return [
             '{"data":{',
-            *accepted.members.parts,
+            *_marked(source, accepted),
             '},"id":"',
             _required(ids),
             '","name":"',
@@ -440,6 +461,8 @@ def sizes(source: Source, api: Api, accepted: Accepted) -> npt.NDArray[np.int64]
         lengths = lengths + identity.ULID_LENGTH + _seconds_lengths(accepted.micros)
     unwritten = pa.repeat("", len(accepted))
     bare = replace(accepted, members=Members.of_text(unwritten))
+    if isinstance(source, EventsSource) and source.mark:
+        lengths = lengths + (accepted.members.lengths > 0)  # the comma before the mark
     for part in (_v1_parts if api == "v1" else _v2_parts)(source, bare, unwritten, unwritten):
         lengths += len(part) if isinstance(part, str) else pc.binary_length(part).to_numpy()
     return lengths
@@ -448,8 +471,7 @@ def sizes(source: Source, api: Api, accepted: Accepted) -> npt.NDArray[np.int64]
 def too_large(source: Source, api: Api, accepted: Accepted) -> npt.NDArray[np.bool_]:
     """Which rows make operations that this API does not take."""
     if api == "v1":
-        data_bytes = accepted.members.lengths + len("{}")
-        return data_bytes > V1_DATA_BYTES_MAX
+        return data_bytes(source, accepted) > V1_DATA_BYTES_MAX
     return sizes(source, api, accepted) > V2_BYTES_MAX
 
 

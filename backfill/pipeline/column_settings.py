@@ -4,18 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
 from backfill.instants import Reading, validate_reading
-from backfill.pipeline.setting_values import StrictSettings
+from backfill.pipeline.setting_values import Constant, StrictSettings
 
 ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "json"]
 
@@ -106,7 +98,7 @@ class Column(Dated):
     invert: bool = False
     true_values: tuple[str, ...] = ()
     false_values: tuple[str, ...] = ()
-    value: StrictBool | StrictInt | StrictFloat | StrictStr | None = None
+    value: Constant | None = None
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:

@@ -1,17 +1,29 @@
 """Where rows are sent: `[destination]`; who is told: `[notify]`; where the state is."""
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from backfill.pipeline.setting_values import DurationSetting, StrictSettings
+from backfill.pipeline.column_settings import PREFERENCES
+from backfill.pipeline.setting_values import Constant, DurationSetting, StrictSettings
 
 Occasion = Literal["failure", "rejections", "recovery", "success"]
 """Why somebody is told: it failed, rows are rejected, it succeeded after it had failed, it
 succeeded."""
+
+
+NAME_BYTES_MAX = 150
+"""The longest name of an attribute, in bytes of UTF-8 (Track OpenAPI)."""
+
+_MEANINGFUL = {
+    *("id", "email", "phone", "cio_id", "anonymous_id", "created_at", "unsubscribed"),
+    *("cio_relationships", "recipient", "from_address", "reply_to"),
+}
+"""Names that the service acts on, in people or in events (Track docs)."""
 
 
 def is_loopback_host(host: str) -> bool:
@@ -77,6 +89,24 @@ class Destination(StrictSettings):
     rate: float = Field(default=100, ge=0)
     concurrency: int | None = Field(default=None, ge=1, le=1024)
     outage_max: DurationSetting = Field(default=900, gt=0)
+
+
+class ImportMark(StrictSettings):
+    """What marks the people and events of an import, so that campaigns can leave it out."""
+
+    attribute: Mapping[str, Constant] = Field(default_factory=dict)
+    property: Mapping[str, Constant] = Field(default_factory=dict)
+    segment: int | None = Field(default=None, ge=1)
+
+    @field_validator("attribute", "property")
+    @classmethod
+    def _is_data(cls, value: Mapping[str, Constant]) -> Mapping[str, Constant]:
+        for name in value:
+            if name in _MEANINGFUL or name.startswith(("_", PREFERENCES)):
+                raise ValueError(f"{name!r} means something to the service: choose another name")
+            if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
+                raise ValueError(f"a name has 1 to {NAME_BYTES_MAX} bytes")
+        return value
 
 
 class Notify(StrictSettings):

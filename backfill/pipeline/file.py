@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from backfill.errors import UsageError
 from backfill.files import parse_toml
 from backfill.pipeline.column_settings import Column, EventTimestamp, FromColumn
-from backfill.pipeline.destination_settings import Destination, Notify, state_objection
+from backfill.pipeline.destination_settings import Destination, ImportMark, Notify, state_objection
 from backfill.pipeline.file_settings import STDIN, Query, StorageSettings
 from backfill.pipeline.mistakes import mistakes, open_settings
 from backfill.pipeline.setting_values import Allowance, AllowanceSetting, StrictSettings
@@ -45,6 +45,7 @@ class Pipeline(StrictSettings):
     rejected_max: AllowanceSetting = Allowance(share=0.01)
     keep_runs: int = Field(default=30, ge=1)
     destination: Destination = Destination()
+    import_: ImportMark = Field(default=ImportMark(), alias="import")
     notify: Notify | None = None
     storage: StorageSettings = StorageSettings()
     sources: tuple[Source, ...] = Field(alias="source")
@@ -75,6 +76,24 @@ class Pipeline(StrictSettings):
         if sum(STDIN in each.files for each in value) > 1:
             raise ValueError('only one source can read stdin: files = ["-"]')
         return value
+
+    @model_validator(mode="after")
+    def _marks_its_rows(self) -> Self:
+        if self.import_.segment is not None and not self.has_customers:
+            raise ValueError(
+                "[import] segment holds the people of the customers sources, and there is none"
+            )
+        for source in self.sources:
+            if source.kind == "customers":
+                source.marked(self.import_.attribute)
+            if source.kind == "events":
+                source.marked(self.import_.property)
+            if both := set(source.mark) & set(source.columns):
+                raise ValueError(
+                    f"{min(both)!r} is a column of [source.columns] and of [import]: choose another"
+                    " name for one of them"
+                )
+        return self
 
     @model_validator(mode="after")
     def _has_operations(self) -> Self:
@@ -166,7 +185,14 @@ class Pipeline(StrictSettings):
             if source.transform:
                 settings["transform_code"] = _code_digest(self.folder, source.transform)
             sources.append(settings)
-        kept = {"namespace": self.namespace, "api": self.destination.api, "sources": sources}
+        kept: dict[str, object] = {
+            "namespace": self.namespace,
+            "api": self.destination.api,
+            "sources": sources,
+        }
+        # A segment is filled beside what is sent: it makes no operation of a row another one.
+        if mark := self.import_.model_dump(mode="json", exclude={"segment"}, exclude_defaults=True):
+            kept["import"] = mark
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -222,6 +248,7 @@ _TABLES: dict[str, type[StrictSettings]] = {
     **KINDS,
     "destination": Destination,
     "identifier": Identifier,
+    "import": ImportMark,
     "notify": Notify,
     "storage": StorageSettings,
     "query": Query,

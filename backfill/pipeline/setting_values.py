@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _RELATIVE = re.compile(r"now(?:([+-])(\d+)([dhms]))?")
@@ -86,3 +96,25 @@ def _seconds(value: object) -> object:
 
 DurationSetting = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]
 """A length of time, in seconds."""
+
+
+EXACT_MAX = 2**53
+"""Beyond it readers of JSON round."""
+
+CONSTANT_BYTES_MAX = 1000
+"""In UTF-8, as of every attribute (Track OpenAPI)."""
+
+
+def _of_a_value(text: str) -> str:
+    if len(text.encode()) > CONSTANT_BYTES_MAX:
+        raise ValueError(f"a value may have {CONSTANT_BYTES_MAX} bytes")
+    return text
+
+
+Constant = (
+    StrictBool
+    | Annotated[StrictInt, Field(ge=-EXACT_MAX, le=EXACT_MAX)]
+    | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+    | Annotated[StrictStr, AfterValidator(_of_a_value)]
+)
+"""What every row says."""

@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    PrivateAttr,
     field_validator,
     model_validator,
 )
@@ -17,6 +18,7 @@ from backfill.pipeline.file_settings import FileSettings
 from backfill.pipeline.setting_values import (
     Allowance,
     AllowanceSetting,
+    Constant,
     DurationSetting,
     RelativeTime,
     StrictSettings,
@@ -137,6 +139,7 @@ class SourceSettings(FileSettings):
     columns: Columns = Field(default_factory=dict)
     reserved: Literal["refuse", "drop", "send"] = "refuse"
     sync: Sync = Sync()
+    _mark: dict[str, Constant] = PrivateAttr(default_factory=dict)
 
     @property
     def is_profile(self) -> bool:
@@ -161,10 +164,19 @@ class SourceSettings(FileSettings):
             if column.value is None
         }
 
-    def constants(self) -> dict[str, bool | int | float | str]:
+    def constants(self) -> dict[str, Constant]:
         """The attributes that every row says."""
         values = {name: column.value for name, column in self.columns.items()}
         return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def mark(self) -> Mapping[str, Constant]:
+        """What `[import]` adds to each person or event."""
+        return self._mark
+
+    def marked(self, mark: Mapping[str, Constant]) -> None:
+        """Take the mark of `[import]`, which the file says once for all sources."""
+        self._mark = {name: mark[name] for name in sorted(mark)}
 
 
 class ProfileSource(SourceSettings):
@@ -192,6 +204,10 @@ class CustomersSource(ProfileSource):
     create: bool = True
     shared_emails: Literal["refuse", "first", "send"] = "refuse"
     consent: Literal["refuse", "ignore"] = "refuse"
+
+    def constants(self) -> dict[str, Constant]:
+        """The attributes that every row says, the mark of its import among them."""
+        return {**super().constants(), **self.mark}
 
 
 class ObjectsSource(ProfileSource):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ from backfill.errors import UsageError
 from backfill.instants import Evidence, Reading
 from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
 from backfill.judge.shape import shapes_of
-from backfill.operations.batches import Fill
+from backfill.operations.batches import IDS_MAX, Fill
 from backfill.operations.encode import encode, event_ids
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
@@ -264,6 +265,9 @@ class Pass:
             source.odd_emails = sorted(names.odd_emails)
             source.created_at_text = bool(names.texts)
         self._note_consent()
+        if self._pipeline.import_.segment is not None:
+            for source in self._sources:
+                source.requests += ceil(source.operations / IDS_MAX) * (source.kind == "customers")
         return PlanResult(
             {part: end.row - 1 for part, end in self._ends.items()},
             self._sources,

@@ -85,6 +85,7 @@ _HARM = (
     "implausible_timestamps",
     "nearly_named",
     "unknown_people",
+    "not_in_segment",
     "unknown_objects",
     "odd_timestamps",
     "cursor_in_future",
@@ -243,6 +244,12 @@ def _unknown_people(
     seen: SourcePlan,
     of_source: str,
 ) -> Iterator[PlanWarning]:
+    if seen.unknown_people and pipeline.import_.segment is not None:
+        yield PlanWarning(
+            "not_in_segment",
+            f"{of_source} names people whom no customers source names: {seen.unknown_people:,};"
+            f" segment {pipeline.import_.segment} is filled without them",
+        )
     if seen.unknown_people and pipeline.unknown_people(source) == "send":
         yield PlanWarning(
             "unknown_people",

@@ -216,7 +216,7 @@ def layout_of(
     ]
     used = taken | {each.column for each in attributes}
     attributes += _others(source, columns, types, used, where)
-    _refuse_twins(attributes, source.constants(), where)
+    _refuse_twins(attributes, {**source.constants(), **source.mark}, where)
     _refuse_types(source, attributes, types, where)
     names = [each.name for each in attributes]
     reserved = tuple(sorted(name for name in names if is_reserved(name, source.kind)))

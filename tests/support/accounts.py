@@ -49,7 +49,10 @@ class Account:
         for fault in workspace.faults():
             in_doubt = fault.get("applied", fault["kind"] in IN_DOUBT)
             fired["in_doubt" if in_doubt else fault["kind"]] += fault["fired"]
-        return cls(Counter(workspace.stats()), fired)
+        stats = Counter(workspace.stats())
+        # A segment that is filled is no operation of a row: it counts as a request alone.
+        stats["operations"] -= workspace.breakdown()["kinds"].get("add_customers", 0)
+        return cls(stats, fired)
 
 
 class Audit:
