@@ -183,6 +183,8 @@ def _no_answer(error: httpx.TransportError) -> NoAnswer:
             return NoAnswer("timeout")
         case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return NoAnswer("untrusted")
+        case httpx.ConnectError() if "[Errno -" in str(error):  # those of getaddrinfo
+            return NoAnswer("unknown_host")
         case httpx.ConnectError():
             return NoAnswer("unreachable")
         case httpx.RemoteProtocolError():

@@ -105,6 +105,7 @@ class Meter:
         latency_s: The recent mean, in seconds.
         latencies: How many good answers took how long, by `latency_step`.
         pause: The latest pause.
+        last_failure: What was seen when an attempt failed last; empty: none did.
     """
 
     on_pause: Callable[[Pause], None] = _nobody
@@ -117,6 +118,7 @@ class Meter:
     latency_s: float = 0.0
     latencies: Counter[int] = field(default_factory=Counter)
     pause: Pause | None = None
+    last_failure: str = ""
 
     def paused(self, reason: PauseReason, until_s: float) -> None:
         """A pause begins, or lasts longer than was known."""

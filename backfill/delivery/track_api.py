@@ -129,6 +129,8 @@ def _kind(error: Exception) -> NoAnswerKind:
             return "timeout"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return "untrusted"
+        case aiohttp.ClientConnectorDNSError():
+            return "unknown_host"
         case aiohttp.ClientConnectorError():
             return "unreachable"
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | ConnectionError():

@@ -40,6 +40,7 @@ from backfill.retrying import (
 
 _SUCCESS = 2
 _SILENCES: Mapping[NoAnswerKind, str] = {
+    "unknown_host": "the host's name was not found (DNS)",
     "unreachable": "no connection",
     "dropped": "the connection was cut",
     "timeout": "no answer in time",
@@ -238,9 +239,10 @@ class TrackDelivery:
         """Note a failure; stop the run where the next attempt would come too late."""
         now_s = self._time.now_s()
         self._health.failed(now_s)
+        self.meter.last_failure = _seen(answer)
         failing_s = self._health.failing_for_s(now_s)
         if failing_s + wait_s > self._outage_max_s:
-            raise self._stop(_unavailable(failing_s, wait_s, answer))
+            raise self._stop(_unavailable(failing_s, wait_s, self.meter.last_failure))
 
     async def _doubt_key(self, known: int, *, again: bool) -> None:
         """Let nobody send until the region look-up has said whether the key still works.
@@ -264,9 +266,9 @@ class TrackDelivery:
         return error
 
 
-def _unavailable(failing_s: float, wait_s: float, answer: Answer | NoAnswer) -> UnavailableError:
+def _unavailable(failing_s: float, wait_s: float, seen: str) -> UnavailableError:
     return UnavailableError(
-        f"the service did not accept a request for {failing_s:.0f} s; last seen: {_seen(answer)}",
+        f"the service did not accept a request for {failing_s:.0f} s; last seen: {seen}",
         next_step=f"run the same command again in {max(ceil(wait_s / 60), 1)} min or later to"
         " resume",
     )

@@ -42,14 +42,15 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-NoAnswerKind = Literal["unreachable", "dropped", "timeout", "garbled", "untrusted"]
+NoAnswerKind = Literal["unknown_host", "unreachable", "dropped", "timeout", "garbled", "untrusted"]
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
     """An attempt without a whole answer: whether it was applied is unknown.
 
-    unreachable: no connection · dropped: closed or reset half-way · timeout · garbled: not HTTP,
+    unknown_host: its name was not found (DNS) · unreachable: no connection ·
+    dropped: closed or reset half-way · timeout · garbled: not HTTP,
     or without end · untrusted: the certificate does not prove the host.
     """
 

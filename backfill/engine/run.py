@@ -427,9 +427,10 @@ class _Run:
         try:
             return await asyncio.wait_for(delivery.region(), START_PATIENCE_S)
         except TimeoutError:
+            seen = delivery.meter.last_failure or "no answer"
             raise UnavailableError(
-                f"the destination could not be reached for {START_PATIENCE_S:.0f} s; nothing was"
-                " sent",
+                f"the destination could not be reached for {START_PATIENCE_S:.0f} s (last seen:"
+                f" {seen}); nothing was sent",
                 next_step=f"{_reach(url)}, then run the same command again",
             ) from None
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import random
+import socket
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -124,6 +125,34 @@ def test_a_request_as_it_arrives():
     assert request.headers["user-agent"].startswith("backfill/")
     assert request.headers["accept-encoding"] == "identity"
     assert "cookie" not in request.headers
+
+
+def test_a_name_that_is_found_late_is_asked_for_again(monkeypatch):
+    """No address, then one where nobody listens beside one that answers: all is delivered."""
+    asked = []
+
+    def looked_up(host, port, *_, **__):
+        asked.append(host)
+        if len(asked) < 3:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        there = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(*there, ("127.0.0.99", port)), (*there, ("127.0.0.1", port))]
+
+    async def go():
+        loop = asyncio.get_running_loop()
+        time = Time(lambda: loop.time() * 100, hurried, random.Random(1).random)
+        async with serving(in_turn()) as server:
+            url = server.url.replace("127.0.0.1", "track.example")
+            monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+            async with open_delivery(url, CREDENTIALS, time, rate=100) as delivery:
+                await three(delivery)
+                return server, delivery.meter
+
+    server, meter = asyncio.run(go())
+
+    assert len(server.received) == 1
+    assert asked == ["track.example"] * 3
+    assert meter.last_failure == "the host's name was not found (DNS)"
 
 
 identifiers = st.text(

@@ -281,6 +281,7 @@ def test_a_portal_is_an_outage():
     [
         (Answer(503), "HTTP 503"),
         (Answer(200, b"<html>"), "HTTP 200 with an answer that is not the API's"),
+        (NoAnswer("unknown_host"), "the host's name was not found (DNS)"),
         (NoAnswer("unreachable"), "no connection"),
         (NoAnswer("dropped"), "the connection was cut"),
         (NoAnswer("timeout"), "no answer in time"),

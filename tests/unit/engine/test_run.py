@@ -205,6 +205,19 @@ def test_a_destination_that_never_answers_is_given_up_before_anything_is_sent(tm
     assert "`backfill sandbox --port 1`" in ran.error.next_step
 
 
+def test_a_destination_given_up_says_what_was_seen_of_it(tmp_path):
+    """A wrong name in `url` and a service that is down want different hands."""
+
+    class Unnamed(FakeDelivery):
+        async def region(self):
+            self.meter.last_failure = "the host's name was not found (DNS)"
+            await asyncio.Event().wait()
+
+    ran = run_in_no_time(job(tmp_path, FILES, CUSTOMERS, EVENTS), Unnamed())
+
+    assert "(last seen: the host's name was not found (DNS)); nothing was sent" in ran.error.what
+
+
 def test_a_bug_leaves_an_account_of_every_row(tmp_path):
     """Exit 1, with all that was delivered before; what the bug says may be personal."""
     pipeline = job(tmp_path, {"events.csv": numbered(30)}, V1, EVENTS)
