@@ -127,6 +127,22 @@ def test_a_person_is_found_and_shown(page):
     assert page.value("document.querySelector('#person b')") is None
 
 
+def test_text_that_turns_its_direction_is_shown_as_it_is(page, workspace):
+    """A list in which `gpj.exe` reads as `exe.jpg` is a trap."""
+    workspace.put("/api/v1/customers/turned", json={"file": "a\u202egpj.exe", "bell": "x\u0007"})
+    page.value("document.getElementById('search').focus()")
+    page.write("turned")
+    page.wait_for("document.querySelectorAll('#people-list button').length", 1)
+    page.press("Tab", 9)
+    page.press("Enter", 13, "\r")
+    page.wait_for(page.text("#person h3"), "turned")
+
+    shown = page.value(page.text("#person"))
+    assert "a\\u202egpj.exe" in shown
+    assert "x\\u0007" in shown
+    assert "\u202e" not in shown
+
+
 def test_requests_with_errors_can_be_singled_out(page):
     """The refused one remains, with what was answered."""
     page.wait_for("document.querySelectorAll('#requests-body tr').length", 2)
