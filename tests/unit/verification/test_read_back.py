@@ -1,0 +1,161 @@
+"""Reading back at the App API's own limit, in virtual time, over a service that counts."""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from backfill.delivery.app_api_reader import AppApiReader
+from backfill.delivery.outcome import Meter
+from backfill.delivery.pacing import Request, Time
+from backfill.delivery.verdicts import Answer, NoAnswer
+from backfill.encoding import identity
+from backfill.errors import CredentialsError, UnavailableError, UsageError
+from backfill.job import Job
+from backfill.journal import Journal
+from backfill.pipeline.file import Pipeline
+from backfill.verification.findings import Findings, Scope
+from backfill.verification.proving import read_back
+from backfill.verification.read_back import Patience
+from backfill.verification.sent import DELETED, EVENTS, PEOPLE, Collected
+from tests.support.jobs import CUSTOMERS, job
+from tests.support.jobs import people as people_file
+from tests.support.virtual_time import in_no_time
+
+LIMIT = 10
+
+
+class Service:
+    """Answers as the App API does: 10 requests a second, after 150 ms; everybody is there.
+
+    Args:
+        answers: What it says first, one a request.
+        alter: Changes what it says of somebody; None: nobody is there.
+    """
+
+    def __init__(
+        self,
+        answers: list[Answer | NoAnswer] | None = None,
+        alter: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda each: each,
+    ) -> None:
+        self.answers = answers or []
+        self.alter = alter
+        self.requests = self.throttled = 0
+        self._recent: deque[float] = deque()
+
+    async def attempt(self, request: Request, *, fresh: bool = False) -> Answer | NoAnswer:
+        """Answer one request."""
+        del fresh
+        await asyncio.sleep(0.15)
+        self.requests += 1
+        if self.answers:
+            return self.answers.pop(0)
+        now_s = asyncio.get_running_loop().time()
+        while self._recent and self._recent[0] <= now_s - 1:
+            self._recent.popleft()
+        if len(self._recent) >= LIMIT:
+            self.throttled += 1
+            return Answer(429, b"{}")
+        self._recent.append(now_s)
+        ids = orjson.loads(request.body())["ids"]
+        assert len(ids) <= 100
+        there = (self.alter({"id": each, "attributes": {"n": each}}) for each in ids)
+        customers = [{"customer": each} for each in there if each]
+        return Answer(200, orjson.dumps({"customers": customers}))
+
+
+def sent_people(folder: Path, count: int) -> Collected:
+    """So many people with an attribute, as if they had been delivered."""
+    made = Collected(folder, people=count)
+    with pq.ParquetWriter(made.files["sent_people"], PEOPLE) as file:
+        for first in range(0, count, 50_000):
+            names = [f"{n}" for n in range(first, min(first + 50_000, count))]
+            text = [f'"n":"{each}"' for each in names]
+            halves = identity.hashes(each.encode() for each in text)
+            columns = [pa.repeat("id", len(names)), pa.array(names), pa.array(names)]
+            columns += [pa.array([1] * len(names), pa.int32()), pa.array([*map(int, names)])]
+            columns += [pa.array(text), pa.array(halves[:, 0]), pa.array(halves[:, 1])]
+            file.write_batch(pa.RecordBatch.from_arrays(columns, schema=PEOPLE))
+    for name, schema in (("sent_deletions", DELETED), ("sent_events", EVENTS)):
+        pq.write_table(schema.empty_table(), made.files[name])
+    return made
+
+
+def verified(folder: Path, count: int, service: Service, lag_s: float = 0.0):
+    """Read so many people back; gives what was found, and how long it took."""
+    pipeline = Pipeline.load(job(folder, {"customers.csv": people_file("a")}, CUSTOMERS))
+    made = sent_people(folder, count)
+
+    async def go(journal: Journal, findings: Findings) -> float:
+        loop = asyncio.get_running_loop()
+        time = Time(loop.time, asyncio.sleep, lambda: 0.5)
+        began_s = loop.time()
+        reader = AppApiReader(service, time, Meter())
+        patience = Patience(time, began_s + lag_s, sent_until_s=0.0)
+        await read_back(made, Job(pipeline, (), journal, folder), reader, patience, findings)
+        return loop.time() - began_s
+
+    with Journal.open(folder / "job") as journal, Findings(folder, {1: "people.csv"}) as findings:
+        took_s = in_no_time(go(journal, findings))
+        findings.save()
+        return findings.result(Scope(sampled=False, people=count, of_people=0), ""), took_s
+
+
+def test_people_are_read_back_at_the_limit_of_the_api(tmp_path):
+    """Within 10 % of 1,000 a second, and never above what is allowed."""
+    service = Service()
+
+    found, took_s = verified(tmp_path, 30_000, service)
+
+    assert found.figures()["equal"] == 30_000
+    assert (service.requests, service.throttled) == (300, 0)
+    assert took_s == pytest.approx(30.0, rel=0.1)
+
+
+def test_answers_that_fail_are_asked_for_again(tmp_path):
+    """Throttled, an error of the server, a dropped connection, a page of somebody else's."""
+    hint = Answer(429, b"", {"retry-after": "3"})
+    answers = [hint, Answer(503), NoAnswer("dropped"), Answer(200, b"<html>")]
+
+    found, took_s = verified(tmp_path, 250, Service(answers))
+
+    assert found.figures()["equal"] == 250
+    assert took_s > 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(401, CredentialsError), (400, UsageError), (503, UnavailableError)]
+)
+def test_what_cannot_succeed_ends_it(tmp_path, answer, error):
+    """Another key, another address, a service that is gone."""
+    with pytest.raises(error):
+        verified(tmp_path, 150, Service([Answer(answer)] * 1_000))
+
+
+def test_what_differs_is_asked_for_again_until_the_time_is_up(tmp_path):
+    """Then it is as it is; whoever is as sent is not asked for again."""
+
+    def without(customer: dict[str, Any]) -> dict[str, Any] | None:
+        return None if customer["id"] == "7" else customer
+
+    service = Service(alter=without)
+    found, took_s = verified(tmp_path, 100, service, lag_s=10.0)
+
+    assert (found.figures()["missing"], found.figures()["equal"]) == (1, 99)
+    assert 10 <= took_s < 12
+    assert service.requests == 5  # at once, and 1, 3, 7 and 10 seconds later
+
+
+if __name__ == "__main__":  # python -m tests.unit.verification.test_read_back FOLDER COUNT
+    import resource
+
+    some, seconds = verified(Path(sys.argv[1]), int(sys.argv[2]), Service())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(some.figures(), f"{seconds:.0f} s in virtual time, {peak} MB at most")
