@@ -65,7 +65,7 @@ mutants: .venv/.installed-tools ## plant known mistakes and see whether the test
 soak: .venv/.installed-test ## run again and again in one process and see whether anything grows (MINUTES=30)
 	@$(BIN)/python tests/tools/soak.py
 
-orchestrators: .venv/.installed-test ## run the examples in Airflow, Dagster and Prefect; takes ten minutes
+orchestrators: .venv/.installed-test ## let Airflow, Dagster, Prefect and Kubernetes meet each exit code; ten minutes
 orchestrators: $(ORCHESTRATORS:%=.orchestrators/%/.installed)
 	@$(BIN)/python -m pytest tests/orchestrators/real_runs.py $(ARGS)
 

@@ -20,7 +20,7 @@ def run(arguments):
         "succeeded": ended.state == "success",
         "starts": instance.try_number,
         "message": "".join(messages),
-        "summary": instance.xcom_pull("sync"),
+        "delivered": (instance.xcom_pull("sync") or {}).get("delivered"),
     }
 
 

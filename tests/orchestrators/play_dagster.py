@@ -22,16 +22,13 @@ def run(arguments):
     failures = [each.step_failure_data for each in events if each.is_step_failure]
     said = [each.user_failure_data or each.error for each in failures]
     checks = result.get_asset_check_evaluations()
+    kept = [each.metadata for each in result.asset_materializations_for_node("customer_io")]
     return {
         "succeeded": result.success,
         "starts": 1 + sum(each.is_step_restarted for each in events),
         "was_warned": any(not each.passed for each in checks),
         "message": "".join(map(str, said)),
-        "metadata": {
-            name: each.value
-            for found in result.asset_materializations_for_node("customer_io")
-            for name, each in found.metadata.items()
-        },
+        "delivered": kept[0]["delivered"].value if kept else None,
     }
 
 

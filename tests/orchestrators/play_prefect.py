@@ -19,6 +19,7 @@ def run(arguments):
         "starts": task.run_count,
         "was_warned": final.name == "Rejections",
         "message": final.message,
+        "delivered": int(final.message.split()[0]) if final.is_completed() else None,
     }
 
 
