@@ -9,6 +9,7 @@ from backfill.report.wording import counted
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
 from backfill.scaffold.file_profile import FileProfile
+from backfill.scaffold.more_kinds import kind_beyond_people
 
 _REPEATED_MIN = 1.2
 """So many rows a person, and people repeat."""
@@ -25,7 +26,7 @@ class Kind:
     """What a file's rows are.
 
     Args:
-        kind: `customers`, `events` or `deletions`: the likeliest.
+        kind: The likeliest kind of source.
         why: What says so.
         others: What they may be instead, each with what speaks for it; none: it is sure.
     """
@@ -36,8 +37,17 @@ class Kind:
 
 
 def kind_of(look: FileProfile) -> Kind:
-    """Whether the rows of a file are people, events, or people to be deleted."""
+    """What the rows of a file are: people, events, people to be deleted, objects and so on."""
     person = person_of(look)
+    if not any(map(names.says_deletions, look.file_names)) and (
+        beyond := kind_beyond_people(look, person)
+    ):
+        return Kind(*beyond)
+    return _of_people(look, person)
+
+
+def _of_people(look: FileProfile, person: ColumnProfile | None) -> Kind:
+    """Whether rows are people, events, or people to be deleted."""
     people = person.distinct.shown("person", "people") if person else ""
     listed = f": {people} in {counted(person.values, 'row')}" if person else ""
     # How often people stand in it tells most kinds apart.

@@ -38,8 +38,8 @@ def propose(looks: Sequence[FileProfile], timezone: str | None, ask: Ask) -> lis
 
 
 def _says_nothing(look: FileProfile, kind: Kind) -> bool:
-    """Whether an `id` is all there is: it may be that of a payment, or of a product."""
-    return bool(kind.others) and person_of(look) is None
+    """Whether an `id` is all there is: it may be that of a payment, of a product, of a company."""
+    return kind.kind in ("objects", "merges") or (bool(kind.others) and person_of(look) is None)
 
 
 def _kind(look: FileProfile, ask: Ask) -> Kind:
@@ -47,7 +47,7 @@ def _kind(look: FileProfile, ask: Ask) -> Kind:
     if not kind.others:
         return kind
     question = Question(
-        f"{look.files[0]}: customers, events or deletions? ({kind.why}); none leaves it out",
+        f"{look.files[0]}: {', '.join(_ORDER)}? ({kind.why}); none leaves it out",
         kind.kind,
         (*_ORDER, LEAVE_OUT),
     )

@@ -28,7 +28,7 @@ def remarks_on(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> I
     """
     yield from _written(look)
     yield from _limits(look, kind, used)
-    if kind == "deletions":
+    if kind in ("deletions", "merges"):
         return
     gone = {name for each in used for name in (each.name, *used_up(each.name, ()))}
     columns = [each for each in declarable(look) if each.name not in gone]
@@ -101,12 +101,12 @@ def _limits(look: FileProfile, kind: str, used: Sequence[ColumnProfile]) -> Iter
         bytes_max = IDENTIFIER_BYTES_MAX["email" if each.holds_emails else "id"]
         if each.bytes_max > bytes_max:
             yield f"some {each.name} are longer than {bytes_max} bytes: rejected"
-    if kind == "deletions":
+    if kind in ("deletions", "merges"):
         return
     for each in columns:
         if len(each.name.encode()) > ATTRIBUTE_NAME_BYTES_MAX:
             yield f"the name of column {each.name[:20]}… is longer than an attribute's may be"
-        if kind == "customers" and each.too_long:
+        if kind != "events" and each.too_long:
             yield (
                 f"{each.too_long:,} values of {each.name} are longer than {VALUE_BYTES_MAX} bytes:"
                 " these rows are rejected"

@@ -25,13 +25,19 @@ from backfill.scaffold.kinds import (
     occurrences_of,
     zones_beside,
 )
+from backfill.scaffold.more_kinds import naming
 from backfill.scaffold.pipeline_text import Proposal, Setting, Value, some, toml
 from backfill.scaffold.questions import Ask, Question, nobody, zone
 from backfill.scaffold.remarks import remarks_on
 from backfill.scaffold.setting_docs import ABOUT
 from backfill.sources.detection import Detected
 
-_SPELLED: dict[str, object] = {"earliest": "1990-01-01", "latest": "now+1d", "deletes_max": 100}
+_SPELLED: dict[str, object] = {
+    "earliest": "1990-01-01",
+    "latest": "now+1d",
+    "deletes_max": 100,
+    "merges_max": 100,
+}
 """Defaults that the pipeline file spells in another way than the settings hold them."""
 
 _GUARDS = (
@@ -50,8 +56,13 @@ _GUARDS = (
     "earliest",
     "latest",
     "deletes_max",
+    "merges_max",
 )
 """Written out with their defaults: nobody should have to look up what can be answered."""
+
+
+_NAMING_ONLY = ("deletions", "merges")
+"""The kinds whose rows say whom they are about, and nothing else."""
 
 
 class Writer:
@@ -88,12 +99,12 @@ class Writer:
         """
         self._kind_of_rows()
         self._files()
-        self._identifier(type_, person)
+        self._named(type_, person)
         if self._kind.kind == "events":
             self._event()
         self._guards()
         self._other_kinds(type_, person)
-        if self._kind.kind != "deletions":
+        if self._kind.kind not in _NAMING_ONLY:
             self._columns()
         self._made.remarks += remarks_on(self._look, self._kind.kind, self._used)
         return self._made
@@ -114,7 +125,7 @@ class Writer:
             self._set("kind", kind.kind)
             return
         self._made.open.append("kind")
-        self._made.remarks[0] = f"customers or events? {kind.why}"
+        self._made.remarks[0] = f"{' or '.join(sorted([kind.kind, *kind.others]))}? {kind.why}"
         said = [f"{kind.kind}: {kind.why}"]
         said += [f"{other}: {why}" for other, why in kind.others.items()]
         self._set("kind", TODO, " | ".join([*said, "or remove this table to leave the file out"]))
@@ -168,7 +179,7 @@ class Writer:
         if written.encoding is not None:
             self._encoding(written.encoding)
         self._quoting()
-        if look.format == "csv" and self._kind.kind != "deletions":
+        if look.format == "csv" and self._kind.kind not in _NAMING_ONLY:
             self._marks = attributes.number_marks(look)
             self._set("decimal", self._marks.decimal, self._marks.why)
             if self._marks.thousands:
@@ -201,6 +212,16 @@ class Writer:
         self._set("null_values", sure, shown if sure else "")
         if doubtful:
             self._set("null_values", sure + doubtful, f"if these mean null: {shown}", on=False)
+
+    def _named(self, type_: IdentifierType | None, person: ColumnProfile | None) -> None:
+        """What the rows are about."""
+        kind = self._kind.kind
+        if kind not in ("objects", "merges"):
+            self._identifier(type_, person)
+        for setting, used, open_key in naming(kind, self._look, person):
+            self._made.settings.append(setting)
+            self._used += used
+            self._made.open += [open_key] if open_key else []
 
     def _identifier(self, type_: IdentifierType | None, person: ColumnProfile | None) -> None:
         if type_ is None or person is None:
@@ -346,7 +367,8 @@ class Writer:
                 value = "refuse" if self._has_customers else "send"
             elif name == "shared_emails":
                 note = attributes.shared_emails(self._look, self._used)
-            self._set(name, value, f"{note}: {ABOUT[name]}" if note else "")
+            about = ABOUT.get(f"{KINDS[self._kind.kind].__name__}.{name}", ABOUT[name])
+            self._set(name, value, f"{note}: {about}" if note else about)
 
     def _columns(self) -> None:
         look, kind = self._look, self._kind.kind

@@ -219,3 +219,35 @@ def test_settings_that_cannot_be_carried_out_are_refused(tmp_path, look, tables,
     refused = look(job(tmp_path, files, *tables))
     assert refused.code == 2
     assert says in refused.stderr
+
+
+def test_init_tells_the_kinds_apart_and_asks_for_the_object_type(tmp_path, backfill, send, sandbox):
+    """By structure; where a column of objects may be an attribute of people, the kind is open."""
+    files = {
+        "customers.csv": "customer_id,email,company_id\n1,a@x.com,acme\n2,b@x.com,acme\n",
+        "companies.csv": "company_id,name,seats\nacme,Acme,50\nzeta,Zeta,7\n",
+        "staff.csv": "customer_id,company_id,role\n1,acme,admin\n1,zeta,x\n2,acme,y\n",
+        "duplicates.csv": "primary_id,duplicate_id\n1,2\n",
+        "maybe.csv": "customer_id,company_id\n1,acme\n2,zeta\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+
+    made = backfill("init", "-o", "job.toml", *files, "--json")
+
+    kinds = {each["files"][0]: each["kind"] for each in json.loads(made.stdout)["sources"]}
+    assert kinds == {
+        "customers.csv": "customers",
+        "companies.csv": "objects",
+        "staff.csv": "relationships",
+        "maybe.csv": "relationships",
+        "duplicates.csv": "merges",
+    }
+    path = tmp_path / "job.toml"
+    assert backfill("check", path).stderr.count("such as 1") == 3
+    text = path.read_text().replace('object_type = "TODO"', "object_type = 1")
+    text = text.replace('type = "TODO"', 'type = "1"')
+    path.write_text(text.replace('kind = "TODO"', 'kind = "relationships"'))
+    done = send(path)
+    assert done.code == 0, done.stderr
+    assert links(sandbox).keys() == {("1", "1:acme"), ("1", "1:zeta")}
