@@ -26,7 +26,8 @@ _UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 class StrictSettings(BaseModel):
     """A table of the pipeline file: no unknown keys, never changed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # Deferred: only the whole file is validated, and each table alone would cost half as much more.
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
 class Allowance(StrictSettings):
