@@ -101,7 +101,10 @@ def render(content: Content) -> bytes:
 
 @cache
 def template() -> "Template":
-    """The page, compiled once: that takes longer than to fill it."""
+    """The page, compiled once: that takes longer than to fill it.
+
+    What many jobs have none of is included from files of its own, which are then not compiled.
+    """
     # Late: a run that has not ended needs none of it.
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
 
@@ -112,6 +115,7 @@ def template() -> "Template":
         finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     home.filters |= {"n": "{:,}".format, "size": size, "duration": duration, "timestamp": timestamp}
     return home.get_template("report.html.j2")
