@@ -83,7 +83,8 @@ class AppApiReader:
         """The people with these identifiers, at most 100; those who are not there are left out."""
         path = f"/v1/customers/attributes?{urlencode({'id_type': id_type})}"
         said = await self._ask(Question("POST", path, {"ids": list(ids)}))
-        return [each["customer"] for each in said["customers"]]
+        # Each stands in an object of its own in the description, and bare in what others have seen.
+        return [each.get("customer", each) for each in said.get("customers", ())]
 
     async def activities(
         self, id_type: str, person: str, kind: str, start: str
@@ -100,7 +101,7 @@ class AppApiReader:
         query |= {"start": start} if start else {}
         path = f"/v1/customers/{in_path(person)}/activities?{urlencode(query)}"
         said = await self._ask(Question("GET", path), absent={"activities": [], "next": ""})
-        return said["activities"], said.get("next") or ""
+        return said.get("activities", []), said.get("next") or ""
 
     async def _ask(self, question: Question, absent: Any = None) -> Any:
         """The answer's JSON; `absent` where there is nothing of the kind."""

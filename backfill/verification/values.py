@@ -1,7 +1,7 @@
 """When a value that was read back is the one that was sent: one rule for each kind of value.
 
-The service writes attributes back as text (App API, "List customers and attributes": every value
-of the example is a string). `RULES` says for each kind of value what counts as the same, and where
+The service writes attributes back as text (App API, "List customers and attributes"), and says of
+few kinds of value how they are written. `RULES` says for each kind of value what counts as the same, and where
 that is known from. The data of activities are compared by the same rules: they may come typed.
 """
 
@@ -133,35 +133,35 @@ RULES: tuple[ValueRule, ...] = (
     ValueRule(
         "boolean",
         "true and false, as words; `unsubscribed` and topics among them",
-        "App API, example of List customers: unsubscribed",
+        "values come back as text (App API); that it is JSON's is assumed",
         lambda _, value: isinstance(value, bool),
         _same_boolean,
     ),
     ValueRule(
         "number",
         "the same number, however it is written: 7, 7.0, 7e0; timestamps are numbers",
-        "App API, example of List customers: created_at; other ways of writing are assumed",
+        "values come back as text (App API); that it is a number's is assumed",
         lambda _, value: isinstance(value, int | float),
         _same_number,
     ),
     ValueRule(
         "nested",
         "the same JSON, in any order of its keys",
-        "App API, example of List customers: cio_subscription_preferences; else assumed",
+        "App API: cio_subscription_preferences is JSON text; the same of others is assumed",
         lambda _, value: isinstance(value, dict | list),
         _same_json,
     ),
     ValueRule(
         "email",
         "the same address in any case, without blanks around it",
-        "assumed: addresses identify people in any case",
+        "Track documentation: addresses are the same in any case; of blanks assumed",
         lambda name, _: name == "email",
         _same_email,
     ),
     ValueRule(
         "text",
         "the same characters",
-        "App API, example of List customers: first_name",
+        "values come back as text (App API)",
         lambda *_: True,
         _same_text,
     ),
