@@ -83,8 +83,9 @@ class AppApiReader:
         """The people with these identifiers, at most 100; those who are not there are left out."""
         path = f"/v1/customers/attributes?{urlencode({'id_type': id_type})}"
         said = await self._ask(Question("POST", path, {"ids": list(ids)}))
+        found = self._objects(said, "customers")
         # Each stands in an object of its own in the description, and bare in what others have seen.
-        return [each.get("customer", each) for each in said.get("customers", ())]
+        return [each.get("customer", each) for each in found]
 
     async def activities(
         self, id_type: str, person: str, kind: str, start: str
@@ -101,7 +102,21 @@ class AppApiReader:
         query |= {"start": start} if start else {}
         path = f"/v1/customers/{in_path(person)}/activities?{urlencode(query)}"
         said = await self._ask(Question("GET", path), absent={"activities": [], "next": ""})
-        return said.get("activities", []), said.get("next") or ""
+        return self._objects(said, "activities"), str(said.get("next") or "")
+
+    def _objects(self, said: dict[str, Any], name: str) -> list[dict[str, Any]]:
+        """A member of an answer that is a list of objects.
+
+        Raises:
+            UsageError: It is none.
+        """
+        found = said.get(name)
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise UsageError(
+                f"an answer of the App API has no list of {name}",
+                next_step="check `url`: it does not seem to be the App API's",
+            )
+        return found
 
     async def _ask(self, question: Question, absent: Any = None) -> Any:
         """The answer's JSON; `absent` where there is nothing of the kind."""

@@ -174,7 +174,7 @@ class PeopleReader:
         type_ = people[0].type
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for each in await self.workspace.customers(type_, [who.identifier for who in people]):
-            name = str((each.get("identifiers") or {}).get(type_) or each.get(type_) or "")
+            name = str(_object(each.get("identifiers")).get(type_) or each.get(type_) or "")
             found[name.lower() if type_ == "email" else name].append(each)
         return found
 
@@ -214,9 +214,7 @@ class PeopleReader:
 
     def _is_written_later(self, fields: list[Difference], customer: dict[str, Any]) -> bool:
         """Whether every field that differs was written after the job had sent the last of it."""
-        written = customer.get("timestamps")
-        if not isinstance(written, dict):
-            return False
+        written = _object(customer.get("timestamps"))
         return all(
             isinstance(at := written.get(each.field), int | float)
             and at > self.patience.sent_until_s + 1
@@ -226,7 +224,7 @@ class PeopleReader:
 
 def values_of(customer: dict[str, Any]) -> dict[str, Any]:
     """The attributes of somebody, as `List customers and attributes` gives them."""
-    attributes = dict(customer.get("attributes") or {})
+    attributes = dict(_object(customer.get("attributes")))
     # It stands beside the attributes, too, and there even where nobody has set it.
     attributes.setdefault("unsubscribed", customer.get("unsubscribed"))
     return attributes
@@ -269,11 +267,11 @@ class EventsReader:
                 first.type, first.identifier, first.kind, start
             )
             for each in page:
-                place = str(each.get("name")), int(each.get("timestamp") or 0)
+                place = str(each.get("name")), _second(each)
                 if place in wanted:
                     found[place].append(each)
             # The newest come first: behind the oldest that is asked for there is nothing to find.
-            if not start or not page or int(page[-1].get("timestamp") or 0) < oldest:
+            if not start or not page or _second(page[-1]) < oldest:
                 return found
 
 
@@ -307,8 +305,18 @@ def _matched(
 
 
 def _event_differs(event: SentEvent, activity: dict[str, Any]) -> list[Difference]:
-    data = activity.get("data")
-    return list(differences(event.attributes, data if isinstance(data, dict) else {}))
+    return list(differences(event.attributes, _object(activity.get("data"))))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """A member of an answer that should be an object; else it says nothing."""
+    return value if isinstance(value, dict) else {}
+
+
+def _second(activity: dict[str, Any]) -> int:
+    """When it happened, as unix seconds; 0 where it does not say."""
+    at = activity.get("timestamp")
+    return int(at) if isinstance(at, int | float) else 0
 
 
 def by_person(events: Iterable[SentEvent]) -> Iterator[list[SentEvent]]:

@@ -1,7 +1,7 @@
 """When a value that was read back is the one that was sent: one rule for each kind of value.
 
 The service writes attributes back as text (App API, "List customers and attributes"), and says of
-few kinds of value how they are written. `RULES` says for each kind of value what counts as the same, and where
+few kinds of value how they are written. `RULES` says for each what counts as the same, and where
 that is known from. The data of activities are compared by the same rules: they may come typed.
 """
 
@@ -93,13 +93,15 @@ def _parsed(value: Any) -> Any:
 
 def _number(value: Any) -> Decimal | None:
     try:
-        return None if isinstance(value, bool) else Decimal(str(value).strip())
+        number = None if isinstance(value, bool) else Decimal(str(value).strip())
     except InvalidOperation:
         return None
+    return number if number is not None and number.is_finite() else None
 
 
 def _same_number(sent: Any, found: Any) -> bool:
-    return found is not None and _number(found) == _number(sent)
+    number = _number(found)
+    return number is not None and number == _number(sent)
 
 
 def _same_boolean(sent: Any, found: Any) -> bool:

@@ -130,6 +130,18 @@ def test_answers_that_fail_are_asked_for_again(tmp_path):
     assert took_s > 3
 
 
+def test_an_answer_of_another_shape_is_no_bug_of_ours(tmp_path):
+    """It says what to look at; members that are not as they should be say nothing."""
+    for body in (b"{}", b'{"customers":{}}', b'{"customers":["a"]}'):
+        with pytest.raises(UsageError):
+            verified(tmp_path, 1, Service([Answer(200, body)]))
+    strange = b'{"customers":[{"id":"0","identifiers":[],"attributes":"x","timestamps":3}]}'
+
+    found, _ = verified(tmp_path, 1, Service([Answer(200, strange)]))
+
+    assert found.figures()["differs"] == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "error"), [(401, CredentialsError), (400, UsageError), (503, UnavailableError)]
 )
