@@ -14,7 +14,7 @@ from backfill.engine.options import Options, Stop
 from backfill.engine.results import record_verification
 from backfill.engine.run import GROWING
 from backfill.errors import SourceChangedError, UsageError
-from backfill.job import Job, bind_files, check_plan, counts_of, find_plan, folder_of
+from backfill.job import Job, bind_files, check_plan, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.report.summary import Summary
@@ -94,7 +94,8 @@ def _as_sent(job: Job) -> Sequence[Input]:
 
 
 def _check_delivered(job: Job) -> None:
-    if not any(each.delivered for each in counts_of(job).values()):
+    # Of a night that has sent nothing, too: what the nights before have sent is there.
+    if not job.journal.totals().requests:
         raise UsageError(
             "nothing was delivered yet: there is nothing to read back",
             next_step=f"start with: backfill run {job.pipeline.path}",

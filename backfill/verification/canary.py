@@ -105,7 +105,7 @@ def with_canary(
 def _wrong(found: Verification, people: int) -> BackfillError | None:
     """Why nobody else is sent; None: all is well."""
     wrong = found.total("missing") + found.total("differs")
-    if not wrong and found.total("equal"):
+    if not wrong and (found.total("equal") or not people):  # a sync may have nobody to send
         return None
     what = (
         f"of the first {counted(people, 'person', 'people')} and their events {wrong:,} are missing"

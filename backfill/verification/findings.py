@@ -103,7 +103,7 @@ class Findings:
     def still_there(self, subject: Subject) -> None:
         """Somebody was deleted, and is there."""
         self._counts[subject.kind, "differs"] += 1
-        self._write("differs", subject, why="deleted or suppressed, and still there")
+        self._write("differs", subject, why="deleted, suppressed or merged away, and still there")
 
     def differs(self, subject: Subject, fields: Iterable[Difference]) -> None:
         """It is there, and not as it was sent."""

@@ -263,6 +263,7 @@ class EventsReader:
         found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
         first, start = events[0], ""
         while True:
+            before = start
             page, start = await self.workspace.activities(
                 first.type, first.identifier, first.kind, start
             )
@@ -271,7 +272,7 @@ class EventsReader:
                 if place in wanted:
                     found[place].append(each)
             # The newest come first: behind the oldest that is asked for there is nothing to find.
-            if not start or not page or _second(page[-1]) < oldest:
+            if start in ("", before) or not page or _second(page[-1]) < oldest:
                 return found
 
 

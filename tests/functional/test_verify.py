@@ -275,3 +275,37 @@ def test_what_stands_in_its_way_is_said(pipeline, send, backfill):
     path.write_text(path.read_text("utf-8").replace("gold", "lead"), "utf-8")
     changed = backfill("verify", pipeline, cwd=pipeline.parent)
     assert (changed.code, "put the files back" in changed.stderr) == (5, True)
+
+
+def test_a_sync_verifies_what_people_were_told_last(tmp_path, send, verify):
+    """Also those whom a night has skipped as unchanged; a canary of a night is one of its own."""
+    pipeline = job(
+        tmp_path, {"people.csv": "id,n\na,1\nb,2\nc,3\n"}, PEOPLE.partition("[source.c")[0]
+    )
+    assert send(pipeline, command="sync").code == 0
+    (tmp_path / "people.csv").write_text("id,n\na,1\nb,22\nd,4\n", "utf-8")
+
+    night = send(pipeline, "--canary", "1", command="sync")
+    same = send(pipeline, "--canary", "1", command="sync")
+
+    assert (night.code, night.summary["verified"]["equal"]) == (0, 1)
+    assert (same.code, same.summary["verified"]["checked"]) == (0, 0)
+    ended, summary = verify(pipeline, "--all")
+    assert (ended.code, summary["verified"]["equal"]) == (0, 3)
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+def test_people_are_found_by_their_addresses_in_any_case(tmp_path, send, verify, api):
+    """Whoever they are known by; and whichever API has taken them."""
+    mail = {"people.csv": "id,n\nA+b@X.org,1\nc@x.org,2\n"}
+    recent = (datetime.now(UTC) - timedelta(days=3)).isoformat(timespec="seconds")
+    mail["events.csv"] = f"id,event,at,n\na+B@x.org,a b,{recent},1\na+b@x.org,a b,{recent},2\n"
+    tables = [
+        each.replace("{ id =", "{ email =") for each in (PEOPLE.partition("[source.c")[0], EVENTS)
+    ]
+    pipeline = job(tmp_path, mail, f'[destination]\napi = "{api}"\n', *tables)
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["verified"]["equal"]) == (0, 4)
