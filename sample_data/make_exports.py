@@ -44,6 +44,9 @@ def make(folder: Path) -> None:
     users(folder / "users.csv")
     newsletter(folder / "newsletter.csv")
     erasures(folder / "erasure_requests.csv")
+    companies(folder / "companies.csv")
+    staff(folder / "staff.csv")
+    duplicates(folder / "duplicates.csv")
 
 
 def spreadsheet(path: Path) -> None:
@@ -205,6 +208,34 @@ def erasures(path: Path) -> None:
         for number in range(1, 6)
     ]
     path.write_text(_csv(rows), "utf-8")
+
+
+def companies(path: Path) -> None:
+    """The companies that the app's users work for."""
+    rows = [("company_id", "name", "industry", "employees", "founded")]
+    rows += [
+        ("acme", "Acme Wool", "retail", "120", "1998-03-01"),
+        ("zeta", "Zeta Knits", "manufacturing", "35", "2011-09-15"),
+        ("solo", "Solo Studio", "", "1", "2022-01-10"),
+    ]
+    path.write_text(_csv(rows), "utf-8")
+
+
+def staff(path: Path) -> None:
+    """Who works where; one stands twice with more to say, and one has never used the app."""
+    rows = [("user_id", "company_id", "role", "since")]
+    for number in range(9):
+        company = _of(("acme", "zeta", "acme"), number)
+        role = _of(("admin", "member", "member"), number)
+        rows.append((str(100 + number), company, role, f"2023-{number + 1:02}-01"))
+    rows += [("102", "solo", "owner", "2022-01-10"), ("108", "acme", "buyer", "")]
+    rows += [("999", "zeta", "member", "2023-05-01")]
+    path.write_text(_csv(rows), "utf-8")
+
+
+def duplicates(path: Path) -> None:
+    """Two accounts of one person, as support found them."""
+    path.write_text(_csv([("keep", "duplicate"), ("103", "106")]), "utf-8")
 
 
 def _of(choices: Sequence[Any], number: int) -> Any:

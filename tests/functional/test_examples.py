@@ -74,6 +74,19 @@ def test_a_database_dump_arrives_with_its_nulls_and_documents(example, sandbox):
     assert sum("refunded_at" in attributes(each) for each in others) == 4
 
 
+def test_companies_arrive_with_their_people_and_one_account_each(example, sandbox):
+    """An object's rows and a relationship's are one each; the duplicate's company goes over."""
+    summary = example("companies", code=3)
+    assert summary["rejections_by_reason"] == {"unknown_person": 1}
+    assert summary["merged"] == 1
+    acme = sandbox.objects()["1:acme"]
+    assert acme["attributes"]["created_at"] == seconds(1998, 3, 1)
+    assert acme["attributes"]["employees"] == 120
+    assert acme["relationships"]["108"] == {"role": "buyer", "since": seconds(2023, 9, 1)}
+    assert "106" not in sandbox.people()
+    assert acme["relationships"].keys() == {"100", "102", "103", "105", "108"}
+
+
 def test_a_database_is_read_without_an_export(example, sandbox, tmp_path):
     """Tables of people and of events; numbers stay numbers, and a null is nothing."""
     with closing(sqlite3.connect(tmp_path / "crm.db")) as crm:
