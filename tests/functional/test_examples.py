@@ -199,6 +199,30 @@ def test_a_bucket_arrives_as_the_lake_does(tmp_path, example, send, sandbox):
     assert sorted(each["id"] for each in sandbox.events()) == expected
 
 
+def test_a_pod_goes_on_from_the_night_before(tmp_path, example, send, backfill, sandbox):
+    """Two nights in two pods, nothing on their disks: the second one has nothing to send."""
+    example("lake_nightly", command="sync")
+    expected = sorted(each["id"] for each in sandbox.events())
+    sandbox.reset()
+    pipeline = tmp_path / "pipelines" / "pod.toml"
+    with stores.s3() as bucket:
+        for path in (tmp_path / "sample_data/exports").rglob("*.*"):
+            if path.name == "users.csv" or path.suffix == ".parquet":
+                name = path.relative_to(tmp_path / "sample_data/exports").as_posix()
+                bucket.put(name, path.read_bytes())
+        text = pipeline.read_text("utf-8").replace('region = "eu-central-1"', bucket.settings, 1)
+        text = text.replace("s3://acme-exports/", bucket.base)
+        pipeline.write_text(text.replace("s3://acme-jobs/", bucket.base), "utf-8")
+        nights = [send(pipeline, command="sync", env=stores.ENVIRONMENT) for _ in range(2)]
+        shown = backfill("status", pipeline, env=stores.ENVIRONMENT)
+
+    assert [each.code for each in nights] == [0, 0], nights[0].stderr
+    assert nights[1].summary["this_run"]["attempts"] == 0
+    assert sorted(each["id"] for each in sandbox.events()) == expected
+    assert "finished" in shown.stdout
+    assert not list(tmp_path.rglob(".backfill/pod"))
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_explained(name):
     """`pipelines/README.md` has a line for each, and each tells editors where its schema is."""

@@ -1,6 +1,6 @@
 """The long versions of what the suite does briefly, and a table of what came of them: `make storm`.
 
-    KILLS=100 POWER_CUTS=2000 DAMAGES=200 make storm    less of it
+    KILLS=100 PODS=5 POWER_CUTS=2000 DAMAGES=200 make storm    less of it
     SEED=8 make storm                       other times
     AT_ONCE=1 make storm                    one piece after the other
 
@@ -27,6 +27,7 @@ from tests.support.checker import BrokenPromiseError  # noqa: E402 - the tests a
 
 KILLS = int(os.environ.get("KILLS", "1000"))
 ROWS_A_KILL = int(os.environ.get("ROWS_A_KILL", "5200"))
+PODS = int(os.environ.get("PODS", "30"))
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "20000"))
 PAIRS = int(os.environ.get("PAIRS", "100"))
 DAMAGES = int(os.environ.get("DAMAGES", "2000"))
@@ -73,6 +74,9 @@ def pieces() -> Iterator[Piece]:
     """Each piece of the storm."""
     if POWER_CUTS:
         yield "test_power_cuts.py", {"POWER_CUTS": str(POWER_CUTS)}
+    if PODS:
+        pods = "test_state_elsewhere.py::test_pods_that_are_killed_again_and_again"
+        yield pods, {"SEED": str(SEED), "KILLS": str(PODS)}
     if PAIRS:
         yield "test_fault_pairs.py", {"PAIRS": str(PAIRS)}
     for seed in range(SEED, SEED + -(-DAMAGES // PIECE_DAMAGES)):
