@@ -10,6 +10,9 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .PHONY: help demo test flakes check format bench storm mutants soak orchestrators clean
 
+# Without compiled files every start of Python compiles all that it imports; tests start many.
+unexport PYTHONDONTWRITEBYTECODE
+
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$each -c '$(RECENT)' 2>/dev/null && echo $$each && break; done)
