@@ -1,14 +1,16 @@
 """What the tests of the whole program share: a way to start it, and a workspace to send to."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support import terminals
 from tests.support.accounts import Audit
 from tests.support.checker import check_law, check_secrecy
 from tests.support.programs import Command, Ended, forking
+from tests.support.terminals import Shown, Then
 from tests.support.workspaces import Workspace, workspace
 
 
@@ -71,6 +73,24 @@ def start(_start, request, tmp_path, clean_env):
 def backfill(start):
     """Run the program to its end; takes its arguments."""
     return lambda *arguments, **more: start(*arguments, **more).ended()
+
+
+@pytest.fixture
+def in_terminal(start):
+    """Run the program to its end in a terminal; takes its arguments, gives what was shown."""
+
+    def shown(
+        *arguments, columns: int, typed: str = "", script: Sequence[Then] = (), **more
+    ) -> Shown:
+        env = {"TERM": "xterm", **more.pop("env", {}), "LANG": "C.UTF-8"}
+        return terminals.in_terminal(
+            lambda terminal: start(*arguments, terminal=terminal, env=env, **more),
+            columns=columns,
+            typed=typed,
+            script=script,
+        )
+
+    return shown
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.terminals import in_terminal
-
 CUSTOMERS = "customer_id,email,plan,age,joined\n" + "".join(
     f"{number:04},p{number}@example.com,{'free' if number % 3 else 'paid'},{20 + number},"
     f"2023-01-{number:02}T10:00:00Z\n"
@@ -268,12 +266,11 @@ def test_json_says_what_is_still_open(files, backfill):
     assert said["rows_read"] == 20
 
 
-def test_on_a_terminal_it_asks_what_nothing_proves(files, backfill, clean_env):
+def test_on_a_terminal_it_asks_what_nothing_proves(files, backfill, in_terminal):
     """A wrong answer is asked again; the default is taken with Enter."""
     folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n").replace(",27,", ",N/A,"))
-    command = ("-m", "backfill", "init", "customers.csv")
     typed = "maybe\n\nBerlin\nEurope/Berlin\n"
-    shown = in_terminal(*command, columns=80, cwd=folder, env=clean_env, typed=typed)
+    shown = in_terminal("init", "customers.csv", columns=80, cwd=folder, typed=typed)
     assert shown.code == 0, shown.text
     assert "close: Europe/Berlin" in shown.text
     source = tomllib.loads((folder / "pipeline.toml").read_text("utf-8"))["source"][0]
@@ -283,11 +280,10 @@ def test_on_a_terminal_it_asks_what_nothing_proves(files, backfill, clean_env):
     assert backfill("check", "pipeline.toml", cwd=folder).code == 0
 
 
-def test_yes_asks_nothing_on_a_terminal(files, clean_env):
+def test_yes_asks_nothing_on_a_terminal(files, in_terminal):
     """Scripts may run in one."""
     folder = files(customers__csv=CUSTOMERS.replace("Z\n", "\n"))
-    command = ("-m", "backfill", "init", "customers.csv", "--yes")
-    shown = in_terminal(*command, columns=40, cwd=folder, env=clean_env)
+    shown = in_terminal("init", "customers.csv", "--yes", columns=40, cwd=folder)
     assert shown.code == 0, shown.text
     assert '"TODO"' in (folder / "pipeline.toml").read_text("utf-8")
 

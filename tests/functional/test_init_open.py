@@ -4,8 +4,6 @@ import tomllib
 
 import pytest
 
-from tests.support.terminals import in_terminal
-
 ROWS = range(1, 11)
 
 
@@ -166,12 +164,11 @@ def test_a_column_that_is_nearly_of_timestamps_is_told_with_its_share(init, chec
     assert said in checked().stderr
 
 
-def test_a_person_can_leave_a_file_out(tmp_path, clean_env):
+def test_a_person_can_leave_a_file_out(tmp_path, in_terminal):
     """Asked on a terminal, `none` is an answer."""
     (tmp_path / "payments.csv").write_text(FOREIGN["payments.csv"])
     (tmp_path / "customers.csv").write_text(FOREIGN["customers.csv"])
-    command = ("-m", "backfill", "init", "customers.csv", "payments.csv")
-    shown = in_terminal(*command, columns=80, cwd=tmp_path, env=clean_env, typed="none\n")
+    shown = in_terminal("init", "customers.csv", "payments.csv", columns=80, typed="none\n")
     assert shown.code == 0, shown.text
     written = tomllib.loads((tmp_path / "pipeline.toml").read_text("utf-8"))
     assert [each["files"] for each in written["source"]] == [["customers.csv"]]

@@ -4,6 +4,7 @@ Each screen is looked at as it is: terminals through a pty, pages through Chromi
 """
 
 import re
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from tests.support.accounts import accounted
 from tests.support.browsers import CHROMIUM, Browser
 from tests.support.programs import until
-from tests.support.terminals import Shown, Then, in_terminal
+from tests.support.terminals import Shown, Then
 from tests.support.workspaces import Workspace, free_port
 
 COLUMNS = 80
@@ -31,13 +32,13 @@ class Person:
 
     Args:
         folder: Where they are.
-        env: Their environment.
+        in_terminal: Runs a command at their terminal.
         url: Where the sandbox listens.
         screens: What they saw, in order.
     """
 
     folder: Path
-    env: dict
+    in_terminal: Callable[..., Shown]
     url: str
     screens: list[Shown] = field(default_factory=list)
 
@@ -46,9 +47,7 @@ class Person:
         words = line.replace("http://127.0.0.1:8025", self.url).split()
         sends = words[1] in ("run", "retry")
         with accounted(Workspace(self.url, 0), self.folder) if sends else nullcontext():
-            shown = in_terminal(
-                "-m", *words, columns=COLUMNS, cwd=self.folder, env=self.env, script=script
-            )
+            shown = self.in_terminal(*words[1:], columns=COLUMNS, cwd=self.folder, script=script)
         self.screens.append(shown)
         return " ".join(shown.text.split())
 
@@ -67,7 +66,7 @@ class Person:
 
 
 @pytest.fixture
-def person(tmp_path, clean_env):
+def person(tmp_path, in_terminal):
     """Somebody with two files that nobody has described; one date and one person are wrong."""
     signed_up = [f"{1 + n % 12:02}/{1 + n % 28:02}/2021 11:30" for n in range(PEOPLE)]
     signed_up[7] = "last week"
@@ -86,7 +85,7 @@ def person(tmp_path, clean_env):
         "order_id": list(range(EVENTS)),
     }
     pq.write_table(pa.table(table), folder / "events.parquet")
-    return Person(folder, clean_env, f"http://127.0.0.1:{free_port()}")
+    return Person(folder, in_terminal, f"http://127.0.0.1:{free_port()}")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, people
-from tests.support.terminals import in_terminal
 
 HISTORY = "".join(
     f"a,{'seen' if n % 3 else 'bought'},2024-{1 + n // 28:02}-{1 + n % 28:02}T10:00:00Z,{n}\n"
@@ -120,7 +119,7 @@ def test_three_operations_are_shown_as_they_would_be_sent(tmp_path, backfill):
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-def test_it_fits_terminals(tmp_path, clean_env, columns):
+def test_it_fits_terminals(tmp_path, in_terminal, columns):
     """Tables become sentences where they have no room."""
     (tmp_path / "n").mkdir()
     events = "".join(f"a,event {n},2024-01-{1 + n % 28:02}T10:00:00Z,1\n" for n in range(40))
@@ -130,15 +129,13 @@ def test_it_fits_terminals(tmp_path, clean_env, columns):
         CUSTOMERS,
         EVENTS,
     )
-    shown = in_terminal(
-        "-m", "backfill", "plan", path.name, columns=columns, cwd=path.parent, env=clean_env
-    )
+    shown = in_terminal("plan", path.name, columns=columns, cwd=path.parent)
     frames = [each for each in shown.frames if not each.startswith(("plan ", "next: "))]
     assert max(map(len, frames)) <= columns
     assert "and 34 more names" in " ".join(shown.text.split())
 
 
-def test_a_terminal_without_blocks_gets_letters(tmp_path, clean_env):
+def test_a_terminal_without_blocks_gets_letters(tmp_path, in_terminal):
     """The marks of an old terminal are those of ASCII."""
     path = job(
         tmp_path,
@@ -146,12 +143,11 @@ def test_a_terminal_without_blocks_gets_letters(tmp_path, clean_env):
         CUSTOMERS,
         EVENTS,
     )
-    env = {**clean_env, "PYTHONIOENCODING": "ascii"}
-    shown = in_terminal("-m", "backfill", "plan", path, columns=80, cwd=tmp_path, env=env)
+    shown = in_terminal("plan", path, columns=80, env={"PYTHONIOENCODING": "ascii"})
     assert "####" in shown.text
 
 
-def test_what_is_too_long_is_cut_with_a_word_about_it(tmp_path, clean_env):
+def test_what_is_too_long_is_cut_with_a_word_about_it(tmp_path, in_terminal):
     """Many sources alike: the first ones, how many more there are, and where all of it is."""
     name = "a name with spaces"
     files = {
@@ -161,10 +157,9 @@ def test_what_is_too_long_is_cut_with_a_word_about_it(tmp_path, clean_env):
         EVENTS.replace("events*.*", file).replace(', format = "iso8601"', "") for file in files
     ]
     pipeline = job(tmp_path, files, *(f'{each}unknown_people = "send"\n' for each in tables))
-    plan = ("-m", "backfill", "plan", pipeline)
 
     for columns in (80, 40):
-        shown = in_terminal(*plan, columns=columns, cwd=tmp_path, env=clean_env)
+        shown = in_terminal("plan", pipeline, columns=columns)
         assert max(len(each) for each in shown.frames if not each.startswith("next: ")) <= columns
         said = " ".join(shown.text.split())
         assert said.count("has event names with spaces") == 3

@@ -86,10 +86,12 @@ def _become(request: dict, streams: array.array) -> None:
     try:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        for stream in set(streams):
             os.close(stream)
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
+        _meet_the_terminal()
         if pace := request["pace"]:
             state_home.PACE = Pace(*pace)
         code = app.main(request["arguments"])
@@ -98,6 +100,16 @@ def _become(request: dict, streams: array.array) -> None:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _meet_the_terminal() -> None:
+    """Open the streams as Python does where it is started at one: line by line."""
+    if not sys.stdout.isatty():
+        return
+    encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
+    how = {"buffering": 1, "encoding": encoding, "closefd": False}
+    sys.stdin, sys.stdout = open(0, **how), open(1, "w", **how)  # noqa: SIM115  # to the end
+    sys.stderr = open(2, "w", errors="backslashreplace", **how)  # noqa: SIM115
 
 
 if __name__ == "__main__":

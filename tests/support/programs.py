@@ -116,8 +116,8 @@ class Command:
 
 
 Start = Callable[..., Command]
-"""Starts a command: arguments, and by name `cwd`, `env`, the file `stdin`, and the `pace` of a lock
-in a bucket."""
+"""Starts a command: arguments, and by name `cwd`, `env`, the file `stdin` or the open `terminal`
+for all three streams, and the `pace` of a lock in a bucket."""
 
 
 @contextlib.contextmanager
@@ -145,6 +145,7 @@ def _fork(
     cwd: Path,
     env: Mapping[str, str],
     stdin: str = os.devnull,
+    terminal: int | None = None,
     pace: tuple[float, ...] = (),
 ) -> Command:
     folder = tempfile.TemporaryDirectory()
@@ -153,6 +154,8 @@ def _fork(
     connection.connect(path)
     with _streams(folder.name, stdin) as streams:
         numbers = array.array("i", [each.fileno() for each in streams])
+        if terminal is not None:
+            numbers = array.array("i", [terminal] * len(streams))
         connection.sendmsg(
             [json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
         )

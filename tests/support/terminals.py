@@ -5,12 +5,14 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
 import sys
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import pytest
+
+from tests.support.programs import Command
 
 _ROWS = 24
 
@@ -54,42 +56,48 @@ class Then:
 
 
 def in_terminal(
-    *command: object,
-    columns: int,
-    cwd: Path,
-    env: Mapping[str, str],
-    typed: str = "",
-    script: Sequence[Then] = (),
+    start: Callable[[int], Command], *, columns: int, typed: str = "", script: Sequence[Then] = ()
 ) -> Shown:
-    """Run a program to its end in a terminal that is so wide.
+    """Run a command to its end in a terminal that is so wide.
 
     Args:
-        command: The arguments of the interpreter.
+        start: Starts it at the terminal that is open under a number.
         columns: How wide the terminal is.
-        cwd: The folder.
-        env: The environment; without `TERM` it is an xterm's.
         typed: What waits in the keyboard from the beginning.
         script: What happens at the terminal, in order.
     """
+    ours, theirs = _terminal(columns, typed)
+    command = start(theirs)
+    os.close(theirs)
+    written = _played(ours, script)
+    return Shown(command.ended().code, written.decode())
+
+
+def at_terminal(act: Callable[[], object], *, columns: int, typed: str = "") -> Shown:
+    """Do something in this process, whose streams are a terminal meanwhile."""
+    ours, theirs = _terminal(columns, typed)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open(theirs, closefd=False) as keyboard,  # open already
+        open(theirs, "w", buffering=1) as screen,  # noqa: PTH123
+    ):
+        patch.setattr(sys, "stdin", keyboard)
+        patch.setattr(sys, "stdout", screen)
+        patch.setattr(sys, "stderr", screen)
+        act()
+    return Shown(0, _played(ours, ()).decode())
+
+
+def _terminal(columns: int, typed: str) -> tuple[int, int]:
+    """Our end and that of the program."""
     ours, theirs = pty.openpty()
     _resize(ours, columns)
     os.write(ours, typed.encode())
-    with subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=cwd,
-        env={"TERM": "xterm", **env, "LANG": "C.UTF-8"},
-    ) as child:
-        os.close(theirs)
-        written = _played(ours, script)
-        os.close(ours)
-    return Shown(child.returncode, written.decode())
+    return ours, theirs
 
 
 def _played(ours: int, script: Sequence[Then]) -> bytes:
-    """All that is written to a terminal, while the script is followed."""
+    """All that is written to a terminal until its end, while the script is followed."""
     written, awaited, read_to = b"", list(script), 0
     with contextlib.suppress(OSError):  # Linux says EIO when the last writer has gone
         while data := os.read(ours, 65_536):
@@ -99,6 +107,7 @@ def _played(ours: int, script: Sequence[Then]) -> bytes:
                 read_to = at + len(then.seen.encode())
                 _resize(ours, then.columns)
                 os.write(ours, then.typed.encode())
+    os.close(ours)
     assert not awaited, f"never seen: {awaited[0].seen!r} in {written.decode()}"
     return written
 
