@@ -14,7 +14,7 @@ import pytest
 
 from backfill import Pipeline
 from backfill.pipeline.destination_settings import Notify
-from backfill.pipeline.source_settings import Sync
+from backfill.pipeline.source_settings import KINDS, Sync
 from backfill.sandbox import running
 from tests.support.accounts import accounted
 from tests.support.workspaces import Workspace
@@ -99,12 +99,15 @@ def test_every_command_of_the_readme_is_one():
 
 def test_the_pipeline_file_is_valid(tmp_path):
     """Whoever copies it gets no complaint about a key."""
-    whole, reading, mark, consent, unattended = blocks("toml")
+    whole, more, reading, mark, consent, unattended = blocks("toml")
     path = tmp_path / "acme.toml"
     path.write_text(whole, "utf-8")
     assert [source.kind for source in Pipeline.load(path).sources] == ["customers", "events"]
     path.write_text(whole.replace('kind = "events"', f'kind = "events"\n{reading}'), "utf-8")
     assert Pipeline.load(path).sources[1].header == ("id", "when")
+    path.write_text(f"{whole}\n{more}", "utf-8")
+    kinds = {source.kind for source in Pipeline.load(path).sources}
+    assert kinds == {*KINDS} - {"deletions"}
     declared = consent.removeprefix("[source.columns]\n")
     path.write_text(whole.replace("[source.columns]\n", f"[source.columns]\n{declared}"), "utf-8")
     assert Pipeline.load(path).sources[0].columns["unsubscribed"].invert
