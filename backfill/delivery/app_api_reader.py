@@ -2,7 +2,7 @@
 
 Sources: the App API's OpenAPI description, "List customers and attributes" (100 identifiers a
 request, those of nobody left out), "List customer activities" (30 days, pages of 100), "List
-segments" and "Get a segment customer count"; 10 requests/s ("App API limits").
+segments" and "List customers in a segment"; 10 requests/s ("App API limits").
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +27,7 @@ from backfill.retrying import OUTAGE_MAX_S, CircuitBreaker, backoff_s, throttle_
 
 IDS_MAX = 100
 ACTIVITIES_MAX = 100
+MEMBERS_MAX = 10_000
 RATE = 9.6
 """Requests per second. The limit is 10, counted by the service: what the network delays and then
 delivers together must not go over it."""
@@ -103,6 +104,22 @@ class AppApiReader:
         path = f"/v1/customers/{in_path(person)}/activities?{urlencode(query)}"
         said = await self._ask(Question("GET", path), absent={"activities": [], "next": ""})
         return self._objects(said, "activities"), str(said.get("next") or "")
+
+    async def segments(self) -> list[dict[str, Any]]:
+        """The segments of the workspace."""
+        return self._objects(await self._ask(Question("GET", "/v1/segments")), "segments")
+
+    async def members(self, segment: int, start: str) -> tuple[list[dict[str, Any]], str]:
+        """A page of the identifiers of those who are in a segment, and where the next one begins.
+
+        Args:
+            segment: Its number.
+            start: What the page before said; empty: this is the first.
+        """
+        query = {"limit": str(MEMBERS_MAX)} | ({"start": start} if start else {})
+        path = f"/v1/segments/{segment}/membership?{urlencode(query)}"
+        said = await self._ask(Question("GET", path), absent={"identifiers": [], "next": ""})
+        return self._objects(said, "identifiers"), str(said.get("next") or "")
 
     def _objects(self, said: dict[str, Any], name: str) -> list[dict[str, Any]]:
         """A member of an answer that is a list of objects.

@@ -13,6 +13,7 @@ VERIFICATION = "verification"
 
 WHY_UNPROVABLE = {
     "older_than_30_days": "the App API shows what people did for 30 days",
+    "only_one_proved": "a segment proves that somebody did it once, and not how often",
     "corrected": "a retry sent these rows as they were corrected, or it is in doubt what was sent",
     "sent_differently": "a sync sent other values than the files hold now",
     "deleted": "the person was deleted or merged afterwards",

@@ -95,9 +95,9 @@ class Findings:
         """One more is as it was sent."""
         self._counts[kind, "equal"] += 1
 
-    def missing(self, subject: Subject, why: str = "") -> None:
-        """It is not there."""
-        self._counts[subject.kind, "missing"] += 1
+    def missing(self, subject: Subject, why: str = "", count: int = 1) -> None:
+        """It is not there; so many of the kind are not, of which this is the first."""
+        self._counts[subject.kind, "missing"] += count
         self._write("missing", subject, why=why)
 
     def still_there(self, subject: Subject) -> None:

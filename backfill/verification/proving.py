@@ -3,9 +3,10 @@
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from backfill.report.wording import unix_of, utc_text
 from backfill.sync.catch_up import catch_up, open_snapshot
 from backfill.sync.snapshot import Snapshot
 from backfill.verification.findings import Findings, KindChecked, Scope
+from backfill.verification.older_events import read_older, segments_of_events
 from backfill.verification.read_back import (
     EventsReader,
     Patience,
@@ -57,6 +59,7 @@ STREAM_ROWS = 2_000
 """People come from their file so many at a time: each may have 32 kB of attributes."""
 
 FOLDER = "verify"
+NONE: Mapping[str, int] = MappingProxyType({})
 
 LAG_S = 10.0
 """So long after the last request answers may be behind: what differs is asked for again."""
@@ -133,23 +136,60 @@ class Proof:
         url, key = app_of(
             self.job.pipeline, self.options, str(self.job.journal.meta.get("url", ""))
         )
-        names = {part.id: part.path for part in self.job.journal.parts()}
         try:
-            now_s = self.clock.unix_s()
-            began_s = unix_of(str(self.job.journal.meta["started_at"]))
-            made, scope = made_again(self.job, self.plan, people, began_s=began_s, now_s=now_s)
-            self.told(_begins(made, scope))
-            with Findings(self.job.folder, names) as findings:
-                asyncio.run(self._ask(url, key, made, findings, sent_until_s))
+            return asyncio.run(self._prove(url, key, people, sent_until_s))
+        except OSError as failure:
+            raise unwritten(self.job.folder, failure) from failure
+        finally:
+            remove(self.job)
+
+    async def _prove(
+        self, url: str, key: AppKey, people: int | Draws | None, sent_until_s: float
+    ) -> Verification:
+        time = Time(self.clock.now_s, asyncio.sleep, self.clock.jitter)
+        loop, job = asyncio.get_running_loop(), self.job
+        names = {part.id: part.path for part in job.journal.parts()}
+        async with self.connect(url, key, time) as workspace:
+
+            def stop(why: BackfillError) -> None:
+                loop.call_soon_threadsafe(workspace.stop, why)
+
+            with self.stop.heard_by(stop), Findings(job.folder, names) as findings:
+                workspace.share(turns_file(f"app-{job.journal.meta.get('workspace', '')}"))
+                segments: Mapping[str, int] = NONE
+                if job.pipeline.has("events") and not isinstance(people, np.ndarray):
+                    segments = await segments_of_events(workspace)
+                made, scope = self._made_again(people, segments)
+                self.told(_begins(made, scope))
+                behind_s = max(sent_until_s + self.lag_s - self.clock.unix_s(), 0.0)
+                patience = Patience(time, time.now_s() + min(behind_s, self.lag_s), sent_until_s)
+                async with _telling(findings, made, self.told):
+                    await read_back(made, job, workspace, patience, findings, segments)
                 findings.cannot_be_proved("events", "older_than_30_days", made.older.total())
                 if not isinstance(people, np.ndarray):
                     self._name_the_rest(made, findings, whole=not scope.sampled)
                 findings.save()
                 return findings.result(scope, utc_text(self.clock.unix_s()))
-        except OSError as failure:
-            raise unwritten(self.job.folder, failure) from failure
-        finally:
-            remove(self.job)
+
+    def _made_again(
+        self, people: int | Draws | None, segments: Collection[str]
+    ) -> tuple[Collected, Scope]:
+        """Find out from the sources what is to be read back."""
+        job = self.job
+        folder = job.folder / FOLDER
+        remove(job)
+        folder.mkdir(mode=0o700)
+        began_s = unix_of(str(job.journal.meta["started_at"]))
+        delivered = Delivered(job, self.plan, began_s, check=self.stop.check)
+        wanted: Wanted = everybody
+        everyone = 0
+        if isinstance(people, int):
+            wanted, everyone = sample_of(delivered, kind_of_people(job.pipeline), people)
+        elif people is not None:
+            wanted = those(people)
+        since_s = self.clock.unix_s() - SHOWN_DAYS * DAY_S + MARGIN_S
+        made = collect(delivered, folder, wanted, since_s, segments)
+        return made, Scope(wanted is not everybody, made.people, everyone)
 
     def _name_the_rest(self, made: Collected, findings: Findings, *, whole: bool) -> None:
         """Count what was delivered and cannot be asked for, so that nothing is passed over."""
@@ -161,27 +201,10 @@ class Proof:
         rest: tuple[tuple[KindChecked, int], ...] = (
             ("people", delivered["customers"] - made.people),
             ("deletions", delivered["merges"] + delivered["deletions"] - made.deleted),
-            ("events", delivered["events"] - made.events - made.older.total()),
+            ("events", delivered["events"] - made.all_events),
         )
         for kind, count in rest if whole else ():
             findings.cannot_be_proved(kind, "not_read_again", count)
-
-    async def _ask(
-        self, url: str, key: AppKey, made: Collected, findings: Findings, sent_until_s: float
-    ) -> None:
-        time = Time(self.clock.now_s, asyncio.sleep, self.clock.jitter)
-        loop = asyncio.get_running_loop()
-        async with self.connect(url, key, time) as workspace:
-
-            def stop(why: BackfillError) -> None:
-                loop.call_soon_threadsafe(workspace.stop, why)
-
-            self.stop.listen(stop)
-            workspace.share(turns_file(f"app-{self.job.journal.meta.get('workspace', '')}"))
-            behind_s = max(sent_until_s + self.lag_s - self.clock.unix_s(), 0.0)
-            patience = Patience(time, time.now_s() + min(behind_s, self.lag_s), sent_until_s)
-            async with _telling(findings, made, self.told):
-                await read_back(made, self.job, workspace, patience, findings)
 
 
 def app_of(pipeline: Pipeline, options: Options, sent_to: str) -> tuple[str, AppKey]:
@@ -204,7 +227,8 @@ def app_of(pipeline: Pipeline, options: Options, sent_to: str) -> tuple[str, App
 
 
 def _begins(made: Collected, scope: Scope) -> str:
-    some = f"{scope.people:,} of {scope.of_people:,}" if scope.sampled else f"all {scope.people:,}"
+    of = f" of {scope.of_people:,}" if scope.of_people else ""
+    some = f"{scope.people:,}{of}"
     return (
         f"verify: reading back {some} people, {made.events:,} events of the last {SHOWN_DAYS} days"
     )
@@ -229,33 +253,6 @@ async def _telling(findings: Findings, made: Collected, told: Told) -> AsyncIter
         telling.cancel()
 
 
-def made_again(
-    job: Job, plan: Plan, people: int | Draws | None, *, began_s: float, now_s: float
-) -> tuple[Collected, Scope]:
-    """Find out from the sources what is to be read back.
-
-    Args:
-        job: The files and the journal.
-        plan: The plan that it went by.
-        people: Who is looked at: so many, or these; None: all.
-        began_s: When the job began, as unix seconds.
-        now_s: The time now, as unix seconds.
-    """
-    folder = job.folder / FOLDER
-    remove(job)
-    folder.mkdir(mode=0o700)
-    delivered = Delivered(job, plan, began_s)
-    wanted: Wanted = everybody
-    everyone = 0
-    if isinstance(people, int):
-        wanted, everyone = sample_of(delivered, kind_of_people(job.pipeline), people)
-    elif people is not None:
-        wanted = those(people)
-    since_s = now_s - SHOWN_DAYS * DAY_S + MARGIN_S
-    made = collect(delivered, folder, wanted, since_s)
-    return made, Scope(wanted is not everybody, made.people, everyone)
-
-
 def kind_of_people(pipeline: Pipeline) -> str:
     """The kind of source that says who there is."""
     return "customers" if pipeline.has_customers else "events"
@@ -268,7 +265,12 @@ def remove(job: Job) -> None:
 
 
 async def read_back(
-    made: Collected, job: Job, workspace: Workspace, patience: Patience, findings: Findings
+    made: Collected,
+    job: Job,
+    workspace: Workspace,
+    patience: Patience,
+    findings: Findings,
+    segments: Mapping[str, int] = NONE,
 ) -> None:
     """Ask the workspace for all that was collected, and note how it stands.
 
@@ -278,6 +280,7 @@ async def read_back(
         workspace: Is asked.
         patience: How long answers may be behind.
         findings: Take what is found.
+        segments: The segments that tell of older events, by the events' names.
     """
     catch_up(job.journal, job.pipeline, job.folder)
     cursors = frozenset(
@@ -290,6 +293,7 @@ async def read_back(
         await each_of(in_requests(_deleted(snapshot)), people.check)
         events = EventsReader(workspace, patience, findings)
         await each_of(by_person(_events(snapshot)), events.check)
+        await read_older(workspace, segments, snapshot, made.folder, findings)
 
 
 def _people(snapshot: Snapshot, cursors: frozenset[int]) -> Iterator[SentPerson]:

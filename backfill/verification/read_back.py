@@ -40,6 +40,12 @@ class Workspace(Protocol):
     ) -> tuple[list[dict[str, Any]], str]:
         """A page of what a person did, and where the next one begins."""
 
+    async def segments(self) -> list[dict[str, Any]]:
+        """The segments of the workspace."""
+
+    async def members(self, segment: int, start: str) -> tuple[list[dict[str, Any]], str]:
+        """A page of who is in one, and where the next page begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class SentPerson:

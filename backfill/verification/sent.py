@@ -9,7 +9,7 @@ every file.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backfill.encoding import identity
-from backfill.encoding.json_text import Mask
+from backfill.encoding.json_text import Mask, as_mask
 from backfill.engine.prepare import ChunkPreparer
 from backfill.instants import seconds
 from backfill.job import Job
@@ -68,6 +69,7 @@ PEOPLE = pa.schema(
     [*_PERSON, ("attributes", pa.string()), ("high", pa.uint64()), ("low", pa.uint64())]
 )
 DELETED = pa.schema(_PERSON)
+OLDER = pa.schema([*_PERSON, ("name", pa.string()), ("corrected", pa.bool_())])
 EVENTS = pa.schema(
     [
         *_PERSON,
@@ -120,12 +122,19 @@ class Delivered:
         began_s: When the job began, as unix seconds: what was recent then may have been skipped,
             and is left out.
         changes: In a sync: which rows differ from what was delivered; None: all count.
+        check: Is called with each chunk, and may raise.
     """
 
     def __init__(
-        self, job: Job, plan: Plan, began_s: float, changes: Changes | None = None
+        self,
+        job: Job,
+        plan: Plan,
+        began_s: float,
+        changes: Changes | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._job = job
+        self._check = check
         self._settled = job.settled()
         folder = job.plan_folder(plan.key)
         self._decisions = RowDecisions(folder.decisions)
@@ -148,7 +157,9 @@ class Delivered:
         """The rows of one kind that a run sends, whatever has become of them."""
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         with ThreadPoolExecutor(THREADS) as pool:
-            yield from in_order(self._made, chunks_of(inputs), pool, THREADS)
+            for made in in_order(self._made, chunks_of(inputs), pool, THREADS):
+                self._check()
+                yield made
 
     def _made(self, given: tuple[Input, Chunk]) -> SentRows:
         """What a run would send of a chunk if nothing were settled; called in threads."""
@@ -221,30 +232,45 @@ class Collected:
         people: How many people the first file has.
         deleted: How many the second has.
         events: How many recent events the third has.
-        older: Events that are too old to be read back, by name.
+        in_segments: How many older events the fourth has, of names that a segment tells of.
+        older: All others that are too old to be read back, by name.
     """
 
     folder: Path
     people: int = 0
     deleted: int = 0
     events: int = 0
+    in_segments: int = 0
     older: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def all_events(self) -> int:
+        """How many events were delivered, as far as the sources tell."""
+        return self.events + self.in_segments + self.older.total()
 
     @property
     def files(self) -> Mapping[str, Path]:
         """The files, by what queries call them."""
-        names = ("sent_people", "sent_deletions", "sent_events")
+        names = ("sent_people", "sent_deletions", "sent_events", "sent_older")
         return {name: self.folder / f"{name}.parquet" for name in names}
 
 
-def collect(delivered: Delivered, folder: Path, wanted: Wanted, since_s: float) -> Collected:
+def collect(
+    delivered: Delivered,
+    folder: Path,
+    wanted: Wanted,
+    since_s: float,
+    in_segments: Collection[str] = (),
+) -> Collected:
     """Write down what is to be read back.
 
     Args:
         delivered: What was delivered.
         folder: Where the files are made.
         wanted: Whose rows are wanted.
-        since_s: Events before it, as unix seconds, cannot be read back, and are counted only.
+        since_s: Events before it, as unix seconds, cannot be read back.
+        in_segments: Names of events of which older ones are wanted all the same; all others are
+            counted only.
     """
     made = Collected(folder)
     files = made.files
@@ -257,15 +283,26 @@ def collect(delivered: Delivered, folder: Path, wanted: Wanted, since_s: float) 
             for rows in delivered.rows(kind, wanted):
                 file.write_batch(pa.RecordBatch.from_arrays(_persons(rows), schema=DELETED))
                 made.deleted += len(rows.draws)
-    with pq.ParquetWriter(files["sent_events"], EVENTS, compression="lz4") as file:
+    told_of = pa.array(list(in_segments), pa.string())
+    with (
+        pq.ParquetWriter(files["sent_events"], EVENTS, compression="lz4") as recent_file,
+        pq.ParquetWriter(files["sent_older"], OLDER, compression="lz4") as older_file,
+    ):
         for rows in delivered.rows("events", wanted):
             at_s = _seconds(rows.accepted)
-            names: pa.StringArray = rows.accepted.name
-            made.older.update(_counted(names.filter(pa.array(at_s < since_s))))
-            if (recent := at_s >= since_s).any():
+            recent = at_s >= since_s
+            if recent.any():
                 some = rows.only(recent)
-                file.write_batch(_events(some, at_s[recent]))
+                recent_file.write_batch(_events(some, at_s[recent]))
                 made.events += len(some.draws)
+            told = ~recent & as_mask(pc.is_in(rows.accepted.name, value_set=told_of))
+            told &= isinstance(rows.source, EventsSource) and rows.source.type == "event"
+            if told.any():
+                older = _older(rows.only(told))
+                older_file.write_batch(older)
+                made.in_segments += len(older)
+            names: pa.StringArray = rows.accepted.name
+            made.older.update(_counted(names.filter(pa.array(~recent & ~told))))
     return made
 
 
@@ -292,9 +329,18 @@ def _events(rows: SentRows, at_s: npt.NDArray[np.int64]) -> pa.RecordBatch:
     accepted, source = rows.accepted, rows.source
     kind = source.type if isinstance(source, EventsSource) else ""
     columns = [*_persons(rows), accepted.attributes, rows.ids, pa.repeat(kind, len(accepted))]
-    corrected = np.zeros(len(accepted), np.bool_) if rows.corrected is None else rows.corrected
-    columns += [accepted.name, pa.array(at_s), pa.array(corrected)]
+    columns += [accepted.name, pa.array(at_s), _corrected(rows)]
     return pa.RecordBatch.from_arrays(columns, schema=EVENTS)
+
+
+def _older(rows: SentRows) -> pa.RecordBatch:
+    columns = [*_persons(rows), rows.accepted.name, _corrected(rows)]
+    return pa.RecordBatch.from_arrays(columns, schema=OLDER)
+
+
+def _corrected(rows: SentRows) -> pa.BooleanArray:
+    found = np.zeros(len(rows.draws), np.bool_) if rows.corrected is None else rows.corrected
+    return pa.array(found)
 
 
 def _seconds(accepted: Accepted) -> npt.NDArray[np.int64]:

@@ -309,3 +309,23 @@ def test_people_are_found_by_their_addresses_in_any_case(tmp_path, send, verify,
     ended, summary = verify(pipeline, "--all")
 
     assert (ended.code, summary["verified"]["equal"]) == (0, 4)
+
+
+def test_segments_prove_what_is_older(pipeline, sandbox, send, verify):
+    """Where one is named after an event, everybody who was sent it must be in it."""
+    condition = {"event": {"name": "seen", "at_least": 1}}
+    sandbox.misbehave({"kind": "lose_event", "path": "/api/v2/batch", "items": [3]})
+    httpx.put(f"{sandbox.url}/sandbox/segments/backfill: seen", json=condition).raise_for_status()
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    lost = [(line["_found"], line["_identifier"]) for line in listed(pipeline)]
+    assert (ended.code, lost) == (8, [("missing", "p01")])
+    assert summary["verified"] == {
+        "checked": 3 * COUNT,
+        "equal": 3 * COUNT - 1,
+        "missing": 1,
+        "differs": 0,
+        "unprovable": 0,
+    }

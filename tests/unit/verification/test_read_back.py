@@ -24,7 +24,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.verification.findings import Findings, Scope
 from backfill.verification.proving import read_back
 from backfill.verification.read_back import Patience
-from backfill.verification.sent import DELETED, EVENTS, PEOPLE, Collected
+from backfill.verification.sent import DELETED, EVENTS, OLDER, PEOPLE, Collected
 from tests.support.jobs import CUSTOMERS, job
 from tests.support.jobs import people as people_file
 from tests.support.virtual_time import in_no_time
@@ -83,7 +83,8 @@ def sent_people(folder: Path, count: int) -> Collected:
             columns += [pa.array([1] * len(names), pa.int32()), pa.array([*map(int, names)])]
             columns += [pa.array(text), pa.array(halves[:, 0]), pa.array(halves[:, 1])]
             file.write_batch(pa.RecordBatch.from_arrays(columns, schema=PEOPLE))
-    for name, schema in (("sent_deletions", DELETED), ("sent_events", EVENTS)):
+    empty = (("sent_deletions", DELETED), ("sent_events", EVENTS), ("sent_older", OLDER))
+    for name, schema in empty:
         pq.write_table(schema.empty_table(), made.files[name])
     return made
 
