@@ -20,7 +20,7 @@ from backfill.encoding.json_text import Encoded
 from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
 from backfill.instants import Reading, WrittenValues, implausible
 from backfill.pipeline.column_settings import Column
-from backfill.rows import Chunk, Reason, Rejection, Rows, Values, reason
+from backfill.rows import Chunk, JsonCells, Reason, Rejection, Rows, Values, reason
 
 NULL_FRAGMENT = "null"
 
@@ -355,6 +355,56 @@ def row_cells(chunk: Chunk, places: npt.NDArray[np.int64]) -> list[dict[str, Any
     return found
 
 
+def row_texts(chunk: Chunk, places: Rows) -> Iterator[JsonCells]:
+    """The same as `row_cells`, still as JSON: kernels write it, and hardly anybody reads it.
+
+    Args:
+        chunk: The rows as they were read; no objects, each of which has its own keys.
+        places: The places of n of them in it, int64 (n,).
+
+    Returns:
+        n of them.
+    """
+    names = chunk.batch.schema.names
+    if len({*names}) < len(names) or not names:  # of two with one name, an object keeps the last
+        return (JsonCells(orjson.dumps(each).decode()) for each in row_cells(chunk, places))
+    parts: list[str | pa.StringArray] = []
+    for name, column in zip(names, chunk.batch.columns, strict=True):
+        parts.append(f"{',' if parts else '{'}{orjson.dumps(name).decode()}:")
+        parts.append(_cell_texts(plain(takeable(column).take(pa.array(places)))))
+    texts = pc.binary_join_element_wise(*parts, "}", "").to_numpy(zero_copy_only=False)
+    return map(JsonCells, texts.tolist())
+
+
+def _cell_texts(column: pa.Array) -> pa.StringArray:
+    """The JSON of each of n cells, a plain column, just as orjson writes what `_cells` gives."""
+    written = _written(column)
+    # What JSON cannot say is said another way: cell by cell, as are numbers of many digits.
+    if written is None or written.null_count > column.null_count:
+        cells = _cells(column, "typed")
+        return pa.array([orjson.dumps(each).decode() for each in cells], pa.string())
+    return pc.fill_null(written, NULL_FRAGMENT)
+
+
+def _written(column: pa.Array) -> pa.StringArray | None:
+    """The same by kernels, null where a cell is or has no JSON; None where they do not know it."""
+    type_ = column.type
+    if pa.types.is_string(type_):
+        return kernels.strings(checked(column).text).fragments()
+    if pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
+        return kernels.strings(pc.cast(column, pa.string())).fragments()
+    if pa.types.is_boolean(type_) or pa.types.is_integer(type_):
+        return encode_typed(column).text
+    if not (pa.types.is_floating(type_) or pa.types.is_decimal(type_)):
+        return None
+    found = encode_typed(column).text
+    every = f"[{','.join(each or NULL_FRAGMENT for each in found.to_pylist())}]"
+    if not len(found) or re.search(kernels.MANY_DIGITS, every):
+        return None
+    texts = orjson.dumps(orjson.loads(every))[1:-1].decode().split(",")
+    return pc.if_else(pc.is_valid(found), pa.array(texts), pa.scalar(None, pa.string()))
+
+
 def _cells(column: pa.Array, kind: Values) -> list[Any]:
     column = plain(column)
     if is_text(column.type):
@@ -415,7 +465,9 @@ def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]])
     """
     places: Rows = np.searchsorted(origin.rows, rows)
     lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
-    found = zip(rows.tolist(), lines, reasons, row_cells(origin, places), strict=True)
+    cells: Iterable[Mapping[str, Any]]
+    cells = row_cells(origin, places) if origin.values == "json" else row_texts(origin, places)
+    found = zip(rows.tolist(), lines, reasons, cells, strict=True)
     return [Rejection(*each) for each in found]
 
 

@@ -301,10 +301,10 @@ def unseal(row: Row) -> Row:
     Raises:
         DamageError: The values are not those that were written.
     """
-    *values, checksum = row
-    if _checksum(tuple(values)) != checksum:
+    values = row[:-1]
+    if _checksum(values) != row[-1]:
         raise DamageError("a row's checksum is wrong")
-    return tuple(values)
+    return values
 
 
 def _checksum(values: Row) -> int:

@@ -5,6 +5,7 @@ the lossless twin. Only a cell that the user edits is read back.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -21,7 +22,10 @@ _DANGEROUS = re.compile(f"(^|;){_TRIGGER}")
 # Most cells are of this kind, and are told by one look: no trigger or quote in front, none behind
 # a semicolon, nothing to be pictured.
 _HARMLESS = re.compile(r"(?:[!-&(-*,.-:<>?A-Z\[-{}~][\x20-\x3a\x3c-\x7e]*)?")
+_ALL_HARMLESS = re.compile(rf"(?:{_HARMLESS.pattern}(?:\n|\Z))*+")
 _GUARDED = re.compile(f"(^|;)'{_TRIGGER}")
+
+_QUOTE, _TWO_QUOTES, _SPECIAL = '"', '""', re.compile('[,"]')
 
 # Control characters are shown as their pictures, so that a row is one line, and no terminal or
 # spreadsheet acts on them.
@@ -52,9 +56,38 @@ def shown(value: Any) -> str:
     return _DANGEROUS.sub(r"\1'\2", text.translate(_PICTURES))
 
 
+def shown_fields(values: Sequence[Any]) -> list[str]:
+    r"""A column of cells as they stand in `rejected.csv`, with quotes where CSV needs them.
+
+    >>> shown_fields(["one, two", None, "=1+1"])
+    ['"one, two"', '', "'=1+1"]
+    """
+    try:
+        column = "\n".join(values)
+        texts = list(values)
+    except TypeError:  # not all of them are texts
+        texts = list(map(cell_text, values))
+        column = "\n".join(texts)
+    # Most columns are told by one look as well.
+    is_one_line_each = column.count("\n") == len(texts) - 1
+    if not (is_one_line_each and _ALL_HARMLESS.fullmatch(column)):
+        texts = list(map(shown, texts))
+    if "," in column or '"' in column:
+        texts = [
+            f'"{each.replace(_QUOTE, _TWO_QUOTES)}"' if _SPECIAL.search(each) else each
+            for each in texts
+        ]
+    return texts
+
+
 def shown_raw(raw: str) -> str:
     """The beginning of a row that has no cells, as it stands in `rejected.csv`."""
-    return shown(raw if len(raw) <= RAW_SHOWN_CHARS else raw[: RAW_SHOWN_CHARS - 1] + "…")
+    return shown(shortened_raw(raw))
+
+
+def shortened_raw(raw: str) -> str:
+    """So much of the text of a row as is shown of it."""
+    return raw if len(raw) <= RAW_SHOWN_CHARS else raw[: RAW_SHOWN_CHARS - 1] + "…"
 
 
 def read_back(text: str) -> str:
