@@ -4,10 +4,8 @@ Three kinds of cells reach the same kernels (`values`): text, JSON fragments, an
 of a file that knows its types.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +15,11 @@ import pyarrow.compute as pc
 
 from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
-from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
+from backfill.encoding.rejected_cells import rejections
+from backfill.encoding.typed_json import checked, encode_typed, is_text, plain
 from backfill.instants import Reading, WrittenValues, implausible
 from backfill.pipeline.column_settings import Column
-from backfill.rows import Chunk, JsonCells, Reason, Rejection, Rows, Values, reason
-
-NULL_FRAGMENT = "null"
+from backfill.rows import Chunk, Reason, Rejection, Values, reason
 
 _SAMPLED = 1_000
 """So many values tell whether a column repeats itself."""
@@ -263,7 +260,7 @@ def shortened(encoded: Encoded, size_max: int, cells: Cells | None) -> Encoded:
 
 
 def _without_null(column: pa.StringArray) -> pa.StringArray:
-    return kernels.null_where(column, [NULL_FRAGMENT])
+    return kernels.null_where(column, [kernels.NULL_FRAGMENT])
 
 
 def _fragment_text(column: pa.StringArray) -> pa.StringArray:
@@ -318,157 +315,7 @@ def _as_found(column: pa.StringArray) -> Encoded:
     return Encoded(text, size_bytes=size, failures=failures)
 
 
-# A row as it was read ---------------------------------------------------------------------------
-
-
-def row_cells(chunk: Chunk, places: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Rows with every cell as JSON can say it, so that they can be read again without loss.
-
-    A column at a time: where half of the rows are rejected, a call for each cell takes longer than
-    all else.
-
-    Args:
-        chunk: The rows as they were read.
-        places: The places of n of them in it, int64 (n,).
-
-    Returns:
-        n of them, each by column.
-    """
-    names = chunk.batch.schema.names
-    some = [takeable(column).take(pa.array(places)) for column in chunk.batch.columns]
-    if chunk.values != "json":
-        cells = [_cells(column, chunk.values) for column in some]
-        return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
-    found: list[dict[str, Any]] = [{} for _ in places]
-    for name, column in zip(names, some, strict=True):
-        # An absent key is never a null; objects may have many keys, and each of them few.
-        there = np.flatnonzero(kernels.as_mask(pc.is_valid(column))).tolist()
-        for place, cell in zip(there, _cells(column.drop_null(), "json"), strict=True):
-            found[place][name] = cell
-    if chunk.sparse is not None:
-        row_at = dict(zip(places.tolist(), found, strict=True))
-        wanted = np.unique(places)
-        sparse = chunk.sparse.only(wanted)
-        cells_of = zip(wanted[sparse.places], sparse.columns, sparse.cells.to_pylist(), strict=True)
-        for place, column, text in cells_of:
-            row_at[place][sparse.names[column]] = _document(text)
-    return found
-
-
-def row_texts(chunk: Chunk, places: Rows) -> Iterator[JsonCells]:
-    """The same as `row_cells`, still as JSON: kernels write it, and hardly anybody reads it.
-
-    Args:
-        chunk: The rows as they were read; no objects, each of which has its own keys.
-        places: The places of n of them in it, int64 (n,).
-
-    Returns:
-        n of them.
-    """
-    names = chunk.batch.schema.names
-    if len({*names}) < len(names) or not names:  # of two with one name, an object keeps the last
-        return (JsonCells(orjson.dumps(each).decode()) for each in row_cells(chunk, places))
-    parts: list[str | pa.StringArray] = []
-    for name, column in zip(names, chunk.batch.columns, strict=True):
-        parts.append(f"{',' if parts else '{'}{orjson.dumps(name).decode()}:")
-        parts.append(_cell_texts(plain(takeable(column).take(pa.array(places)))))
-    texts = pc.binary_join_element_wise(*parts, "}", "").to_numpy(zero_copy_only=False)
-    return map(JsonCells, texts.tolist())
-
-
-def _cell_texts(column: pa.Array) -> pa.StringArray:
-    """The JSON of each of n cells, a plain column, just as orjson writes what `_cells` gives."""
-    written = _written(column)
-    # What JSON cannot say is said another way: cell by cell, as are numbers of many digits.
-    if written is None or written.null_count > column.null_count:
-        cells = _cells(column, "typed")
-        return pa.array([orjson.dumps(each).decode() for each in cells], pa.string())
-    return pc.fill_null(written, NULL_FRAGMENT)
-
-
-def _written(column: pa.Array) -> pa.StringArray | None:
-    """The same by kernels, null where a cell is or has no JSON; None where they do not know it."""
-    type_ = column.type
-    if pa.types.is_string(type_):
-        return kernels.strings(checked(column).text).fragments()
-    if pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
-        return kernels.strings(pc.cast(column, pa.string())).fragments()
-    if pa.types.is_boolean(type_) or pa.types.is_integer(type_):
-        return encode_typed(column).text
-    if not (pa.types.is_floating(type_) or pa.types.is_decimal(type_)):
-        return None
-    found = encode_typed(column).text
-    every = f"[{','.join(each or NULL_FRAGMENT for each in found.to_pylist())}]"
-    if not len(found) or re.search(kernels.MANY_DIGITS, every):
-        return None
-    texts = orjson.dumps(orjson.loads(every))[1:-1].decode().split(",")
-    return pc.if_else(pc.is_valid(found), pa.array(texts), pa.scalar(None, pa.string()))
-
-
-def _cells(column: pa.Array, kind: Values) -> list[Any]:
-    column = plain(column)
-    if is_text(column.type):
-        texts = _texts(column)
-        if kind != "json":
-            return texts
-        return [None if each is None else _document(each) for each in texts]
-    if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
-        return cast("list[Any]", pc.cast(column, pa.string()).to_pylist())
-    written = pa.nulls(len(column), pa.string())
-    if not unsendable(column.type):
-        written = encode_typed(column).fragments()
-    found = _documents(_texts(written), is_nested=pa.types.is_nested(column.type))
-    unsaid = pc.and_(pc.is_valid(column), pc.is_null(written))
-    for place in np.flatnonzero(kernels.as_mask(unsaid)).tolist():
-        found[place] = str(column[place])
-    return found
-
-
-def _documents(texts: list[str | None], *, is_nested: bool) -> list[Any]:
-    """JSON values: in one go, which takes a tenth of the time, where orjson reads them exactly."""
-    every = f"[{','.join(each or NULL_FRAGMENT for each in texts)}]"
-    if is_nested or re.search(kernels.MANY_DIGITS, every):
-        return [None if each is None else _document(each) for each in texts]
-    return cast("list[Any]", orjson.loads(every))
-
-
-def _texts(column: pa.Array) -> list[str | None]:
-    """The texts of a column; bytes that are not UTF-8 as escapes."""
-    try:
-        # Arrow makes all of them at once; `to_pylist` makes a scalar of each first.
-        texts = column.cast(pa.string()).to_numpy(zero_copy_only=False)
-        return cast("list[str | None]", texts.tolist())
-    except pa.ArrowException:
-        return [
-            None if each is None else each.decode(errors="backslashreplace")
-            for each in column.cast(pa.binary()).to_pylist()
-        ]
-
-
-def _document(text: str) -> Any:
-    """One JSON value; its text where it cannot be written again."""
-    try:
-        value = kernels.load_json(text)
-        kernels.canonical_json(value)
-    except ValueError:
-        return text
-    return value
-
-
-def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]]) -> list[Rejection]:
-    """Rows of a chunk that will not be sent, or were refused.
-
-    Args:
-        origin: The chunk as it was read.
-        rows: The numbers of the n rows, int64 (n,).
-        reasons: Those of each, n.
-    """
-    places: Rows = np.searchsorted(origin.rows, rows)
-    lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
-    cells: Iterable[Mapping[str, Any]]
-    cells = row_cells(origin, places) if origin.values == "json" else row_texts(origin, places)
-    found = zip(rows.tolist(), lines, reasons, cells, strict=True)
-    return [Rejection(*each) for each in found]
+# What is wrong with rows -----------------------------------------------------------------------
 
 
 @dataclass(slots=True)

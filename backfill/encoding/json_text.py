@@ -32,6 +32,8 @@ processor's nearest cache cannot follow so many columns."""
 INTEGER_MAX = 2**53
 """Beyond it readers of JSON round; such an integer is sent as a string."""
 
+NULL_FRAGMENT = "null"
+
 ANY = "*"
 """Among the texts that mean true or false: all that nothing else takes."""
 

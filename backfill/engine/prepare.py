@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from backfill.encoding.cell_json import rejections
 from backfill.encoding.json_text import Mask
+from backfill.encoding.rejected_cells import rejections
 from backfill.errors import UsageError
 from backfill.job import Job
 from backfill.journal import Ranges, Settlement

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from backfill.delivery.outcome import Delivery, Meter, Outcome
 from backfill.delivery.pacing import ResizableSemaphore
-from backfill.encoding.cell_json import rejections
+from backfill.encoding.rejected_cells import rejections
 from backfill.engine.options import Tally
 from backfill.engine.prepare import MergedRows, PreparedChunk
 from backfill.errors import BackfillError, GuardError, as_ours

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from backfill.encoding.cell_json import rejections
+from backfill.encoding.rejected_cells import rejections
 from backfill.instants import Reading, WrittenValues
 from backfill.judge.judge import Judge
 from backfill.judge.shape import Shape

@@ -16,6 +16,7 @@ from backfill.encoding import cell_json, identity
 from backfill.encoding.cell_json import Cells, RowFaults, any_of, shortened
 from backfill.encoding.column_names import lost_in, own_names
 from backfill.encoding.json_text import (
+    NULL_FRAGMENT,
     Encoded,
     Mask,
     as_mask,
@@ -373,9 +374,7 @@ class Judge:
         clears = isinstance(self._source, ProfileSource) and self._source.nulls == "clear"
         # The API takes no null there, and consent must not vanish with an empty cell.
         if clears and each.name.partition(".")[0] not in _NEVER_CLEARED:
-            text = pc.if_else(
-                self._says_null(chunk, each), cell_json.NULL_FRAGMENT, encoded.fragments()
-            )
+            text = pc.if_else(self._says_null(chunk, each), NULL_FRAGMENT, encoded.fragments())
             return Member(opening, text)
         if encoded.quoted:
             return Member(opening + '"', encoded.text, '"')
@@ -385,7 +384,7 @@ class Judge:
         """Where a row says null; a key that a JSON line does not have says nothing."""
         cells = self._cells(chunk, each.column)
         if cells.kind == "json":
-            return pc.fill_null(pc.equal(cells.column, cell_json.NULL_FRAGMENT), False)
+            return pc.fill_null(pc.equal(cells.column, NULL_FRAGMENT), False)
         is_text = each.declared is None or each.declared.type == "string"
         if cells.kind == "text" and not is_text:
             return pc.is_null(without_blanks(cells.column))
@@ -462,7 +461,7 @@ class Judge:
             text = self._key_text(chunk, column)
             # Missing only where all of its columns are: a part of a key may well be empty.
             missing &= as_mask(pc.is_null(text)) | as_mask(pc.equal(text, ""))
-            texts.append(pc.fill_null(strings(text).fragments(), cell_json.NULL_FRAGMENT))
+            texts.append(pc.fill_null(strings(text).fragments(), NULL_FRAGMENT))
         faults.add("key_missing", source.key[0], missing)
         return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*texts, ","), "]", "")
 

@@ -11,8 +11,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.encoding.cell_json import rejections
 from backfill.encoding.json_text import Mask, canonical_json
+from backfill.encoding.rejected_cells import rejections
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
 from backfill.operations.encode import Accepted, Api, Members, too_large
 from backfill.pipeline.file import Pipeline

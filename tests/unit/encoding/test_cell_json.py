@@ -8,6 +8,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.encoding import cell_json
+from backfill.encoding.rejected_cells import row_cells, row_texts
 from backfill.encoding.typed_json import plain, refusal_of
 from backfill.instants import Reading
 from backfill.pipeline.column_settings import Column
@@ -413,7 +415,7 @@ AS_READ = [
 @pytest.mark.parametrize(("column", "kind", "truth"), AS_READ)
 def test_any_rejected_row_can_be_written_down(column, kind, truth):
     """The report holds every cell as JSON can say it, also those that made the row fail."""
-    made = cell_json.row_cells(chunk({"a": column}, kind), np.zeros(1, np.int64))[0]
+    made = row_cells(chunk({"a": column}, kind), np.zeros(1, np.int64))[0]
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert truth is None or made["a"] == truth
 
@@ -425,8 +427,8 @@ def test_rows_are_written_down_together_as_each_by_itself(cells):
     """In whatever order they are asked for."""
     whole = chunk({"a": pa.array(cells, pa.string()), "b": pa.array(range(len(cells)))}, "json")
     places = np.arange(len(cells))[::-1]
-    together = cell_json.row_cells(whole, places)
-    assert together == [cell_json.row_cells(whole, places[[at]])[0] for at in range(len(cells))]
+    together = row_cells(whole, places)
+    assert together == [row_cells(whole, places[[at]])[0] for at in range(len(cells))]
 
 
 @pytest.mark.parametrize(
@@ -444,14 +446,25 @@ def test_typed_cells_are_written_down_together_as_each_by_itself(type_, cells, d
     """They are read as JSON in one go, but for numbers of many digits and what no JSON can say."""
     column = pa.array(data.draw(st.lists(st.none() | cells, min_size=1, max_size=20)), type_)
     whole, places = chunk({"a": column}, "typed"), np.arange(len(column))
-    together = cell_json.row_cells(whole, places)
-    assert together == [cell_json.row_cells(whole, places[[at]])[0] for at in places.tolist()]
+    together = row_cells(whole, places)
+    assert together == [row_cells(whole, places[[at]])[0] for at in places.tolist()]
+
+    texts = [each.text for each in row_texts(whole, places)]
+    assert texts == [orjson.dumps(each).decode() for each in together]
+
+
+@given(st.lists(st.none() | st.text(max_size=5), min_size=1))
+def test_text_is_written_down_as_any_writer_of_json_does(cells):
+    """Kernels do it, and nobody need read it again."""
+    whole = chunk({"a": pa.array(cells, pa.string()), '"': pa.array(cells, pa.string())}, "text")
+    texts = [each.text for each in row_texts(whole, np.arange(len(cells)))]
+    assert texts == [orjson.dumps({"a": each, '"': each}).decode() for each in cells]
 
 
 def test_a_key_that_a_json_line_does_not_have_is_not_written_down():
     """An absent key is never a null."""
     columns = {"a": pa.array([None], pa.string()), "b": pa.array(["null"])}
-    assert cell_json.row_cells(chunk(columns, "json"), np.zeros(1, np.int64)) == [{"b": None}]
+    assert row_cells(chunk(columns, "json"), np.zeros(1, np.int64)) == [{"b": None}]
 
 
 def test_a_timestamp_without_a_zone_inside_is_text_and_no_instant():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.encoding.cell_json import rejections
+from backfill.encoding.rejected_cells import rejections
 from backfill.engine import prepare as rules
 from backfill.engine.prepare import RULES, Case, LeftOut, leave_out, not_noted
 from backfill.journal import Ranges

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from backfill.encoding.cell_json import rejections
+from backfill.encoding.rejected_cells import rejections
 from backfill.engine.options import Tally
 from backfill.engine.prepare import LeftOut, MergedRows, PreparedChunk
 from backfill.engine.send import BATCHES_READY, DRAIN_S, REFUSALS_MAX, Sender, ranges_of
