@@ -403,8 +403,8 @@ BUGS = (
     _bug(
         "checksums are not looked at",
         "journal/database.py",
-        "if _checksum(tuple(values)) != checksum:",
-        "if checksum is None:",
+        "if _checksum(values) != row[-1]:",
+        "if row[-1] is None:",
         f"{_DATABASE}::test_no_flipped_bit_in_the_database_goes_unnoticed",
     ),
     _bug(
