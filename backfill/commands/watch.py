@@ -86,9 +86,9 @@ class Watch:
         """Sending has begun."""
         if run.doubt.lost_commits:
             self._view.say(
-                f"the journal is older than the last run: its last {run.doubt.lost_commits:,}"
-                " commits are missing (a run elsewhere was killed, the state was restored from a"
-                " backup, or state.db or state.db-wal was removed)"
+                "the journal is older than the last run: it lacks at least"
+                f" {counted(run.doubt.lost_commits, 'commit')} (a run elsewhere was killed, the"
+                " state was restored from a backup, or state.db or state.db-wal was removed)"
             )
         if run.doubt.rows:
             self._view.say(

@@ -6,10 +6,15 @@ import re
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backfill import Pipeline
+from backfill.commands.report import report
+from backfill.commands.run import run
+from backfill.engine.options import Options
 from tests.support import stores
 from tests.support.checker import check
 from tests.support.jobs import AGES, EVENTS, job, numbered
@@ -116,6 +121,40 @@ def _may_repeat(said):
     """How many rows a start told of that may be sent twice."""
     found = re.search(r"up to ([\d,]+) rows may be sent twice", said)
     return int(found[1].replace(",", "")) if found else 0
+
+
+def test_python_asks_for_a_bucket_as_the_command_line_does(tmp_path, bucket, sandbox, monkeypatch):
+    """`state_dir` takes a URL; restarted, the job forgets what lies there."""
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+    file = job(tmp_path, {"events.csv": numbered(20)}, elsewhere(bucket)[1], EVENTS)
+    pipeline = Pipeline.load(file)
+    options = Options(state_dir=f"{bucket.base}jobs", url=sandbox.url, rate=0.0)
+
+    sent = [run(pipeline, each) for each in (options, options, replace(options, restart=True))]
+    summary, path = report(pipeline, options.state_dir)
+
+    assert [each.this_run.delivered for each in sent] == [20, 0, 20]
+    assert summary.delivered == 20
+    assert not path.exists(), "the folder is gone with the call"
+    assert b"<html" in bucket.get("jobs/job/report.html")
+    assert not (tmp_path / ".backfill").exists()
+
+
+@pytest.mark.parametrize("place", ["https://acme.example/jobs", "s3://", "s3://user:key@acme/jobs"])
+def test_a_place_that_keeps_nothing_is_refused(tmp_path, backfill, place):
+    """2, by the key that says it, or by the option; a secret in it is not repeated."""
+    pipeline = job(tmp_path, {"events.csv": numbered(2)}, EVENTS, top=f'state = "{place}"')
+    by_file = backfill("check", pipeline)
+    pipeline = job(tmp_path, {"events.csv": numbered(2)}, EVENTS)
+    by_option = backfill("check", pipeline, "--state-dir", place)
+
+    for ended in (by_file, by_option):
+        assert ended.code == 2, ended.stderr
+        assert "is no bucket" in ended.stderr
+        assert "user:key" not in ended.stderr
+    assert "state: " in by_file.stderr
+    assert "--state-dir: " in by_option.stderr
 
 
 def machine(tmp_path, bucket, name: str, files, *tables: str) -> Path:

@@ -37,6 +37,8 @@ _SOCKETS = "contracts/test_delivery.py"
 _TRACK = "unit/delivery/test_track_delivery.py"
 _VERDICTS = "unit/delivery/test_verdicts.py"
 _PACING = "unit/delivery/test_pacing.py"
+_LEASE = "unit/remote_state/test_lease.py"
+_KEEPER = "unit/remote_state/test_keeper.py"
 _DATABASE = "unit/journal/test_database.py"
 _SEND = "unit/engine/test_send.py"
 _DEDUPE = "unit/sandbox/test_dedupe.py"
@@ -632,6 +634,48 @@ BUGS = (
         "young.get(key, NEVER) <= oldest",
         "young.get(key, NEVER) < oldest",
         _DEDUPE,
+    ),
+    _bug(
+        "elsewhere: whoever was taken over takes the lock back",
+        "remote_state/lease.py",
+        "if found is None or head is None or head.token != self.head.token:",
+        "if found is None:",
+        f"{_LEASE}::test_whoever_was_taken_over_hears_it_at_its_next_write",
+    ),
+    _bug(
+        "elsewhere: a holder is taken over although it lives",
+        "remote_state/lease.py",
+        "while head.held and clock.now_s() - heard_s <= pace.takeover_s:",
+        "while head.held and clock.now_s() - heard_s > pace.takeover_s:",
+        f"{_LEASE}::test_a_holder_that_lives_keeps_it",
+    ),
+    _bug(
+        "elsewhere: what a killed pod sent last is not in doubt",
+        "remote_state/lease.py",
+        "return self.commits + self.sending",
+        "return self.commits",
+        f"{_LEASE}::test_what_a_killed_holder_sent_is_in_doubt_until_one_lets_go",
+    ),
+    _bug(
+        "elsewhere: rows are sent before their plan is in the bucket",
+        "remote_state/keeper.py",
+        "files = self._mirror.upload(self._lease, journal.image())",
+        "files = self._mirror.upload_journal(self._lease, journal.image())",
+        f"{_KEEPER}::test_all_is_there_before_the_first_request",
+    ),
+    _bug(
+        "elsewhere: whoever was taken over writes over the results of who did it",
+        "remote_state/keeper.py",
+        "        self._lease.write(commits=self._commits())\n        files = self._mirror",
+        "        files = self._mirror",
+        f"{_KEEPER}::test_a_keeper_that_was_taken_over_stops_and_writes_nothing",
+    ),
+    _bug(
+        "elsewhere: an outage that is longer than a takeover stops nothing",
+        "remote_state/keeper.py",
+        "if silent_s >= self._pace.stop_s:",
+        "if silent_s >= 2 * self._pace.takeover_s:",
+        f"{_KEEPER}::test_an_outage_stops_nothing_until_another_may_take_over",
     ),
     _bug(
         "sandbox: of several sights of an id the earliest counts",

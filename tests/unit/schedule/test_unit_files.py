@@ -172,6 +172,20 @@ def test_a_nightly_sync_has_absolute_paths(pipeline, monkeypatch):
     assert nightly(pipeline, state_dir=Path("here")).state_dir == pipeline.folder / "here"
 
 
+@pytest.mark.parametrize("form", ["cron", "systemd", "kubernetes"])
+def test_a_state_in_a_bucket_needs_no_folder(pipeline, form):
+    """The pipeline file says where it is, or the option does: no path of this machine is made."""
+    said = pipeline.model_copy(update={"state": "s3://acme/jobs"})
+    by_file = "\n".join(files(nightly(said), form).values())
+    assert "--state-dir" not in by_file
+    assert "ReadWritePaths" not in by_file
+    assert "/.backfill" not in by_file
+
+    by_option = "\n".join(files(nightly(pipeline, state_dir="s3://acme/jobs/"), form).values())
+    assert "s3://acme/jobs" in by_option
+    assert "ReadWritePaths" not in by_option
+
+
 def test_stdin_cannot_be_scheduled(pipeline):
     """Nothing pipes into a job that starts by itself."""
     source = pipeline.sources[0].model_copy(update={"files": ("-",), "query": None})
