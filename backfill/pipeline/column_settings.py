@@ -162,5 +162,5 @@ def _consent_is_boolean(columns: object) -> object:
     return found
 
 
-Columns = Annotated[Mapping[str, ColumnSetting], BeforeValidator(_consent_is_boolean)]
-"""Declared attributes by the names under which they are sent."""
+ConsentColumns = Annotated[Mapping[str, ColumnSetting], BeforeValidator(_consent_is_boolean)]
+"""Declared attributes of people, by the names under which they are sent."""

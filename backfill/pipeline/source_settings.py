@@ -13,7 +13,13 @@ from pydantic import (
     model_validator,
 )
 
-from backfill.pipeline.column_settings import Column, Columns, EventTimestamp, FromColumn
+from backfill.pipeline.column_settings import (
+    Column,
+    ColumnSetting,
+    ConsentColumns,
+    EventTimestamp,
+    FromColumn,
+)
 from backfill.pipeline.file_settings import FileSettings
 from backfill.pipeline.setting_values import (
     Allowance,
@@ -136,7 +142,7 @@ class SourceSettings(FileSettings):
     transform: str | None = None
     required: tuple[str, ...] = ()
     other_columns: Literal["keep", "drop", "error"] = "keep"
-    columns: Columns = Field(default_factory=dict)
+    columns: Mapping[str, ColumnSetting] = Field(default_factory=dict)
     reserved: Literal["refuse", "drop", "send"] = "refuse"
     sync: Sync = Sync()
     _mark: dict[str, Constant] = PrivateAttr(default_factory=dict)
@@ -203,6 +209,7 @@ class CustomersSource(ProfileSource):
     identifier: Identifier
     create: bool = True
     shared_emails: Literal["refuse", "first", "send"] = "refuse"
+    columns: ConsentColumns = Field(default_factory=dict)
     consent: Literal["refuse", "ignore"] = "refuse"
 
     def constants(self) -> dict[str, Constant]:

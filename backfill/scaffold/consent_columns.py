@@ -89,6 +89,8 @@ def propose_consent(look: FileProfile, taken: set[str]) -> ConsentProposal:
         why = "the name of the file says that these people want no mail"
         made.settings.append(Setting(UNSUBSCRIBED, {"value": True}, why))
         made.remarks.append(f"{why}: unsubscribed = {{ value = true }} is declared for all of them")
+    if any(each.key == UNSUBSCRIBED for each in made.settings):
+        made.used.add(UNSUBSCRIBED)  # a column of that name is declared once
     _declare_channels(made, [each for each in found if each[1].channel])
     done = made.used | ({main[0].name} if main else set())
     left = [

@@ -210,7 +210,7 @@ def layout_of(
     taken = _taken(source, columns)
     declared = source.declared()
     attributes = [
-        Attribute(name, column.from_ or name, _judged_as(name, column))
+        Attribute(name, column.from_ or name, column)
         for name, column in declared.items()
         if not (name == column.from_ and name in taken)
     ]
@@ -325,10 +325,9 @@ def _zone_columns(source: Source) -> list[tuple[str, str]]:
     return [(key, each.timezone_column) for key, each in dated if each.timezone_column]
 
 
-def _judged_as(name: str, declared: Column | None) -> Column | None:
-    """Consent is a boolean: any other value would unsubscribe nobody."""
-    is_boolean = declared is not None and declared.type == "boolean"
-    return _CONSENT if is_consent(name) and not is_boolean else declared
+def _judged_as(source: Source, name: str, found: Column | None) -> Column | None:
+    """Consent of people is a boolean: any other value would unsubscribe nobody."""
+    return _CONSENT if source.kind == "customers" and is_consent(name) else found
 
 
 def _others(
@@ -352,7 +351,7 @@ def _others(
     kept = others if source.other_columns == "keep" else keys.intersection(others)
     as_json = {column for column in kept if is_json(types.get(column))}
     return [
-        Attribute(column, column, _judged_as(column, _JSON if column in as_json else None))
+        Attribute(column, column, _judged_as(source, column, _JSON if column in as_json else None))
         for column in kept
     ]
 
