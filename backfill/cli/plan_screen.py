@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from backfill.cli.screens import (
     API_RATE_MAX,
@@ -13,6 +15,7 @@ from backfill.cli.screens import (
     iso,
     rate_of,
     rejected,
+    schedule_of,
     sources_table,
     titled_sources,
     warnings,
@@ -42,7 +45,7 @@ def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
     sections = [
         headline(pipeline, planned),
         sources_table(plan.sources),
-        _time(pipeline, plan, options),
+        _time(pipeline, planned, options),
         _since(plan, planned.former),
         guards(planned),
         warnings(pipeline, plan),
@@ -55,10 +58,23 @@ def plan_text(pipeline: Pipeline, planned: Planned, options: Options) -> str:
     return joined(sections)
 
 
-def _time(pipeline: Pipeline, plan: Plan, options: Options) -> list[str]:
-    rate = rate_of(pipeline, options)
+def _time(pipeline: Pipeline, planned: Planned, options: Options) -> list[str]:
+    plan, rate = planned.plan, rate_of(pipeline, options)
     limit = "" if rate == API_RATE_MAX else f", {at_rate(API_RATE_MAX, plan)} (the API's limit)"
-    return wrapped("", f"{cost(plan)}: {at_rate(rate, plan)}{limit}")
+    lines = wrapped("", f"{cost(plan)}: {at_rate(rate, plan)}{limit}")
+    schedule = schedule_of(pipeline, options)
+    if schedule.windows:
+        ends_s = schedule.ends_s(plan.requests, planned.now_s)
+        zone = schedule.windows[0].timezone
+        when = "not within a year"
+        if ends_s is not None:
+            shown = datetime.fromtimestamp(ends_s, ZoneInfo(zone))
+            when = f"done {shown:%Y-%m-%d %H:%M} ({zone}) at the earliest"
+        lines += wrapped("", f"With the windows of the rate, begun now: {when}")
+        for each in schedule.windows:
+            rate_within = f"{each.rate:,g} requests/s" if each.rate else "nothing is sent"
+            lines += wrapped("  ", f"{each.from_} to {each.to} ({each.timezone}): {rate_within}")
+    return lines
 
 
 def _since(plan: Plan, former: PlanFigures | None) -> list[str]:

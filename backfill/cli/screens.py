@@ -13,6 +13,7 @@ from backfill.cli.terminal import joined, width, wrapped
 from backfill.commands.check import Planned
 from backfill.engine.options import Options
 from backfill.pipeline.file import Pipeline
+from backfill.pipeline.rate_windows import RateSchedule
 from backfill.planning.plan import Plan
 from backfill.planning.source_stats import SourcePlan
 from backfill.planning.warnings import warnings_of
@@ -74,6 +75,7 @@ def plan_json(pipeline: Pipeline, planned: Planned, options: Options) -> bytes:
     """All of a plan, as one line of JSON."""
     plan = planned.plan
     rate = rate_of(pipeline, options)
+    ends_s = schedule_of(pipeline, options).ends_s(plan.requests, planned.now_s)
     return orjson.dumps(
         {
             "job": pipeline.name,
@@ -89,6 +91,7 @@ def plan_json(pipeline: Pipeline, planned: Planned, options: Options) -> bytes:
             "bytes": sum(each.bytes for each in plan.sources),
             "rate": rate,
             "seconds_at_rate": plan.requests / rate if rate else None,
+            "ends_at": iso(round(ends_s)) if ends_s is not None else None,
             "seconds_at_api_limit": plan.requests / API_RATE_MAX,
             "guards": [asdict(each) for each in planned.guards],
             "warnings": [asdict(each) for each in warnings_of(pipeline, plan)],
@@ -104,6 +107,13 @@ def plan_json(pipeline: Pipeline, planned: Planned, options: Options) -> bytes:
 def rate_of(pipeline: Pipeline, options: Options) -> float:
     """Requests per second at most; 0: no limit."""
     return pipeline.destination.rate if options.rate is None else options.rate
+
+
+def schedule_of(pipeline: Pipeline, options: Options) -> RateSchedule:
+    """The rate by the clock; one of the command line holds all day."""
+    if options.rate is not None:
+        return RateSchedule(options.rate)
+    return pipeline.destination.schedule
 
 
 def _source_json(source: SourcePlan) -> dict[str, Any]:

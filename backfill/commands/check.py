@@ -39,6 +39,7 @@ class Planned:
         examples: Some rejected rows for each reason, as file and row.
         former: The figures of the plan before this one.
         limit: Of each source only the first so many rows would be sent.
+        now_s: The time now, as unix seconds: from when a run would last.
     """
 
     plan: Plan
@@ -47,6 +48,7 @@ class Planned:
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     former: PlanFigures | None = None
     limit: int | None = None
+    now_s: float = 0.0
 
     @property
     def exit(self) -> ExitCode:
@@ -130,7 +132,8 @@ def _planned(
         except OSError as failure:
             raise unwritten(folder, failure) from failure
         extracts.ended(None)
-    return Planned(made, refusals(pipeline, made, now_s), rejected, examples, former, options.limit)
+    guards = refusals(pipeline, made, now_s)
+    return Planned(made, guards, rejected, examples, former, options.limit, clock.unix_s())
 
 
 def _numbered(inputs: list[Input], journal: Journal) -> list[Input]:

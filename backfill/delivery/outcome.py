@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from backfill.errors import BackfillError
 from backfill.operations.batches import Batch
 
-PauseReason = Literal["throttled", "hint", "outage", "budget", "credentials"]
+PauseReason = Literal["throttled", "hint", "outage", "budget", "credentials", "window"]
 NO_ANSWER = 0
 """The place of attempts without an answer among the statuses."""
 

@@ -95,12 +95,20 @@ class Time:
     jitter: Callable[[], float]
 
 
+AskedRate = Callable[[], tuple[float, float]]
+"""Gives the rate that is asked for now, in requests per second, and for how many seconds nothing is
+sent; 0: it is not a pause."""
+
+LOOK_AGAIN_S = 60.0
+"""No wait for a turn is longer: another rate may be asked for meanwhile."""
+
+
 class RateLimitedTransport:
     """Attempts at a rate that the service bears, so many at a time.
 
     Args:
         attempts: What is paced.
-        rate: Requests per second at most; 0 for no limit.
+        rate: Requests per second at most, 0 for no limit; or what gives it, by the clock.
         concurrency_max: Attempts at the same time; None to follow the rate and the latency.
         time: The clock.
         meter: Where the rate, the latency and the pauses are shown.
@@ -110,24 +118,26 @@ class RateLimitedTransport:
         self,
         attempts: Attempts,
         *,
-        rate: float,
+        rate: float | AskedRate,
         concurrency_max: int | None,
         time: Time,
         meter: Meter,
     ) -> None:
+        self._asked = rate if callable(rate) else (lambda: (rate, 0.0))
+        at_first, _ = self._asked()
         self._attempts = attempts
-        self._tempo = AdaptiveRate(rate)
+        self._tempo = AdaptiveRate(at_first)
         self._pacer: Pacer | SharedPacer = Pacer()
         self._time, self._meter = time, meter
         self._adaptive = concurrency_max is None
-        self._places = ResizableSemaphore(concurrency_max or concurrency(rate, 0.0))
+        self._places = ResizableSemaphore(concurrency_max or concurrency(at_first, 0.0))
         self._line = asyncio.Lock()
         self._open = asyncio.Event()
         self._open.set()
         self._holds = 0
         self._sleep: asyncio.Future[None] | None = None
         self._stopped_by: BackfillError | None = None
-        meter.rate, meter.concurrency = rate, self._places.count
+        meter.rate, meter.concurrency = at_first, self._places.count
 
     async def attempt(self, batch: Request, *, fresh: bool = False) -> Answer | NoAnswer:
         """Send a request once, when its turn has come.
@@ -198,13 +208,21 @@ class RateLimitedTransport:
                 self.raise_if_stopped()
                 await self._open.wait()
                 self.raise_if_stopped()
-                now_s = self._time.now_s()
-                rate = self._meter.rate = self._tempo.rate(now_s)
-                wait_s = self._pacer.take(now_s, rate)
+                wait_s = self._wait_s(self._time.now_s())
                 if wait_s <= 0:
                     return
                 self._sleep = asyncio.ensure_future(self._time.sleep(wait_s))
                 await asyncio.wait([self._sleep])  # a stop cancels the sleep, not the sleeper
+
+    def _wait_s(self, now_s: float) -> float:
+        """Take a turn: 0 where it was given, else the seconds after which to ask again."""
+        asked, pause_s = self._asked()
+        if pause_s:
+            self._meter.paused("window", now_s + pause_s)
+            return min(pause_s, LOOK_AGAIN_S)
+        self._tempo.ask(asked)
+        rate = self._meter.rate = self._tempo.rate(now_s)
+        return min(self._pacer.take(now_s, rate), LOOK_AGAIN_S)
 
     def _answered(self, began_s: float) -> None:
         now_s = self._time.now_s()
@@ -335,6 +353,14 @@ class AdaptiveRate:
         self._window_ends_s = float("-inf")
         self._window_sum_s, self._window_count = 0.0, 0
         self.latency_s = 0.0
+
+    def ask(self, rate: float) -> None:
+        """Take another rate as the one that is asked for."""
+        if rate == self._ceiling:
+            return
+        # What the service has not asked to slow down is as fast as it may be, at once.
+        is_free = self._rate >= self._ceiling or not rate
+        self._ceiling, self._rate = rate, rate if is_free else min(self._rate, rate)
 
     def rate(self, now_s: float) -> float:
         """Requests per second, now; 0 for no limit."""

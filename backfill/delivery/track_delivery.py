@@ -12,7 +12,7 @@ from typing import Protocol
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.destination import check_rate
 from backfill.delivery.outcome import Meter, Outcome, PauseReason, Refusal
-from backfill.delivery.pacing import CONCURRENCY_MAX, RateLimitedTransport, Time
+from backfill.delivery.pacing import CONCURRENCY_MAX, AskedRate, RateLimitedTransport, Time
 from backfill.delivery.region import Region, judge_region, not_accepted
 from backfill.delivery.track_api import DEFAULT_TIMEOUTS, Timeouts, open_track_api
 from backfill.delivery.verdicts import (
@@ -287,7 +287,7 @@ async def open_delivery(
     credentials: Credentials,
     time: Time,
     *,
-    rate: float,
+    rate: float | AskedRate,
     concurrency: int | None = None,
     outage_max_s: float = OUTAGE_MAX_S,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
@@ -298,7 +298,8 @@ async def open_delivery(
         url: Where requests go, from `destination`.
         credentials: Sent with every request.
         time: The clock, and a die for the length of waits.
-        rate: Requests per second at most; 0, no limit, toward this machine only.
+        rate: Requests per second at most, or what gives it by the clock; 0, no limit, toward this
+            machine only.
         concurrency: Attempts at the same time; None for rate x latency x 2, from 4 to 64.
         outage_max_s: How long nothing may have had success before the run stops.
         timeouts: For each attempt.
@@ -318,7 +319,7 @@ async def open_delivery(
     ) as api:
         paced = RateLimitedTransport(
             api,
-            rate=check_rate(rate, url),
+            rate=rate if callable(rate) else check_rate(rate, url),
             concurrency_max=concurrency,
             time=time,
             meter=meter,

@@ -16,7 +16,7 @@ from backfill.clock import Clock
 from backfill.delivery.credentials import Credentials, find_credentials
 from backfill.delivery.destination import check_rate, destination, is_loopback
 from backfill.delivery.outcome import Delivery, Meter
-from backfill.delivery.pacing import Time, turns_file
+from backfill.delivery.pacing import AskedRate, Time, turns_file
 from backfill.delivery.region import Region, check_region
 from backfill.delivery.track_delivery import open_delivery
 from backfill.engine import accounting, results
@@ -408,13 +408,21 @@ class _Run:
         rate = self.options.rate
         return self.pipeline.destination.rate if rate is None else rate
 
+    @property
+    def _asked_rate(self) -> float | AskedRate:
+        """The rate by the clock; one that is asked for on the command line holds all day."""
+        schedule = self.pipeline.destination.schedule
+        if self.options.rate is not None or not schedule.windows:
+            return self._rate
+        return lambda: schedule.at(self.clock.unix_s())
+
     def _delivery(self, url: str, credentials: Credentials) -> AbstractAsyncContextManager[Service]:
         settings = self.pipeline.destination
         return self.connect(
             url,
             credentials,
             Time(self.clock.now_s, asyncio.sleep, self.clock.jitter),
-            rate=self._rate,
+            rate=self._asked_rate,
             concurrency=self.options.concurrency or settings.concurrency,
             outage_max_s=settings.outage_max,
         )

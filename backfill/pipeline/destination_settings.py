@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from backfill.pipeline.column_settings import PREFERENCES
+from backfill.pipeline.rate_windows import RateSchedule, RateWindow, refuse_overlap
 from backfill.pipeline.setting_values import Constant, DurationSetting, StrictSettings
 
 Occasion = Literal["failure", "rejections", "recovery", "success"]
@@ -87,8 +88,20 @@ class Destination(StrictSettings):
     credentials: str | None = None
     # 0, no limit, is refused later toward any other machine than this.
     rate: float = Field(default=100, ge=0)
+    windows: tuple[RateWindow, ...] = Field(default=(), alias="window")
     concurrency: int | None = Field(default=None, ge=1, le=1024)
     outage_max: DurationSetting = Field(default=900, gt=0)
+
+    @field_validator("windows")
+    @classmethod
+    def _one_at_a_time(cls, value: tuple[RateWindow, ...]) -> tuple[RateWindow, ...]:
+        refuse_overlap(value)
+        return value
+
+    @property
+    def schedule(self) -> RateSchedule:
+        """The rate as a function of time."""
+        return RateSchedule(self.rate, self.windows)
 
 
 class ImportMark(StrictSettings):

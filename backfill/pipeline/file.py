@@ -21,6 +21,7 @@ from backfill.pipeline.column_settings import Column, EventTimestamp, FromColumn
 from backfill.pipeline.destination_settings import Destination, ImportMark, Notify, state_objection
 from backfill.pipeline.file_settings import STDIN, Query, StorageSettings
 from backfill.pipeline.mistakes import mistakes, open_settings
+from backfill.pipeline.rate_windows import RateWindow
 from backfill.pipeline.setting_values import Allowance, AllowanceSetting, StrictSettings
 from backfill.pipeline.source_settings import (
     KINDS,
@@ -247,6 +248,7 @@ _TABLES: dict[str, type[StrictSettings]] = {
     "": Pipeline,
     **KINDS,
     "destination": Destination,
+    "window": RateWindow,
     "identifier": Identifier,
     "import": ImportMark,
     "notify": Notify,

@@ -14,6 +14,7 @@ PAUSES = {
     "hint": "the service asked to wait",
     "outage": "no answer from the service",
     "budget": "many errors in a row",
+    "window": "a window in which nothing is sent",
     "credentials": "key refused (401), checking it again",
 }
 """Why sending pauses, by the reason that the delivery gives."""

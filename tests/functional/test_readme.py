@@ -99,7 +99,7 @@ def test_every_command_of_the_readme_is_one():
 
 def test_the_pipeline_file_is_valid(tmp_path):
     """Whoever copies it gets no complaint about a key."""
-    whole, more, reading, mark, consent, unattended = blocks("toml")
+    whole, more, reading, mark, window, consent, unattended = blocks("toml")
     path = tmp_path / "acme.toml"
     path.write_text(whole, "utf-8")
     assert [source.kind for source in Pipeline.load(path).sources] == ["customers", "events"]
@@ -111,6 +111,8 @@ def test_the_pipeline_file_is_valid(tmp_path):
     declared = consent.removeprefix("[source.columns]\n")
     path.write_text(whole.replace("[source.columns]\n", f"[source.columns]\n{declared}"), "utf-8")
     assert Pipeline.load(path).sources[0].columns["unsubscribed"].invert
+    path.write_text(f"{whole}\n{window}", "utf-8")
+    assert Pipeline.load(path).destination.windows[0].rate == 20
     path.write_text(f"{whole}\n{mark}", "utf-8")
     assert Pipeline.load(path).import_.segment == 12
     tables = tomllib.loads(unattended.replace("[source.sync]", "[sync]"))

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.delivery.pacing import AdaptiveRate, Pacer, ResizableSemaphore, concurrency
+from backfill.delivery.outcome import Meter
+from backfill.delivery.pacing import (
+    AdaptiveRate,
+    Pacer,
+    RateLimitedTransport,
+    ResizableSemaphore,
+    Time,
+    concurrency,
+)
+from backfill.delivery.verdicts import Answer
 from tests.support.deliveries import worst_second
 from tests.support.virtual_time import in_no_time
 
@@ -175,3 +184,73 @@ def test_places_follow_their_size(sizes, visitors):
         assert now_inside == size
 
     in_no_time(go())
+
+
+class Answering:
+    """A service that takes what comes, and notes when."""
+
+    def __init__(self):
+        self.times = []
+
+    async def attempt(self, batch, *, fresh=False):
+        """Answer at once."""
+        del batch, fresh
+        self.times.append(asyncio.get_running_loop().time())
+        return Answer(200, {}, b"{}")
+
+
+def sent_by(rate, attempts):
+    """When so many attempts were made at a rate by the clock, and the pauses that were told."""
+
+    async def send():
+        service, loop, pauses = Answering(), asyncio.get_running_loop(), []
+        began_s = loop.time()
+        paced = RateLimitedTransport(
+            service,
+            rate=lambda: rate(loop.time() - began_s),
+            concurrency_max=4,
+            time=Time(loop.time, asyncio.sleep, lambda: 0.5),
+            meter=Meter(pauses.append),
+        )
+        await asyncio.gather(*(paced.attempt(None) for _ in range(attempts)))
+        return [each - began_s for each in service.times], pauses
+
+    return in_no_time(send())
+
+
+def test_the_rate_follows_the_clock():
+    """At once, down and up again; nobody waits for a turn at a rate that has ended."""
+    times, _ = sent_by(lambda now_s: (10.0 if 60 <= now_s < 120 else 100.0, 0.0), 10_000)
+    by_minute = [
+        sum(minute * 60 <= each < minute * 60 + 60 for each in times) for minute in range(3)
+    ]
+    assert by_minute[0] == pytest.approx(6_000, abs=20)
+    assert by_minute[1] == pytest.approx(600, abs=10)
+    assert by_minute[2] == 10_000 - by_minute[0] - by_minute[1]
+    assert worst_second([each for each in times if 60 <= each < 120]) <= 11
+
+
+def test_nothing_is_sent_in_a_pause_by_the_clock():
+    """It is told once, and ends when it ends."""
+    times, pauses = sent_by(
+        lambda now_s: (0.0, 4_000 - now_s) if 1 <= now_s < 4_000 else (50.0, 0.0), 100
+    )
+    assert not [each for each in times if 1.1 < each < 4_000]
+    assert times[-1] == pytest.approx(4_001, abs=1)
+    assert [(each.reason, round(each.until_s - 1_000)) for each in pauses] == [("window", 4_000)]
+
+
+def test_a_rate_that_the_service_cut_is_not_raised_by_the_clock():
+    """It comes back by and by; what it was never asked to be, it is at once."""
+    tempo = AdaptiveRate(100)
+    tempo.rate(0.0)
+    tempo.ask(50)
+    assert tempo.rate(0.0) == 50
+    tempo.ask(100)
+    assert tempo.rate(0.0) == 100
+    tempo.throttled(0.0)
+    assert tempo.rate(0.0) == pytest.approx(70)
+    tempo.ask(20)
+    assert tempo.rate(0.0) == 20
+    tempo.ask(100)
+    assert tempo.rate(0.0) == 100  # 20 was the whole of what was asked for
