@@ -1,8 +1,10 @@
 """`python -m backfill`, and the `backfill` command."""
 
+import atexit
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from backfill.judge.optional_imports import leave_out
@@ -20,13 +22,24 @@ def main() -> NoReturn:
     # A start makes some 140,000 objects that stay.
     gc.set_threshold(200_000)
     leave_out()
+    ended: list[int] = []
+    atexit.register(_leave, ended)  # the first to be registered is the last to be called
     from backfill.cli.app import main as command_line  # noqa: PLC0415  # `import backfill` is fast
 
-    code = command_line(sys.argv[1:])
-    if "duckdb" not in sys.modules:  # which says of what is not collected that it leaked
-        # The interpreter looks for cycles once more before it ends: a sixth of a short call.
-        gc.freeze()
-    sys.exit(code)
+    ended.append(command_line(sys.argv[1:]))
+    sys.exit(ended[0])
+
+
+def _leave(ended: list[int]) -> None:
+    """End the process once all that it was to write is written, and its threads have ended.
+
+    To take the interpreter down, object by object, is a twentieth of a short call.
+    """
+    with suppress(OSError, ValueError):  # the interpreter tries again, and says what is wrong
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed from the start
+            stream.flush()
+        for code in ended:
+            os._exit(code)
 
 
 if __name__ == "__main__":

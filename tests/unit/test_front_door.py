@@ -8,6 +8,20 @@ import pytest
 
 import backfill
 
+ENDING = """
+import atexit, threading
+import backfill.cli.app
+
+def command(arguments):
+    atexit.register(print, "handlers")
+    threading.Timer(0.05, print, ["threads"]).start()
+    print("x" * 100_000)
+    return 3
+
+backfill.cli.app.main = command
+from backfill.__main__ import main
+main()
+"""
 HEAVY = ("pyarrow", "pandas", "numpy", "httpx", "aiohttp", "pydantic", "typer", "tqdm", "duckdb")
 
 
@@ -51,3 +65,12 @@ def test_the_command_line_loads_nothing_heavy():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout == "[]\n"
+
+
+def test_the_process_ends_at_once_but_not_before_all_is_said_and_done():
+    """Threads end first, then what was registered for the end; the exit code is the command's."""
+    call = [sys.executable, "-c", ENDING]
+    ended = subprocess.run(call, capture_output=True, text=True, check=False)
+
+    assert ended.stdout == "x" * 100_000 + "\nthreads\nhandlers\n"
+    assert (ended.returncode, ended.stderr) == (3, "")
