@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from backfill.client.track_client import TrackClient, TrackError
     from backfill.commands.check import Planned, plan
     from backfill.commands.run import run
+    from backfill.commands.verify import verify
     from backfill.engine.options import Observer, Options, Stop
     from backfill.pipeline.file import Pipeline
     from backfill.report.summary import Summary
@@ -55,6 +56,7 @@ __all__ = [
     "__version__",
     "plan",
     "run",
+    "verify",
 ]
 
 _HOMES = {
@@ -69,6 +71,7 @@ _HOMES = {
     "TrackError": "backfill.client.track_client",
     "plan": "backfill.commands.check",
     "run": "backfill.commands.run",
+    "verify": "backfill.commands.verify",
 }
 __version__: str
 

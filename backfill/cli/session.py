@@ -218,7 +218,7 @@ def verified(
         lag_s: How long answers may be behind; None: as long as usual.
     """
     from backfill.commands import verify as library  # seldom needed
-    from backfill.verification.findings import VERIFIED_FILE
+    from backfill.report.verified import VERIFIED_FILE
     from backfill.verification.proving import LAG_S
 
     view = view_for(quiet=asked.quiet)

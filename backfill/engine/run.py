@@ -41,7 +41,7 @@ from backfill.planning.guards import Guard, refuse
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.report.summary import SUMMARY_FILE, Summary
-from backfill.report.verified import Verification
+from backfill.report.verified import VERIFIED_FILE, Verification
 from backfill.sources.extraction import Extracted
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
@@ -392,7 +392,7 @@ class _Run:
     def _journal(self) -> Journal:
         if self.options.restart:
             # What earlier nights remember belongs to the journal that is forgotten.
-            others = (*SNAPSHOT_FILES, SUMMARY_FILE)
+            others = (*SNAPSHOT_FILES, SUMMARY_FILE, VERIFIED_FILE)
             forget(self.folder, others, wait_s=self.options.wait_s, sleep=self.clock.sleep)
         return Journal.open(self.folder, wait_s=self.options.wait_s, sleep=self.clock.sleep)
 

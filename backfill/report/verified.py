@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from backfill.report.wording import WIDTH, counted, table, wrapped
 
+VERIFIED_FILE = "verified.csv"
 VERIFICATION = "verification"
 """In the journal's meta: what was found when the job was verified last."""
 

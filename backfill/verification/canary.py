@@ -17,11 +17,10 @@ from backfill.errors import BackfillError, DiffersError
 from backfill.job import Job
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.planning.plan import Plan
-from backfill.report.verified import Verification
+from backfill.report.verified import VERIFIED_FILE, Verification
 from backfill.report.wording import counted
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
-from backfill.verification.findings import VERIFIED_FILE
 from backfill.verification.proving import LAG_S, Proof, Told, app_of, kind_of_people
 from backfill.verification.sent import Delivered, Draws, first_people
 

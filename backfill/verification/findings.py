@@ -15,10 +15,14 @@ from typing import Literal, NamedTuple, Self, get_args
 
 from backfill.files import write_atomically
 from backfill.rejected.safe_cells import shown
-from backfill.report.verified import WHY_UNPROVABLE, KindVerified, Verification
+from backfill.report.verified import (
+    VERIFIED_FILE,
+    WHY_UNPROVABLE,
+    KindVerified,
+    Verification,
+)
 from backfill.verification.values import Difference
 
-VERIFIED_FILE = "verified.csv"
 COLUMNS = ("_found", "_kind", "_identifier", "_source", "_row", "_field", "_sent", "_there", "_why")
 
 KindChecked = Literal["people", "objects", "relationships", "events", "deletions"]

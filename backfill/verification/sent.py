@@ -36,6 +36,9 @@ from backfill.rows import Chunk, Rows
 from backfill.sources.inputs import Input, chunks_of, of_kind
 from backfill.sync.differences import Changes
 
+_NEVER_RECENT_S = 1e12
+"""A time, as unix seconds, at which no event is younger than 72 hours."""
+
 Draws = npt.NDArray[np.uint64]
 """The hash by which the person of each row is drawn; shape (n,), n rows."""
 
@@ -141,7 +144,8 @@ class Delivered:
         shapes = shapes_of(job.pipeline)
         self._judge = ChunkJudge(job.pipeline, shapes, plan.found.readings, plan.now_s)
         said_of = MergedPeople(folder.merged).rows
-        self._prepare = ChunkPreparer(job.pipeline, {}, began_s, said_of, changes)
+        self._prepare = ChunkPreparer(job.pipeline, {}, _NEVER_RECENT_S, said_of, changes)
+        self._prepare_skipping = ChunkPreparer(job.pipeline, {}, began_s, said_of, changes)
 
     def rows(self, kind: str, wanted: Wanted = everybody) -> Iterator[SentRows]:
         """The delivered rows of one kind whose people are wanted."""
@@ -167,7 +171,10 @@ class Delivered:
         source = self._job.pipeline.sources[place.source]
         judged = self._judge(given)
         decided = self._decisions.of(place.part, judged.accepted.rows)
-        accepted, ids, _ = self._prepare.kept(judged, decided)
+        # What was recent then may have been skipped; what was held back is settled by now, or not.
+        skips = isinstance(source, EventsSource) and source.recent_events == "skip"
+        prepare = self._prepare_skipping if skips else self._prepare
+        accepted, ids, _ = prepare.kept(judged, decided)
         draws = identity.people(source.identifier.type, accepted.person)[:, 0]
         return SentRows(source, place.part, accepted, ids, draws)
 

@@ -107,6 +107,9 @@ def test_a_clean_run_is_equal(pipeline, send, verify):
     assert summary["delivered"] == 3 * COUNT
     assert summary["verification"]["unprovable_by_reason"] == {"older_than_30_days": COUNT}
     assert listed(pipeline) == []
+    report = (pipeline.parent / ".backfill" / "job" / "report.html").read_text("utf-8")
+    assert "Read back from the workspace" in report
+    assert f"{COUNT} cannot be proved" in report
 
 
 @pytest.mark.parametrize(

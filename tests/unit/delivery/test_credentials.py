@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backfill.delivery.credentials import SANDBOX, Credentials, find_credentials
+from backfill.delivery.credentials import SANDBOX, Credentials, find_app_key, find_credentials
 from backfill.errors import CredentialsError
 
 REMOTE, LOCAL = "https://track.customer.io", "http://127.0.0.1:8025"
@@ -95,6 +95,25 @@ def test_basic():
     header = Credentials("site", "canary").authorization()
 
     assert b64decode(header.removeprefix("Basic ")) == b"site:canary"
+
+
+def test_the_key_of_the_app_api_is_found_where_the_credentials_are(tmp_path):
+    """The environment, the file, the sandbox's own; it is not the Track API's, and never shown."""
+    url, file = "https://track.customer.io", tmp_path / "customerio.toml"
+    file.write_text('site_id = "s"\napi_key = "k"\napp_api_key = "of-the-file"\n')
+    file.chmod(0o600)
+    set_ = {"CUSTOMERIO_APP_API_KEY": "of-the-environment", "CUSTOMERIO_API_KEY": "k"}
+
+    assert find_app_key(set_, file, url).authorization() == "Bearer of-the-environment"
+    assert find_app_key({}, file, url).authorization() == "Bearer of-the-file"
+    assert find_app_key({}, None, "http://127.0.0.1:1").authorization() == "Bearer sandbox"
+    key = find_app_key({}, file, url)
+    assert "of-the-file" not in f"{key!r} {key}"
+    assert b"of-the-file" not in key.hidden_in(b'{"said":"of-the-file"}')
+    file.write_text('site_id = "s"\napi_key = "k"\n')
+    with pytest.raises(CredentialsError, match="App API") as error:
+        find_app_key({"CUSTOMERIO_API_KEY": "k"}, file, url)
+    assert "CUSTOMERIO_APP_API_KEY" in error.value.next_step
 
 
 def test_what_systemd_hands_over_wins_over_the_file(tmp_path):

@@ -3,12 +3,16 @@
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from backfill.commands.run import RUN
 from backfill.engine.options import Stop
-from backfill.engine.run import START_PATIENCE_S
-from backfill.errors import ExitCode
+from backfill.engine.run import START_PATIENCE_S, Trial
+from backfill.errors import DiffersError, ExitCode
+from backfill.report.verified import KindVerified, Verification
+from backfill.verification.canary import CanaryRows
 from tests.support.checker import check_law
 from tests.support.fake_delivery import FakeDelivery, nothing
 from tests.support.jobs import (
@@ -385,3 +389,29 @@ def test_deletions_are_counted_apart(tmp_path):
         "delete",
         "delete",
     ]
+
+
+@pytest.mark.parametrize("wrong", [None, DiffersError("they differ")])
+def test_a_trial_is_sent_and_looked_at_before_all_else(tmp_path, wrong):
+    """Only if nothing is wrong with it the rest is sent, in the same run."""
+    delivery, found = FakeDelivery(), Verification(at="", kinds={"people": KindVerified(equal=1)})
+
+    def prepare(given, plan, now_s):
+        prepared = RUN.prepare(given, plan, now_s)
+
+        def check():
+            assert [each["identifiers"]["id"] for each in delivery.operations] == ["p1", "p1"]
+            return found, wrong
+
+        trial = Trial(lambda: CanaryRows(prepared.start(), 1, now_s), check)
+        return replace(prepared, trial=trial)
+
+    files = FILES | {"events.csv": f"{HEADER}p1,seen,2024-01-01,1\np2,seen,2024-01-01,2\n"}
+    pipeline = job(tmp_path, files, CUSTOMERS, EVENTS)
+    ran = run_in_no_time(pipeline, delivery, replace(RUN, prepare=prepare))
+
+    assert ran.exit == (ExitCode.DIFFERS if wrong else ExitCode.DELIVERED)
+    assert (ran.summary.delivered, ran.summary.pending) == ((2, 2) if wrong else (4, 0))
+    assert ran.summary.verified == found.figures()
+    assert ran.summary.attempts == len(delivery.batches)
+    assert ran.summary.bytes_sent == delivery.meter.bytes_sent
