@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import orjson
@@ -25,7 +25,7 @@ from backfill.journal import Journal, Settlement
 from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
 from backfill.judge.shape import shapes_of
 from backfill.operations.encode import Accepted
-from backfill.operations.subjects import subjects
+from backfill.operations.subjects import Merge, Subject, chained, merged, subjects
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import (
     KINDS,
@@ -51,12 +51,10 @@ from backfill.report.summary import Summary
 from backfill.report.wording import counted
 from backfill.rows import Reason, Rows
 from backfill.sources.inputs import chunks_of, columns_of, of_kind
+from backfill.sources.layout import identifiers_of
 from backfill.sync import catch_up
 
 CHUNK_ROWS = 10_000
-
-Subject: TypeAlias = tuple[str, str]
-"""The type of what a row is about, and the text that tells it from others of the type."""
 
 
 def retry(
@@ -122,7 +120,7 @@ def _prepare(file: Path | None, job: Job, plan: Plan, now_s: float) -> PreparedR
         return FixedRows(lines, plan, found.known, now_s)
 
     # Nothing is left to do at the end: whoever was sent is in doubt, and compared anew by a sync.
-    guards = list(_refusals(job.pipeline, found))
+    guards = [*_refusals(job.pipeline, found), *_chained(lines)]
     return PreparedRun(guards, start, lambda: None, notes=list(_notes(path, lines.fixed)))
 
 
@@ -194,7 +192,10 @@ def _fixed_lines(job: Job, plan: Plan, path: Path) -> _FixedLines:
 
     columns = columns_of(inputs.values())
     columns[VANISHED] = ()  # such lines stay as they are: a sync tries them again
-    identifiers = {each.name: sources[each.source].identifier.column for each in inputs.values()}
+    identifiers = {
+        each.name: [one.column for _, one in identifiers_of(sources[each.source])]
+        for each in inputs.values()
+    }
     fixed = read_fixed(path, find, columns, identifiers)
     judge = ChunkJudge(job.pipeline, shapes_of(job.pipeline), plan.found.readings, plan.now_s)
     return _FixedLines(job, fixed, judge)
@@ -305,6 +306,25 @@ def _refusals(pipeline: Pipeline, found: _FoundInRows) -> Iterator[Guard]:
                 f" who would become empty profiles: {count:,}",
                 'set unknown_people = "reject" or "send"',
             )
+
+
+def _chained(lines: _FixedLines) -> Iterator[Guard]:
+    """What a run would refuse of merges: fixed ones are held against all others."""
+
+    def merges(kind: Iterable[JudgedChunk], *, fixed: bool) -> Iterator[Merge]:
+        for judged in kind:
+            found, part = merged(lines.source_of(judged), judged.accepted), judged.place.part
+            for row, each in zip(judged.accepted.rows.tolist(), found, strict=True):
+                if fixed or lines.job.journal.rejection(part, row) is None:
+                    yield each
+
+    some = list(merges(lines.judged("merges"), fixed=True))
+    if some and (count := chained(some, merges(lines.sourced("merges"), fixed=False))):
+        yield Guard(
+            "merges_chained",
+            f"corrected merges name people whom other merges name, too: {count:,}",
+            "name in each row the person who stays in the end (no setting answers this guard)",
+        )
 
 
 # Sending

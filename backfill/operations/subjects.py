@@ -5,7 +5,8 @@ a type, and a text that tells subjects of the type apart. A person's are its ide
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,12 @@ from backfill.pipeline.source_settings import (
     RelationshipsSource,
     Source,
 )
+
+Subject: TypeAlias = tuple[str, str]
+"""The type of what a row is about, and the text that tells it from others of the type."""
+
+Merge: TypeAlias = tuple[Subject, Subject]
+"""A person who goes, and the one who stays."""
 
 Subjects: TypeAlias = tuple[str, pa.StringArray]
 """A type of subjects, and n of them."""
@@ -95,8 +102,30 @@ def judged(
         named = pc.and_(named, pc.not_equal(target, ""))
     elif isinstance(source, MergesSource):
         itself = _into_themselves(source, target, person)
-        faults.add("merged_into_itself", source.secondary.column, itself)
+        for each in (source.primary, source.secondary):  # either may be the wrong one
+            faults.add("merged_into_itself", each.column, itself)
     return keys(source, person, target).filter(named)
+
+
+def merged(source: Source, accepted: Accepted) -> Iterator[Merge]:
+    """Whom each of n accepted rows merges away, and into whom; none where it merges nobody."""
+    if isinstance(source, MergesSource):
+        stays = identity.person_key(source.primary.type, required(accepted.target))
+        type_, goes = subjects(source, accepted)
+        for gone, stay in zip(goes.to_pylist(), stays.to_pylist(), strict=True):
+            yield (type_, gone), (source.primary.type, stay)
+
+
+def chained(some: Collection[Merge], others: Iterable[Merge]) -> int:
+    """How many merges there are whose order would count, among some and between those and others.
+
+    >>> a, b, c = (("id", each) for each in "abc")
+    >>> chained([(a, b)], [(b, c)]), chained([(a, b)], [(c, b)]), chained([(a, b), (a, c)], [])
+    (1, 0, 1)
+    """
+    goes, stays = ({each[place] for each in some} for place in (0, 1))
+    twice = len(set(some)) - len(goes)
+    return twice + sum(gone in stays or stay in goes for gone, stay in chain(some, others))
 
 
 def vanishing(sources: Sequence[Source]) -> dict[str, int]:

@@ -37,7 +37,7 @@ from backfill.planning.row_decisions import SKIPPED, RowDecision
 from backfill.planning.source_stats import SourcePlan
 from backfill.rows import SENTENCES, Chunk, Position
 from backfill.sources.inputs import Input, chunks_of
-from backfill.sources.layout import AttributeNames, require_columns
+from backfill.sources.layout import AttributeNames, identifiers_of, require_columns
 
 SAMPLES_MAX = 3
 
@@ -212,6 +212,8 @@ class Pass:
         for settings, source in zip(self._pipeline.sources, self._sources, strict=True):
             for code, key in _DECIDED_BY.items():
                 if source.reasons[code] == source.rows_read >= _ROWS_MIN:
+                    if key == "identifier":
+                        key = " or ".join(each for each, _ in identifiers_of(settings))  # noqa: PLW2901
                     raise UsageError(
                         f"{', '.join(settings.files)}: none of {source.rows_read:,} rows can be"
                         f" used ({code}: {SENTENCES[code]})",

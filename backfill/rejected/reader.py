@@ -80,7 +80,7 @@ def read_fixed(
     path: Path,
     find: Find,
     columns: Mapping[str, Sequence[str]],
-    identifiers: Mapping[str, str],
+    identifiers: Mapping[str, Sequence[str]],
 ) -> FixedFile:
     """Look through a fixed file.
 
@@ -88,7 +88,7 @@ def read_fixed(
         path: The file.
         find: Gives the row as it was rejected.
         columns: The columns of each file of the job by its name; none where each row has its own.
-        identifiers: The column of each file that says who a row is about.
+        identifiers: The columns of each file that say who and what a row is about.
 
     Raises:
         UsageError: The file cannot be read, or a line of it is none of the job's rows.
@@ -113,7 +113,8 @@ def read_fixed(
         cells = file.cells(line, rejected.rejection)
         ready += bool(cells)
         unfixed += not cells
-        if _is_about_another(rejected.rejection, cells, identifiers.get(line.source, "")):
+        named = identifiers.get(line.source, ())
+        if any(_is_about_another(rejected.rejection, cells, each) for each in named):
             moved.append(f"{line.source} row {line.row}")
     if moved:
         raise _moved(path, moved)

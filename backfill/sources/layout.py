@@ -274,7 +274,7 @@ def _some(columns: Sequence[str]) -> str:
 
 def named_columns(source: Source) -> list[tuple[str, str]]:
     """The settings that name a column, each with the column."""
-    named = [(key, each.column) for key, each in _identifiers(source)]
+    named = [(key, each.column) for key, each in identifiers_of(source)]
     if isinstance(source, EventsSource):
         if isinstance(source.name, FromColumn):
             named.append(("name", source.name.from_))
@@ -292,7 +292,7 @@ def named_columns(source: Source) -> list[tuple[str, str]]:
     return named
 
 
-def _identifiers(source: Source) -> list[tuple[str, AnyIdentifier]]:
+def identifiers_of(source: Source) -> list[tuple[str, AnyIdentifier]]:
     """What names whom and what a row is about, each with the setting that names its column."""
     if isinstance(source, MergesSource):
         return [("secondary", source.secondary), ("primary", source.primary)]
@@ -304,7 +304,7 @@ def _identifiers(source: Source) -> list[tuple[str, AnyIdentifier]]:
 
 def _taken(source: Source, columns: Sequence[str]) -> set[str]:
     """The columns that are used up: they are not sent again under their own name."""
-    names = [each.column for _, each in _identifiers(source)]
+    names = [each.column for _, each in identifiers_of(source)]
     names += [each for _, each in _zone_columns(source)]
     if isinstance(source, EventsSource):
         names.append(source.timestamp.from_)
@@ -408,7 +408,7 @@ def _refuse_types(
                 f"{where}: column {each.column!r} cannot be sent as it is: {refusal}",
                 next_step=step,
             )
-    for _, identifier in _identifiers(source):
+    for _, identifier in identifiers_of(source):
         if (type_ := types.get(identifier.column)) is not None:
             _refuse_identifier(source, identifier.column, plain_type(type_), where)
 

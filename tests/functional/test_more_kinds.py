@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.support.checker import reported_in
-from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, people
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, people, rejected
 
 AT = "2024-01-01T00:00:00Z"
 OBJECTS = """
@@ -168,6 +168,14 @@ def test_a_merge_is_sent_only_where_its_order_does_not_count(tmp_path, send, loo
     assert merged.summary["rejections_by_reason"] == {"merged_into_itself": 1}
     assert merged.summary["sources"][0]["skipped_by_reason"] == {"repeated_person": 1}
     assert [each["kind"] for each in sandbox.arrivals()].count("merge") == 2
+
+    table = rejected(pipeline, "merged")
+    fixed = table.read_text("utf-8-sig")
+    table.write_text(fixed.replace(",3,3,", ",2,3,"))  # who is merged away by now
+    refused = send(pipeline, command="retry")
+    assert (refused.code, "other merges name" in refused.stderr) == (7, True)
+    table.write_text(fixed.replace(",3,3,", ",1,3,"))
+    assert send(pipeline, command="retry").code == 0
 
 
 def test_nights_send_what_differs_and_remove_only_when_asked(tmp_path, send, sandbox):

@@ -16,7 +16,7 @@ from backfill.rejected.writer import RejectedRow, write_rejected
 from backfill.rows import Reason, Rejection
 
 COLUMNS = {"people.csv": ("id", "age", "note"), "orders.csv": ("id", "sum"), "log.jsonl": ()}
-IDENTIFIERS = dict.fromkeys(COLUMNS, "id")
+IDENTIFIERS = dict.fromkeys(COLUMNS, ("id",))
 REASON = Reason("not_an_integer", "age", "age: the value is not a whole number")
 
 
