@@ -160,7 +160,7 @@ def test_the_demo_can_be_looked_at(start):
     [address] = re.findall(r"http://127\.0\.0\.1:\d+", command.stderr())
     held = httpx.get(f"{address}/sandbox/stats").json()
     command.signal(signal.SIGINT)
-    ended = command.ended(timeout_s=20)
+    ended = command.ended()
 
     assert held["people"] == 560
     assert ended.code == 0
@@ -173,7 +173,7 @@ def test_a_sandbox_ends_with_ctrl_c(start):
     command = start("sandbox", "--port", port)
     until(lambda: _listens(port))
     command.signal(signal.SIGINT)
-    ended = command.ended(timeout_s=20)
+    ended = command.ended()
 
     assert ended.code == 130
     assert ended.next_step == "run the same command again"

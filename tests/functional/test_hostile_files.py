@@ -1,6 +1,6 @@
 """Files that are made to harm: each is refused or its rows are rejected, in little memory and time.
 
-Each command may take 600 MB, and the 40 s that any command of a test gets.
+Each command may take 600 MB, and the 90 s that any command of a test gets.
 """
 
 import gzip

@@ -16,7 +16,7 @@ ULID = "01HB4HBDKTFWYZCK01DMRSWRFD"
 def workspace():
     """A sandbox that stands still at NOW_S, spoken to as its owner."""
     settings = SandboxSettings(now_s=NOW_S)
-    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=5) as client:
+    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=60) as client:
         client.auth = (settings.site_id, settings.api_key)
         yield client
 

@@ -121,7 +121,7 @@ def node_modules():
 @pytest.fixture
 def shop():
     """A sandbox over plain HTTP, and who looks into it."""
-    with running() as sandbox, httpx.Client(base_url=sandbox.url, timeout=10) as client:
+    with running() as sandbox, httpx.Client(base_url=sandbox.url, timeout=60) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ URL = "/api/v2/batch"
 def workspace():
     """A sandbox for this file, spoken to as its owner."""
     settings = SandboxSettings()
-    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=5) as client:
+    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=60) as client:
         client.auth = (settings.site_id, settings.api_key)
         yield client
 

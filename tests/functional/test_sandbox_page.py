@@ -26,7 +26,7 @@ def browser(tmp_path_factory):
 def workspace():
     """A sandbox that stands still at NOW_S."""
     settings = SandboxSettings(now_s=NOW_S)
-    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=20) as client:
+    with running(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=60) as client:
         client.auth = (settings.site_id, settings.api_key)
         yield client
 

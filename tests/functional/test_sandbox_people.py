@@ -101,7 +101,7 @@ def open_shop(clock):  # noqa: ARG001  # it sets the time
         def opened(**behaviour):
             settings = SandboxSettings(behaviour=Behaviour(**behaviour))
             url = stack.enter_context(running(settings)).url
-            client = httpx.Client(base_url=url, timeout=10, auth=("sandbox", "sandbox"))
+            client = httpx.Client(base_url=url, timeout=60, auth=("sandbox", "sandbox"))
             return Shop(stack.enter_context(client))
 
         yield opened

@@ -307,7 +307,7 @@ def test_conditions_find_whom_the_oracle_finds(monkeypatch, seed):
     arrivals = list(history(die))
     oracle = Oracle(lives(arrivals))
     mismatches, sizes = [], set()
-    with running() as sandbox, httpx.Client(base_url=sandbox.url, timeout=20) as client:
+    with running() as sandbox, httpx.Client(base_url=sandbox.url, timeout=60) as client:
         client.auth = ("sandbox", "sandbox")
         for clock[0], operation in arrivals:
             if isinstance(operation, tuple):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 FORKING = Path(__file__).with_name("forking.py")
-PATIENCE_S = 40.0
+PATIENCE_S = 90.0
 _PAUSE_S = 0.01
 
 

@@ -16,7 +16,7 @@ REGION = "/api/v1/accounts/region"
 BATCH = "/api/v2/batch"
 _PAGE = 10_000
 WATCHED = Path(__file__).with_name("watched_sandbox.py")
-_PLAIN = {"verify": False, "timeout": 30}
+_PLAIN = {"verify": False, "timeout": 60}
 """It speaks plain HTTP; to get ready for TLS all the same takes 30 ms a request."""
 
 
