@@ -16,7 +16,9 @@ import pkgutil
 import signal
 import socket
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 
 import aiohttp
 import pandas as pd
@@ -24,8 +26,13 @@ import pandas as pd
 import backfill
 from backfill.cli import app
 from backfill.commands import state_home
+from backfill.pipeline.file import Pipeline
 from backfill.remote_state.lease import Pace
 from backfill.report import html
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.jobs import CUSTOMERS, EVENTS, job  # the tests are not installed
 
 READY = "ready"
 ON_THE_WAY = (pd, aiohttp)
@@ -38,7 +45,10 @@ def get_ready() -> None:
     for each in pkgutil.walk_packages(backfill.__path__, "backfill."):
         if not each.name.startswith(("backfill.__main__", "backfill.sandbox")):
             importlib.import_module(each.name)
-    html.template()  # to compile it takes as long as a small run
+    # To compile the page and the checks of settings takes longer than a small run.
+    html.template()
+    with tempfile.TemporaryDirectory() as folder:
+        Pipeline.load(job(Path(folder), {}, CUSTOMERS, EVENTS)).digest()
     gc.freeze()  # a fork that looks for garbage among all that is imported copies it
 
 
