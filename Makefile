@@ -70,7 +70,7 @@ soak: .venv/.installed-test ## run again and again in one process and see whethe
 
 orchestrators: .venv/.installed-test ## let Airflow, Dagster, Prefect and Kubernetes meet each exit code; ten minutes
 orchestrators: $(ORCHESTRATORS:%=.orchestrators/%/.installed)
-	@$(BIN)/python -m pytest tests/orchestrators/real_runs.py $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope tests/orchestrators/real_runs.py $(ARGS)
 
 clean: ## remove what make made; the state of jobs stays
 	@rm -rf .venv .orchestrators build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

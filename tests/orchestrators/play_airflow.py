@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import airflow_dag
-from playing import play
+from playing import RETRIES, RETRY_DELAY_S, play
 
 task = airflow_dag.dag.get_task("sync")
-task.retry_delay = timedelta(seconds=1)
+task.retries, task.retry_delay = RETRIES, timedelta(seconds=RETRY_DELAY_S)
 messages = []
 task.on_failure_callback = [lambda context: messages.append(str(context["exception"]))]
 

@@ -2,9 +2,9 @@
 
 import dagster as dg
 import dagster_asset
-from playing import play
+from playing import RETRIES, RETRY_DELAY_S, play
 
-dagster_asset.RETRY_DELAY_S = 1
+dagster_asset.RETRIES, dagster_asset.RETRY_DELAY_S = RETRIES, RETRY_DELAY_S
 
 
 def run(arguments):

@@ -1,11 +1,13 @@
 """Runs the example for Prefect on its own temporary server, once for each line of stdin."""
 
 import prefect_flow
-from playing import play
+from playing import RETRIES, RETRY_DELAY_S, play
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter
 
-prefect_flow.backfill = prefect_flow.backfill.with_options(retry_delay_seconds=1)
+prefect_flow.backfill = prefect_flow.backfill.with_options(
+    retries=RETRIES, retry_delay_seconds=RETRY_DELAY_S
+)
 
 
 def run(arguments):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.orchestrators.playing import RETRIES
 from tests.orchestrators.runners import Cluster, playing
 from tests.orchestrators.shops import BucketShop, Shop
 from tests.support import stores
@@ -149,16 +150,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["airflow", "dagster", "prefect", "kubernetes"])
-def runner(request, tmp_path_factory):
-    """Each orchestrator in turn."""
-    if request.param == "kubernetes":
-        yield Cluster()
-        return
-    with playing(request.param, tmp_path_factory.mktemp(request.param)) as player:
-        yield player
-
-
 @pytest.fixture(scope="module")
 def _workspace():
     """One sandbox for all."""
@@ -171,6 +162,17 @@ def _bucket():
     """One store for all."""
     with stores.s3() as place:
         yield place
+
+
+@pytest.fixture(scope="class")
+def runner(request, tmp_path_factory):
+    """The orchestrator that a class of tests is named after."""
+    name = request.cls.__name__.removeprefix("Test").lower()
+    if name == "kubernetes":
+        yield Cluster()
+        return
+    with playing(name, tmp_path_factory.mktemp(name)) as player:
+        yield player
 
 
 @pytest.fixture
@@ -201,43 +203,68 @@ def beside(work: Callable[[Shop], None], shop: Shop) -> Iterator[None]:
         raise failed[0]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.ends}")
-def test_it_does_what_the_exit_code_asks_for(runner, shop, case):
-    """Done, done with a warning, failed at once with the advice, or retried until it is done."""
-    case.before(shop)
-    with beside(case.meanwhile, shop):
-        ended = runner.run(shop, case.command, *case.more)
-    assert ended.succeeded == (case.ends != "failed"), ended.log
-    assert ended.was_warned == (case.ends == "warned"), ended.log
-    assert (ended.starts > 1) == (case.ends == "retried"), ended.log
-    assert case.says in ended.message + ended.log
-    if case.ends == "failed":
-        assert f"exit {case.code}; " in ended.message
+class _Example:
+    """What every example does; a class for each orchestrator, so that two run side by side."""
+
+    @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.ends}")
+    def test_it_does_what_the_exit_code_asks_for(self, runner, shop, case):
+        """Done, done with a warning, failed at once with the advice, or retried until done."""
+        case.before(shop)
+        with beside(case.meanwhile, shop):
+            ended = runner.run(shop, case.command, *case.more)
+        assert ended.succeeded == (case.ends != "failed"), ended.log
+        assert ended.was_warned == (case.ends == "warned"), ended.log
+        assert (ended.starts > 1) == (case.ends == "retried"), ended.log
+        assert case.says in ended.message + ended.log
+        if case.ends == "failed":
+            assert f"exit {case.code}; " in ended.message
+            assert "next: " in ended.message
+        else:
+            assert len(shop.workspace.people()) == 60
+            assert ended.delivered in (60 + 35, None)
+
+    def test_a_night_waits_for_the_last_one(self, runner, shop):
+        """The command of the examples says --wait: no second start, and no exit 6."""
+        a_slow_service(shop)
+        with shop.start():
+            shop.pid()
+            ended = runner.run(shop, "sync", "--wait", "15m")
+        assert (ended.succeeded, ended.starts) == (True, 1), ended.log
+        assert "60 unchanged" in ended.log
+
+    def test_a_service_that_stays_away_fails_in_the_end(self, runner, shop):
+        """After as many retries as there are, and with the advice."""
+        an_unavailable_service(shop)
+        ended = runner.run(shop, "sync", "--for", "1s")
+        assert (ended.succeeded, ended.starts) == (False, 1 + RETRIES), ended.log
+        assert "exit 75; " in ended.message
         assert "next: " in ended.message
-    else:
+
+    def test_whoever_stops_the_task_stops_the_program(self, runner, shop):
+        """It finishes what is in flight and saves its progress. The last: some stop with it."""
+        a_slow_service(shop)
+        runner.begin(shop, "sync")
+        pid = shop.pid()
+        runner.stop()
+        until(lambda: shop.has_ended_with(128 + runner.signal))
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        shop.workspace.misbehave()
+        assert shop.sync("--wait", "1m") == 0
         assert len(shop.workspace.people()) == 60
-        assert ended.delivered in (60 + 35, None)
+        assert shop.workspace.stats()["duplicate_events"] == 0
 
 
-def test_a_night_waits_for_the_last_one(runner, shop):
-    """The command of the examples says --wait: no second start, and no exit 6."""
-    a_slow_service(shop)
-    with shop.start():
-        shop.pid()
-        ended = runner.run(shop, "sync", "--wait", "15m")
-    assert (ended.succeeded, ended.starts) == (True, 1), ended.log
-    assert "60 unchanged" in ended.log
+class TestAirflow(_Example):
+    """`airflow_dag.py`, as `airflow dags test` runs it."""
 
 
-def test_whoever_stops_the_task_stops_the_program(runner, shop):
-    """It finishes what is in flight and saves its progress; the last test: some stop with it."""
-    a_slow_service(shop)
-    runner.begin(shop, "sync")
-    pid = shop.pid()
-    runner.stop()
-    until(lambda: shop.has_ended_with(128 + runner.signal))
-    until(lambda: not Path(f"/proc/{pid}").exists())
-    shop.workspace.misbehave()
-    assert shop.sync("--wait", "1m") == 0
-    assert len(shop.workspace.people()) == 60
-    assert shop.workspace.stats()["duplicate_events"] == 0
+class TestPrefect(_Example):
+    """`prefect_flow.py`, on Prefect's own temporary server."""
+
+
+class TestDagster(_Example):
+    """`dagster_asset.py` and `dagster_step.py`, materialized in a process."""
+
+
+class TestKubernetes(_Example):
+    """`kubernetes_cronjob.yaml`: its container's command, and what its policy makes of the end."""
