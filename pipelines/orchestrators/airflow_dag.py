@@ -57,7 +57,7 @@ with DAG(
     catchup=False,  # one sync sends what all missed nights would have sent
     max_active_runs=1,
     # --wait: last night's sync may still be running.
-    params={"arguments": ["sync", "pipelines/nightly.toml", "--wait", "15m"]},
+    params={"arguments": ["sync", "/srv/shop/nightly.toml", "--wait", "15m"]},
 ) as dag:
     # Six hours in all: a start that finds the service still unavailable costs nothing.
     Backfill(task_id="sync", retries=24, retry_delay=timedelta(minutes=15))

@@ -27,7 +27,7 @@ class Command(dg.Config):
     """The words after `backfill`."""
 
     # --wait: last night's sync may still be running.
-    arguments: list[str] = ["sync", "pipelines/nightly.toml", "--wait", "15m"]
+    arguments: list[str] = ["sync", "/srv/shop/nightly.toml", "--wait", "15m"]
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("every_row_is_delivered", asset="customer_io")])

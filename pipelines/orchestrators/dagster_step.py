@@ -1,6 +1,6 @@
 """Runs backfill for `dagster_asset.py`, and reports to Dagster through its pipes how that went.
 
-    python dagster_step.py sync pipelines/nightly.toml      works by hand too, without Dagster
+    python dagster_step.py sync /srv/shop/nightly.toml      works by hand too, without Dagster
 
 Of Dagster it needs `dagster-pipes` alone, a single module.
 """

@@ -1,6 +1,6 @@
 """A Prefect flow that sends every night what is new, and does what each exit code asks for.
 
-    python prefect_flow.py      serves it: every night at half past two, until it is stopped
+    python prefect_flow.py      beside a Prefect server: serves it, every night at half past two
 
 `backfill` may be installed anywhere on the PATH: it shares no package with Prefect.
 """
@@ -65,7 +65,7 @@ def backfill(arguments: list[str]) -> dict[str, Any]:
 @flow
 def nightly(
     # --wait: last night's sync may still be running.
-    arguments: list[str] = ["sync", "pipelines/nightly.toml", "--wait", "15m"],  # noqa: B006
+    arguments: list[str] = ["sync", "/srv/shop/nightly.toml", "--wait", "15m"],  # noqa: B006
 ) -> State[Any]:
     """Send, and show in the name of the final state whether rows were rejected."""
     summary = backfill(arguments)
