@@ -264,11 +264,8 @@ class RelationshipsSource(ProfileSource):
 
     @model_validator(mode="after")
     def _removes_by_files(self) -> Self:
-        if self.removes and (self.sync.mode not in ("files", None) or self.columns):
-            raise ValueError(
-                'action = "remove" sends no attributes, and is tracked by file: leave out'
-                ' [source.columns], and use mode = "files"'
-            )
+        if self.removes and self.sync.mode not in ("files", None):
+            raise ValueError('action = "remove" is tracked by file: use mode = "files"')
         return self
 
 

@@ -28,6 +28,8 @@ def pipeline(*sources):
     }
     tables = [
         {"files": ["f"], "identifier": {"id": "p"}, **of_kind[each["kind"]], **each}
+        if each["kind"] in of_kind
+        else {"files": ["f"], **each}
         for each in sources
     ]
     return Pipeline.model_validate({"name": "n", "source": tables, "path": "/x/p.toml"})
@@ -287,6 +289,41 @@ def test_people_are_deleted_once_and_never_while_they_are_customers(
             seen.add(row)
     assert marked(together, parts) == truth
     assert found.both.total() == len(seen & named)
+
+
+MERGE = st.tuples(st.sampled_from(PEOPLE), st.sampled_from(PEOPLE)).filter(
+    lambda row: len({*row}) > 1
+)
+MERGES = {"kind": "merges", "primary": {"id": "a"}, "secondary": {"id": "b"}}
+
+
+@settings(deadline=None)
+@given(three(MERGE), st.sets(st.sampled_from(PEOPLE)), BUFFERED)
+def test_merges_are_counted_whose_order_would_matter(tmp_path_factory, parts, named, buffered):
+    """Those of whoever takes others in, and those of one person into several."""
+    together = Grouping(
+        pipeline(MERGES, MERGES, {"kind": "customers"}), tmp_path_factory.mktemp("plan"), *buffered
+    )
+    known = recorded([(9, 2, list(enumerate(sorted(named), 1)))], lambda row: row)[0]
+    together.add_people(known[:0], known, None)
+    merges = recorded(numbered(parts), lambda row: row[0], content_of=lambda row: row[1])
+    stays = recorded(numbered(parts), lambda row: row[1])
+    for each in zip(merges, stays, strict=True):
+        together.add_merges(*each)
+    found = together.resolve()
+    rows = [(part, n, *row) for part, _, some in numbered(parts) for n, row in some]
+    first: dict[str, str] = {}
+    others, again = [], {}
+    for part, n, goes, stays_ in rows:
+        if first.setdefault(goes, stays_) != stays_:
+            others.append((part, n))
+        elif sum(each[2] == goes for each in rows[: rows.index((part, n, goes, stays_))]):
+            again[part, n] = (RowDecision.REPEATED_PERSON, 0, 0)
+    into = {stay for *_, stay in rows}
+    assert found.chained.total() == len(others) + len({*first} & into)
+    assert found.lost_primaries.total() == len(into - named)
+    assert found.gone_known.total() == len({*first} & named)
+    assert marked(together, parts) == again
 
 
 def test_nothing_but_the_decisions_is_left_on_disk(tmp_path):
