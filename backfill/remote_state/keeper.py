@@ -221,6 +221,7 @@ def brought_here(  # noqa: PLR0913 - all but four are keywords
         clock=clock.interrupted_by(stop.check),
         pace=pace,
         wait_s=options.wait_s,
+        anew=options.restart,
         say=say,
     )
     with tempfile.TemporaryDirectory(prefix="backfill-") as work:

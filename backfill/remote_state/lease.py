@@ -23,8 +23,9 @@ from backfill.clock import Clock
 from backfill.errors import BackfillError, StateError, UsageError
 from backfill.sources.stores import NoConditionsError, ObjectStore, Revision, StoredBytes
 
-LOCK, PROBE = "lock", ".probe-"
-"""What the lock is called in the job's folder, and how the name of a scratch object begins."""
+LOCK, STATE, PROBE = "lock", "state", ".probe-"
+"""What the lock and the folder of the state are called in the job's, and how the name of a scratch
+object begins."""
 
 _POLLS = 30
 """So often the lock is looked at in the time after which it is taken over."""
@@ -218,6 +219,7 @@ def take(
     clock: Clock,
     pace: Pace,
     wait_s: float = 0.0,
+    anew: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Lease:
     """Take a job's lock: at once if it is free, or when its holder was silent for too long.
@@ -228,10 +230,12 @@ def take(
         clock: The time; its `sleep` may be interrupted.
         pace: After how long a silent holder is taken over.
         wait_s: How long to wait for a holder that lives.
+        anew: Whatever state is there is to be forgotten.
         say: Is told whom is waited for.
 
     Raises:
-        StateError: Another run has it, the object is no lock, or the store cannot keep one.
+        StateError: Another run has it, the object is no lock or was removed, or the store cannot
+            keep one.
         UsageError: There is no such bucket.
         CredentialsError: It may not be read or written.
         UnavailableError: The store does not answer.
@@ -240,6 +244,14 @@ def take(
     try:
         store_now = _probe(store, f"{base}/{PROBE}{secrets.token_hex(8)}")
         found = store.get(path)
+        # Whoever removes a lock to be rid of it removes what names the job's files.
+        if found is None and not anew and store.below(f"{base}/{STATE}"):
+            raise StateError(
+                f"{store.name}/{base}: the job's state is here, but its lock was removed, which"
+                " names the files that count",
+                next_step="restore that object from a backup or an older version, or start over"
+                " with --restart: events keep their ids, so what was sent before counts once",
+            )
         if found is not None:
             silent_s = max((store_now - found.modified).total_seconds() - _SECOND_S, 0.0)
             found = _when_free(store, path, found, silent_s, clock, pace, wait_s, say)

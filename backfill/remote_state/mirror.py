@@ -19,11 +19,10 @@ import xxhash
 from backfill.errors import BackfillError, StateError
 from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from backfill.journal.directory import STATE_FILE
-from backfill.remote_state.lease import LOCK, PROBE, Lease, StoredAs
+from backfill.remote_state.lease import LOCK, PROBE, STATE, Lease, StoredAs
 from backfill.sources.stores import ChangedObjectError, ObjectStore
 from backfill.sources.urls import ObjectUrl
 
-_STATE = "state"
 _STATE_NAMES = (STATE_FILE, "snapshot.duckdb", "plan/", "extracts/")
 """How the paths begin that are no results; the databases have companions."""
 _RANGE_BYTES = 16 << 20
@@ -72,7 +71,7 @@ class Mirror:
         """The results that are in the bucket, by their path in the job's folder."""
         for key, _ in self.store.below(self.place.path):
             path = key.removeprefix(f"{self.place.path}/")
-            if path != LOCK and not path.startswith((f"{_STATE}/", PROBE)):
+            if path != LOCK and not path.startswith((f"{STATE}/", PROBE)):
                 yield path
 
     def upload(self, lease: Lease, journal: bytes | None = None) -> dict[str, StoredAs]:
@@ -134,13 +133,13 @@ class Mirror:
         """Remove what the lock names no more; what may not be removed costs nothing but room."""
         named = {each.key for each in files.values()}
         with suppress(BackfillError):
-            for key, _ in self.store.below(f"{self.place.path}/{_STATE}"):
+            for key, _ in self.store.below(f"{self.place.path}/{STATE}"):
                 if key not in named:
                     self.store.remove(key)
 
     def _new_place(self, lease: Lease) -> str:
         self._places += 1
-        return f"{self.place.path}/{_STATE}/{lease.head.generation}.{self._places}"
+        return f"{self.place.path}/{STATE}/{lease.head.generation}.{self._places}"
 
     def _here(self) -> Iterator[str]:
         for folder, folders, names in os.walk(self.folder):

@@ -189,7 +189,7 @@ def test_status_report_retry_and_sync_work_from_another_machine(
     report = backfill("report", there, "--json", cwd=there.parent, env=ENV, pace=PACE).summary
     fixed = bucket.get("jobs/job/rejected.csv").replace(b"old", b"2")
     bucket.put("jobs/job/rejected.csv", fixed)
-    retried = send(there, env=ENV, pace=PACE, command="retry")
+    retried = send(there, address, env=ENV, pace=PACE, command="retry")
     (there.parent / "customers.csv").write_text("id,age\na,1\nb,2\nc,3\n")
     synced = send(there, env=ENV, pace=PACE, command="sync")
 

@@ -259,6 +259,19 @@ def test_a_file_that_is_not_as_it_was_written_is_refused(store, pipeline):
         assert not (Path(here.state_dir) / "job/state.db").exists()
 
 
+def test_a_state_whose_lock_was_removed_is_not_taken_for_none(store, pipeline):
+    """It would be sent again as a whole: 6, each time; --restart wants just that."""
+    with at_home(store, pipeline) as here:
+        Journal.open(Path(here.state_dir) / "job").close()
+    store.remove("jobs/job/lock")
+
+    for _ in range(2):
+        with pytest.raises(StateError, match="its lock was removed"), at_home(store, pipeline):
+            pass
+    with at_home(store, pipeline, Options(restart=True)):
+        pass
+
+
 def test_a_name_that_leads_out_of_the_folder_is_not_followed(store, pipeline, tmp_path):
     """Whoever may write to the bucket may not write to this machine."""
     with at_home(store, pipeline):
