@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from backfill.clock import Clock
-from backfill.delivery.app_api_reader import AppApiReader, open_app_api_reader
+from backfill.delivery.app_api_reader import IDS_MAX, RATE, AppApiReader, open_app_api_reader
 from backfill.delivery.credentials import AppKey, find_app_key
 from backfill.delivery.destination import app_destination, destination
 from backfill.delivery.pacing import Time, turns_file
@@ -22,9 +23,9 @@ from backfill.job import Job, counts_of
 from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.report.verified import Verification
-from backfill.report.wording import unix_of, utc_text
+from backfill.report.wording import counted, duration, unix_of, utc_text
 from backfill.sync.catch_up import catch_up, open_snapshot
-from backfill.sync.snapshot import Snapshot
+from backfill.sync.snapshot import Snapshot, connected, see
 from backfill.verification.findings import Findings, KindChecked, Scope
 from backfill.verification.older_events import read_older, segments_of_events
 from backfill.verification.read_back import (
@@ -85,6 +86,7 @@ LEFT JOIN (SELECT DISTINCT type, key FROM sent_deletions) AS gone
     ON gone.type = sent.type AND gone.key = sent.key
 ORDER BY sent.part, sent.row
 """
+_PEOPLE_OF_EVENTS = "SELECT count(*) FROM (SELECT DISTINCT type, key, kind FROM sent_events)"
 _DELETIONS = "SELECT type, identifier, key, part, row FROM sent_deletions ORDER BY part, row"
 _EVENTS = """
 SELECT sent.* EXCLUDE (corrected), CASE
@@ -227,11 +229,16 @@ def app_of(pipeline: Pipeline, options: Options, sent_to: str) -> tuple[str, App
 
 
 def _begins(made: Collected, scope: Scope) -> str:
+    """What is about to be asked, and how long that takes."""
+    with connected() as files:
+        see(files, made.files)
+        ((people,),) = files.execute(_PEOPLE_OF_EVENTS).fetchall()
+    requests = ceil(made.people / IDS_MAX) + ceil(made.deleted / IDS_MAX) + people
     of = f" of {scope.of_people:,}" if scope.of_people else ""
     some = f"{scope.people:,}{of}"
-    return (
-        f"verify: reading back {some} people, {made.events:,} events of the last {SHOWN_DAYS} days"
-    )
+    recent = f"{made.events:,} events of the last {SHOWN_DAYS} days"
+    cost = f"{counted(requests, 'request')}, {duration(requests / RATE)} at least"
+    return f"verify: reading back {some} people, {recent}: {cost}"
 
 
 @asynccontextmanager

@@ -138,7 +138,6 @@ class Delivered:
     ) -> None:
         self._job = job
         self._check = check
-        self._settled = job.settled()
         folder = job.plan_folder(plan.key)
         self._decisions = RowDecisions(folder.decisions)
         shapes = shapes_of(job.pipeline)
@@ -165,6 +164,24 @@ class Delivered:
                 self._check()
                 yield made
 
+    def vanished(self, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+        """Whom the last sync has deleted because no row names them any more, as `DELETED`."""
+        own = len(self._job.pipeline.sources)
+        for part in self._job.journal.parts():
+            path = self._job.folder / part.path
+            if part.source < own or not path.exists():  # of earlier nights nothing is left
+                continue
+            for batch in pq.ParquetFile(path).iter_batches(columns=["type", "identifier", "row"]):
+                rows = batch.column(2).to_numpy()
+                chosen = self._settled_rows(part.id, rows)
+                for type_ in pc.unique(batch.column(0)).to_pylist():
+                    here = as_mask(pc.equal(batch.column(0), type_))
+                    chosen[here] &= wanted(identity.people(type_, batch.column(1))[:, 0])[here]
+                names = [batch.column(0), batch.column(1), batch.column(1)]
+                places = [pa.array(np.full(len(rows), part.id, np.int32)), batch.column(2)]
+                made = pa.RecordBatch.from_arrays([*names, *places], schema=DELETED)
+                yield made.filter(pa.array(chosen))
+
     def _made(self, given: tuple[Input, Chunk]) -> SentRows:
         """What a run would send of a chunk if nothing were settled; called in threads."""
         place, _ = given
@@ -179,11 +196,13 @@ class Delivered:
         return SentRows(source, place.part, accepted, ids, draws)
 
     def _is_delivered(self, made: SentRows) -> Mask:
+        return self._settled_rows(made.part, made.accepted.rows)
+
+    def _settled_rows(self, part: int, rows: Rows) -> Mask:
         """Which rows are settled and not rejected; the journal is asked in one thread alone."""
-        rows = made.accepted.rows
-        settled = self._settled[made.part].contains(rows)
+        settled = self._job.journal.settled(part).contains(rows)
         if len(rows) and settled.any():
-            settled &= ~np.isin(rows, self._rejected(made.part, int(rows[0]), int(rows[-1])))
+            settled &= ~np.isin(rows, self._rejected(part, int(rows[0]), int(rows[-1])))
         return settled
 
     def _rejected(self, part: int, first: int, last: int) -> Rows:
@@ -290,6 +309,9 @@ def collect(
             for rows in delivered.rows(kind, wanted):
                 file.write_batch(pa.RecordBatch.from_arrays(_persons(rows), schema=DELETED))
                 made.deleted += len(rows.draws)
+        for batch in delivered.vanished(wanted):
+            file.write_batch(batch)
+            made.deleted += len(batch)
     told_of = pa.array(list(in_segments), pa.string())
     with (
         pq.ParquetWriter(files["sent_events"], EVENTS, compression="lz4") as recent_file,

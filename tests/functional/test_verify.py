@@ -280,21 +280,23 @@ def test_what_stands_in_its_way_is_said(pipeline, send, backfill):
     assert (changed.code, "put the files back" in changed.stderr) == (5, True)
 
 
-def test_a_sync_verifies_what_people_were_told_last(tmp_path, send, verify):
-    """Also those whom a night has skipped as unchanged; a canary of a night is one of its own."""
-    pipeline = job(
-        tmp_path, {"people.csv": "id,n\na,1\nb,2\nc,3\n"}, PEOPLE.partition("[source.c")[0]
-    )
+def test_a_sync_verifies_what_people_were_told_last(tmp_path, sandbox, send, verify):
+    """Also those whom a night has skipped as unchanged, and whom it has deleted."""
+    source = PEOPLE.partition("[source.c")[0]
+    more = '[source.sync]\nvanished = "delete"\ndeletes_max = 1\n'
+    pipeline = job(tmp_path, {"people.csv": "id,n\na,1\nb,2\nc,3\n"}, source, more)
     assert send(pipeline, command="sync").code == 0
     (tmp_path / "people.csv").write_text("id,n\na,1\nb,22\nd,4\n", "utf-8")
 
     night = send(pipeline, "--canary", "1", command="sync")
-    same = send(pipeline, "--canary", "1", command="sync")
 
     assert (night.code, night.summary["verified"]["equal"]) == (0, 1)
+    assert sandbox.people().keys() == {"a", "b", "d"}
+    found = verify(pipeline, "--all")[1]["verification"]["kinds"]
+    assert (found["people"]["equal"], found["deletions"]["equal"]) == (3, 1)
+    same = send(pipeline, "--canary", "1", command="sync")
     assert (same.code, same.summary["verified"]["checked"]) == (0, 0)
-    ended, summary = verify(pipeline, "--all")
-    assert (ended.code, summary["verified"]["equal"]) == (0, 3)
+    assert verify(pipeline, "--all")[1]["verified"]["equal"] == 3
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
