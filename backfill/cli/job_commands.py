@@ -22,6 +22,7 @@ from backfill.errors import ExitCode
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.commands.check import Planned
+    from backfill.pipeline.file import Pipeline
 
 
 @flat
@@ -178,6 +179,10 @@ def report(
     bundle: Annotated[
         bool, typer.Option("--bundle", help="Write one .zip with all evidence of the job.")
     ] = False,
+    undo: Annotated[
+        bool,
+        typer.Option("--undo", help="Write a pipeline that deletes whom the job created."),
+    ] = False,
 ) -> Ending:
     """Write the HTML report of a job."""
     import orjson
@@ -189,6 +194,8 @@ def report(
 
     write = library.bundle if bundle else library.report
     given = Pipeline.load(pipeline)
+    if undo:
+        return _undo(given, asked)
     with session.state_here(given, Options(state_dir=asked.state_dir), Stop()) as here:
         summary, path = write(given, here.state_dir, redact.value)
         path = session.opened_here(path, given, asked.state_dir)
@@ -198,4 +205,30 @@ def report(
         f"keep {shown(path)}" if bundle else f"open {shown(path)} in a browser",
         f"{path}\n",
         orjson.dumps(summary.as_dict() | {"exit": ExitCode.DELIVERED} | made),
+    )
+
+
+def _undo(given: "Pipeline", asked: JobOptions) -> Ending:
+    """The pipeline that deletes whom a job created, and what nobody can know of it."""
+    import orjson
+
+    from backfill.commands import report as library
+    from backfill.report.wording import counted
+
+    made = library.undo(given, asked.state_dir)
+    lines = [f"{shown(made.pipeline_file)}: {counted(made.people, 'person', 'people')} to delete"]
+    lines += [f"  not in it, since nobody can know: {each}" for each in made.unknown]
+    result = {
+        "exit": ExitCode.DELIVERED,
+        "undo": str(made.pipeline_file),
+        "people": made.people,
+        "unknown": list(made.unknown),
+    }
+    return Ending(
+        ExitCode.DELIVERED,
+        f"look through its files, then: {command('plan', made.pipeline_file)}"
+        if made.people
+        else "nothing is to be undone",
+        "\n".join(lines) + "\n",
+        orjson.dumps(result),
     )

@@ -1,14 +1,20 @@
 """The report of a job, made again at any time: also after a crash, and for other eyes."""
 
-from collections.abc import Iterator
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow.compute as pc
 
 from backfill.clock import Clock
 from backfill.commands.state_home import at_hand
 from backfill.engine.options import Options, Stop
 from backfill.engine.results import report_of
 from backfill.errors import UsageError, unwritten
+from backfill.files import PRIVATE_DIRECTORY
 from backfill.job import Job, folder_of, stored_plan
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
@@ -68,6 +74,86 @@ def bundle(
             return summary, write_bundle(job.folder, known)
         except OSError as failure:
             raise unwritten(job.folder, failure) from failure
+
+
+@dataclass(frozen=True, slots=True)
+class UndoList:
+    """A pipeline that deletes whom a job created.
+
+    Args:
+        pipeline_file: It.
+        people: How many people it names.
+        unknown: Whom it leaves out, since nobody can know, as sentences.
+    """
+
+    pipeline_file: Path
+    people: int
+    unknown: Sequence[str]
+
+
+def undo(pipeline: Pipeline, state_dir: str | Path | None = None) -> UndoList:
+    """Write the pipeline that deletes the people whom a job created, and its files; send nothing.
+
+    Args:
+        pipeline: The settings.
+        state_dir: Where jobs keep their state, a folder or a URL; None: as for a run.
+
+    Raises:
+        StateError: There is no such job, it is running, or a file cannot be written.
+        UsageError: Nobody looked before the first request who was there already.
+    """
+    from backfill.engine import new_people  # noqa: PLC0415  # few ask for it
+
+    with _job(pipeline, state_dir) as job:
+        if not (job.folder / new_people.FOLDER).exists():
+            raise UsageError(
+                "nobody knows whom this job created: the Track API does not say, and nobody looked"
+                " before the first request",
+                next_step="before an import, set undo = true under [import], and a key of the App"
+                " API",
+            )
+        folder = job.folder / "undo"
+        try:
+            folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            counts: dict[str, int] = {}
+            for batch in new_people.created(job):
+                for type_ in pc.unique(batch.column("type")).to_pylist():
+                    names = batch.column("identifier").filter(pc.equal(batch.column("type"), type_))
+                    is_first = type_ not in counts
+                    counts[type_] = counts.get(type_, 0) + len(names)
+                    _append(folder / f"{type_}.csv", type_, names.to_pylist(), is_first=is_first)
+            path = folder / "undo.toml"
+            path.write_text(_undo_text(pipeline, counts), "utf-8")
+        except OSError as failure:
+            raise unwritten(folder, failure) from failure
+        unknown = ["people whom events or relationships created, whom no customers source names"]
+        if job.journal.meta.get(new_people.INCOMPLETE):
+            unknown.append("people who were sent before undo was set")
+        return UndoList(path, sum(counts.values()), unknown)
+
+
+def _append(path: Path, column: str, names: Sequence[str], *, is_first: bool) -> None:
+    with path.open("w" if is_first else "a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows(([column],) if is_first else ())
+        writer.writerows([name] for name in names)
+
+
+def _undo_text(pipeline: Pipeline, counts: Mapping[str, int]) -> str:
+    """A pipeline of deletions, with its guard as ever: more than 100 people need an answer."""
+    settings = pipeline.destination
+    lines = [f'name = "{pipeline.name[:90]}-undo"', "", "[destination]"]
+    lines += [f'region = "{settings.region}"'] if settings.region else []
+    lines += [f"url = {json.dumps(settings.url)}"] if settings.url else []
+    for type_, count in counts.items():
+        lines += ["", f"# {count:,} people who were not there before", "[[source]]"]
+        lines += ['kind = "deletions"', f'files = ["{type_}.csv"]']
+        lines += [
+            f'identifier = {{ {type_} = "{type_}" }}',
+            'action = "delete"',
+            "deletes_max = 100",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 @contextmanager

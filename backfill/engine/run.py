@@ -324,6 +324,10 @@ class _Run:
         meter = account.meter = delivery.meter
         # Durable before the first request: a resume must decide by the same plan as this run.
         commit_plan(account.job, plan)
+        if self.pipeline.import_.undo:
+            from backfill.engine.new_people import note_new_people  # noqa: PLC0415 - few ask
+
+            await note_new_people(account.job, plan, self.options, self.clock, self.stop)
         trial = prepared.trial
         work = trial.start() if trial else prepared.start()
         await asyncio.to_thread(self.options.keeper.before_sending, work.journal)

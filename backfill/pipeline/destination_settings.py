@@ -110,6 +110,8 @@ class ImportMark(StrictSettings):
     attribute: Mapping[str, Constant] = Field(default_factory=dict)
     property: Mapping[str, Constant] = Field(default_factory=dict)
     segment: int | None = Field(default=None, ge=1)
+    # True: before the first request it is noted who is not there yet, which takes the App API.
+    undo: bool = False
 
     @field_validator("attribute", "property")
     @classmethod

@@ -191,8 +191,10 @@ class Pipeline(StrictSettings):
             "api": self.destination.api,
             "sources": sources,
         }
-        # A segment is filled beside what is sent: it makes no operation of a row another one.
-        if mark := self.import_.model_dump(mode="json", exclude={"segment"}, exclude_defaults=True):
+        # The others happen beside what is sent: they make no operation of a row another one.
+        if mark := self.import_.model_dump(
+            mode="json", exclude={"segment", "undo"}, exclude_defaults=True
+        ):
             kept["import"] = mark
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]

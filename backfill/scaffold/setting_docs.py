@@ -113,6 +113,7 @@ ABOUT: dict[str, str] = {
     "attribute": 'attributes of every person, such as { import = "2026-11" }',
     "property": 'data of every event, such as { import = "2026-11" }; part of no id',
     "segment": "a manual segment that is filled before the first event, by its number",
+    "undo": "true: look up before the first request who is not there yet, for report --undo",
     "notify": "whom to notify when a run, retry or sync has ended",
     "webhook": "JSON is posted here, with a text for Slack; https, or this machine",
     "webhook_env": "the environment variable that holds the webhook, instead",

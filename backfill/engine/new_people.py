@@ -1,0 +1,144 @@
+"""Who is not in the workspace before an import: whom it creates, as far as anybody can know.
+
+The Track API never says whether a person was created: both are 200 and `{}`. So, where `[import]
+undo` asks for it, the App API is asked before the first request, a hundred people at a time.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from backfill.clock import Clock
+from backfill.delivery.app_api_reader import IDS_MAX, AppApiReader, open_app_api_reader
+from backfill.delivery.credentials import find_app_key
+from backfill.delivery.destination import app_destination
+from backfill.delivery.pacing import Time, turns_file
+from backfill.encoding.json_text import Mask
+from backfill.engine.options import Options, Stop
+from backfill.errors import BackfillError, UsageError
+from backfill.files import PRIVATE_DIRECTORY
+from backfill.job import Job
+from backfill.planning.people import PEOPLE_FILE
+from backfill.planning.plan import Plan
+
+FOLDER = "new_people"
+INCOMPLETE = "undo_incomplete"
+"""In the journal's meta: rows were sent before anybody looked."""
+
+_LOOKED_UP = "undo_looked_up"
+_AT_ONCE = 8
+_ROWS = 65_536
+_SCHEMA = pa.schema(
+    [("type", pa.string()), ("identifier", pa.string()), ("part", pa.int32()), ("row", pa.int64())]
+)
+
+
+async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, stop: Stop) -> None:
+    """Note who is to be sent and is not in the workspace yet; once for each plan.
+
+    Raises:
+        UsageError: Of some people nobody could tell whether they are created.
+        CredentialsError: There is no key of the App API.
+        BackfillError: What else stops the look-up; nothing was sent then.
+    """
+    meta = job.journal.meta
+    if meta.get(_LOOKED_UP) == plan.key:
+        return
+    _require_tellable(job, plan)
+    if job.journal.totals().attempts and _LOOKED_UP not in meta:
+        meta[INCOMPLETE] = True
+    settings = job.pipeline.destination
+    url, region = str(meta["url"]), settings.region or "us"
+    file = job.pipeline.folder / settings.credentials if settings.credentials else None
+    key = find_app_key(options.env, file, url)
+    time = Time(clock.now_s, asyncio.sleep, clock.jitter)
+    loop = asyncio.get_running_loop()
+    folder = job.folder / FOLDER
+    folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+    async with open_app_api_reader(app_destination(url, region), key, time) as workspace:
+
+        def give_up(why: BackfillError) -> None:
+            loop.call_soon_threadsafe(workspace.stop, why)
+
+        workspace.share(turns_file(f"app-{meta.get('workspace', '')}"))
+        with stop.heard_by(give_up), pq.ParquetWriter(folder / plan.key, _SCHEMA) as writer:
+            for batch in _to_be_sent(job, plan):
+                writer.write_batch(batch.filter(pa.array(~await _are_there(workspace, batch))))
+    meta[_LOOKED_UP] = plan.key
+    job.journal.commit()
+
+
+def created(job: Job) -> Iterator[pa.RecordBatch]:
+    """The people who were not there before, and were delivered since: type and identifier."""
+    for path in sorted((job.folder / FOLDER).glob("*")):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_ROWS):
+                yield batch.filter(pa.array(_are_delivered(job, batch))).select([0, 1])
+
+
+def _require_tellable(job: Job, plan: Plan) -> None:
+    """Refuse people who may take somebody over, by their address, instead of being created."""
+    for number, (source, seen) in enumerate(zip(job.pipeline.sources, plan.sources, strict=True)):
+        by_id = source.kind == "customers" and source.identifier.type == "id"
+        if by_id and "email" in seen.attributes:
+            raise UsageError(
+                f"[import] undo: source {number + 1} (customers) is identified by id and sends"
+                " email: who has that address under another id is taken over and not created,"
+                " which no look-up tells",
+                next_step="identify people by email, or remove undo",
+            )
+
+
+def _to_be_sent(job: Job, plan: Plan) -> Iterator[pa.RecordBatch]:
+    """The people of the plan who were not sent yet, as _SCHEMA has them."""
+    with pq.ParquetFile(job.plan_folder(plan.key).path / PEOPLE_FILE) as file:
+        for batch in file.iter_batches(batch_size=_ROWS, columns=_SCHEMA.names):
+            # Nobody is created by a cio_id, which the service gives.
+            wanted = pc.is_in(batch.column("type"), value_set=pa.array(["id", "email"]))
+            people = batch.filter(wanted)
+            parts, rows = (people.column(name).to_numpy() for name in ("part", "row"))
+            done = np.zeros(len(rows), np.bool_)
+            for part in np.unique(parts).tolist():
+                here = parts == part
+                done[here] = job.journal.settled(part).contains(rows[here])
+            yield people.filter(pa.array(~done))
+
+
+async def _are_there(workspace: AppApiReader, batch: pa.RecordBatch) -> Mask:
+    """Which of n people the workspace has; bool (n,)."""
+    found = np.zeros(batch.num_rows, np.bool_)
+    for type_ in ("id", "email"):
+        places = np.flatnonzero(np.array(batch.column("type").to_pylist(), object) == type_)
+        names = batch.column("identifier").take(pa.array(places)).to_pylist()
+        asked = [names[at : at + IDS_MAX] for at in range(0, len(names), IDS_MAX)]
+        there: set[str] = set()
+        for at in range(0, len(asked), _AT_ONCE):
+            answers = (workspace.customers(type_, each) for each in asked[at : at + _AT_ONCE])
+            for people in await asyncio.gather(*answers):
+                there.update(_named(each, type_) for each in people)
+        found[places] = [name in there for name in names]
+    return found
+
+
+def _named(person: dict[str, object], type_: str) -> str:
+    """The identifier of a person whom the App API knows, as rows are compared by it."""
+    own = person.get("identifiers")
+    name = str((own.get(type_) if isinstance(own, dict) else None) or person.get(type_) or "")
+    return name.lower() if type_ == "email" else name
+
+
+def _are_delivered(job: Job, batch: pa.RecordBatch) -> Mask:
+    """Which of n rows were delivered; bool (n,)."""
+    parts, rows = (batch.column(name).to_numpy() for name in ("part", "row"))
+    found = np.zeros(batch.num_rows, np.bool_)
+    for part in np.unique(parts).tolist():
+        here = np.flatnonzero(parts == part)
+        rejected = job.journal.rejections_among(part, rows[here])
+        found[here] = job.journal.settled(part).contains(rows[here]) & ~np.isin(
+            rows[here], list(rejected)
+        )
+    return found

@@ -1,0 +1,68 @@
+"""What an import created can be deleted again: exactly that, as far as anybody can know."""
+
+import httpx
+
+from tests.support.jobs import job
+
+TABLE = """
+[[source]]
+kind = "customers"
+files = ["customers.csv"]
+identifier = { email = "email" }
+"""
+PEOPLE = "email,n\n" + "".join(f"P{n}@x.com,{n}\n" for n in range(250))
+UNDO = "[import]\nundo = true\n"
+
+
+def there_before(sandbox, *addresses):
+    """Put people into the workspace."""
+    for each in addresses:
+        httpx.put(
+            f"{sandbox.url}/api/v1/customers/{each}", json={"old": 1}, auth=("sandbox", "sandbox")
+        ).raise_for_status()
+
+
+def test_who_was_not_there_before_can_be_deleted_again(tmp_path, send, backfill, sandbox):
+    """And nobody else; behind the guard of deletions, as ever."""
+    there_before(sandbox, "p7@x.com", "P8@x.com", "other@x.com")
+    path = job(tmp_path, {"customers.csv": PEOPLE}, TABLE, top=UNDO)
+    assert send(path).code == 0
+    assert len(sandbox.people()) == 251
+    told = backfill("report", path, "--undo", "--json")
+    assert told.code == 0
+    assert told.summary["people"] == 248
+    assert "events" in " ".join(told.summary["unknown"])
+    undo = tmp_path / ".backfill" / "job" / "undo" / "undo.toml"
+    refused = send(undo)
+    assert refused.code == 7
+    assert "deletes_max" in refused.stderr
+    undo.write_text(undo.read_text().replace("deletes_max = 100", "deletes_max = 248"))
+    assert send(undo).code == 0
+    assert {each.lower() for each in sandbox.people()} == {"p7@x.com", "p8@x.com", "other@x.com"}
+
+
+def test_a_run_that_goes_on_does_not_take_its_own_people_for_old(tmp_path, send, backfill, sandbox):
+    """They were looked for before the first request, once."""
+    path = job(tmp_path, {"customers.csv": PEOPLE}, TABLE, top=UNDO)
+    assert send(path, "--limit", "10").code == 0
+    assert send(path).code == 0
+    assert len(sandbox.people()) == 250
+    assert backfill("report", path, "--undo", "--json").summary["people"] == 250
+
+
+def test_what_nobody_looked_for_is_not_known(tmp_path, send, backfill):
+    """The service does not say whom it creates."""
+    path = job(tmp_path, {"customers.csv": PEOPLE}, TABLE)
+    assert send(path).code == 0
+    ended = backfill("report", path, "--undo")
+    assert ended.code == 2
+    assert "undo = true" in ended.stderr
+
+
+def test_people_who_may_be_taken_over_are_refused(tmp_path, send, sandbox):
+    """An id that is new and an address that is not: that person would be deleted by mistake."""
+    table = TABLE.replace('{ email = "email" }', '{ id = "n" }')
+    ended = send(job(tmp_path, {"customers.csv": PEOPLE}, table, top=UNDO))
+    assert ended.code == 2
+    assert "taken over" in ended.stderr
+    assert sandbox.people() == {}
