@@ -187,7 +187,8 @@ class StatsCollector:
             return people.events(source, judged, settled, readings, hashes)
         if source.is_profile:
             return people.profiles(source, judged, settled, readings)
-        return people.removals(source, judged) if source.removes else {}
+        forgets = source.removes and people.is_remembered(source)
+        return people.removals(source, judged) if forgets else {}
 
     def _hashes(
         self, source: EventsSource, accepted: Accepted, *, by_id: bool = False

@@ -92,7 +92,13 @@ HEAVY_CHARS = 7_000
 
 
 def is_remembered(source: Source) -> bool:
-    """Whether what became of a source's rows goes into the snapshot."""
+    """Whether what became of a source's rows goes into the snapshot.
+
+    Who was merged away is not forgotten: the row of an export that still names them would bring
+    them back.
+    """
+    if source.kind == "merges":
+        return False
     return source.kind != "events" or source.sync_mode != "files"
 
 

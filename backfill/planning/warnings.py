@@ -285,8 +285,8 @@ def _merges(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
         yield PlanWarning(
             "customers_merged",
             f"{of_source} merges people away who are in customers, too: {seen.gone_known:,}; they"
-            " are sent, then merged and deleted, and an export that still names them makes them"
-            " anew",
+            " are sent, then merged and deleted, and a later row that says something else of them"
+            " makes them anew",
         )
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.support.checker import reported_in
-from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, people, rejected
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, commits, job, people, rejected
+from tests.support.programs import until
 
 AT = "2024-01-01T00:00:00Z"
 OBJECTS = """
@@ -192,7 +193,6 @@ def test_nights_send_what_differs_and_remove_only_when_asked(tmp_path, send, san
     assert send(pipeline, command="sync").summary["this_run"]["requests"] == 0
 
     second = {
-        "customers.csv": people("1", "2", "4"),
         "companies.csv": "company,plan\nacme,gold\nzeta,silver\n",
         "members.csv": "id,company,role\n1,acme,a\n1,zeta,x\n4,zeta,d\n",
     }
@@ -259,3 +259,46 @@ def test_init_tells_the_kinds_apart_and_asks_for_the_object_type(tmp_path, backf
     done = send(path)
     assert done.code == 0, done.stderr
     assert links(sandbox).keys() == {("1", "1:acme"), ("1", "1:zeta")}
+
+
+@pytest.mark.parametrize("step", [2, 4, 6])
+def test_a_killed_night_ends_as_if_it_had_not_been(tmp_path, start_sending, send, sandbox, step):
+    """Whatever was sent before the kill: kinds in their order, what is known of each whole."""
+    customers, members = [str(n) for n in range(40)], range(40)
+    files = {
+        "customers.csv": people(*customers),
+        "companies.csv": "company,plan\n" + "".join(f"c{n},old\n" for n in range(9)),
+        "members.csv": "id,company,role\n" + "".join(f"{n},c{n % 9},old\n" for n in members),
+    }
+    vanishing = VANISHING + 'rows_change_max = "100%"\n'
+    tables = CUSTOMERS, OBJECTS, RELATIONSHIPS + vanishing, MERGES
+    night = job(tmp_path, {**files, "merges.csv": "keep,drop\n"}, *tables)
+    assert send(night, command="sync").code == 0
+    gone = {3, 7}
+    changed = "".join(f"{n},c{n % 9},new\n{n},c0,\n" for n in members if n not in gone)
+    job(
+        tmp_path,
+        {
+            "companies.csv": files["companies.csv"].replace("old", "new"),
+            "members.csv": f"id,company,role\n{changed}",
+            "merges.csv": "keep,drop\n1,39\n2,38\n",
+        },
+        *tables,
+    )
+
+    def steps():
+        return sandbox.stats()["requests"] + commits(night)
+
+    wanted = steps() + step
+    running = start_sending(night, command="sync")
+    until(lambda: steps() >= wanted or not running.state)
+    running.kill()
+    done = send(night, command="sync")
+
+    assert done.code == 0, done.stderr
+    assert sandbox.people().keys() == {*customers} - {"38", "39"}
+    assert {each["attributes"]["plan"] for each in sandbox.objects().values()} == {"new"}
+    stay = [n for n in range(38) if n not in gone]
+    expected = {(str(n), f"1:c{n % 9}") for n in stay} | {(str(n), "1:c0") for n in stay}
+    expected |= {("1", "1:c3"), ("2", "1:c2")}  # whom a merge leaves has what the other one had
+    assert links(sandbox).keys() == expected
