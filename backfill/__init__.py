@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from backfill.errors import (
     BackfillError,
     CredentialsError,
+    DiffersError,
     ExitCode,
     GuardError,
     InterruptedRunError,
@@ -38,6 +39,7 @@ __all__ = [
     "AsyncTrackClient",
     "BackfillError",
     "CredentialsError",
+    "DiffersError",
     "ExitCode",
     "GuardError",
     "InterruptedRunError",

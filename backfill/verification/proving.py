@@ -299,7 +299,7 @@ async def read_back(
         await each_of(in_requests(_people(snapshot, cursors)), people.check)
         await each_of(in_requests(_deleted(snapshot)), people.check)
         events = EventsReader(workspace, patience, findings)
-        await each_of(by_person(_events(snapshot)), events.check)
+        await each_of(by_person(_events(snapshot, job)), events.check)
         await read_older(workspace, segments, snapshot, made.folder, findings)
 
 
@@ -314,9 +314,11 @@ def _deleted(snapshot: Snapshot) -> Iterator[SentPerson]:
     return (SentPerson(**each) for each in _rows(snapshot, _DELETIONS))
 
 
-def _events(snapshot: Snapshot) -> Iterator[SentEvent]:
+def _events(snapshot: Snapshot, job: Job) -> Iterator[SentEvent]:
+    # The mark of an import stands beside what the row says: it is in no id.
+    marks = {each.part: dict(job.pipeline.sources[each.source].mark) for each in job.inputs}
     for each in _rows(snapshot, _EVENTS):
-        each["attributes"] = members(each["attributes"])
+        each["attributes"] = members(each["attributes"]) | marks.get(each["part"], {})
         yield SentEvent(**each)
 
 

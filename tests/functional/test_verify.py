@@ -7,6 +7,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from backfill import DiffersError, ExitCode, Options, Pipeline, Stop
+from backfill.commands.run import RUN
+from backfill.engine.run import execute
+from backfill.verification.canary import with_canary
 from tests.support.jobs import job
 
 PEOPLE = """
@@ -178,16 +182,20 @@ def test_a_canary_goes_on_by_itself(pipeline, sandbox, send, verify):
     assert verify(pipeline, "--all")[1]["verified"]["equal"] == 2 * COUNT
 
 
-def test_a_canary_stops_a_run_whose_attributes_are_dropped(pipeline, sandbox, send):
-    """Nobody else is sent; the same command begins with the same people."""
+def test_a_canary_stops_a_run_whose_attributes_are_dropped(pipeline, sandbox):
+    """Nobody else is sent; the same run again begins with the same people."""
     sandbox.misbehave({"kind": "drop_attribute", "attribute": "age", "path": "/api/v2/batch"})
+    options = Options(url=sandbox.url, env={}, canary=3)
+    mode = with_canary(RUN, options, Stop(), print, lag_s=0.0)
 
     for _ in range(2):
-        ended = send(pipeline, "--canary", "3")
+        with pytest.raises(DiffersError) as ended:
+            execute(mode, Pipeline.load(pipeline), options)
 
-        assert ended.code == 8, ended.stderr
-        assert ended.summary["verified"]["differs"] == 3
-        assert ended.summary["pending"] == 3 * (COUNT - 3)
+        summary = ended.value.summary
+        assert summary.exit == ExitCode.DIFFERS
+        assert summary.verified["differs"] == 3
+        assert summary.pending == 3 * (COUNT - 3)
         assert set(sandbox.people()) == {"p00", "p01", "p02"}
         assert {line["_field"] for line in listed(pipeline)} == {"age"}
 
@@ -300,7 +308,7 @@ def test_a_sync_verifies_what_people_were_told_last(tmp_path, sandbox, send, ver
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-def test_people_are_found_by_their_addresses_in_any_case(tmp_path, send, verify, api):
+def test_people_are_found_by_their_addresses_in_any_case(tmp_path, sandbox, send, verify, api):
     """Whoever they are known by; and whichever API has taken them."""
     mail = {"people.csv": "id,n\nA+b@X.org,1\nc@x.org,2\n"}
     recent = (datetime.now(UTC) - timedelta(days=3)).isoformat(timespec="seconds")
@@ -308,12 +316,15 @@ def test_people_are_found_by_their_addresses_in_any_case(tmp_path, send, verify,
     tables = [
         each.replace("{ id =", "{ email =") for each in (PEOPLE.partition("[source.c")[0], EVENTS)
     ]
-    pipeline = job(tmp_path, mail, f'[destination]\napi = "{api}"\n', *tables)
+    mark = '[import]\nattribute = { batch = "x" }\nproperty = { batch = "y" }\n'
+    pipeline = job(tmp_path, mail, f'[destination]\napi = "{api}"\n', mark, *tables)
     assert send(pipeline).code == 0
 
     ended, summary = verify(pipeline, "--all")
 
     assert (ended.code, summary["verified"]["equal"]) == (0, 4)
+    sent = [each["attributes"]["batch"] for each in sandbox.events()]
+    assert sent == ["y", "y"]
 
 
 def test_segments_prove_what_is_older(pipeline, sandbox, send, verify):
