@@ -59,7 +59,7 @@ def test_people_and_repeats_are_told_apart(show):
     events = "a,seen,2024-01-01,1\na,seen,2024-01-01,1\nz,seen,2024-01-02,1\n"
     screen = show(events, customers="id,email\na,a@x.y\na,\nb,B@x.y\nc,b@x.y\n")
     text = " ".join(screen.split())
-    assert "customers 3 people; 1 more row of the same people, merged" in text
+    assert "customers 3 people; 1 more row of the same, merged" in text
     assert "Sample requests, from one row each: the person's others are merged in" in text
     assert "shared e-mails: 1 (refuse)" in text
     assert "events unknown people: 1 (refuse); identical rows: 1 (refuse)" in text

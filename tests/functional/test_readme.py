@@ -134,7 +134,8 @@ def test_the_library_does_what_the_readme_says(two_unknown_files, monkeypatch, c
         monkeypatch.chdir(two_unknown_files)
         ours = f'TrackClient("sandbox", "sandbox", url="{sandbox.url}")'
         exec(re.sub(r"TrackClient\(.*\)", ours, snippet, count=1), {})  # it is our own README
-    planned, looked, *sent, summary = capsys.readouterr().out.splitlines()
+    planned, looked, *sent, summary, verified = capsys.readouterr().out.splitlines()
     assert (planned, summary) == ("130", "130 0")
+    assert "'missing': 0" in verified
     assert looked == "plan: 130 rows checked, 0 rejected"
     assert sent[-1].startswith("send: 130/130 rows")
