@@ -235,7 +235,8 @@ def test_one_of_five_takes_over_from_a_killed_pod(tmp_path, bucket, start_sendin
     sandbox.misbehave({"kind": "latency", "seconds": 1.0, "method": "POST"})
     files = {"events.csv": numbered(20)}
     machines = [machine(tmp_path, bucket, f"pod-{n}", files, EVENTS) for n in range(6)]
-    first = start_sending(machines[0], env=ENV, pace=PACE)
+    disk = {**ENV, "TMPDIR": str(tmp_path)}  # a killed pod tidies nothing up
+    first = start_sending(machines[0], env=disk, pace=PACE)
     until(lambda: sandbox.stats()["requests"] > 1)
     killed_s = time.monotonic()
     first.kill()
