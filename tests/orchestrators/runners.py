@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.orchestrators.playing import RETRIES
-from tests.orchestrators.shops import EXAMPLES, PROGRAM, ROOT, Shop, manifests
+from tests.orchestrators.shops import (
+    EXAMPLES,
+    PROGRAM,
+    ROOT,
+    Shop,
+    clean_environment,
+    manifests,
+)
 
 SCRIPTS = Path(__file__).parent
 PATIENCE_S = 120
@@ -99,8 +106,7 @@ def playing(name: str, folder: Path) -> Iterator[Player]:
 def _environment(name: str, folder: Path, programs: Path) -> dict[str, str]:
     """What an orchestrator's process knows: the program is on its PATH, no package of it."""
     known = {
-        "HOME": str(folder),
-        "PATH": f"{programs}:{PROGRAM.parent}:/usr/bin:/bin",
+        **clean_environment(folder, programs, PROGRAM.parent),
         "PYTHONPATH": str(EXAMPLES),
         "PYTHONDONTWRITEBYTECODE": "1",
         "DO_NOT_TRACK": "1",

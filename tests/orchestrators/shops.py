@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ class Shop:
 
     def environment(self) -> dict[str, str]:
         """What the program finds in its environment."""
-        return {"HOME": str(self.folder), "PATH": f"{PROGRAM.parent}:/usr/bin:/bin"}
+        return clean_environment(self.folder, PROGRAM.parent)
 
     def export(self, night: int) -> None:
         """Put a night's files over those of the last one."""
@@ -132,6 +133,19 @@ class BucketShop(Shop):
         key = json.loads(self.read("lock"))["files"]["state.db"]["key"]
         inside = key[key.index("jobs/nightly/") :]
         self._place.put(inside, b"not a journal any more")
+
+
+def clean_environment(home: Path, *programs: Path) -> dict[str, str]:
+    """The environment of this process without what concerns the program or an orchestrator.
+
+    Args:
+        home: A home folder of its own.
+        programs: Folders that come first on the PATH.
+    """
+    theirs = ("CUSTOMERIO_", "AWS_", "AIRFLOW", "DAGSTER_", "PREFECT_", "PYTHON", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    path = ":".join([*map(str, programs), os.environ["PATH"]])
+    return {**kept, "HOME": str(home), "PATH": path}
 
 
 def manifests() -> Iterator[dict[str, Any]]:
