@@ -177,9 +177,10 @@ def _unknown_key(location: tuple[str | int, ...], tables: Tables) -> str:
 
 def _known_keys(location: tuple[str | int, ...], tables: Tables) -> list[str]:
     """The keys of the table that a wrong key stands in."""
-    table = tables[""]
+    table, kind = tables[""], str(location[_KIND_AT]) if len(location) > _KIND_AT else ""
     for part in location[:-1]:
-        table = tables.get(str(part), table)
+        # An object's identifier has other keys than a person's.
+        table = tables.get(f"{kind}.{part}") or tables.get(str(part), table)
         if part == "columns":
             break
     return [field.alias or name for name, field in table.model_fields.items() if name != "path"]

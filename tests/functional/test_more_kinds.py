@@ -217,6 +217,7 @@ def test_nights_send_what_differs_and_remove_only_when_asked(tmp_path, send, san
     [
         ((OBJECTS, '[destination]\napi = "v1"\n'), 'objects, which need api = "v2"'),
         ((OBJECTS.replace("= 1", '= "companies"'),), "the number of the object type"),
+        ((OBJECTS.replace("{ object_id", "{ id"),), "identifier.id: no such key\n"),
         ((OBJECTS + VANISHING,), "about people and relationships"),
         ((REMOVALS + '[source.sync]\nmode = "diff"\n',), 'mode = "files"'),
     ],
