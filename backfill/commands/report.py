@@ -128,7 +128,7 @@ def undo(pipeline: Pipeline, state_dir: str | Path | None = None) -> UndoList:
             raise unwritten(folder, failure) from failure
         unknown = ["people whom events or relationships created, whom no customers source names"]
         if job.journal.meta.get(new_people.INCOMPLETE):
-            unknown.append("people who were sent before undo was set")
+            unknown.append("people who were sent before undo was set, or before a --restart")
         return UndoList(path, sum(counts.values()), unknown)
 
 

@@ -5,6 +5,7 @@ undo` asks for it, the App API is asked before the first request, a hundred peop
 """
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,15 +50,18 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
     if meta.get(_LOOKED_UP) == plan.key:
         return
     _require_tellable(job, plan)
-    if job.journal.totals().attempts and _LOOKED_UP not in meta:
-        meta[INCOMPLETE] = True
+    folder = job.folder / FOLDER
+    if _LOOKED_UP not in meta:
+        if job.journal.totals().attempts or folder.exists():
+            meta[INCOMPLETE] = True
+        # Of a journal that was forgotten: its rows are others, and its people are there by now.
+        shutil.rmtree(folder, ignore_errors=True)
     settings = job.pipeline.destination
     url, region = str(meta["url"]), settings.region or "us"
     file = job.pipeline.folder / settings.credentials if settings.credentials else None
     key = find_app_key(options.env, file, url)
     time = Time(clock.now_s, asyncio.sleep, clock.jitter)
     loop = asyncio.get_running_loop()
-    folder = job.folder / FOLDER
     folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
     async with open_app_api_reader(app_destination(url, region), key, time) as workspace:
 
@@ -65,16 +69,19 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
             loop.call_soon_threadsafe(workspace.stop, why)
 
         workspace.share(turns_file(f"app-{meta.get('workspace', '')}"))
-        with stop.heard_by(give_up), pq.ParquetWriter(folder / plan.key, _SCHEMA) as writer:
+        # A name of its own until it is whole: a crash leaves nothing that looks like an answer.
+        unfinished = folder / f"{plan.key}.unfinished"
+        with stop.heard_by(give_up), pq.ParquetWriter(unfinished, _SCHEMA) as writer:
             for batch in _to_be_sent(job, plan):
                 writer.write_batch(batch.filter(pa.array(~await _are_there(workspace, batch))))
+    unfinished.replace(folder / f"{plan.key}.parquet")
     meta[_LOOKED_UP] = plan.key
     job.journal.commit()
 
 
 def created(job: Job) -> Iterator[pa.RecordBatch]:
     """The people who were not there before, and were delivered since: type and identifier."""
-    for path in sorted((job.folder / FOLDER).glob("*")):
+    for path in sorted((job.folder / FOLDER).glob("*.parquet")):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS):
                 yield batch.filter(pa.array(_are_delivered(job, batch))).select([0, 1])

@@ -50,6 +50,19 @@ def test_a_run_that_goes_on_does_not_take_its_own_people_for_old(tmp_path, send,
     assert backfill("report", path, "--undo", "--json").summary["people"] == 250
 
 
+def test_a_job_that_begins_anew_leaves_out_whom_it_created_before(
+    tmp_path, send, backfill, sandbox
+):
+    """They are there by now, and the rows that named them may be others."""
+    path = job(tmp_path, {"customers.csv": PEOPLE}, TABLE, top=UNDO)
+    assert send(path, "--limit", "10").code == 0
+    assert send(path, "--restart").code == 0
+    assert len(sandbox.people()) == 250
+    told = backfill("report", path, "--undo", "--json").summary
+    assert told["people"] == 240
+    assert "--restart" in " ".join(told["unknown"])
+
+
 def test_what_nobody_looked_for_is_not_known(tmp_path, send, backfill):
     """The service does not say whom it creates."""
     path = job(tmp_path, {"customers.csv": PEOPLE}, TABLE)
