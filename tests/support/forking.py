@@ -20,8 +20,12 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import adbc_driver_postgresql.dbapi as adbc
 import aiohttp
+import duckdb
+import obstore
 import pandas as pd
+import pyarrow.parquet as pq
 
 import backfill
 from backfill.cli import app
@@ -35,7 +39,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.support.jobs import CUSTOMERS, EVENTS, job  # the tests are not installed
 
 READY = "ready"
-ON_THE_WAY = (pd, aiohttp)
+ON_THE_WAY = (adbc, aiohttp, duckdb, obstore, pd, pq)
+"""What commands load when they use it."""
+
 _STREAMS = 3
 _REQUEST_BYTES_MAX = 1 << 20
 
