@@ -1,6 +1,7 @@
 """What runs the examples: an orchestrator in its environment, and a small Kubernetes."""
 
 import json
+import os
 import signal
 import subprocess
 import tempfile
@@ -70,6 +71,7 @@ class Player:
                 text=True,
                 cwd=folder,
                 env=env,
+                start_new_session=True,
             )
 
     def begin(self, shop: Shop, command: str, *more: str) -> None:
@@ -101,6 +103,8 @@ def playing(name: str, folder: Path) -> Iterator[Player]:
         with suppress(BrokenPipeError):
             child.stdin.close()
         child.wait(PATIENCE_S)
+        with suppress(ProcessLookupError):  # Prefect, when it is stopped, leaves its server behind
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def _environment(name: str, folder: Path, programs: Path) -> dict[str, str]:
