@@ -32,7 +32,7 @@ VANISHED = "(vanished)"
 RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""
 
-_BLOCK_CHARS = 1 << 18
+_BLOCK_CHARS = 1 << 16
 _DIGESTS_FILE = ".rejected.sha256"
 _ROW_DIGEST_BYTES = 8
 
