@@ -1,8 +1,10 @@
 """The files of a job: found, opened and fingerprinted, in the order of sending."""
 
+import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from mmap import PAGESIZE
 from os.path import relpath
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +35,9 @@ Opened = TypeVar("Opened")
 
 _OPENED_AT_ONCE = 16
 """Each object that is opened waits for a few answers of its store."""
+_GIVEN_BACK_FROM_BYTES = 320_000_000
+_GIVEN_BACK_STEP_BYTES = 20_000_000
+_PROCESS_MEMORY = Path("/proc/self/statm")
 _NO_EXTRACTS: Mapping[int, Path] = MappingProxyType({})
 
 
@@ -240,14 +245,47 @@ def chunks_of(
         rows: How many rows of each part are wanted; None: all. Chunks are whole: the last one
             may go beyond.
     """
+    memory = UnusedMemory()
     for each in inputs:
         start = (starts or {}).get(each.part, Position())
-        if rows is None:
-            yield from ((each, chunk) for chunk in each.file.chunks(start))
-            continue
-        if start.row > rows.get(each.part, 0):
+        last = None if rows is None else rows.get(each.part, 0)
+        if last is not None and start.row > last:
             continue
         for chunk in each.file.chunks(start):
+            memory.give_back()
             yield each, chunk
-            if chunk.end.row > rows.get(each.part, 0):
+            if last is not None and chunk.end.row > last:
                 break
+
+
+class UnusedMemory:
+    """Gives memory back that nobody uses, once there is much of it.
+
+    The C library keeps what threads free, and gives some of it back only where it is the end of a
+    thread's heap: chunks of wide or long rows leave hundreds of megabytes of holes.
+
+    Args:
+        from_bytes: It looks for some once the process has so much.
+    """
+
+    def __init__(self, from_bytes: int = _GIVEN_BACK_FROM_BYTES) -> None:
+        self._from_bytes = from_bytes
+
+    def give_back(self) -> None:
+        """Look, and do it; with ordinary rows there is never enough of it."""
+        if resident_bytes() < self._from_bytes:
+            return
+        # Not by Arrow's system pool, which leaves the holes (26.0); other C libraries have no such
+        # function.
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
+        # What is in use stays: the next look must not search for holes in vain.
+        self._from_bytes = max(self._from_bytes, resident_bytes() + _GIVEN_BACK_STEP_BYTES)
+
+
+def resident_bytes() -> int:
+    """How much memory the process has, in bytes; 0 where the system does not say."""
+    try:
+        return int(_PROCESS_MEMORY.read_bytes().split()[1]) * PAGESIZE
+    except OSError:
+        return 0
