@@ -67,8 +67,17 @@ def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterat
     if rows[True]:
         yield f"sync: {counted(rows[True], 'row')} of new or longer files"
     for warning in warnings_of(pipeline, plan):
-        if tonight.of("customers").new or warning.code != "no_created_at":
+        if _concerns(warning.code, tonight):
             yield f"warning: {warning.what}"
+
+
+def _concerns(code: str, tonight: "Differences") -> bool:
+    """Whether a warning about the whole export is one about what is sent of it tonight."""
+    if code == "no_created_at":
+        return tonight.of("customers").new > 0
+    if code == "objects_trigger":
+        return any(tonight.of(kind).sent for kind in ("objects", "relationships"))
+    return True
 
 
 def plan_json(pipeline: Pipeline, planned: Planned, options: Options) -> bytes:

@@ -361,7 +361,7 @@ class Judge:
         """What is odd about an attribute: fields of `AttributeNames`."""
         reading = self._readings.get(each.name)
         is_person = isinstance(self._source, CustomersSource)
-        if reading is not None or (is_person and each.name == "created_at"):
+        if reading is not None or (self._source.is_profile and each.name == "created_at"):
             yield from cell_json.odd_timestamps(encoded, reading, self._now_s)
         if is_person and each.name == "email" and identity.hold_others(encoded.text):
             yield "odd_emails"

@@ -10,6 +10,7 @@ from backfill.pipeline.source_settings import (
     CustomersSource,
     DeletionsSource,
     EventsSource,
+    ObjectsSource,
     RelationshipsSource,
     Source,
 )
@@ -55,7 +56,7 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
             found += _unknown_people(pipeline, source, seen, of_source)
         if source.is_profile:
             found += _near_limits(seen, of_source)
-        found += _unknown_objects(seen, of_source)
+        found += _objects(source, seen, of_source)
         found += _merges(seen, of_source)
         # For profiles it is a guard; a night without new files has none that could have rows.
         if not seen.rows_read and seen.files and not source.is_profile:
@@ -71,6 +72,7 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
 _HARM = (
     "no_rows",
     "recent_events",
+    "objects_trigger",
     "suppressed",
     "events_of_merged",
     "lost_primaries",
@@ -103,12 +105,6 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             "no_created_at",
             f"{of_source} has no created_at: the service uses the current time, and campaigns"
             " that welcome new people may start",
-        )
-    if seen.created_at_text:
-        yield PlanWarning(
-            "created_at_text",
-            f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
-            " the file holds, which the service does not read as a timestamp",
         )
     yield from _consent(source, seen, of_source)
     for name in seen.attributes:
@@ -172,6 +168,12 @@ def _consent(source: CustomersSource, seen: SourcePlan, of_source: str) -> Itera
 
 
 def _timestamps(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if seen.created_at_text:
+        yield PlanWarning(
+            "created_at_text",
+            f"{of_source}: created_at is not declared as a timestamp: it is sent as the text that"
+            " the file holds, which the service does not read as a timestamp",
+        )
     if seen.implausible:
         yield PlanWarning(
             "implausible_timestamps",
@@ -258,7 +260,13 @@ def _unknown_people(
         )
 
 
-def _unknown_objects(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+def _objects(source: Source, seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    if isinstance(source, ObjectsSource | RelationshipsSource) and seen.operations:
+        yield PlanWarning(
+            "objects_trigger",
+            f"{of_source} can start campaigns that objects or relationships trigger, however old"
+            " they are: pause those first",
+        )
     if seen.unknown_objects:
         yield PlanWarning(
             "unknown_objects",

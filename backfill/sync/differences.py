@@ -141,6 +141,11 @@ class KindDifferences:
         return self.statuses.get("new", 0)
 
     @property
+    def sent(self) -> int:
+        """How many are new, or other than they were delivered."""
+        return self.new + self.statuses.get("changed", 0)
+
+    @property
     def as_before(self) -> int:
         """How many are as they were delivered, or lie before a cursor's window."""
         others = ("changed", "refused", "vanished", "missing")
