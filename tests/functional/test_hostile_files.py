@@ -5,7 +5,6 @@ Each command may take 600 MB, and the 90 s that any command of a test gets.
 
 import gzip
 import json
-import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,37 +19,13 @@ BOMB_BYTES = 10 << 30
 _PIECE_BYTES = 4 << 20
 
 
-def peak_kb(pid: int) -> int:
-    """The most memory that a process ever had; 0 once it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
-
-
 @pytest.fixture
 def bounded(start):
     """Look at a job, or run another command on it, within the limits."""
 
     def ended(pipeline: Path, *more: str, command: str = "check") -> Ended:
-        running = start(command, pipeline, *more, cwd=pipeline.parent)
-        peaks = [0]
-
-        def watch() -> None:
-            while found := peak_kb(running.pid):
-                peaks.append(found)
-                over.wait(0.02)
-
-        over = threading.Event()
-        watching = threading.Thread(target=watch)
-        watching.start()
-        try:
-            done = running.ended()
-        finally:
-            over.set()
-            watching.join()
-        assert 0 < max(peaks) < MEMORY_MAX_KB
+        done = start(command, pipeline, *more, cwd=pipeline.parent).ended()
+        assert 0 < done.peak_kb < MEMORY_MAX_KB
         assert "Traceback" not in done.stderr
         assert done.next_step
         return done

@@ -3,7 +3,8 @@
     python tests/support/forking.py SOCKET
 
 Waits with everything imported. Each connection brings a command and the three standard streams;
-a fork carries it out, the answer is its process id and then how it ended. What a start from
+a fork carries it out, the answer is its process id, then how it ended and the
+kilobytes that it had at most. What a start from
 nothing is like, the kill storm and the tests of the command line see to.
 """
 
@@ -91,8 +92,8 @@ def _answer(connection: socket.socket) -> None:
         connection.close()
         _become(json.loads(request), streams)
     connection.sendall(f"{child}\n".encode())
-    _, status = os.waitpid(child, 0)
-    connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    _, status, used = os.wait4(child, 0)
+    connection.sendall(f"{os.waitstatus_to_exitcode(status)} {used.ru_maxrss}\n".encode())
     os._exit(0)
 
 

@@ -29,11 +29,13 @@ class Ended:
         code: The exit code; below 0: the signal that ended it.
         stdout: What it printed.
         stderr: What it said.
+        peak_kb: The most memory that it ever had; 0 where nobody looked.
     """
 
     code: int
     stdout: str
     stderr: str
+    peak_kb: int = 0
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -53,14 +55,17 @@ class Command:
 
     Args:
         pid: Its process id.
-        wait: Waits so many seconds for its end, and gives the exit code.
+        wait: Waits so many seconds for its end; gives the exit code, and the memory at its peak.
         folder: Where its output is.
 
     `signals` are those that it was sent; `at_end` is called once, with how it ended.
     """
 
     def __init__(
-        self, pid: int, wait: Callable[[float], int], folder: tempfile.TemporaryDirectory
+        self,
+        pid: int,
+        wait: Callable[[float], tuple[int, int]],
+        folder: tempfile.TemporaryDirectory,
     ) -> None:
         self.pid = pid
         self._wait = wait
@@ -103,13 +108,13 @@ class Command:
         """Wait for its end."""
         if self._ended is None:
             try:
-                code = self._wait(timeout_s)
+                code, peak_kb = self._wait(timeout_s)
             except TimeoutError:
                 said = self.stderr()
                 self.kill()
                 raise AssertionError(f"still running after {timeout_s} s:\n{said}") from None
             stdout = (Path(self._folder.name) / "stdout").read_text("utf-8")
-            self._ended = Ended(code, stdout, self.stderr())
+            self._ended = Ended(code, stdout, self.stderr(), peak_kb)
             self._folder.cleanup()
             self.at_end(self._ended)
         return self._ended
@@ -161,12 +166,13 @@ def _fork(
         )
     answers = connection.makefile("rb", buffering=0)  # `select` sees no buffer
 
-    def wait(timeout_s: float) -> int:
+    def wait(timeout_s: float) -> tuple[int, int]:
         ready, _, _ = select.select([connection], [], [], timeout_s)
         if not ready:
             raise TimeoutError
         with connection, answers:
-            return int(answers.readline())
+            code, peak_kb = answers.readline().split()
+            return int(code), int(peak_kb)
 
     return Command(int(answers.readline()), wait, folder)
 
