@@ -386,19 +386,22 @@ def _joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     A wide file has few rows in a chunk, and to look at a column of few takes as long as of many.
     """
     waiting: list[Chunk] = []
+    rows = size_bytes = 0
     for chunk in chunks:
-        both = [*waiting, chunk]
+        first = waiting[0] if waiting else chunk
+        rows += len(chunk.rows)
+        size_bytes += (own_bytes := chunk.batch.nbytes)  # a call for each of its columns
         fits = (
-            sum(len(each.rows) for each in both) <= CHUNK_ROWS_MAX
-            and sum(each.batch.nbytes for each in both) <= _JOINED_BYTES_MAX
-            and all(each.values == "text" for each in both)
-            and both[0].batch.schema == chunk.batch.schema
+            rows <= CHUNK_ROWS_MAX
+            and size_bytes <= _JOINED_BYTES_MAX
+            and first.values == chunk.values == "text"
+            and first.batch.schema == chunk.batch.schema
         )
         # A look at a column costs the same for ten rows as for a thousand.
         if waiting and not fits:
             yield _as_one(waiting)
-            both = [chunk]
-        waiting = both
+            waiting, rows, size_bytes = [], len(chunk.rows), own_bytes
+        waiting.append(chunk)
     if waiting:
         yield _as_one(waiting)
 

@@ -3,6 +3,7 @@
 Facts about the reader: https://arrow.apache.org/docs/python/generated/pyarrow.parquet.ParquetFile.html
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -35,6 +36,7 @@ _BUFFER_BYTES = 1 << 18
 _BUFFERS_BYTES_MAX = 1 << 25
 _CELL_BYTES_MIN = 16
 """So much a cell takes at least once it is JSON, however small it is in the file."""
+_FIXED_BYTES = 8
 _PROBE_ROWS = (1, 64)
 
 
@@ -151,7 +153,8 @@ class ParquetSource:
         plan = ReadingPlan.for_columns(len(names), self.group_bytes_max)
         with self.stored.open(plan) as raw:
             file = _file(raw, len(names))
-            rows_max = _rows_max(file, groups, names)
+            texts = [name for name in names if not _is_fixed(self.types.field(name).type)]
+            rows_max = _rows_max(file, groups, texts, len(names))
             # A name also selects what is nested below it, or looks so: `a` brings a column `a.b`.
             # No threads of Arrow's: there are enough here, and each keeps memory of its own.
             for wide in file.iter_batches(
@@ -183,19 +186,32 @@ def _stored_bytes(metadata: pq.FileMetaData) -> int:
     return sum(each.total_compressed_size for each in columns)
 
 
-def _rows_max(file: pq.ParquetFile, groups: list[int], names: list[str]) -> int:
-    """How many rows make a chunk: what the footer says and what the first rows really take."""
+def _is_fixed(type_: pa.DataType) -> bool:
+    """Whether each value of a type takes as many bytes as any other, and few."""
+    return bool(pa.types.is_primitive(type_))
+
+
+def _rows_max(file: pq.ParquetFile, groups: list[int], texts: list[str], column_count: int) -> int:
+    """How many rows make a chunk: what the footer says and what the first rows really take.
+
+    Args:
+        file: The file.
+        groups: The row groups that are read.
+        texts: Those of the columns whose values may be of any length.
+        column_count: How many columns are read.
+    """
     sizes = [file.metadata.row_group(group) for group in groups]
     row_bytes = max(group.total_byte_size / max(group.num_rows, 1) for group in sizes)
-    row_bytes = max(row_bytes, _CELL_BYTES_MIN * len(names))
+    row_bytes = max(row_bytes, _CELL_BYTES_MIN * column_count)
+    fixed_bytes = _FIXED_BYTES * (column_count - len(texts))
     # A dictionary of long strings is small in the file and large once it is spelt out. The first
     # row alone tells of rows of which a few would be too many.
     for rows in _PROBE_ROWS:
-        if row_bytes * rows > CHUNK_BYTES_MAX:
+        if not texts or row_bytes * rows > CHUNK_BYTES_MAX:
             break
-        probe = next(file.iter_batches(rows, row_groups=groups[:1], columns=names), None)
+        probe = next(file.iter_batches(rows, row_groups=groups[:1], columns=texts), None)
         if probe is not None and probe.num_rows:
-            row_bytes = max(row_bytes, _spelt_bytes(probe) / probe.num_rows)
+            row_bytes = max(row_bytes, fixed_bytes + _spelt_bytes(probe) / probe.num_rows)
     return max(1, min(CHUNK_ROWS_MAX, int(CHUNK_BYTES_MAX / max(row_bytes, 1))))
 
 
@@ -308,7 +324,7 @@ def _check_magic(path: Location, raw: Any) -> None:
 def _check_names(path: Location, names: list[str]) -> None:
     if not names:
         raise UsageError(f"{path}: has no columns", next_step="export it again")
-    doubles = sorted({name for name in names if names.count(name) > 1})
+    doubles = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubles or not all(name.strip() for name in names):
         what = f"two columns are named {doubles[0]}" if doubles else "a column has no name"
         raise UsageError(f"{path}: {what}", next_step="give each column a name of its own")
