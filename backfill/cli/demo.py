@@ -28,7 +28,7 @@ def demo(
         bool, typer.Option("--keep", help="Keep the sandbox open until Ctrl-C.")
     ] = False,
 ) -> Ending:
-    """Send a sample shop's history into a local sandbox, and read it back.
+    """Send a sample shop's history into a sandbox; read it back.
 
     No account, nothing to set up, and keys that are set in the environment are not used.
     """

@@ -55,7 +55,7 @@ COMMANDS = {
 SETTINGS = {
     "a key": ("region =", "regoin =", "did you mean region?", "fix these keys"),
     "a value": ('"us"', '"de"', "'us' or 'eu'", "fix these keys"),
-    "a kind": ('"customers"', '"customer"', '"customers", "events"', "fix these keys"),
+    "a kind": ('"customers"', '"customer"', '"customers", "objects"', "fix these keys"),
     "no number": ('region = "us"', 'rate = "fast"', "rate: must be a number", "fix these keys"),
     "too small": ('region = "us"', "concurrency = 0", "must be at least 1", "fix these keys"),
     "no list": ('["customers.csv"]', '"customers.csv"', 'a list, such as ["…"]', "fix these keys"),
