@@ -13,7 +13,7 @@ from tests.support.jobs import commits
 from tests.support.nights import PEOPLE, Nights
 from tests.support.programs import until
 
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "5"))
 STEPS = 13
 """So many requests and commits a night has."""
 
