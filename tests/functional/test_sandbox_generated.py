@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from backfill.sandbox import running
+from tests.support.examples import examples
 
 SPEC = json.loads(Path(__file__).with_name("track-api.openapi.json").read_text())
 for name in ("track_customer_id", "trackEvent_customer_id"):
@@ -37,7 +38,7 @@ def test_generated_requests_never_break_it(operation, url):
     """Whatever can be made of the description: an answer of the right shape, and no 5xx."""
     modes = SCHEMA.config.generation.modes  # as described, and otherwise
 
-    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(12), suppress_health_check=list(HealthCheck))
     @given(st.one_of(*(operation.as_strategy(mode) for mode in modes)))
     def is_survived(case):
         answer = case.call(base_url=url, auth=("sandbox", "sandbox"))

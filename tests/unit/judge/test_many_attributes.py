@@ -9,6 +9,7 @@ from backfill.judge import judge as judging
 from backfill.judge.judge import Judge
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
 from backfill.rows import Chunk, Position, SparseCells
+from tests.support.examples import examples
 
 TEXTS = st.sampled_from(["", "x", "7", "-0", "é", 'q"', "y" * 1_001, "z" * 950, " pad ", None])
 FRAGMENTS = st.sampled_from(
@@ -79,7 +80,7 @@ def _readings(source):
 
 
 @pytest.mark.parametrize("source", list(sources()), ids=range(6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(chunk=chunks())
 def test_together_or_one_by_one_is_the_same(source, chunk):
     """Members, rejections with their order of reasons, and what is noted of names."""
@@ -88,7 +89,7 @@ def test_together_or_one_by_one_is_the_same(source, chunk):
         assert judged(chunk, source, patch, 0) == one_by_one
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(chunk=chunks().filter(lambda each: each.values == "json"))
 def test_cells_apart_from_columns_are_the_same(chunk):
     """Where few rows have a key, its cells are no column; nobody can tell."""
