@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
+from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
+
 from backfill.clock import Clock
 from backfill.errors import BackfillError, StateError, UsageError
 from backfill.sources.stores import NoConditionsError, ObjectStore, Revision, StoredBytes
@@ -62,8 +64,10 @@ class StoredAs:
         digest: XXH3 of its content, 128 bits in hex.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     key: str
-    size: int
+    size: NonNegativeInt
     digest: str
 
 
@@ -85,12 +89,14 @@ class Head:
         files: The files that are the job's state, by their path in the job's folder.
     """
 
-    generation: int = 0
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    generation: NonNegativeInt = 0
     token: str = ""
     beat: int = 0
     held: bool = False
     sending: bool = False
-    commits: int = 0
+    commits: NonNegativeInt = 0
     pid: int = 0
     host: str = ""
     since: str = ""
@@ -105,14 +111,14 @@ class Head:
             StateError: They are not ours.
         """
         try:
-            told = json.loads(content)
-            files = {path: StoredAs(**each) for path, each in told.pop("files").items()}
-            return cls(**told, files=files)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            head = TypeAdapter(cls).validate_json(content, strict=True)
+            datetime.fromisoformat(head.at).astimezone(UTC)  # whoever looks reckons with it
+        except (ValueError, OverflowError):
             raise StateError(
                 f"{name}: this object is not a lock of backfill",
                 next_step="choose another place for the state, or move that object away",
             ) from None
+        return head
 
     def to_json(self) -> bytes:
         """The lock's bytes."""

@@ -1,5 +1,6 @@
 """Who may use a job's state in a bucket: one, whatever fails meanwhile; time is virtual."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
 
@@ -213,3 +214,22 @@ def test_another_object_in_the_place_of_a_lock_is_left_alone(store):
         taken(store)
 
     assert store.get(f"{BASE}/lock").content == b"hands off"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"generation": "x", "held": 1},
+        {"held": True, "at": "x"},
+        {"commits": 1e400},
+        {"commits": -1},
+        {"host": None},
+        {"files": {"state.db": {"key": 5, "size": "a", "digest": None}}},
+        {"files": {"state.db": {"key": "elsewhere/a", "size": -1, "digest": ""}}},
+    ],
+)
+def test_a_lock_with_values_that_we_never_write_is_not_ours(odd):
+    """It is refused where it is read, whatever would be done with it."""
+    told = json.loads(Head(at="2026-01-01T00:00:00+00:00").to_json()) | odd
+    with pytest.raises(StateError, match="is not a lock of backfill"):
+        Head.parse(json.dumps(told).encode(), "lock")
