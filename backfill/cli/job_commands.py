@@ -212,21 +212,28 @@ def _undo(given: "Pipeline", asked: JobOptions) -> Ending:
     """The pipeline that deletes whom a job created, and what nobody can know of it."""
     import orjson
 
+    from backfill.cli import session
     from backfill.commands import report as library
+    from backfill.engine.options import Options, Stop
     from backfill.report.wording import counted
 
-    made = library.undo(given, asked.state_dir)
-    lines = [f"{shown(made.pipeline_file)}: {counted(made.people, 'person', 'people')} to delete"]
+    with session.state_here(given, Options(state_dir=asked.state_dir), Stop()) as here:
+        made = library.undo(given, here.state_dir)
+        # Its files first: a pipeline whose file is missing here is worth nothing.
+        for each in sorted(made.pipeline_file.parent.glob("*.csv")):
+            session.opened_here(each, given, asked.state_dir, library.UNDO_FOLDER)
+        path = session.opened_here(made.pipeline_file, given, asked.state_dir, library.UNDO_FOLDER)
+    lines = [f"{shown(path)}: {counted(made.people, 'person', 'people')} to delete"]
     lines += [f"  not in it, since nobody can know: {each}" for each in made.unknown]
     result = {
         "exit": ExitCode.DELIVERED,
-        "undo": str(made.pipeline_file),
+        "undo": str(path),
         "people": made.people,
         "unknown": list(made.unknown),
     }
     return Ending(
         ExitCode.DELIVERED,
-        f"look through its files, then: {command('plan', made.pipeline_file)}"
+        f"look through its files, then: {command('plan', path)}"
         if made.people
         else "nothing is to be undone",
         "\n".join(lines) + "\n",

@@ -127,11 +127,18 @@ def state_here(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[Opt
         yield here
 
 
-def opened_here(path: Path, pipeline: Pipeline, state_dir: str | None) -> Path:
-    """A result that people will open: of a state elsewhere, a copy beside the pipeline file."""
+def opened_here(path: Path, pipeline: Pipeline, state_dir: str | None, folder: str = "") -> Path:
+    """A result that people will open: of a state elsewhere, a copy beside the pipeline file.
+
+    Args:
+        path: The result.
+        pipeline: The settings.
+        state_dir: What `--state-dir` says.
+        folder: The folder of the job's in which it lies.
+    """
     if state_url(pipeline, state_dir) is None:
         return path
-    copy = folder_of(pipeline, None) / path.name
+    copy = folder_of(pipeline, None) / folder / path.name
     try:
         prepared(copy.parent, create=True)
         write_atomically(copy, path.read_bytes())

@@ -22,6 +22,8 @@ from backfill.report.bundle import JobEvidence, write_bundle
 from backfill.report.redaction import Redact, Redaction
 from backfill.report.summary import Summary
 
+UNDO_FOLDER = "undo"
+
 
 def report(
     pipeline: Pipeline, state_dir: str | Path | None = None, redact: Redact = "values"
@@ -112,7 +114,7 @@ def undo(pipeline: Pipeline, state_dir: str | Path | None = None) -> UndoList:
                 next_step="before an import, set undo = true under [import], and a key of the App"
                 " API",
             )
-        folder = job.folder / "undo"
+        folder = job.folder / UNDO_FOLDER
         try:
             folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
             counts: dict[str, int] = {}

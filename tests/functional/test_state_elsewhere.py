@@ -205,6 +205,29 @@ def test_status_report_retry_and_sync_work_from_another_machine(
     assert "backfill-" not in first.stderr + first.stdout + retried.stderr + synced.stderr
 
 
+def test_whom_a_job_created_is_told_on_another_machine(tmp_path, bucket, send, backfill, sandbox):
+    """Who was looked for lies in the bucket; the pipeline that deletes them comes here."""
+    table = '[[source]]\nkind = "customers"\nfiles = ["customers.csv"]\n'
+    table += 'identifier = { email = "email" }\n'
+    top, storage = elsewhere(bucket)
+    files = {"customers.csv": "email,n\na@x.com,1\nb@x.com,2\n"}
+    here, there = (tmp_path / each for each in ("here", "there"))
+    for each in (here, there):
+        each.mkdir()
+        job(each, files, f"{storage}[import]\nundo = true\n", table, top=top)
+    assert send(here / "pipeline.toml", env=ENV, pace=PACE).code == 0
+
+    told = backfill("report", there / "pipeline.toml", "--undo", "--json", env=ENV, pace=PACE)
+
+    undo = there / ".backfill/job/undo/undo.toml"
+    assert told.code == 0, told.stderr
+    assert (told.summary["people"], told.summary["undo"]) == (2, str(undo))
+    assert "undo.toml" in told.next_step
+    assert "backfill-" not in told.stderr + told.stdout
+    assert send(undo).code == 0
+    assert sandbox.people() == {}
+
+
 @pytest.mark.sends_together("only one of them sends")
 def test_of_two_starts_one_wins_and_a_look_shows_which(
     tmp_path, bucket, start_sending, backfill, sandbox
