@@ -22,7 +22,6 @@ from backfill.planning.folder import PlanFolder
 from backfill.planning.plan import Plan, inputs_key, keep_only, load_plan, make_plan, plan_key
 from backfill.planning.progress import OnProgress
 from backfill.sources.inputs import Input
-from backfill.sources.urls import is_url
 
 STATE_FOLDER = ".backfill"
 PLANS_FOLDER = "plan"
@@ -101,8 +100,8 @@ def bucket_of(state_dir: str | Path) -> str | None:
         UsageError: Nothing can be kept there.
     """
     # A `Path` has made one slash of two.
-    written = re.sub(r"^([a-z0-9]+):/+", r"\1://", str(state_dir))
-    if not is_url(written):
+    written, is_there = re.subn(r"^([A-Za-z][A-Za-z0-9+.-]*):/+", r"\1://", str(state_dir))
+    if not is_there:
         return None
     if why := state_objection(written):
         raise UsageError(
@@ -113,7 +112,8 @@ def bucket_of(state_dir: str | Path) -> str | None:
 
 def folder_of(pipeline: Pipeline, state_dir: str | Path | None) -> Path:
     """Where a job's state is kept: below `state_dir`, by default beside the pipeline file."""
-    return Path(state_dir or pipeline.folder / STATE_FOLDER) / pipeline.name
+    # Absolute, since Arrow takes the relative path "a:b" for a URL.
+    return Path(state_dir or pipeline.folder / STATE_FOLDER).absolute() / pipeline.name
 
 
 def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> list[Input]:

@@ -1,7 +1,7 @@
 """A job's files: from a bucket into a folder of this machine, and back.
 
     <name>/lock                             who has it, and which files are the job's state
-    <name>/state/<generation>.<n>/…         those files: journal, plan, the sync's memory, …
+    <name>/state/<generation>.<n>/…         those files: journal, plan, the sync's memory, extracts
     <name>/rejected.csv, report.html, …     the results, as they lie in a folder on a disk
 
 State is never overwritten: what changed goes to a new place, and is believed once the lock names
@@ -23,7 +23,7 @@ from backfill.remote_state.lease import LOCK, PROBE, STATE, Lease, StoredAs
 from backfill.sources.stores import ChangedObjectError, ObjectStore
 from backfill.sources.urls import ObjectUrl
 
-_STATE_NAMES = (STATE_FILE, "snapshot.duckdb", "plan/", "extracts/", "new_people/")
+_STATE_NAMES = (STATE_FILE, "snapshot.duckdb", "plan/", "extracts/")
 """How the paths begin that are no results; the databases have companions."""
 _RANGE_BYTES = 16 << 20
 """A request takes no longer than its time limit, however large the file is."""

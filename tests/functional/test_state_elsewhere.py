@@ -141,7 +141,13 @@ def test_python_asks_for_a_bucket_as_the_command_line_does(tmp_path, bucket, san
     assert not (tmp_path / ".backfill").exists()
 
 
-@pytest.mark.parametrize("place", ["https://acme.example/jobs", "s3://", "s3://user:key@acme/jobs"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("https://acme.example/jobs", "s3://", "s3://user:key@acme/jobs"),
+        *("S3://acme/jobs", "file:///jobs", "sftp://acme/jobs"),
+    ],
+)
 def test_a_place_that_keeps_nothing_is_refused(tmp_path, backfill, place):
     """2, by the key that says it, or by the option; a secret in it is not repeated."""
     pipeline = job(tmp_path, {"events.csv": numbered(2)}, EVENTS, top=f'state = "{place}"')

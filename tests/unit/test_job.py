@@ -127,3 +127,9 @@ def test_a_plan_is_on_the_disk_before_the_journal_relies_on_it(tmp_path, monkeyp
         every = [made, made.parent, folder, *made.rglob("*")]
         assert len(every) > 5
         assert {each.stat().st_ino for each in every} <= in_time
+
+
+def test_a_folder_for_the_state_is_no_url_to_whoever_opens_its_files(tmp_path):
+    """Arrow takes the relative path "a:b" for one."""
+    pipeline = Pipeline.load(job(tmp_path, FILES, EVENTS))
+    assert folder_of(pipeline, "a:b").is_absolute()
