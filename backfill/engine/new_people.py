@@ -7,6 +7,7 @@ undo` asks for it, the App API is asked before the first request, a hundred peop
 import asyncio
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from backfill.delivery.destination import app_destination
 from backfill.delivery.pacing import Time, turns_file
 from backfill.encoding.json_text import Mask
 from backfill.engine.options import Options, Stop
-from backfill.errors import BackfillError, UsageError
+from backfill.errors import BackfillError, StateError, UsageError
 from backfill.files import PRIVATE_DIRECTORY
 from backfill.job import Job
 from backfill.planning.people import PEOPLE_FILE
@@ -71,7 +72,10 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
         workspace.share(turns_file(f"app-{meta.get('workspace', '')}"))
         # A name of its own until it is whole: a crash leaves nothing that looks like an answer.
         unfinished = folder / f"{plan.key}.unfinished"
-        with stop.heard_by(give_up), pq.ParquetWriter(unfinished, _SCHEMA) as writer:
+        with (
+            stop.heard_by(give_up),
+            pq.ParquetWriter(unfinished, _SCHEMA, write_page_checksum=True) as writer,
+        ):
             for batch in _to_be_sent(job, plan):
                 writer.write_batch(batch.filter(pa.array(~await _are_there(workspace, batch))))
     unfinished.replace(folder / f"{plan.key}.parquet")
@@ -80,11 +84,31 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
 
 
 def created(job: Job) -> Iterator[pa.RecordBatch]:
-    """The people who were not there before, and were delivered since: type and identifier."""
-    for path in sorted((job.folder / FOLDER).glob("*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS):
-                yield batch.filter(pa.array(_are_delivered(job, batch))).select([0, 1])
+    """The people who were not there before, and were delivered since: type and identifier.
+
+    Raises:
+        StateError: A file of who was there before is damaged or gone.
+    """
+    folder = job.folder / FOLDER
+    found = sorted(folder.glob("*.parquet"))
+    last = folder / f"{job.journal.meta.get(_LOOKED_UP)}.parquet"
+    if _LOOKED_UP in job.journal.meta and last not in found:
+        raise _damaged(last)
+    for path in found:
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(batch_size=_ROWS):
+                    yield batch.filter(pa.array(_are_delivered(job, batch))).select([0, 1])
+        except (pa.ArrowException, OSError, KeyError) as failure:
+            raise _damaged(path) from failure
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(
+        f"{path}: who was there before the import is damaged or gone: nobody can tell any more"
+        " whom it created",
+        next_step="restore the state directory from a backup",
+    )
 
 
 def _require_tellable(job: Job, plan: Plan) -> None:

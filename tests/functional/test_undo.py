@@ -79,3 +79,20 @@ def test_people_who_may_be_taken_over_are_refused(tmp_path, send, sandbox):
     assert ended.code == 2
     assert "taken over" in ended.stderr
     assert sandbox.people() == {}
+
+
+def test_a_damaged_look_up_is_said(tmp_path, send, backfill):
+    """6, with the file: an empty list would say that nothing is to be undone."""
+    path = job(tmp_path, {"customers.csv": PEOPLE}, TABLE, top=UNDO)
+    assert send(path).code == 0
+    (found,) = (tmp_path / ".backfill/job/new_people").glob("*.parquet")
+    whole = found.read_bytes()
+    flipped = bytearray(whole)
+    flipped[60] ^= 0xFF
+    for damage in (whole[:-20], b"", bytes(flipped)):
+        found.write_bytes(damage)
+        ended = backfill("report", path, "--undo")
+        assert ended.code == 6, ended.stderr
+        assert found.name in ended.stderr
+    found.unlink()
+    assert backfill("report", path, "--undo").code == 6
