@@ -184,6 +184,10 @@ class Pipeline(StrictSettings):
             settings = source.model_dump(mode="json", by_alias=True, exclude=set(_UNBOUND))
             # Of `reserved` only this changes what is sent; the rest is a guard.
             settings["drops_reserved"] = source.reserved == "drop"
+            settings["columns"] = {
+                name: {key: said for key, said in column.items() if _LATER.get(key, ...) != said}
+                for name, column in settings["columns"].items()
+            }
             # The code, not its name: an edited transform makes other operations.
             if source.transform:
                 settings["transform_code"] = _code_digest(self.folder, source.transform)
@@ -223,6 +227,11 @@ _UNBOUND = (
     "merges_max",
     "sync",
 )
+
+
+_LATER = {"invert": False, "true_values": [], "false_values": [], "value": None}
+"""Keys of columns that there were not always, with their defaults. As defaults they are in no
+digest: a job that was begun before there were such keys goes on."""
 
 
 def _code_digest(folder: Path, transform: str) -> str:
