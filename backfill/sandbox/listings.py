@@ -262,15 +262,18 @@ def missing_attributes(store: Store, primary: int, secondary: int) -> Row:
 def fold(attributes: Row, change: Mapping[str, Any]) -> None:
     """Apply a change: null and the empty text remove, and keys that steer are no attributes.
 
-    A dotted key sets one topic of the subscription preferences and leaves the others.
+    A dotted key sets one topic or channel of the subscription preferences, and no other.
     """
     for name, value in change.items():
         if name in CONTROL_KEYS:
             continue
-        if name.startswith(TOPICS):
+        part, _, member = name.removeprefix(f"{PREFERENCES}.").partition(".")
+        if name.startswith(f"{PREFERENCES}.") and member:
             kept = _preferences(attributes.get(PREFERENCES))
-            topics = {**_topics(kept), name.removeprefix(TOPICS): value}
-            attributes[PREFERENCES] = {**kept, "topics": topics}
+            attributes[PREFERENCES] = {
+                **kept,
+                part: {**_preferences(kept.get(part)), member: value},
+            }
         # OAS says so of objects and relationships; seen for people (printu/customerio#64)
         elif value is None or value == "":
             attributes.pop(name, None)

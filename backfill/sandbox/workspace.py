@@ -181,7 +181,9 @@ class Workspace:
 
     def find(self, identifier: str, named: str) -> Person | None:
         """The active person whom an identifier of this type names."""
-        person = self._people.find(identifier, named.removeprefix("cio_"))
+        person = self._people.find(
+            identifier, named.removeprefix("cio_") if identifier == "cio_id" else named
+        )
         return person if person and person.state == "active" else None
 
     def person(self, name: str) -> Person | None:

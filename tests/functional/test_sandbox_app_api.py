@@ -93,6 +93,19 @@ def test_attributes_come_back_as_text_and_absent_people_not_at_all(track, app):
     assert people(app, found["a/b"]["attributes"]["cio_id"], kind="cio_id") == found
 
 
+def test_a_channel_stands_beside_the_topics_and_an_id_may_look_like_a_cio_id(track, app):
+    """Each dotted key sets one member; of an id nothing is left out."""
+    dotted = {f"cio_subscription_preferences.{each}": True for each in ("topics.a", "channels.sms")}
+    send(track, identify("cio_x", **dotted))
+
+    asked = app.post("/v1/customers/attributes?id_type=id", json={"ids": ["cio_x"]})
+
+    (found,) = asked.json()["customers"]
+    assert found["customer"]["attributes"]["cio_subscription_preferences"] == (
+        '{"topics":{"a":true},"channels":{"sms":true}}'
+    )
+
+
 def test_activities_are_those_of_the_last_30_days_in_pages(track, app):
     """The newest first; a name and a type narrow them down."""
     now_s = time.time()
