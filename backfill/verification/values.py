@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-TOPICS = "cio_subscription_preferences.topics."
-"""A dotted key sets one topic and leaves the others (Track OpenAPI, identify)."""
+PREFERENCES = "cio_subscription_preferences"
+"""A dotted key sets one topic or channel of it and leaves the others (Track OpenAPI, identify)."""
 
 CONTROL = frozenset({"_update", "_timestamp", "anonymous_id", "cio_relationships"})
 """They say how to take an identify, and are no attributes (Track OpenAPI, identify)."""
@@ -74,10 +74,11 @@ def as_text(value: Any) -> str:
 
 def _lookup(name: str, found: Found) -> Any:
     there = found.get(name)
-    if there is None and name.startswith(TOPICS):
-        preferences = _parsed(found.get("cio_subscription_preferences"))
-        topics = _parsed(preferences.get("topics")) if isinstance(preferences, dict) else None
-        there = topics.get(name.removeprefix(TOPICS)) if isinstance(topics, dict) else None
+    if there is None and name.startswith(f"{PREFERENCES}."):
+        there = found.get(PREFERENCES)
+        for member in name.split(".")[1:]:
+            inside = _parsed(there)
+            there = inside.get(member) if isinstance(inside, dict) else None
     return there
 
 
@@ -109,7 +110,16 @@ def _same_boolean(sent: Any, found: Any) -> bool:
 
 
 def _same_json(sent: Any, found: Any) -> bool:
-    return bool(_parsed(found) == sent)
+    return _is_alike(sent, _parsed(found))
+
+
+def _is_alike(sent: Any, found: Any) -> bool:
+    if isinstance(sent, dict) and isinstance(found, dict):
+        return sent.keys() == found.keys() and all(_is_alike(sent[at], found[at]) for at in sent)
+    if isinstance(sent, list) and isinstance(found, list):
+        return len(sent) == len(found) and all(map(_is_alike, sent, found))
+    # Python takes true for 1.
+    return isinstance(sent, bool) == isinstance(found, bool) and bool(sent == found)
 
 
 def _is_nothing(_: Any, found: Any) -> bool:

@@ -20,7 +20,14 @@ OTHER = {
     "nothing": [(None, "x"), ("", "0")],
     "boolean": [(True, "false"), (False, None), (True, "1")],
     "number": [(7, "8"), (7, None), (7, "seven"), (0, ""), (1, "true")],
-    "nested": [({"a": 1}, '{"a":2}'), ({"a": 1}, None), ([1], "[1")],
+    "nested": [
+        ({"a": 1}, '{"a":2}'),
+        ({"a": True}, '{"a":1}'),
+        ([0], "[false]"),
+        ({"a": 1}, None),
+        ([1], "[1"),
+        ([1], "[1,1]"),
+    ],
     "email": [("a@x.org", "b@x.org"), ("a@x.org", None)],
     "text": [("a", "A"), ("a", " a"), ("a", None), ("7", "7.0")],
 }
@@ -56,6 +63,17 @@ def test_a_topic_stands_in_the_preferences():
     assert list(differences(sent, found)) == []
     (wrong,) = differences({"cio_subscription_preferences.topics.topic_4": True}, found)
     assert (wrong.sent, wrong.found) == ("true", "false")
+
+
+def test_a_channel_stands_beside_the_topics():
+    """A second dotted key of the same document."""
+    sent = {"cio_subscription_preferences.channels.sms": False}
+
+    assert (
+        list(differences(sent, {"cio_subscription_preferences": '{"channels":{"sms":false}}'}))
+        == []
+    )
+    assert len(list(differences(sent, {"cio_subscription_preferences": '{"channels":{}}'}))) == 1
 
 
 def test_what_only_says_how_to_take_an_identify_is_not_compared():
