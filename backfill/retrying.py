@@ -9,6 +9,9 @@ THROTTLE_BASE_S = 1.0
 PROBE_BASE_S, PROBE_MAX_S = 1.0, 30.0
 PROBING_AFTER_S = 30.0
 OUTAGE_MAX_S = 900.0
+START_PATIENCE_S = 30.0
+"""How long the first success may take: before it nothing is lost, and nothing may be there."""
+
 TOKENS, TIMEOUT_COST, RETRY_COST = 500, 10, 5
 _DOUBLINGS_MAX = 16
 

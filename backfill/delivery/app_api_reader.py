@@ -23,7 +23,13 @@ from backfill.delivery.track_api import Timeouts, open_track_api
 from backfill.delivery.verdicts import Abort, Answer, NoAnswer, Retry, Unauthorized, judge
 from backfill.encoding.identity import in_path
 from backfill.errors import BackfillError, CredentialsError, UnavailableError, UsageError
-from backfill.retrying import OUTAGE_MAX_S, CircuitBreaker, backoff_s, throttle_s
+from backfill.retrying import (
+    OUTAGE_MAX_S,
+    START_PATIENCE_S,
+    CircuitBreaker,
+    backoff_s,
+    throttle_s,
+)
 
 IDS_MAX = 100
 ACTIVITIES_MAX = 100
@@ -164,7 +170,8 @@ class AppApiReader:
             self.paced.slow_down()
         self._health.failed(now_s)
         failing_s = self._health.failing_for_s(now_s)
-        if failing_s + wait_s > OUTAGE_MAX_S:
+        most_s = OUTAGE_MAX_S if self._health.successes else START_PATIENCE_S
+        if failing_s + wait_s > most_s:
             seen = f"HTTP {answer.status}" if isinstance(answer, Answer) else answer.kind
             error = UnavailableError(
                 f"the App API did not answer for {failing_s:.0f} s; last seen: {seen}",

@@ -42,6 +42,7 @@ from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.report.verified import VERIFIED_FILE, Verification
+from backfill.retrying import START_PATIENCE_S
 from backfill.sources.extraction import Extracted
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
@@ -54,9 +55,6 @@ if TYPE_CHECKING:
     from backfill.engine.import_segment import ImportSegment
 
 Result = TypeVar("Result")
-
-START_PATIENCE_S = 30.0
-"""How long the first look-up may take, repeats included."""
 
 UNANSWERED_AFTER_S = 2.0
 """When it is said that nobody has answered it yet."""

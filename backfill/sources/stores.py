@@ -22,6 +22,7 @@ from backfill.errors import BackfillError, CredentialsError, UnavailableError, U
 from backfill.pipeline.file_settings import StorageSettings
 from backfill.retrying import (
     OUTAGE_MAX_S,
+    START_PATIENCE_S,
     CircuitBreaker,
     RetryBudget,
     backoff_s,
@@ -29,9 +30,6 @@ from backfill.retrying import (
     throttle_s,
 )
 from backfill.sources.urls import ObjectUrl
-
-START_PATIENCE_S = 30.0
-"""How long a store may be silent that never answered: nothing is lost, and it may not exist."""
 
 _THREADS = 8
 _CLIENT = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "300s"}

@@ -9,9 +9,10 @@ import pytest
 
 from backfill.commands.run import RUN
 from backfill.engine.options import Stop
-from backfill.engine.run import START_PATIENCE_S, Trial
+from backfill.engine.run import Trial
 from backfill.errors import DiffersError, ExitCode
 from backfill.report.verified import KindVerified, Verification
+from backfill.retrying import START_PATIENCE_S
 from backfill.verification.canary import CanaryRows
 from tests.support.checker import check_law
 from tests.support.fake_delivery import FakeDelivery, nothing

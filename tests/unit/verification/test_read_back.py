@@ -152,6 +152,19 @@ def test_what_cannot_succeed_ends_it(tmp_path, answer, error):
         verified(tmp_path, 150, Service([Answer(answer)] * 1_000))
 
 
+@pytest.mark.parametrize(("before", "least_s", "most_s"), [(0, 10, 32), (1, 850, 902)])
+def test_a_service_that_never_answered_is_given_up_soon(tmp_path, before, least_s, most_s):
+    """As `run` does; one that has answered may come back."""
+    nobody = Answer(200, b'{"customers":[]}')
+    service = Service([nobody] * before + [Answer(503)] * 10_000)
+
+    with pytest.raises(UnavailableError) as ended:
+        verified(tmp_path, 150, service)
+
+    said_s = float(str(ended.value).partition(" for ")[2].partition(" s")[0])
+    assert least_s <= said_s <= most_s
+
+
 def test_what_differs_is_asked_for_again_until_the_time_is_up(tmp_path):
     """Then it is as it is; whoever is as sent is not asked for again."""
 
