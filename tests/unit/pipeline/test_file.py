@@ -324,13 +324,17 @@ def test_speed_place_and_guards_do_not_bind(load, before, after):
 
 DIGESTS = [
     (
-        'kind = "customers"\nidentifier = { id = "id" }\nnulls = "clear"\n[source.columns]\n'
-        'age = "integer"\nborn = { type = "date", pivot = 50, from = ["d", "m"] }',
+        (
+            'kind = "customers"\nidentifier = { id = "id" }\nnulls = "clear"\n[source.columns]\n'
+            'age = "integer"\nborn = { type = "date", pivot = 50, from = ["d", "m"] }'
+        ),
         "87dbfee2577ed3472a44cc0890ac09ed",
     ),
     (
-        'kind = "events"\nidentifier = { email = "email" }\nname = { from = "event" }\n'
-        'timestamp = { from = "at", timezone = "UTC" }\n[source.columns]\nvip = "boolean"',
+        (
+            'kind = "events"\nidentifier = { email = "email" }\nname = { from = "event" }\n'
+            'timestamp = { from = "at", timezone = "UTC" }\n[source.columns]\nvip = "boolean"'
+        ),
         "3cfdf6cb939e2182279ad681d89340f2",
     ),
     (
