@@ -182,7 +182,7 @@ class Workspace:
     def find(self, identifier: str, named: str) -> Person | None:
         """The active person whom an identifier of this type names."""
         person = self._people.find(
-            identifier, named.removeprefix("cio_") if identifier == "cio_id" else named
+            identifier, named.removeprefix("cio_" * (identifier == "cio_id"))
         )
         return person if person and person.state == "active" else None
 
