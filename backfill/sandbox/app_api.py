@@ -86,9 +86,13 @@ class AppApi:
         kind = call.query.get("id_type", "id")
         if kind not in _ID_TYPES:
             return failure(400, "id_type is none")
-        found = (self._workspace.find(kind, str(each)) for each in ids)
+        found = (self._find(kind, str(each)) for each in ids)
         shown = (self._shown(person) for person in found if person is not None)
         return wire.as_json({"customers": [each for each in shown if each is not None]})
+
+    def _find(self, kind: str, named: str) -> Person | None:
+        # Only a cio_id may be written with its prefix: of an id it is a part.
+        return self._workspace.find(kind, named.removeprefix("cio_") if kind == "cio_id" else named)
 
     def _shown(self, person: Person) -> dict[str, Any] | None:
         """A person as the App API shows one; None for one who is not to be seen yet."""
@@ -116,7 +120,7 @@ class AppApi:
         }
 
     def _activities(self, call: ApiCall, named: str) -> ApiAnswer:
-        person = self._workspace.find(call.query.get("id_type", "id"), named)
+        person = self._find(call.query.get("id_type", "id"), named)
         if person is None:
             return failure(404, "the customer does not exist")
         limit, start = call.query.get("limit", "10"), call.query.get("start", "0")

@@ -181,9 +181,7 @@ class Workspace:
 
     def find(self, identifier: str, named: str) -> Person | None:
         """The active person whom an identifier of this type names."""
-        person = self._people.find(
-            identifier, named.removeprefix("cio_" * (identifier == "cio_id"))
-        )
+        person = self._people.find(identifier, named)
         return person if person and person.state == "active" else None
 
     def person(self, name: str) -> Person | None:
