@@ -12,6 +12,7 @@ from backfill.errors import UsageError
 from backfill.job import folder_of, state_url
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.file_settings import STDIN
+from backfill.sources.urls import is_url
 
 Form = Literal["cron", "systemd", "kubernetes"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -38,6 +39,7 @@ class Nightly:
         secrets: The variables that hold the webhook, and the addresses of databases.
         odd_night: The next date on which clocks show the time twice or not at all.
         is_here: Whether the state is on a disk of the machine.
+        needs_disk: Whether the state, or anything that the pipeline file names, is.
     """
 
     name: str
@@ -52,10 +54,19 @@ class Nightly:
     secrets: tuple[str, ...] = ()
     odd_night: date | None = None
     is_here: bool = True
+    needs_disk: bool = True
 
     def command(self) -> list[str]:
         """The command as words."""
         return [*self.program, "sync", str(self.pipeline_file), *self._place(), "--json"]
+
+    def pod_command(self) -> list[str]:
+        """The command in a pod, whose files are in /data."""
+        file = self.pipeline_file.name if self.needs_disk else "pipeline.toml"
+        place = ["--state-dir", "/data/.backfill"] if self.is_here else self._place()
+        # The pod of last night may still be running.
+        wait = [] if self.is_here else ["--wait", "15m"]
+        return ["backfill", "sync", f"/data/{file}", *place, "--json", *wait]
 
     def history(self) -> str:
         """The command that shows how the nights went, for a shell."""
@@ -113,6 +124,7 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
         pipeline_file=pipeline.path,
         state_dir=home,
         is_here=url is None,
+        needs_disk=url is None or _names_files(pipeline),
         hour=hour,
         minute=minute,
         timezone=timezone,
@@ -121,6 +133,16 @@ def nightly_of(  # noqa: PLR0913 - all but two are keywords
         image=image,
         secrets=_secrets(pipeline),
         odd_night=odd_night(hour, minute, _zone(timezone), today) if timezone is not None else None,
+    )
+
+
+def _names_files(pipeline: Pipeline) -> bool:
+    """Whether a pipeline file is of no use without other files beside it."""
+    names = [file for each in pipeline.sources for file in each.files]
+    return (
+        pipeline.destination.credentials is not None
+        or any(each.transform for each in pipeline.sources)
+        or not all(map(is_url, names))
     )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backfill.errors import MEANINGS, RESUMABLE, UsageError
+from backfill.errors import MEANINGS, RESUMABLE, ExitCode, UsageError
 from backfill.schedule.nightly import Form, Nightly
+
+_NO_FAILURES = {ExitCode.DELIVERED, ExitCode.REJECTIONS, *RESUMABLE}
 
 LABEL_CHARACTERS_MAX = 40
 """Kubernetes allows 52 for a CronJob; its jobs and pods add their own endings."""
@@ -82,6 +84,7 @@ def label(name: str) -> str:
 _ENVIRONMENT.filters.update(
     cron=cron,
     shell=shlex.quote,
+    shell_words=shlex.join,
     systemd=systemd,
     systemd_path=systemd_path,
     yaml=yaml,
@@ -103,7 +106,7 @@ def files(nightly: Nightly, form: Form) -> dict[str, str]:
             it=nightly,
             label=label(nightly.name),
             exits=MEANINGS,
-            final=sorted(int(code) for code in MEANINGS if code and code not in RESUMABLE),
+            final=sorted(int(code) for code in MEANINGS if code not in _NO_FAILURES),
             log=str(_log(nightly)),
             files=[each.format(name=nightly.name) for each in _TEMPLATES[form].values()],
         )

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -119,19 +120,53 @@ def test_kubernetes_gets_what_its_schema_asks_for():
     assert spec["concurrencyPolicy"] == "Forbid"
     job = spec["jobTemplate"]["spec"]
     (rule,) = job["podFailurePolicy"]["rules"]
-    assert 75 not in rule["onExitCodes"]["values"]
+    assert {3, 75}.isdisjoint(rule["onExitCodes"]["values"])
     pod = job["template"]["spec"]
     assert pod["restartPolicy"] == "Never"  # what a podFailurePolicy needs
     (container,) = pod["containers"]
     assert container["name"] == rule["onExitCodes"]["containerName"]
-    assert container["args"] == [
-        *("sync", "/data/acme.toml"),
-        *("--state-dir", "/data/.backfill", "--json"),
-    ]
+    assert container["command"] == ["sh", "-c"]
+    (script,) = container["args"]
+    assert "backfill sync /data/acme.toml --state-dir /data/.backfill --json &" in script
     assert container["envFrom"] == [{"secretRef": {"name": name}}]
     mounted = {each["name"] for each in container["volumeMounts"]}
     assert mounted == {each["name"] for each in pod["volumes"]}
     assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == name
+
+
+@pytest.mark.parametrize(("code", "seen"), [(0, 0), (3, 0), (75, 75), (7, 7)])
+def test_rows_that_were_rejected_are_no_failed_job(tmp_path, code, seen):
+    """A Job knows only success and failure: what its shell makes of an exit code."""
+    odd = replace(NIGHTLY, pipeline_file=Path(f"/srv/{ODD.replace('/', '')}.toml"))
+    *_, cron_job = yaml.safe_load_all(files(odd, "kubernetes")["backfill-acme.yaml"])
+    (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    (script,) = container["args"]
+    program = tmp_path / "backfill"
+    program.write_text(f'#!/bin/sh\nprintf "%s" "$2" > {tmp_path}/asked\nexit {code}\n')
+    program.chmod(0o700)
+    script = script.replace("/dev/termination-log", f"{tmp_path}/message")
+    path = f"{tmp_path}:/usr/bin:/bin"
+    ended = subprocess.run(["sh", "-c", script], env={"PATH": path}, check=False, timeout=60)
+    assert ended.returncode == seen
+    assert (tmp_path / "asked").read_text() == f"/data/{odd.pipeline_file.name}"
+    assert (tmp_path / "message").exists() == (code == 3)
+
+
+def test_a_pod_whose_files_and_state_are_elsewhere_claims_no_volume(pipeline):
+    """Its pipeline file is in a ConfigMap; a file of this machine needs the volume."""
+    bucket = pipeline.model_copy(update={"state": "s3://acme/jobs"})
+    local = bucket.sources[0].model_copy(update={"files": ("a.csv",), "query": None})
+    claims = [
+        "PersistentVolumeClaim" in files(nightly(each), "kubernetes")["backfill-acme.yaml"]
+        for each in (bucket, pipeline, bucket.model_copy(update={"sources": (local,)}))
+    ]
+    assert claims == [False, True, True]
+    (text,) = files(nightly(bucket), "kubernetes").values()
+    *_, cron_job = yaml.safe_load_all(text)
+    pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["volumes"][0]["configMap"]["name"] == "backfill-acme"
+    assert "sync /data/pipeline.toml --json --wait 15m &" in pod["containers"][0]["args"][0]
+    assert "kubectl create configmap backfill-acme" in text
 
 
 @pytest.fixture
