@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+CANARY = "canary"  # in the journal: who was sent first by a run that is not done
+
 UNANSWERED_AFTER_S = 2.0
 """When it is said that nobody has answered it yet."""
 
@@ -340,6 +342,7 @@ class _Run:
         await asyncio.to_thread(prepared.complete)
         if account.job.limit is None and not self.mode.only_rejected:
             account.job.journal.forget_loss()
+            account.job.journal.meta.pop(CANARY, None)
 
     async def _send_work(self, account: Account, plan: Plan, work: Work, delivery: Service) -> None:
         """Send some work, until it is done or the run is to stop."""

@@ -1,6 +1,7 @@
 """A canary: the first people of a run are sent and read back before anybody else is sent.
 
-Who they are depends on the files alone: a run that goes on reads the same people back first.
+The journal keeps who they are until all is sent: a run that goes on reads them back first, also
+a sync, to which their rows are not new any more.
 """
 
 from dataclasses import replace
@@ -11,7 +12,7 @@ from backfill.clock import Clock
 from backfill.encoding import identity
 from backfill.engine.options import Options, Stop
 from backfill.engine.prepare import PreparedChunk, SourceRows
-from backfill.engine.run import PreparedRun, RunMode, Trial
+from backfill.engine.run import CANARY, PreparedRun, RunMode, Trial
 from backfill.engine.send import Work
 from backfill.errors import BackfillError, DiffersError
 from backfill.job import Job
@@ -42,7 +43,10 @@ class CanaryRows(SourceRows):
         vars(self).update(vars(work))  # the same work, of which less is done
         # Settled ones too: a run that goes on begins with the same people.
         delivered = Delivered(self._job, self._plan, now_s, self._changes)
-        self.people: Draws = first_people(delivered, kind_of_people(self._job.pipeline), count)
+        first = first_people(delivered, kind_of_people(self._job.pipeline), count)
+        meta = self._job.journal.meta
+        self.people: Draws = np.union1d(first, np.array(meta.get(CANARY, []), np.uint64))
+        meta[CANARY] = self.people.tolist()
 
     def _prepared(self, given: tuple[Input, Chunk]) -> PreparedChunk:
         prepared = super()._prepared(given)
