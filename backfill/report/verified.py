@@ -18,6 +18,7 @@ WHY_UNPROVABLE = {
     "corrected": "a retry sent these rows as they were corrected, or it is in doubt what was sent",
     "sent_differently": "a sync sent other values than the files hold now",
     "deleted": "the person was deleted or merged afterwards",
+    "perhaps_deleted": "no row names the person any more, and a sync deletes such people",
     "not_people": "what the App API says of objects and their people is not asked for",
     "cursor": "a sync by cursor may have skipped the row, so that it was not sent as it is now",
     "later_writer": "somebody else wrote the field after this job",

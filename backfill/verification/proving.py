@@ -92,8 +92,11 @@ _EVENTS = """
 SELECT sent.* EXCLUDE (corrected), CASE
     WHEN gone.key IS NOT NULL THEN 'deleted'
     WHEN corrected THEN 'corrected'
+    WHEN ? AND person.type IS NULL AND sent.type IN (SELECT type FROM person)
+        THEN 'perhaps_deleted'
     ELSE '' END AS doubt
 FROM sent_events AS sent
+LEFT JOIN person ON person.type = sent.type AND person.identifier = sent.key
 LEFT JOIN (SELECT DISTINCT type, key FROM sent_deletions) AS gone
     ON gone.type = sent.type AND gone.key = sent.key
 ORDER BY sent.type, sent.key, sent.kind, sent.second, sent.part, sent.row
@@ -317,11 +320,13 @@ def _deleted(snapshot: Snapshot) -> Iterator[SentPerson]:
 def _events(snapshot: Snapshot, job: Job) -> Iterator[SentEvent]:
     # The mark of an import stands beside what the row says: it is in no id.
     marks = {each.part: dict(job.pipeline.sources[each.source].mark) for each in job.inputs}
-    for each in _rows(snapshot, _EVENTS):
+    # Of the deletions of earlier nights nothing is left but that the people are not there.
+    deletes = any(each.sync.vanished == "delete" for each in job.pipeline.sources)
+    for each in _rows(snapshot, _EVENTS, deletes):
         each["attributes"] = members(each["attributes"]) | marks.get(each["part"], {})
         yield SentEvent(**each)
 
 
-def _rows(snapshot: Snapshot, query: str) -> Iterator[dict[str, Any]]:
-    for batch in snapshot.batches(query, [], STREAM_ROWS):
+def _rows(snapshot: Snapshot, query: str, *values: object) -> Iterator[dict[str, Any]]:
+    for batch in snapshot.batches(query, list(values), STREAM_ROWS):
         yield from batch.to_pylist()

@@ -307,6 +307,36 @@ def test_a_sync_verifies_what_people_were_told_last(tmp_path, sandbox, send, ver
     assert verify(pipeline, "--all")[1]["verified"]["equal"] == 3
 
 
+def test_a_canary_of_a_sync_is_read_back_until_it_is_equal(tmp_path, sandbox, send, verify):
+    """Its rows are not new any more; and whom an earlier night deleted has lost no event."""
+    at = (datetime.now(UTC) - timedelta(days=5)).isoformat(timespec="seconds")
+    source = PEOPLE.partition("[source.c")[0]
+    more = '[source.sync]\nvanished = "delete"\ndeletes_max = 1\n'
+    seen = f'{EVENTS.partition("[source.c")[0]}identical_rows = "collapse"\n'
+    seen += 'unknown_people = "send"\n[source.sync]\nmode = "files"\n'
+    files = {"people.csv": "id,n\na,1\nb,2\nc,3\n", "events.csv": f"id,event,at\nc,x,{at}\n"}
+    pipeline = job(tmp_path, files, source, more, seen)
+    assert send(pipeline, command="sync").code == 0
+    (tmp_path / "people.csv").write_text("id,n\na,11\nb,22\n", "utf-8")
+    lost = {"kind": "drop_attribute", "attribute": "n", "path": "/api/v2/batch", "times": 1}
+    sandbox.misbehave(lost)
+
+    first = send(pipeline, "--canary", "1", command="sync")
+    second = send(pipeline, "--canary", "1", command="sync")
+
+    assert (first.code, second.code) == (8, 8)
+    assert [line["_identifier"] for line in listed(pipeline)] == ["a"]
+    for _ in range(2):  # who has looked at it goes on without a canary
+        assert send(pipeline, command="sync").code == 0
+    summary = verify(pipeline, "--all")[1]
+    assert [(line["_kind"], line["_identifier"]) for line in listed(pipeline)] == [
+        ("people", "a"),
+        ("events", "c"),
+    ]
+    assert summary["verified"]["missing"] == 0
+    assert summary["verification"]["unprovable_by_reason"] == {"perhaps_deleted": 1}
+
+
 @pytest.mark.parametrize("api", ["v1", "v2"])
 def test_people_are_found_by_their_addresses_in_any_case(tmp_path, sandbox, send, verify, api):
     """Whoever they are known by; and whichever API has taken them."""
