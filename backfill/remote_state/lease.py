@@ -22,8 +22,9 @@ from typing import Any
 from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 
 from backfill.clock import Clock
-from backfill.errors import BackfillError, StateError, UsageError
+from backfill.errors import BackfillError, StateError
 from backfill.sources.stores import NoConditionsError, ObjectStore, Revision, StoredBytes
+from backfill.sources.urls import no_such_bucket
 
 LOCK, STATE, PROBE = "lock", "state", ".probe-"
 """What the lock and the folder of the state are called in the job's, and how the name of a scratch
@@ -263,10 +264,7 @@ def take(
             found = _when_free(store, path, found, silent_s, clock, pace, wait_s, say)
         lease = _claim(store, path, found, clock)
     except FileNotFoundError:
-        raise UsageError(
-            f"{store.name}: there is no such bucket",
-            next_step="create it, or correct `state` (or --state-dir) and [storage]",
-        ) from None
+        raise no_such_bucket(store.name) from None
     if lease.found.held:
         say(f"{lease.name}: taken over from {lease.found.holder}, which has fallen silent")
     return lease

@@ -29,7 +29,7 @@ from backfill.retrying import (
     retry_cost,
     throttle_s,
 )
-from backfill.sources.urls import ObjectUrl
+from backfill.sources.urls import ObjectUrl, no_such_bucket
 
 _THREADS = 8
 _CLIENT = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "300s"}
@@ -39,7 +39,6 @@ _THROTTLES = (429, 503)
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{2,60})</Code>")
 _NO_CREDENTIALS = re.compile(r"token request|169\.254\.|metadata|credential", re.IGNORECASE)
-_NO_RANGES = re.compile(r"NotPartial|partial|range", re.IGNORECASE)
 
 _PROVIDERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "s3": ("obstore.auth.boto3", "Boto3CredentialProvider", ("AWS_ACCESS_KEY_ID",)),
@@ -232,6 +231,7 @@ class ObjectStore:
         """The path and size of every object below a folder, or of some of them, in no order.
 
         Raises:
+            UsageError: There is no such bucket.
             CredentialsError: It may not be listed.
             UnavailableError: The store does not answer.
         """
@@ -420,6 +420,8 @@ class ObjectStore:
                     next_step="download the file, and name the copy",
                 ) from None
             return 0
+        if status == 404:  # noqa: PLR2004 - of a list; an object that is missing was told above
+            raise no_such_bucket(self.name)
         code = _CODE.search(text)
         why = f"HTTP status {status}" if status else "no credentials were found"
         raise CredentialsError(

@@ -94,6 +94,14 @@ def is_url(name: str) -> bool:
     return name.partition("://")[0] in SCHEMES and "://" in name
 
 
+def no_such_bucket(name: str) -> UsageError:
+    """What is told of a store that has no such bucket."""
+    return UsageError(
+        f"{name}: there is no such bucket",
+        next_step="create it, or correct its name (`files`, `state` or --state-dir) and [storage]",
+    )
+
+
 def _check_web(scheme: str, host: str, *, has_query: bool) -> None:
     if "@" in host:
         raise UsageError(
