@@ -20,7 +20,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.report.summary import Summary
 from backfill.report.wording import unix_of
 from backfill.sources.inputs import Input, open_inputs
-from backfill.verification.proving import LAG_S, Proof, Told
+from backfill.verification.proving import LAG_S, Told, Verifier
 
 SAMPLE = 1_000
 """So many people are compared where nobody says how many."""
@@ -78,8 +78,8 @@ def _verify(
         _check_delivered(job)
         check_plan(job)
         plan = find_plan(job, now_s=clock.unix_s(), progress=lambda _: stop.check())
-        proof = Proof(job, plan, asked, clock, stop, progress, lag_s)
-        found = proof.of(sample, sent_until_s=_sent_until_s(journal))
+        verifier = Verifier(job, plan, asked, clock, stop, progress, lag_s)
+        found = verifier.of(sample, sent_until_s=_sent_until_s(journal))
         return record_verification(job, found, now_s=clock.unix_s())
 
 

@@ -45,7 +45,7 @@ _OK, _ABSENT = 200, 404
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AppApiRequest:
     """One request to the App API; `asked` is its body as JSON values, None: there is none."""
 
     method: str
@@ -89,7 +89,7 @@ class AppApiReader:
     async def customers(self, id_type: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The people with these identifiers, at most 100; those who are not there are left out."""
         path = f"/v1/customers/attributes?{urlencode({'id_type': id_type})}"
-        said = await self._ask(Question("POST", path, {"ids": list(ids)}))
+        said = await self._ask(AppApiRequest("POST", path, {"ids": list(ids)}))
         found = self._objects(said, "customers")
         # Each stands in an object of its own in the description, and bare in what others have seen.
         return [each.get("customer", each) for each in found]
@@ -108,12 +108,12 @@ class AppApiReader:
         query = {"id_type": id_type, "type": kind, "limit": str(ACTIVITIES_MAX)}
         query |= {"start": start} if start else {}
         path = f"/v1/customers/{in_path(person)}/activities?{urlencode(query)}"
-        said = await self._ask(Question("GET", path), absent={"activities": [], "next": ""})
+        said = await self._ask(AppApiRequest("GET", path), absent={"activities": [], "next": ""})
         return self._objects(said, "activities"), str(said.get("next") or "")
 
     async def segments(self) -> list[dict[str, Any]]:
         """The segments of the workspace."""
-        return self._objects(await self._ask(Question("GET", "/v1/segments")), "segments")
+        return self._objects(await self._ask(AppApiRequest("GET", "/v1/segments")), "segments")
 
     async def members(self, segment: int, start: str) -> tuple[list[dict[str, Any]], str]:
         """A page of the identifiers of those who are in a segment, and where the next one begins.
@@ -124,7 +124,7 @@ class AppApiReader:
         """
         query = {"limit": str(MEMBERS_MAX)} | ({"start": start} if start else {})
         path = f"/v1/segments/{segment}/membership?{urlencode(query)}"
-        said = await self._ask(Question("GET", path), absent={"identifiers": [], "next": ""})
+        said = await self._ask(AppApiRequest("GET", path), absent={"identifiers": [], "next": ""})
         return self._objects(said, "identifiers"), str(said.get("next") or "")
 
     def _objects(self, said: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ class AppApiReader:
             )
         return found
 
-    async def _ask(self, question: Question, absent: Any = None) -> Any:
+    async def _ask(self, question: AppApiRequest, absent: Any = None) -> Any:
         """The answer's JSON; `absent` where there is nothing of the kind."""
         failures = 0
         while True:

@@ -89,11 +89,11 @@ def write_rejected(
     path = written.place()
 
     def write(file: BinaryIO, bindings: BinaryIO) -> None:
-        table = _Table(names, columns, file, bindings)
+        table = _RejectedTable(names, columns, file, bindings)
         write_atomically(folder / TWIN_FILE, lambda twin: table.write(rows(), twin))
         if table.further:  # rows bring columns that no header has: only now is the head known
             names.update(table.further)
-            table = _Table(names, columns, file, bindings)
+            table = _RejectedTable(names, columns, file, bindings)
             table.write(rows())
         # Noted before the file is in place: a crash in between must not make it the user's.
         written.note(path.name, table.digest.hexdigest())
@@ -166,7 +166,7 @@ def _reasons_json(reasons: tuple[Reason, ...]) -> str:
     return orjson.dumps([each._asdict() for each in reasons]).decode()
 
 
-class _Table:
+class _RejectedTable:
     """The lines of a CSV, and what each was made of.
 
     Args:

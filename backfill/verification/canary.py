@@ -22,7 +22,7 @@ from backfill.report.verified import VERIFIED_FILE, Verification
 from backfill.report.wording import counted
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
-from backfill.verification.proving import LAG_S, Proof, Told, app_of, kind_of_people
+from backfill.verification.proving import LAG_S, Told, Verifier, app_of, kind_of_people
 from backfill.verification.sent import Delivered, Draws, first_people
 
 _KINDS = ("customers", "events")
@@ -96,8 +96,8 @@ def with_canary(
 
         def check() -> tuple[Verification, BackfillError | None]:
             clock = Clock().interrupted_by(stop.check)
-            proof = Proof(job, plan, options, clock, stop, told, lag_s)
-            found = proof.of(people, sent_until_s=clock.unix_s())
+            verifier = Verifier(job, plan, options, clock, stop, told, lag_s)
+            found = verifier.of(people, sent_until_s=clock.unix_s())
             return found, _wrong(found, len(people))
 
         return replace(prepared, trial=Trial(start, check))

@@ -34,7 +34,7 @@ from backfill.verification.read_back import (
     PeopleReader,
     SentEvent,
     SentPerson,
-    Workspace,
+    WorkspaceReader,
     by_person,
     each_of,
     in_requests,
@@ -104,7 +104,7 @@ ORDER BY sent.type, sent.key, sent.kind, sent.second, sent.part, sent.row
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Verifier:
     """Reads back what a job delivered, while its journal is open.
 
     Args:
@@ -277,7 +277,7 @@ def remove(job: Job) -> None:
 async def read_back(
     made: Collected,
     job: Job,
-    workspace: Workspace,
+    workspace: WorkspaceReader,
     patience: Patience,
     findings: Findings,
     segments: Mapping[str, int] = NONE,

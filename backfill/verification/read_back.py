@@ -29,7 +29,7 @@ FIRST_PAUSE_S = 1.0
 """Before the first repetition; then it doubles."""
 
 
-class Workspace(Protocol):
+class WorkspaceReader(Protocol):
     """Answers questions about people; see `backfill.delivery.app_api_reader`."""
 
     async def customers(self, id_type: str, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ def in_requests(people: Iterable[SentPerson]) -> Iterator[list[SentPerson]]:
 class PeopleReader:
     """Holds people against what the workspace says of them."""
 
-    workspace: Workspace
+    workspace: WorkspaceReader
     patience: Patience
     findings: Findings
 
@@ -240,7 +240,7 @@ def values_of(customer: dict[str, Any]) -> dict[str, Any]:
 class EventsReader:
     """Holds the recent events of people against their activities."""
 
-    workspace: Workspace
+    workspace: WorkspaceReader
     patience: Patience
     findings: Findings
 
