@@ -177,6 +177,8 @@ class BucketKeeper:
         files = self._mirror.upload(self._lease)
         self._lease.write(files=files, held=False, sending=False, commits=self._commits())
         self._mirror.clean(files)
+        if self._mirror.refused:
+            raise self._mirror.refused
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import xxhash
 
-from backfill.errors import BackfillError, StateError
+from backfill.errors import BackfillError, CredentialsError, StateError
 from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from backfill.journal.directory import STATE_FILE
 from backfill.remote_state.lease import LOCK, PROBE, STATE, Lease, StoredAs
@@ -39,11 +39,14 @@ class Mirror:
         store: The bucket.
         place: The job's folder in it.
         folder: The job's folder here.
+
+    `refused` is why a result that is out of date is still there.
     """
 
     store: ObjectStore
     place: ObjectUrl
     folder: Path
+    refused: CredentialsError | None = field(default=None, init=False)
     _sent: dict[str, _Signature] = field(default_factory=dict)
     _places: int = 0
 
@@ -94,7 +97,7 @@ class Mirror:
         files |= {path: stored for path, stored in sent if stored is not None}
         for path in self._sent.keys() - here.keys():
             if not is_state(path):
-                self.store.remove(f"{self.place.path}/{path}")
+                self._remove_result(path)
         self._sent = here
         return files if journal is None else files | self._send_journal(place, journal)
 
@@ -120,6 +123,16 @@ class Mirror:
         """Write one result, if it is there."""
         with suppress(FileNotFoundError):
             self.store.put(f"{self.place.path}/{path}", (self.folder / path).read_bytes())
+
+    def _remove_result(self, path: str) -> None:
+        try:
+            self.store.remove(f"{self.place.path}/{path}")
+        except CredentialsError:
+            # The state weighs more: this is told when it has been written.
+            self.refused = CredentialsError(
+                f"{self.place}/{path}: is out of date, and these credentials may not delete it",
+                next_step="delete it, and allow them to delete objects there",
+            )
 
     def remove(self, replaced: Mapping[str, StoredAs], files: Mapping[str, StoredAs]) -> None:
         """Remove what the lock named before, and does not now."""

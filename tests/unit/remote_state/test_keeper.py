@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backfill.engine.options import Options, Stop
-from backfill.errors import InterruptedRunError, StateError, UnavailableError
+from backfill.errors import CredentialsError, InterruptedRunError, StateError, UnavailableError
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
 from backfill.remote_state.keeper import BucketKeeper, brought_here
@@ -222,6 +222,30 @@ def test_what_is_left_in_the_folder_is_there_again(store, pipeline):
 
     assert "jobs/job/rejected.csv" not in dict(store.below("jobs"))
     assert not any("extracts" in key for key, _ in store.below("jobs"))
+
+
+def test_who_may_not_delete_keeps_the_state_all_the_same(store, pipeline, monkeypatch):
+    """4 names the result that is out of date; the lock is let go, and nothing is sent again."""
+    with at_home(store, pipeline) as here:
+        Path(here.state_dir, "job", "rejected.csv").write_bytes(b"a")
+
+    def refuse(path):
+        raise CredentialsError(f"{path}: access was refused: HTTP status 403")
+
+    def end(folder):
+        Journal.open(folder).close()
+        (folder / "rejected.csv").unlink()
+
+    monkeypatch.setattr(store, "remove", refuse)
+    with (
+        pytest.raises(CredentialsError, match=r"job/rejected\.csv: is out of date") as caught,
+        at_home(store, pipeline) as here,
+    ):
+        end(Path(here.state_dir) / "job")
+
+    assert caught.value.exit_code == 4
+    assert not head(store).held
+    assert "state.db" in head(store).files
 
 
 def test_a_body_that_fails_lets_go_all_the_same(store, pipeline):
