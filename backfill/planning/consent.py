@@ -26,12 +26,13 @@ _HINTS = (
     *("abgemeldet", "sperre", "widerspruch", "inscrit", "abonn", "accept", "consent", "newsletter"),
     *("subscri", "permission", "_stat", "receive", "allow", "want", "marketing", "legal_basis"),
     *("einwilligung", "clean_time", "msg_", "excluded"),
+    *("mailable", "contactable", "can_", "may_", "agree", "dnc"),
 )
 """One of these is in every name that says something of consent."""
 
 _OPT_OUT = (
     r"(.*_)?(unsub(scribed?)?|opt(ed)?_?out|do_?not_?(allow_)?(bulk_?)?(e_?mail|mail|contact|call)s?"
-    r"|no_?(e_?)?mails?|(e_?mail|sms)_suppress(ed|ions?)|(e_?mail|marketing)_suspended"
+    r"|no_?(e_?)?mails?|suppressed|dnc|(e_?mail|sms)_suppress(ed|ions?)|(e_?mail|marketing)_suspended"
     r"|((e_?mail|sms)_?)?(black|block)_?list(ed)?|abgemeldet|werbesperre"
     r"|werbewiderspruch|kontaktsperre|d[eé]sinscrit|d[eé]sabonn[eé])(_.*)?"
 )
@@ -40,7 +41,9 @@ _OPT_IN = (
     r"|(e_?mail|sms|push|marketing|mailing|subscriber|newsletter)_(subscri(be|ption)|permission)"
     r"|(e_?mail|sms|push|marketing|subscriber)_(subscri(be|ption)_)?stat(us|e)"
     r"|(receive|allow|want)s?_(.+_)?(e_?mails?|marketing)|mailing_list|legal_basis"
-    r"|(werbe)?einwilligung)(_.*)?"
+    r"|(werbe)?einwilligung|(can|may)_(be_)?(e_?mail|contact)(ed)?|(e_?)?mailable|contactable"
+    r"|(e_?mail|marketing|contact)_(allowed|permitted)"
+    r"|agree[sd]?_to_(.+_)?(e_?mails?|marketing|newsletters?))(_.*)?"
 )
 _ABOUT = r"_(ip|ids?|source|method|url|reason(_other)?|campaign(_(id|title))?|type|by|nl|subtype)$"
 _WHEN = r"_(time|date|timestamp|at|on)$"

@@ -24,6 +24,7 @@ OPT_OUT = [
     *("Do not allow Bulk Emails", "Email Suppressed", "EMAIL_BLACKLIST", "Black Listed"),
     *("unsubscribed_from_emails", "unsubscribedChannelIds", "UNSUB_TIME", "Unsubscribed Date"),
     *("Marketing Suspended", "do-not-mail", "optout", "opt_out", "Désinscrit", "Werbesperre"),
+    *("suppressed", "DNC", "is_suppressed"),
 ]
 OPT_IN = [
     *("Accepts Email Marketing", "Accepts SMS Marketing", "accepts_marketing"),  # Shopify
@@ -31,6 +32,7 @@ OPT_IN = [
     *("DOUBLE_OPT-IN", "opt_in", "newsletter", "Newsletter Signup", "marketing_permission"),
     *("Email subscriber status", "gdpr_consent", "Legal basis for processing contact's data"),
     *("receive_marketing_emails", "Werbeeinwilligung"),
+    *("can_email", "may_be_contacted", "emailable", "email_allowed", "agreed_to_marketing_emails"),
 ]
 
 
@@ -71,6 +73,7 @@ def test_what_says_that_somebody_wants_mail_is_told(name):
         *("note", "email", "status", "mail_box", "option", "block", "plan", "phone", "wishlist"),
         *("subscription_status", "permission_level", "OPTIN_TIME", "newsletter_opened_at", "clean"),
         *("UNSUB_REASON", "$consent_method", "consent_url", "email_opt_in_ip", "country", "notes"),
+        *("suppression_list_name", "canada", "may_total", "agreement", "email_enabled_at", "dncx"),
     ],
 )
 def test_other_columns_say_nothing_of_consent(name):
