@@ -17,7 +17,7 @@ from backfill.pipeline.source_settings import (
     RelationshipsSource,
     Source,
 )
-from backfill.planning.consent import consent_in
+from backfill.planning.consent import ConsentColumn, consent_in
 from backfill.planning.plan import Plan
 from backfill.planning.source_stats import SourcePlan
 
@@ -175,7 +175,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             "consent",
             f"{of_source} has columns that look like consent, and are sent as attributes that stop"
             f" no mail: {', '.join(seen.consent_columns)}",
-            f"{_consent_answer(source, seen.consent_columns[0])}; if they may stop no mail, set"
+            f"{_consent_answer(source, seen.consent_columns)}; if they may stop no mail, set"
             ' consent = "ignore"',
         )
     if seen.shared_emails and source.shared_emails == "refuse":
@@ -187,12 +187,15 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
         )
 
 
-def _consent_answer(source: CustomersSource, column: str) -> str:
-    """How a column becomes what the service acts on."""
-    means = consent_in(column)
-    is_in = means is not None and means.yes == "in"
+def _consent_answer(source: CustomersSource, columns: Sequence[str]) -> str:
+    """How one of the columns becomes what the service acts on: one about all mail before others."""
+    found = [(each, consent_in(each) or ConsentColumn("out")) for each in columns]
+    column, means = min(found, key=lambda each: bool(each[1].channel))
+    is_in = means.yes == "in"
     name, inverts = "unsubscribed", is_in
-    if name in source.columns:  # one column says it already: others are about a part of the mail
+    if means.channel:  # whoever wants no texts may want mail
+        name, inverts = f'"{PREFERENCES}.channels.{means.channel}"', not is_in
+    elif name in source.columns:  # one column says it already: others are about a part of the mail
         name, inverts = f'"{PREFERENCES}.topics.topic_1", with the topic\'s number,', not is_in
     declared = f'{{ from = "{column}", type = "boolean"{", invert = true" if inverts else ""} }}'
     return (

@@ -78,6 +78,18 @@ def test_each_guard_refuses_until_its_setting_answers(code):
         assert refusals(pipeline(**{kind: {name: answer}}), plan(**found), NOW_S) == []
 
 
+def test_a_column_about_texts_is_never_advised_for_all_mail():
+    """Whoever wants none may want mail; a column about all mail is advised before it."""
+    said = []
+    for columns in (["SMS Consent", "opt_out"], ["SMS Consent"]):
+        (guard,) = refusals(pipeline(), plan(customers={"consent_columns": columns}), NOW_S)
+        said.append(guard.answer)
+
+    assert 'declare unsubscribed = { from = "opt_out", type = "boolean" }' in said[0]
+    channel = '"cio_subscription_preferences.channels.sms"'
+    assert f'declare {channel} = {{ from = "SMS Consent", type = "boolean" }}' in said[1]
+
+
 def test_nothing_found_refuses_nothing():
     """And nothing is raised."""
     assert refusals(pipeline(), plan(), NOW_S) == []
