@@ -10,6 +10,7 @@ it. Results are for people, who may also put a corrected `rejected.csv` in place
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -64,9 +65,17 @@ class Mirror:
             raise self._damaged(strange)
         results = {path: f"{self.place.path}/{path}" for path in self.results() if _is_plain(path)}
         wanted = results | {path: each.key for path, each in files.items()}
-        list(self.store.threads.map(lambda path: self._fetch(path, wanted[path]), wanted))
-        for path, each in files.items():
-            if _digest(self.folder / path) != each.digest:
+        fetched = [self.store.threads.submit(self._fetch, *each) for each in wanted.items()]
+        # Whoever hears of a failure removes the folder: nobody may still be writing to it.
+        if wait(fetched, return_when=FIRST_EXCEPTION).not_done:
+            for each in fetched:
+                each.cancel()
+            wait(fetched)
+        for each in fetched:
+            if not each.cancelled():
+                each.result()
+        for path, stored in files.items():
+            if _digest(self.folder / path) != stored.digest:
                 raise self._damaged(path)
         self._sent = {path: _signature(self.folder / path) for path in wanted}
 
@@ -165,11 +174,17 @@ class Mirror:
 
     def _fetch(self, path: str, key: str) -> None:
         target = self.folder / path
-        target.parent.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         version = self.store.head(key)
         if version is None:
             raise self._damaged(path)
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+        try:
+            target.parent.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise StateError(
+                f"{self.place}/{path}: one object lies below another, and no file can",
+                next_step="remove the one that backfill did not write",
+            ) from None
         with os.fdopen(descriptor, "wb") as file:
             for start in range(0, version.size, _RANGE_BYTES):
                 stop = min(start + _RANGE_BYTES, version.size)

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import threading
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -14,6 +16,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.remote_state.keeper import BucketKeeper, brought_here
 from backfill.remote_state.lease import Head, Pace, take
 from backfill.remote_state.mirror import Mirror
+from backfill.sources.stores import ChangedObjectError
 from backfill.sources.urls import ObjectUrl
 from tests.support.jobs import EVENTS, job
 from tests.support.virtual_store import StoreTime, VirtualStore
@@ -281,6 +284,39 @@ def test_a_file_that_is_not_as_it_was_written_is_refused(store, pipeline):
         assert not head(store).held
     with at_home(store, pipeline, Options(restart=True)) as here:
         assert not (Path(here.state_dir) / "job/state.db").exists()
+
+
+def test_a_failed_download_leaves_nobody_writing(store, tmp_path, monkeypatch):
+    """The folder is removed at once: who still wrote to it would make that fail."""
+    for name in ("a", "b"):
+        store.put(f"jobs/job/{name}", b"x")
+    has_failed, has_ended = Event(), Event()
+
+    def read(path, *_):
+        if path.endswith("a"):
+            has_failed.set()
+            raise ChangedObjectError
+        has_failed.wait(10)
+        threading.Timer(0.05, has_ended.set).start()
+        has_ended.wait(10)
+        return b"x"
+
+    monkeypatch.setattr(store, "read", read)
+    with pytest.raises(StateError, match="a is gone"):
+        Mirror(store, PLACE, tmp_path / "job").download({})
+    assert has_ended.is_set()
+
+
+def test_an_object_below_another_is_named(store, pipeline):
+    """6: no folder can hold both."""
+    store.put("jobs/job/rejected.csv", b"x")
+    store.put("jobs/job/rejected.csv/y", b"x")
+    with (
+        pytest.raises(StateError, match=r"job/rejected\.csv.*below another"),
+        at_home(store, pipeline),
+    ):
+        pass
+    assert not head(store).held
 
 
 def test_a_state_whose_lock_was_removed_is_not_taken_for_none(store, pipeline):
