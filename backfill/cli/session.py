@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -225,6 +225,7 @@ def verified(
         lag_s: How long answers may be behind; None: as long as usual.
     """
     from backfill.commands import verify as library  # seldom needed
+    from backfill.report.status_file import STATUS_FILE, read_status
     from backfill.report.verified import VERIFIED_FILE
     from backfill.verification.proving import LAG_S
 
@@ -241,12 +242,16 @@ def verified(
             stop=stop,
             progress=view.say,
         )
-    listed = shown(folder_of(pipeline, here.state_dir) / VERIFIED_FILE)
+        folder = folder_of(pipeline, here.state_dir)
+        status = read_status(folder / STATUS_FILE)
+    listed = shown(folder / VERIFIED_FILE)
     found = summary.verification
     text = found.text(pipeline.name, width()) if found else ""
     step = "nothing to do; all that can be proved is as it was sent"
     if summary.exit == ExitCode.DIFFERS:
-        again = command("run", path, given=asked)
+        # A rehearsal must not lead to the real workspace.
+        url = asked.url or (status and status.url) or None
+        again = command("run", path, given=replace(asked, url=url))
         step = f"look at {listed}; to send everything once more: {again} --restart"
     return Ending(ExitCode(summary.exit), step, text, summary.to_json())
 

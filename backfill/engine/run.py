@@ -396,6 +396,7 @@ class _Run:
 
     def _journal(self) -> Journal:
         if self.options.restart:
+            self._destination()  # whoever has no credentials keeps the record of what was sent
             # What earlier nights remember belongs to the journal that is forgotten.
             others = (*SNAPSHOT_FILES, SUMMARY_FILE, VERIFIED_FILE)
             forget(self.folder, others, wait_s=self.options.wait_s, sleep=self.clock.sleep)

@@ -22,7 +22,7 @@ from backfill.report.charts import COLOURS, Days
 from backfill.report.course import Course
 from backfill.report.redaction import Redact, Redaction, settings_of, versions
 from backfill.report.summary import Summary
-from backfill.report.verified import Verification
+from backfill.report.verified import VERIFIED_FILE, Verification
 from backfill.report.wording import can_be_fixed, titled, utc_text
 from backfill.rows import SENTENCES, Rejection
 
@@ -122,6 +122,11 @@ def _next(
         # What stopped it names its own next step, which is better than a guess from the figures.
         (stop, stop, command(was)),
         (summary.pending > summary.held, "Resume where it stopped:", goes_on),
+        (
+            summary.exit == ExitCode.DIFFERS,
+            f"{VERIFIED_FILE} lists what is missing or differs. To send everything once more:",
+            f"{command('run')} --restart",
+        ),
         (fixable, f"Fix the rows in {name}, then send them again:", command("retry", *files)),
         (summary.rejected, f"Nothing: {name} lists headers and footers, no rows.", ""),
         (summary.deletes_refused, refused, goes_on),

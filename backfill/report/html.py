@@ -172,6 +172,8 @@ def _verdict(content: Content) -> tuple[str, str]:
         return "bad", "Killed"
     if summary.exit == ExitCode.GUARD and not summary.this_run.attempts:
         return "bad", "Refused" if summary.delivered or content.is_night else "Not started"
+    if summary.exit == ExitCode.DIFFERS and summary.complete:
+        return "bad", "Differences found"
     if summary.exit not in (ExitCode.DELIVERED, ExitCode.REJECTIONS):
         return "bad", "Stopped early"
     if summary.pending > summary.held:

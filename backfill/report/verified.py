@@ -13,13 +13,13 @@ VERIFICATION = "verification"
 """In the journal's meta: what was found when the job was verified last."""
 
 WHY_UNPROVABLE = {
-    "older_than_30_days": "the App API shows what people did for 30 days",
+    "older_than_30_days": "the App API shows events of the last 30 days only",
     "only_one_proved": "a segment proves that somebody did it once, and not how often",
     "corrected": "a retry sent these rows as they were corrected, or it is in doubt what was sent",
     "sent_differently": "a sync sent other values than the files hold now",
     "deleted": "the person was deleted or merged afterwards",
     "perhaps_deleted": "no row names the person any more, and a sync deletes such people",
-    "not_people": "what the App API says of objects and their people is not asked for",
+    "not_people": "verify does not read objects, and who belongs to them",
     "cursor": "a sync by cursor may have skipped the row, so that it was not sent as it is now",
     "later_writer": "somebody else wrote the field after this job",
     "not_read_again": "the rows are not in the files as they were sent: a retry corrected them, or"

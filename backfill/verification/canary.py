@@ -119,6 +119,6 @@ def _wrong(found: Verification, people: int) -> BackfillError | None:
     )
     return DiffersError(
         what,
-        next_step=f"look at {VERIFIED_FILE} beside the journal; the same command reads these people"
-        " back again before it goes on, --restart sends them again",
+        next_step=f"look at {VERIFIED_FILE} in the job's folder; the same command reads these"
+        " people back again before it goes on, --restart sends them again",
     )

@@ -4,6 +4,9 @@ import gzip
 
 import pytest
 
+from backfill import CredentialsError, Options, Pipeline
+from backfill.commands.run import RUN
+from backfill.engine.run import execute
 from tests.support.jobs import EVENTS, HEADER, job, numbered
 
 PARTS = {"events-1.csv": numbered(20), "events-2.csv": numbered(20, first=20)}
@@ -116,6 +119,18 @@ def test_restart_forgets_what_was_sent(tmp_path, begun, send, sandbox):
     assert done.summary["this_run"]["delivered"] == done.summary["delivered"] == 40
     assert sandbox.stats()["events"] == 41
     assert sandbox.stats()["duplicate_events"] == 39
+
+
+def test_a_restart_without_credentials_forgets_nothing(begun, send):
+    """It ends before anything is forgotten: the job is still done."""
+    options = Options(env={}, restart=True)
+    with pytest.raises(CredentialsError):
+        execute(RUN, Pipeline.load(begun), options)
+
+    done = send(begun)
+
+    assert done.code == 0
+    assert (done.summary["delivered"], done.summary["this_run"]["requests"]) == (40, 0)
 
 
 def test_renamed_files_are_known_by_their_content(tmp_path, begun, send, sandbox):

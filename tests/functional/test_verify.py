@@ -153,6 +153,10 @@ def test_an_event_that_was_lost_is_found(pipeline, sandbox, send, verify):
     (line,) = listed(pipeline)
     assert (line["_found"], line["_kind"], line["_identifier"]) == ("missing", "events", "p10")
     assert summary["verified"]["unprovable"] == COUNT
+    assert f"--url {sandbox.url} --restart" in ended.stderr
+    report = (pipeline.parent / ".backfill" / "job" / "report.html").read_text("utf-8")
+    assert "Differences found" in report
+    assert "To send everything once more:" in report
 
 
 def test_an_identify_that_was_skipped_is_found(tmp_path, sandbox, send, verify):
