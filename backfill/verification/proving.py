@@ -202,7 +202,8 @@ class Verifier:
         for index, each in counts_of(self.job).items():
             delivered[self.job.pipeline.sources[index].kind] += each.delivered
         findings.cannot_be_proved("objects", "not_people", delivered["objects"])
-        findings.cannot_be_proved("relationships", "not_people", delivered["relationships"])
+        related = delivered["relationships"] + made.removed
+        findings.cannot_be_proved("relationships", "not_people", related)
         rest: tuple[tuple[KindChecked, int], ...] = (
             ("people", delivered["customers"] - made.people),
             ("deletions", delivered["merges"] + delivered["deletions"] - made.deleted),
@@ -321,7 +322,9 @@ def _events(snapshot: Snapshot, job: Job) -> Iterator[SentEvent]:
     # The mark of an import stands beside what the row says: it is in no id.
     marks = {each.part: dict(job.pipeline.sources[each.source].mark) for each in job.inputs}
     # Of the deletions of earlier nights nothing is left but that the people are not there.
-    deletes = any(each.sync.vanished == "delete" for each in job.pipeline.sources)
+    deletes = any(
+        each.kind == "customers" and each.sync.vanished == "delete" for each in job.pipeline.sources
+    )
     for each in _rows(snapshot, _EVENTS, deletes):
         each["attributes"] = members(each["attributes"]) | marks.get(each["part"], {})
         yield SentEvent(**each)

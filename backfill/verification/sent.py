@@ -39,6 +39,9 @@ from backfill.sync.differences import Changes
 _NEVER_RECENT_S = 1e12
 """A time, as unix seconds, at which no event is younger than 72 hours."""
 
+_OBJECT = "object"
+"""A column of the file of relationships that vanished; people have none."""
+
 Draws = npt.NDArray[np.uint64]
 """The hash by which the person of each row is drawn; shape (n,), n rows."""
 
@@ -166,21 +169,36 @@ class Delivered:
 
     def vanished(self, wanted: Wanted) -> Iterator[pa.RecordBatch]:
         """Whom the last sync has deleted because no row names them any more, as `DELETED`."""
-        own = len(self._job.pipeline.sources)
-        for part in self._job.journal.parts():
-            path = self._job.folder / part.path
-            if part.source < own or not path.exists():  # of earlier nights nothing is left
+        for part, file in self._vanished_files():
+            if _OBJECT in file.schema_arrow.names:
                 continue
-            for batch in pq.ParquetFile(path).iter_batches(columns=["type", "identifier", "row"]):
+            for batch in file.iter_batches(columns=["type", "identifier", "row"]):
                 rows = batch.column(2).to_numpy()
-                chosen = self._settled_rows(part.id, rows)
+                chosen = self._settled_rows(part, rows)
                 for type_ in pc.unique(batch.column(0)).to_pylist():
                     here = as_mask(pc.equal(batch.column(0), type_))
                     chosen[here] &= wanted(identity.people(type_, batch.column(1))[:, 0])[here]
                 names = [batch.column(0), batch.column(1), batch.column(1)]
-                places = [pa.array(np.full(len(rows), part.id, np.int32)), batch.column(2)]
+                places = [pa.array(np.full(len(rows), part, np.int32)), batch.column(2)]
                 made = pa.RecordBatch.from_arrays([*names, *places], schema=DELETED)
                 yield made.filter(pa.array(chosen))
+
+    def removed_relationships(self) -> int:
+        """How many relationships the last sync has removed because no row names them any more."""
+        return sum(
+            int(self._settled_rows(part, batch.column(0).to_numpy()).sum())
+            for part, file in self._vanished_files()
+            if _OBJECT in file.schema_arrow.names
+            for batch in file.iter_batches(columns=["row"])
+        )
+
+    def _vanished_files(self) -> Iterator[tuple[int, pq.ParquetFile]]:
+        """What the last sync deletes or removes, with its part; of earlier ones nothing is left."""
+        own = len(self._job.pipeline.sources)
+        for part in self._job.journal.parts():
+            path = self._job.folder / part.path
+            if part.source >= own and path.exists():
+                yield part.id, pq.ParquetFile(path)
 
     def _made(self, given: tuple[Input, Chunk]) -> SentRows:
         """What a run would send of a chunk if nothing were settled; called in threads."""
@@ -260,6 +278,7 @@ class Collected:
         events: How many recent events the third has.
         in_segments: How many older events the fourth has, of names that a segment tells of.
         older: All others that are too old to be read back, by name.
+        removed: How many relationships a sync has removed.
     """
 
     folder: Path
@@ -268,6 +287,7 @@ class Collected:
     events: int = 0
     in_segments: int = 0
     older: Counter[str] = field(default_factory=Counter)
+    removed: int = 0
 
     @property
     def all_events(self) -> int:
@@ -298,7 +318,7 @@ def collect(
         in_segments: Names of events of which older ones are wanted all the same; all others are
             counted only.
     """
-    made = Collected(folder)
+    made = Collected(folder, removed=delivered.removed_relationships())
     files = made.files
     with pq.ParquetWriter(files["sent_people"], PEOPLE, compression="lz4") as file:
         for rows in delivered.rows("customers", wanted):

@@ -341,6 +341,31 @@ def test_a_canary_of_a_sync_is_read_back_until_it_is_equal(tmp_path, sandbox, se
     assert summary["verification"]["unprovable_by_reason"] == {"perhaps_deleted": 1}
 
 
+def test_relationships_that_a_sync_removed_are_named_and_not_asked_for(tmp_path, send, verify):
+    """They are nobody whom the App API knows; the one that tonight removed is counted."""
+    kept = """
+    [[source]]
+    kind = "relationships"
+    files = ["of.csv"]
+    identifier = { id = "id" }
+    object = { type = "1", id = "oid" }
+    [source.sync]
+    vanished = "delete"
+    deletes_max = 1
+    """
+    files = {"people.csv": "id,n\na,1\nb,2\n", "of.csv": "id,oid\na,x\nb,x\n"}
+    pipeline = job(tmp_path, files, PEOPLE.partition("[source.c")[0], kept)
+    assert send(pipeline, command="sync").code == 0
+    (tmp_path / "of.csv").write_text("id,oid\na,x\n", "utf-8")
+    assert send(pipeline, command="sync").code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert ended.code == 0, ended.stderr
+    found = summary["verification"]["kinds"]
+    assert (found["people"]["equal"], found["relationships"]["unprovable"]) == (2, 1)
+
+
 @pytest.mark.parametrize("api", ["v1", "v2"])
 def test_people_are_found_by_their_addresses_in_any_case(tmp_path, sandbox, send, verify, api):
     """Whoever they are known by; and whichever API has taken them."""
