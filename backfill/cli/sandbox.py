@@ -33,7 +33,7 @@ def sandbox(  # noqa: PLR0913, PLR0917  # each is an option
         typer.Option(metavar="SWITCH=VALUE", help="Set a switch of /sandbox/behaviour; repeat."),
     ] = None,
     faults: Annotated[
-        Path | None, typer.Option(help="Start with this script of faults (JSON).")
+        Path | None, typer.Option(help="Start with this script of faults (JSON; /sandbox/help).")
     ] = None,
     name: Annotated[
         list[str] | None,

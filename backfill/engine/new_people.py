@@ -21,7 +21,7 @@ from backfill.delivery.destination import app_destination
 from backfill.delivery.pacing import Time, turns_file
 from backfill.encoding.json_text import Mask
 from backfill.engine.options import Options, Stop
-from backfill.errors import BackfillError, StateError, UsageError
+from backfill.errors import BackfillError, StateError
 from backfill.files import PRIVATE_DIRECTORY
 from backfill.job import Job
 from backfill.planning.people import PEOPLE_FILE
@@ -43,14 +43,12 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
     """Note who is to be sent and is not in the workspace yet; once for each plan.
 
     Raises:
-        UsageError: Of some people nobody could tell whether they are created.
         CredentialsError: There is no key of the App API.
         BackfillError: What else stops the look-up; nothing was sent then.
     """
     meta = job.journal.meta
     if meta.get(_LOOKED_UP) == plan.key:
         return
-    _require_tellable(job, plan)
     folder = job.folder / FOLDER
     if _LOOKED_UP not in meta:
         if job.journal.totals().attempts or folder.exists():
@@ -109,19 +107,6 @@ def _damaged(path: Path) -> StateError:
         " whom it created",
         next_step="restore the state directory from a backup",
     )
-
-
-def _require_tellable(job: Job, plan: Plan) -> None:
-    """Refuse people who may take somebody over, by their address, instead of being created."""
-    for number, (source, seen) in enumerate(zip(job.pipeline.sources, plan.sources, strict=True)):
-        by_id = source.kind == "customers" and source.identifier.type == "id"
-        if by_id and "email" in seen.attributes:
-            raise UsageError(
-                f"[import] undo: source {number + 1} (customers) is identified by id and sends"
-                " email: who has that address under another id is taken over and not created,"
-                " which no look-up tells",
-                next_step="identify people by email, or remove undo",
-            )
 
 
 def _to_be_sent(job: Job, plan: Plan) -> Iterator[pa.RecordBatch]:

@@ -54,6 +54,7 @@ def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
             found += _unknown_people(pipeline, source, seen, of_source)
         if isinstance(source, CustomersSource):
             found += _customers(source, seen, of_source)
+            found += _undo(pipeline, source, seen, of_source)
         if isinstance(source, DeletionsSource):
             found += _deletions(source, seen, plan, of_source)
         if isinstance(source, MergesSource):
@@ -69,6 +70,7 @@ _HARM = (
     "deletes_max",
     "merges_max",
     "merges_chained",
+    "undo",
     "deletes_customers",
     "removes_added",
     "consent",
@@ -184,6 +186,19 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             f"{of_source} has e-mail addresses under several ids, of which the last one would take"
             f" the person over: {seen.shared_emails:,}",
             'set shared_emails = "first" or "send"',
+        )
+
+
+def _undo(
+    pipeline: Pipeline, source: CustomersSource, seen: SourcePlan, of_source: str
+) -> Iterator[Guard]:
+    if pipeline.import_.undo and source.identifier.type == "id" and "email" in seen.attributes:
+        yield Guard(
+            "undo",
+            f"{of_source} is identified by id and sends email, and [import] undo is set: who has"
+            " that address under another id is taken over, not created, and an undo would delete"
+            " that person",
+            "identify people by email, or remove undo",
         )
 
 

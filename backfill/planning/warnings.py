@@ -246,18 +246,19 @@ def _unknown_people(
     seen: SourcePlan,
     of_source: str,
 ) -> Iterator[PlanWarning]:
-    if seen.unknown_people and pipeline.import_.segment is not None:
+    if not seen.unknown_people or pipeline.unknown_people(source) != "send":
+        return
+    if pipeline.import_.segment is not None:
         yield PlanWarning(
             "not_in_segment",
             f"{of_source} names people whom no customers source names: {seen.unknown_people:,};"
             f" segment {pipeline.import_.segment} is filled without them",
         )
-    if seen.unknown_people and pipeline.unknown_people(source) == "send":
-        yield PlanWarning(
-            "unknown_people",
-            f"{of_source} names people whom no customers source names, and who become profiles,"
-            f" which are billed: {seen.unknown_people:,}",
-        )
+    yield PlanWarning(
+        "unknown_people",
+        f"{of_source} names people whom no customers source names, and who become profiles,"
+        f" which are billed: {seen.unknown_people:,}",
+    )
 
 
 def _objects(source: Source, seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:

@@ -29,7 +29,7 @@ What, and its own settings; those marked * apply the request first, unless `appl
     latency         `seconds` before anything else
     refuse_items    207: the items of a batch in `items`, or a share of them, `item_rate`
 
-Silent: answered 200, and not done as asked, for the same choice of operations:
+Silent: answered 200, and not done as asked, of the operations in `items` or `item_rate` of them:
 
     drop_attribute    an identify loses its `attribute`
     change_attribute  an identify's `attribute` becomes `value`

@@ -76,7 +76,7 @@ def test_people_who_may_be_taken_over_are_refused(tmp_path, send, sandbox):
     """An id that is new and an address that is not: that person would be deleted by mistake."""
     table = TABLE.replace('{ email = "email" }', '{ id = "n" }')
     ended = send(job(tmp_path, {"customers.csv": PEOPLE}, table, top=UNDO))
-    assert ended.code == 2
+    assert ended.code == 7
     assert "taken over" in ended.stderr
     assert sandbox.people() == {}
 
