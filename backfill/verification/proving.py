@@ -200,10 +200,10 @@ class Verifier:
         """Count what was delivered and cannot be asked for, so that nothing is passed over."""
         delivered: Counter[str] = Counter()
         for index, each in counts_of(self.job).items():
-            kind = self.job.pipeline.sources[index].kind
-            delivered[kind] += each.delivered
-            if kind in ("objects", "relationships"):  # an earlier night has sent them
-                delivered[kind] += each.skipped.get("unchanged", 0)
+            source = self.job.pipeline.sources[index]
+            delivered[source.kind] += each.delivered
+            if source.kind in ("objects", "relationships"):  # an earlier night has sent them
+                delivered[source.kind] += each.skipped.get("unchanged", 0)
         findings.cannot_be_proved("objects", "not_people", delivered["objects"])
         related = delivered["relationships"] + made.removed
         findings.cannot_be_proved("relationships", "not_people", related)
