@@ -7,6 +7,7 @@ A store that does not answer stops nothing at first, for the journal here is dur
 could not be written for 45 s, sending stops: after 60 s another may go on.
 """
 
+import glob
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,14 @@ from pathlib import Path
 
 from backfill.clock import Clock
 from backfill.engine.options import Options, Stop
-from backfill.errors import BackfillError, StateError, UnavailableError, as_ours, first_of
+from backfill.errors import (
+    BackfillError,
+    StateError,
+    UnavailableError,
+    UsageError,
+    as_ours,
+    first_of,
+)
 from backfill.job import STANDS_FOR
 from backfill.journal import Journal
 from backfill.journal.lock import leave_note, noted_in
@@ -28,7 +36,7 @@ from backfill.remote_state.mirror import Mirror
 from backfill.report.status_file import STATUS_FILE
 from backfill.report.summary import SUMMARY_FILE, Summary
 from backfill.sources.stores import ObjectStore, connected
-from backfill.sources.urls import ObjectUrl
+from backfill.sources.urls import ObjectUrl, is_url, matcher
 
 PATIENCE_S = 30.0
 """How long a store may fail at the start, before the first row, and at the end."""
@@ -37,6 +45,9 @@ _SNAPSHOT_SHARE = 10
 """A journal that takes long to write is written less often: a tenth of the time goes into it."""
 
 _TICK_S = 1.0
+
+_WRITTEN = ("rejected.csv", "rejected.jsonl", "undo/id.csv", "state/1.1/plan/k/people.parquet")
+"""Files of a job as some pattern of names may find them."""
 
 Say = Callable[[str], None]
 Connect = Callable[[ObjectUrl, StorageSettings, Clock, float], ObjectStore]
@@ -210,12 +221,14 @@ def brought_here(  # noqa: PLR0913 - all but four are keywords
 
     Raises:
         StateError: Another run has the job, or the state cannot be used.
-        UsageError: There is no such bucket, or `obstore` is not installed.
+        UsageError: There is no such bucket, `obstore` is not installed, or a source would read what
+            the job writes.
         CredentialsError: The bucket may not be read or written.
         UnavailableError: The store does not answer.
     """
     clock, pace = clock or Clock(), pace or Pace()
     place = ObjectUrl.parse(f"{url}/{pipeline.name}")
+    _refuse_own_files(pipeline, place)
     store = connect(place, pipeline.storage, clock, min(PATIENCE_S, pace.takeover_s / 2))
     lease = take(
         store,
@@ -237,6 +250,22 @@ def brought_here(  # noqa: PLR0913 - all but four are keywords
             (folder.parent / STANDS_FOR).write_text(url if options.state_dir else "")
             keeper.is_here = True
             yield replace(options, state_dir=folder.parent, keeper=keeper)
+
+
+def _refuse_own_files(pipeline: Pipeline, place: ObjectUrl) -> None:
+    """Refuse patterns that find a job's own files: `rejected.csv` would be sent the next night."""
+    written = [place.beside(f"{place.path}/{each}") for each in _WRITTEN]
+    for number, source in enumerate(pipeline.sources, 1):
+        for pattern in filter(glob.has_magic, filter(is_url, source.files)):
+            asked = ObjectUrl.parse(pattern)
+            if (asked.scheme, asked.bucket) != (place.scheme, place.bucket):
+                continue
+            if own := next(filter(matcher(asked.key), written), None):
+                raise UsageError(
+                    f"source {number}: {pattern} finds the job's own files, such as {own}",
+                    next_step="keep the state in a folder that no source reads, or let `files` say"
+                    " the folder",
+                )
 
 
 @contextmanager

@@ -10,7 +10,13 @@ from threading import Event
 import pytest
 
 from backfill.engine.options import Options, Stop
-from backfill.errors import CredentialsError, InterruptedRunError, StateError, UnavailableError
+from backfill.errors import (
+    CredentialsError,
+    InterruptedRunError,
+    StateError,
+    UnavailableError,
+    UsageError,
+)
 from backfill.journal import Journal, Settlement
 from backfill.pipeline.file import Pipeline
 from backfill.remote_state.keeper import BucketKeeper, brought_here
@@ -355,3 +361,27 @@ def test_waiting_for_a_silent_holder_ends_when_it_is_asked_to(store, pipeline):
         pass
 
     assert store.time.now_s < 1_010
+
+
+@pytest.mark.parametrize(
+    ("files", "is_refused"),
+    [
+        ("s3://acme/**/*.csv", True),
+        ("s3://acme/jobs/*/rej*.csv", True),
+        ("s3://acme/jobs/**/*.parquet", True),
+        ("s3://acme/jobs/**", True),
+        ("s3://acme/jobs/*.csv", False),
+        ("s3://other/**/*.csv", False),
+        ("s3://acme/jobs/job/rejected.csv", False),
+    ],
+)
+def test_a_job_does_not_read_what_it_writes(store, pipeline, files, is_refused):
+    """Its rejected rows would be sent the next night; 2, before the lock is taken."""
+    source = pipeline.sources[0].model_copy(update={"files": (files,)})
+    given = pipeline.model_copy(update={"sources": (source,)})
+    if not is_refused:
+        with at_home(store, given):
+            return
+    with pytest.raises(UsageError, match="finds the job's own files"), at_home(store, given):
+        pass
+    assert store.get("jobs/job/lock") is None
