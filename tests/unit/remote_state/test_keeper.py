@@ -296,12 +296,14 @@ def test_a_failed_download_leaves_nobody_writing(store, tmp_path, monkeypatch):
     """The folder is removed at once: who still wrote to it would make that fail."""
     for name in ("a", "b"):
         store.put(f"jobs/job/{name}", b"x")
-    has_failed, has_ended = Event(), Event()
+    has_begun, has_failed, has_ended = Event(), Event(), Event()
 
     def read(path, *_):
         if path.endswith("a"):
+            has_begun.wait(10)
             has_failed.set()
             raise ChangedObjectError
+        has_begun.set()
         has_failed.wait(10)
         threading.Timer(0.05, has_ended.set).start()
         has_ended.wait(10)
