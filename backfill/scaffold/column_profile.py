@@ -194,8 +194,8 @@ class ColumnProfile:
     @property
     def holds_whole_floats(self) -> bool:
         """Whether its numbers are whole, and written with a point all the same."""
-        if self.type is not None:
-            return bool(pa.types.is_floating(self.type))
+        if self.type is not None and pa.types.is_floating(self.type):
+            return True
         return self.values > 0 and self.whole_floats == self.values
 
     @property

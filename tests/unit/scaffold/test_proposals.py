@@ -18,12 +18,12 @@ from backfill.scaffold.distinct_values import KEPT_MAX, Distinct
 from backfill.scaffold.pipeline_text import Setting, toml
 
 
-def look(values, name="column"):
-    """A column of text that was looked at."""
+def look(values, name="column", form="text"):
+    """A column of text that was looked at; a file that has types may hold it."""
     found = ColumnProfile(name)
     batch = pa.record_batch({name: pa.array(values, pa.string())})
     rows = np.arange(1, len(values) + 1)
-    found.add(Chunk(1, batch, rows, None, (), Position(len(values) + 1), "text"))
+    found.add(Chunk(1, batch, rows, None, (), Position(len(values) + 1), form))
     return found
 
 
@@ -86,6 +86,14 @@ def test_many_values_are_estimated_in_little_memory():
 def test_a_type_is_what_every_value_fits_without_a_loss(values, name, type_):
     """Leading zeros, a plus or a card's digits would be lost; ids are no quantities."""
     assert look(values, name).type_of_text() == type_
+
+
+@pytest.mark.parametrize("values", ["text", "typed"])
+def test_whole_numbers_with_a_point_are_told_in_text_of_any_file(values):
+    """Parquet holds text, too; as identifiers they must be declared, or `check` refuses them."""
+    texts = [["1.0", "2.0", None], ["1.0", "2"], ["1", "2"], [None]]
+    found = [look(each, "id", values).holds_whole_floats for each in texts]
+    assert found == [True, False, False, False]
 
 
 @pytest.mark.parametrize(
