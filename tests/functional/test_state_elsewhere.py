@@ -106,7 +106,7 @@ def test_pods_that_are_killed_again_and_again(
     with_rejections = done.summary["rejected"] > 0
     for name in ["rejected.jsonl"] * with_rejections:
         (left / name).write_bytes(bucket.get(f"jobs/world-{SEED}/{name}"))
-    arrived = check(world, sandbox, done.summary, left)
+    arrived = check(world, sandbox, done.summary, left, forgetful=True)
     announced = [_may_repeat(each) for each in [*said, done.stderr]]
     sent_twice = arrived["event duplicate"] + arrived["identify applied"] - len(world.people)
     record_property("kills of pods", len(said))

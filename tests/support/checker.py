@@ -54,7 +54,12 @@ def must(condition: bool, told: object) -> None:
 
 
 def check(
-    world: World, workspace: Workspace, summary: Mapping[str, Any], folder: Path
+    world: World,
+    workspace: Workspace,
+    summary: Mapping[str, Any],
+    folder: Path,
+    *,
+    forgetful: bool = False,
 ) -> Counter[str]:
     """Hold a finished job against the truth.
 
@@ -63,6 +68,8 @@ def check(
         workspace: Where it was sent.
         summary: What the last run printed.
         folder: The job's state directory.
+        forgetful: Whether a kill may lose seconds of the journal, as with a state elsewhere:
+            people may then be identified again after their events, never first.
 
     Returns:
         How the arrivals ended, by kind and outcome.
@@ -76,7 +83,7 @@ def check(
     refused = _misreported(world, reported, arrivals, findings)
     _events(world, events, refused, findings)
     _people(world, workspace.people(), refused, findings)
-    _arrivals(arrivals, findings)
+    _arrivals(arrivals, findings, forgetful=forgetful)
     must(findings == Findings(), findings)
     _figures(world, summary, workspace.stats(), refused)
     return Counter(f"{each['kind']} {each['outcome']}" for each in arrivals)
@@ -171,13 +178,18 @@ def _people(
     findings.phantom += people.keys() - world.people.keys()
 
 
-def _arrivals(arrivals: Iterable[Mapping[str, Any]], findings: Findings) -> None:
+def _arrivals(
+    arrivals: Iterable[Mapping[str, Any]], findings: Findings, *, forgetful: bool
+) -> None:
     """Customers come first, and an id has one body for ever."""
     bodies: dict[str, set[str]] = defaultdict(set)
     with_events: set[str] = set()
+    identified: set[str] = set()
     for each in arrivals:
         if each["kind"] == "identify":
-            if each["person"] in with_events:
+            again = forgetful and each["person"] in identified
+            identified.add(each["person"])
+            if each["person"] in with_events and not again:
                 findings.disordered.append(each["person"])
         elif each["event_id"] is not None:
             with_events.add(each["person"])
