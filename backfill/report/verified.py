@@ -19,6 +19,7 @@ WHY_UNPROVABLE = {
     "sent_differently": "a sync sent other values than the files hold now",
     "deleted": "the person was deleted or merged afterwards",
     "perhaps_deleted": "no row names the person any more, and a sync deletes such people",
+    "removed_by_retry": "a retry deleted or merged so many people whom the files do not name",
     "not_people": "verify does not read objects, and who belongs to them",
     "cursor": "a sync by cursor may have skipped the row, so that it was not sent as it is now",
     "later_writer": "somebody else wrote the field after this job",

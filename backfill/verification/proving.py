@@ -302,7 +302,14 @@ async def read_back(
     )
     with open_snapshot(job.journal, job.folder) as snapshot:
         snapshot.see(made.files)
-        people = PeopleReader(workspace, patience, findings)
+        removed = sum(
+            each.delivered
+            for index, each in counts_of(job).items()
+            if job.pipeline.sources[index].kind in ("merges", "deletions")
+        )
+        # Of a part of the people nobody knows how many of these are among them.
+        unknown = max(removed - made.deleted, 0) if made.whole else 0
+        people = PeopleReader(workspace, patience, findings, unknown)
         await each_of(in_requests(_people(snapshot, cursors)), people.check)
         await each_of(in_requests(_deleted(snapshot)), people.check)
         events = EventsReader(workspace, patience, findings)

@@ -157,11 +157,19 @@ def in_requests(people: Iterable[SentPerson]) -> Iterator[list[SentPerson]]:
 
 @dataclass(slots=True)
 class PeopleReader:
-    """Holds people against what the workspace says of them."""
+    """Holds people against what the workspace says of them.
+
+    Args:
+        workspace: Is asked.
+        patience: How long answers may be behind.
+        findings: Take what is found.
+        removed_by_retry: So many people were deleted or merged, and nobody can tell who they are.
+    """
 
     workspace: WorkspaceReader
     patience: Patience
     findings: Findings
+    removed_by_retry: int = 0
 
     async def check(self, people: list[SentPerson]) -> None:
         """Check up to a hundred people of one type of identifier."""
@@ -203,6 +211,9 @@ class PeopleReader:
         if not found:
             if person.doubt:
                 self.findings.unprovable(subject, person.doubt)
+            elif self.removed_by_retry:
+                self.removed_by_retry -= 1
+                self.findings.unprovable(subject, "removed_by_retry")
             else:
                 self.findings.missing(subject)
             return

@@ -279,6 +279,7 @@ class Collected:
         in_segments: How many older events the fourth has, of names that a segment tells of.
         older: All others that are too old to be read back, by name.
         removed: How many relationships a sync has removed.
+        whole: Whether it is all that was delivered.
     """
 
     folder: Path
@@ -288,6 +289,7 @@ class Collected:
     in_segments: int = 0
     older: Counter[str] = field(default_factory=Counter)
     removed: int = 0
+    whole: bool = False
 
     @property
     def all_events(self) -> int:
@@ -318,7 +320,8 @@ def collect(
         in_segments: Names of events of which older ones are wanted all the same; all others are
             counted only.
     """
-    made = Collected(folder, removed=delivered.removed_relationships())
+    whole = wanted is everybody
+    made = Collected(folder, removed=delivered.removed_relationships(), whole=whole)
     files = made.files
     with pq.ParquetWriter(files["sent_people"], PEOPLE, compression="lz4") as file:
         for rows in delivered.rows("customers", wanted):

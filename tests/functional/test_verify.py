@@ -341,6 +341,31 @@ def test_a_canary_of_a_sync_is_read_back_until_it_is_equal(tmp_path, sandbox, se
     assert summary["verification"]["unprovable_by_reason"] == {"perhaps_deleted": 1}
 
 
+def test_whom_a_corrected_merge_took_away_is_not_missing(tmp_path, sandbox, send, verify):
+    """The files do not say who it was; whoever else is not there is missing."""
+    merges = """
+    [[source]]
+    kind = "merges"
+    files = ["merges.csv"]
+    primary = { id = "keep" }
+    secondary = { id = "lose" }
+    """
+    files = {"people.csv": "id,n\na,1\nb,2\nc,3\n", "merges.csv": "keep,lose\n,b\n"}
+    pipeline = job(tmp_path, files, PEOPLE.partition("[source.c")[0], merges)
+    assert send(pipeline).code == 3
+    path = tmp_path / ".backfill" / "job" / "rejected.csv"
+    path.write_text(path.read_text("utf-8-sig").replace(",b,merges", "a,b,merges"), "utf-8")
+    assert "a,b,merges" in path.read_text("utf-8").replace(",,", ",")
+    assert send(pipeline, command="retry").code == 0
+    assert verify(pipeline, "--all")[0].code == 0
+    url = f"{sandbox.url}/api/v1/customers/c"
+    httpx.delete(url, auth=("sandbox", "sandbox")).raise_for_status()
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["verified"]["missing"]) == (8, 1)
+
+
 def test_relationships_that_a_sync_removed_are_named_and_not_asked_for(tmp_path, send, verify):
     """They are nobody whom the App API knows; what an earlier night sent is counted, too."""
     kept = """
