@@ -128,7 +128,10 @@ def undo(pipeline: Pipeline, state_dir: str | Path | None = None) -> UndoList:
             path.write_text(_undo_text(pipeline, counts), "utf-8")
         except OSError as failure:
             raise unwritten(folder, failure) from failure
-        unknown = ["people whom events or relationships created, whom no customers source names"]
+        unknown = [
+            "people whom events or relationships created, whom no customers source names",
+            "people whose identifier a retry corrected, whom nobody looked up",
+        ]
         if job.journal.meta.get(new_people.INCOMPLETE):
             unknown.append("people who were sent before undo was set, or before a --restart")
         return UndoList(path, sum(counts.values()), unknown)

@@ -32,6 +32,7 @@ def test_who_was_not_there_before_can_be_deleted_again(tmp_path, send, backfill,
     assert told.code == 0
     assert told.summary["people"] == 248
     assert "events" in " ".join(told.summary["unknown"])
+    assert "retry" in " ".join(told.summary["unknown"])
     undo = tmp_path / ".backfill" / "job" / "undo" / "undo.toml"
     refused = send(undo)
     assert refused.code == 7
