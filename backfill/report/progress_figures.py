@@ -6,7 +6,7 @@ from typing import Literal
 
 from backfill.delivery.outcome import Meter
 from backfill.planning.progress import Progress
-from backfill.report.wording import PAUSES, clock, counted, short
+from backfill.report.wording import PAUSES, clock, counted, duration, short
 from backfill.sources.extraction import Extracted
 
 _LATELY_S = 15.0
@@ -15,6 +15,8 @@ _BAR_WIDTH_MIN = 6
 _BAR_ROOM = _BAR_WIDTH_MIN + 2
 _BEHIND_THE_BAR = 5
 """What is of this rank matters less than the bar itself."""
+
+_MINUTE_S = 60
 
 
 @dataclass(slots=True)
@@ -91,7 +93,9 @@ class ProgressFigures:
         wait_s = self._pause_s(now_s)
         if pause is None or not wait_s:
             return "", ""
-        return f"waiting {max(round(wait_s), 1)} s", PAUSES[pause.reason]
+        # A window in which nothing is sent may be hours.
+        left = f"{max(round(wait_s), 1)} s" if wait_s < _MINUTE_S else duration(wait_s)
+        return f"waiting {left}", PAUSES[pause.reason]
 
 
 def head(figures: ProgressFigures) -> str:

@@ -98,7 +98,10 @@ def with_canary(
             clock = Clock().interrupted_by(stop.check)
             verifier = Verifier(job, plan, options, clock, stop, told, lag_s)
             found = verifier.of(people, sent_until_s=clock.unix_s())
-            return found, _wrong(found, len(people))
+            wrong = _wrong(found, len(people))
+            if wrong is None:
+                told(f"canary: {found.outcome()}; now the others")
+            return found, wrong
 
         return replace(prepared, trial=Trial(start, check))
 

@@ -179,6 +179,7 @@ def test_a_canary_goes_on_by_itself(pipeline, sandbox, send, verify):
 
     assert ended.code == 0, ended.stderr
     assert (ended.summary["delivered"], ended.summary["complete"]) == (3 * COUNT, True)
+    assert "canary: verified, all 6 as they were sent; 3 cannot be proved" in ended.stderr
     found = ended.summary["verified"]
     assert found == {"checked": 9, "equal": 6, "missing": 0, "differs": 0, "unprovable": 3}
     first = [each["person"] for each in sandbox.arrivals()][:9]
