@@ -112,8 +112,9 @@ def bucket_of(state_dir: str | Path) -> str | None:
 
 def folder_of(pipeline: Pipeline, state_dir: str | Path | None) -> Path:
     """Where a job's state is kept: below `state_dir`, by default beside the pipeline file."""
-    # Absolute, since Arrow takes the relative path "a:b" for a URL.
-    return Path(state_dir or pipeline.folder / STATE_FOLDER).absolute() / pipeline.name
+    folder = Path(state_dir or pipeline.folder / STATE_FOLDER)
+    # Arrow takes the relative path "a:b" for a URL.
+    return (folder.absolute() if ":" in str(folder) else folder) / pipeline.name
 
 
 def bind_files(inputs: Sequence[Input], journal: Journal, *, append: bool) -> list[Input]:
