@@ -302,7 +302,7 @@ def test_whoever_is_taken_over_stops_sending(tmp_path, bucket, start_sending, sa
 
 def test_a_store_that_is_out_for_too_long_stops_the_run(tmp_path, bucket, start_sending, sandbox):
     """75, before anybody else may take over; the next start goes on, and says what may repeat."""
-    sandbox.misbehave({"kind": "latency", "seconds": 0.2, "method": "POST"})
+    sandbox.misbehave({"kind": "latency", "seconds": 0.6, "method": "POST"})
     files = {"events.csv": numbered(20_000)}
     with stores.between(bucket) as (proxy, seen):
         there = machine(tmp_path, seen, "there", files, EVENTS)
