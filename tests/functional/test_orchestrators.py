@@ -38,7 +38,7 @@ def test_an_example_knows_every_exit_code(name):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_compiles(path):
     """Its orchestrator is not needed for that."""
-    compile(path.read_text("utf-8"), path.name, "exec")
+    assert compile(path.read_text("utf-8"), path.name, "exec").co_names
 
 
 @pytest.fixture
