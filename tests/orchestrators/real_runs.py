@@ -249,7 +249,7 @@ class _Example:
         until(lambda: shop.has_ended_with(128 + runner.signal))
         until(lambda: not Path(f"/proc/{pid}").exists())
         shop.workspace.misbehave()
-        assert shop.sync("--wait", "1m") == 0
+        assert shop.sync("--wait", "2m") == 0
         assert len(shop.workspace.people()) == 60
         assert shop.workspace.stats()["duplicate_events"] == 0
 
