@@ -135,7 +135,6 @@ class Judge:
         if chunk.values == "json":  # all rows of a struct have the same members
             for column, lost in lost_in(chunk):
                 faults.add("member_missing", column, lost)
-        names = replace(names, **identity.oddities(person, source.identifier.column))
         name = micros = key = written = target = None
         named = person.filter(pc.not_equal(person, ""))
         if isinstance(source, EventsSource):
@@ -147,7 +146,6 @@ class Judge:
 
             target = self._person(chunk, source.target, layout.target, faults, where)
             named = subjects.judged(source, person, target, faults)
-            names |= AttributeNames(**identity.oddities(target, source.target.column))
         every = Accepted(chunk.rows, person, members, name, micros, key, email, target=target)
         by_v1 = self._sizes(every, faults)
         every = replace(every, by_v1=by_v1 if by_v1.any() else None)

@@ -335,7 +335,7 @@ class Pass:
         self._ends[part] = chunk.end
         source.rows_read += chunk.end.row - chunk.first_row
         source.reject(judged.rejections)
-        self._names[index] |= judged.names
+        self._names[index] |= judged.names | look.oddities
         source.nameless += people.nameless(self._pipeline.sources[index], judged)
         self._people.add(look.shown)
         if (said := look.shown.get(PEOPLE_FILE)) is not None:

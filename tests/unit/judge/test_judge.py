@@ -17,6 +17,7 @@ from backfill.judge.judge import EVENT_TIMESTAMP, Judge
 from backfill.operations.batches import Packer
 from backfill.operations.encode import encode, event_ids
 from backfill.pipeline.source_settings import CustomersSource, DeletionsSource, EventsSource
+from backfill.planning.chunk_stats import oddities
 from backfill.rows import SENTENCES, Chunk, Position
 from backfill.sources.layout import AttributeNames
 
@@ -763,22 +764,27 @@ def test_seconds_that_are_declared_as_milliseconds_are_told(form, value, odd):
     assert names.implausible == ({"seen"} if odd else set())
 
 
+def odd_identifiers(cells):
+    """What the plan notes of these identifiers of customers."""
+    return oddities(customers(), judged(customers(), chunk({"person": cells})).accepted)
+
+
 def test_words_for_nothing_among_identifiers_are_noted():
     """As they are written; null_values answers, and then they name nobody."""
     cells = ["null", "NaN", "1", "nullify", "N/A"]
-    result = judged(customers(), chunk({"person": cells}))
-    assert result.names.null_words == {"null", "NaN", "N/A"}
-    assert not result.names.text_marks
-    answered = judged(customers(null_values=["null", "NaN", "N/A"]), chunk({"person": cells}))
-    assert answered.names.null_words == set()
+    found = odd_identifiers(cells)
+    assert found.null_words == {"null", "NaN", "N/A"}
+    assert not found.text_marks
+    answering = customers(null_values=["null", "NaN", "N/A"])
+    answered = judged(answering, chunk({"person": cells}))
+    assert oddities(answering, answered.accepted).null_words == set()
     assert set(reasons_of(answered)) == {1, 2, 5}
 
 
 def test_what_stands_for_no_person_in_a_spreadsheet_is_noted():
     """Errors of formulas, yes and no, and the column's own name from a second header."""
     cells = ["#REF!", "TRUE", "Person", "person", "persons"]
-    result = judged(customers(), chunk({"person": cells}))
-    assert result.names.null_words == {"#REF!", "TRUE", "Person", "person"}
+    assert odd_identifiers(cells).null_words == {"#REF!", "TRUE", "Person", "person"}
 
 
 def test_json_in_a_column_of_text_names_nobody():
@@ -812,15 +818,14 @@ def test_events_in_another_unit_are_told_where_they_are_let_in(micros, odd):
 
 def test_a_spreadsheets_mark_for_text_among_identifiers_is_noted():
     """Not the apostrophe that a name begins with."""
-    found = judged(customers(), chunk({"person": ["'7000", '="12"', "'s-Graven", "7"]}))
-    assert found.names.text_marks == {"'", '="'}
-    assert not judged(customers(), chunk({"person": ["'s-Graven", "O'12"]})).names.text_marks
+    assert odd_identifiers(["'7000", '="12"', "'s-Graven", "7"]).text_marks == {"'", '="'}
+    assert not odd_identifiers(["'s-Graven", "O'12"]).text_marks
 
 
 def test_the_word_before_a_sum_names_nobody():
     """Reports write it below their rows."""
-    result = judged(customers(), chunk({"person": ["1", "Total", "Grand Total", "totally"]}))
-    assert result.names.null_words == {"Total", "Grand Total"}
+    cells = ["1", "Total", "Grand Total", "totally"]
+    assert odd_identifiers(cells).null_words == {"Total", "Grand Total"}
 
 
 @pytest.mark.parametrize("cell", ["42.0", "1.23457E+15", "1E+15", "-1.5"])
