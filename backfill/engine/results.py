@@ -31,6 +31,7 @@ from backfill.report.verified import VERIFICATION, Verification
 from backfill.sources.inputs import columns_of
 
 NOTED_EVERY_S = 0.5
+SHOWN_EVERY_S = 0.1
 COURSE_EVERY_S = 2.0
 """A crash takes so much of the report's curves."""
 
@@ -53,19 +54,38 @@ def show_status(account: Account, state: State, clock: Clock, exit_code: int | N
         raise unwritten(folder, failure) from failure
 
 
-def show_progress(account: Account, clock: Clock) -> None:
-    """The same while it sends, as often as the journal commits.
+class Progress:
+    """Shows where a job stands while it sends.
 
-    A disk that does not take it takes no journal, and that is what stops a run.
+    Args:
+        account: What is known of the call.
+        clock: The time.
     """
-    with suppress(OSError):
-        status = status_of(account, "running", clock=clock)
-        write_status(account.job.folder / STATUS_FILE, status, lasting=False)
+
+    def __init__(self, account: Account, clock: Clock) -> None:
+        self.account = account
+        self._clock = clock
+        self._shown_s = -SHOWN_EVERY_S
+        self.is_behind = False
+
+    def show(self) -> None:
+        """Replace the status file; a disk that does not take it takes no journal, which ends it."""
+        self._shown_s, self.is_behind = self._clock.now_s(), False
+        with suppress(OSError):
+            status = status_of(self.account, "running", clock=self._clock)
+            write_status(self.account.job.folder / STATUS_FILE, status, lasting=False)
+
+    def committed(self) -> None:
+        """Show what the journal holds now; among many commits a second, soon."""
+        # A file costs as much as a commit: at sixty a second, a thirtieth of the time to send.
+        self.is_behind = self._clock.now_s() < self._shown_s + SHOWN_EVERY_S
+        if not self.is_behind:
+            self.show()
 
 
 @asynccontextmanager
-async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator[None]:
-    """While the body sends, note in the call's course how fast it goes, and show its pauses.
+async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator[Progress]:
+    """While the body sends, note in the call's course how fast it goes, and show where it stands.
 
     Args:
         account: What is known of the call.
@@ -77,9 +97,11 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
     # Earlier calls of the same job have their own parts of the curve.
     recorder = Recorder(course, account.run_id, clock.since_start_s(), tally.rows, meter.attempts)
 
+    progress = Progress(account, clock)
+
     def paused(pause: Pause) -> None:
         recorder.paused(pause.reason, clock.since_start_s(), pause.until_s - clock.now_s())
-        show_progress(account, clock)
+        progress.show()
 
     def pausing() -> Pause | None:
         return meter.pause if meter.pause and meter.pause.until_s > clock.now_s() else None
@@ -93,20 +115,21 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
         while True:
             await asyncio.sleep(min(course.width_s, NOTED_EVERY_S))
             note()
-            if (pause := pausing()) != shown:  # meanwhile there may be nothing to commit
-                show_progress(account, clock)
-                shown = pause
+            pause = pausing()
+            if progress.is_behind or pause != shown:  # there may be nothing to commit for long
+                progress.show()
+            shown = pause
             if clock.now_s() >= saved_s + COURSE_EVERY_S:
                 with suppress(OSError):
                     course.save(account.job.folder / COURSE_FILE)
                 saved_s = clock.now_s()
 
     meter.on_pause = paused
-    show_progress(account, clock)
+    progress.show()
     # A task beside the sender: noting must never hold up sending.
     watching = asyncio.create_task(watch())
     try:
-        yield
+        yield progress
     finally:
         watching.cancel()
         note()

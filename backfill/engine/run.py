@@ -332,33 +332,35 @@ class _Run:
         work = trial.start() if trial else prepared.start()
         await asyncio.to_thread(self.options.keeper.before_sending, work.journal)
         self.observer.sending(self._started(account, plan, prepared, meter))
-        async with results.watched(account, meter, self.clock):
+        async with results.watched(account, meter, self.clock) as progress:
             if trial:
-                await self._send_work(account, plan, work, delivery)
+                await self._send_work(plan, work, delivery, progress)
                 await self._check_trial(account, trial)
                 work = prepared.start()
-            await self._send_work(account, plan, work, delivery)
+            await self._send_work(plan, work, delivery, progress)
         # Only now: what a sync remembers of tonight must never be ahead of what was delivered.
         await asyncio.to_thread(prepared.complete)
         if account.job.limit is None and not self.mode.only_rejected:
             account.job.journal.forget_loss()
             account.job.journal.meta.pop(CANARY, None)
 
-    async def _send_work(self, account: Account, plan: Plan, work: Work, delivery: Service) -> None:
+    async def _send_work(
+        self, plan: Plan, work: Work, delivery: Service, progress: results.Progress
+    ) -> None:
         """Send some work, until it is done or the run is to stop."""
 
         def committed() -> None:
-            results.show_progress(account, self.clock)
+            progress.committed()
             self.options.keeper.committed(work.journal)
 
         sender = Sender(
             work,
             self.pipeline.rejected_max,
             delivery,
-            tally=account.tally,
+            tally=progress.account.tally,
             now_s=self.clock.now_s,
             committed=committed,
-            segment=_segment(account.job, plan),
+            segment=_segment(progress.account.job, plan),
         )
         loop = asyncio.get_running_loop()
 
@@ -385,8 +387,7 @@ class _Run:
             return StartedRun(done.rejected, 0, 0, 0, doubt, tally, meter)
         deletes = prepared.differences.deletes if prepared.differences else 0
         # Of a sync: the rows of its own files, not those of earlier nights.
-        rows = rows_read(account.job, plan)
-        settled = account.job.settled()
+        rows, settled = rows_read(account.job, plan), account.job.settled()
         begun = sum(each.settled_count() for each in settled.values())
         rejected = done.rejected if begun == done.rows() else 0
         total = sum(rows[part] for part in settled) + deletes

@@ -7,7 +7,8 @@ Where the system tells when a process began (Linux, in /proc), that has to agree
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -88,7 +89,7 @@ def write_status(path: Path, status: Status, *, lasting: bool = True) -> None:
     Raises:
         OSError: The disk is full, or the directory cannot be written to.
     """
-    content = orjson.dumps(asdict(status), option=orjson.OPT_APPEND_NEWLINE)
+    content = orjson.dumps(status, option=orjson.OPT_APPEND_NEWLINE)
     write_atomically(path, content, lasting=lasting)
 
 
@@ -121,7 +122,13 @@ class Process(TypedDict):
 
 def this_process() -> Process:
     """The one that asks."""
-    return {"pid": os.getpid(), "began_ticks": began_ticks(os.getpid())}
+    return {"pid": os.getpid(), "began_ticks": _began_ticks_once(os.getpid())}
+
+
+@lru_cache(1)
+def _began_ticks_once(own_pid: int) -> int | None:
+    """`began_ticks` of a process that is there while it asks; after a fork it is another one."""
+    return began_ticks(own_pid)
 
 
 def began_ticks(pid: int) -> int | None:

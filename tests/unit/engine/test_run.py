@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
@@ -323,6 +324,27 @@ def test_the_status_is_replaced_after_each_commit(tmp_path):
     run_in_no_time(pipeline, FakeDelivery(latency_s=one_by_one, on_answer=look))
 
     assert seen == [0, 1, 2, 3, 4]
+
+
+def test_among_many_commits_a_second_the_status_is_replaced_soon(tmp_path):
+    """Ten times a second, and once more when nothing else is committed."""
+    pipeline = job(tmp_path, {"events.csv": numbered(11_000)}, V1, EVENTS)
+    path, at_once, later = tmp_path / ".backfill/job/status.json", [], []
+    delivery = FakeDelivery(latency_s=defaultdict(lambda: 0.001, {11_000: 1.0}), concurrency=1)
+
+    def look(seen):
+        seen.append(json.loads(path.read_bytes())["delivered"])
+
+    def dispatched(number, _):
+        if number == 11_000:
+            look(at_once)
+            asyncio.get_running_loop().call_later(0.9, look, later)
+
+    delivery.on_dispatch = dispatched
+
+    run_in_no_time(pipeline, delivery)
+
+    assert (at_once, later) == ([0], [10_999])
 
 
 def test_a_killed_run_is_accounted_for_by_the_next(tmp_path):
