@@ -33,7 +33,7 @@ def main() -> NoReturn:
 
 
 _M_ARENA_MAX = -8  # malloc.h of glibc
-_HEAPS = 3
+_HEAPS = 4
 
 
 def _share_heaps() -> None:
