@@ -35,7 +35,7 @@ Opened = TypeVar("Opened")
 
 _OPENED_AT_ONCE = 16
 """Each object that is opened waits for a few answers of its store."""
-_GIVEN_BACK_FROM_BYTES = 320_000_000
+_GIVEN_BACK_FROM_BYTES = 240_000_000
 _GIVEN_BACK_STEP_BYTES = 20_000_000
 _PROCESS_MEMORY = Path("/proc/self/statm")
 _NO_EXTRACTS: Mapping[int, Path] = MappingProxyType({})

@@ -28,6 +28,7 @@ from backfill.planning.folder import PlanFolder
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plan import Plan, inputs_key
 from backfill.rows import Rows, reasons_to_json
+from backfill.sources.inputs import UnusedMemory
 from backfill.sync.snapshot import (
     BATCH_ROWS,
     OUTCOMES,
@@ -129,6 +130,7 @@ def catch_up(journal: Journal, pipeline: Pipeline, folder: Path, *, done: bool =
     if begun is None:
         return
     plan = folder / PLANS_FOLDER / str(begun["plan"])
+    UnusedMemory(from_bytes=0).give_back()  # of the sender's; the database takes its own
     with open_snapshot(journal, folder) as snapshot:
         if not (plan / PEOPLE_FILE).exists():
             snapshot.doubt_everybody()

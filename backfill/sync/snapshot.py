@@ -36,6 +36,8 @@ SETTINGS: dict[str, Any] = {
     "threads": os.cpu_count() or 1,
     "preserve_insertion_order": False,
 }
+_STREAMING = {"memory_limit": "64MB", "threads": 2}
+"""Enough to fill an empty table, whatever comes."""
 BATCH_ROWS = 65_536
 
 _TABLES = """
@@ -173,8 +175,11 @@ class Snapshot:
         with self._guarded():
             self._connection.execute("BEGIN")
             see(self._connection, {"told": outcomes})
-            self._connection.execute(_UPDATE)
-            self._connection.execute(_FORGET_RELATIONSHIPS)
+            if self._is_empty():
+                self._stream()
+            else:
+                self._connection.execute(_UPDATE)
+                self._connection.execute(_FORGET_RELATIONSHIPS)
             self._connection.execute(_INSERT)
             self._connection.execute("DELETE FROM step")
             self._connection.execute("INSERT INTO step VALUES (?)", [number])
@@ -182,6 +187,14 @@ class Snapshot:
             self._connection.execute("CHECKPOINT")
             self._connection.execute("DROP VIEW told")
         self.number = number
+
+    def _is_empty(self) -> bool:
+        return not self._connection.execute("SELECT 1 FROM person LIMIT 1").fetchall()
+
+    def _stream(self) -> None:
+        """Use little memory from here on: it would only hold rows that nobody looks at again."""
+        for name, value in _STREAMING.items():
+            self._connection.execute(f"SET {name} = '{value}'")
 
     def __enter__(self) -> Self:
         return self
