@@ -22,7 +22,7 @@ from backfill.commands.state_home import at_hand
 from backfill.commands.watch import View, Watch
 from backfill.delivery.destination import destination, is_loopback
 from backfill.engine.options import Observer, Options, PlannedRun, Stop
-from backfill.errors import BackfillError, ExitCode, InterruptedRunError, StateError
+from backfill.errors import RESUMABLE, BackfillError, ExitCode, InterruptedRunError, StateError
 from backfill.files import write_atomically
 from backfill.job import folder_of, state_url
 from backfill.journal.directory import prepared
@@ -101,11 +101,13 @@ class Sent:
         summary: What became of every row.
         rejected_file: Where the rejected rows are; None: there are none.
         report_file: Where the report is.
+        goes_on: The command that sends the rows that are left.
     """
 
     summary: "Summary"
     rejected_file: Path | None
     report_file: Path
+    goes_on: str
 
     def text(self) -> str:
         """As people read it."""
@@ -170,6 +172,7 @@ def send(
         name: The command: run, retry or sync.
     """
     from backfill.cli.after_run import remembered  # see above
+    from backfill.notify.call_history import HISTORY_FOLDER, sends_by
     from backfill.report.html import REPORT_FILE
 
     again = name == "retry"
@@ -183,8 +186,9 @@ def send(
         watch = Watch(view, Clock().now_s, question)
         summary = call(pipeline, here, watch, stop)
         done(summary)
-    report_file = folder_of(pipeline, here.state_dir) / REPORT_FILE
-    return Sent(summary, watch.rejected_file, report_file)
+    folder = folder_of(pipeline, here.state_dir)
+    goes_on = sends_by(folder / HISTORY_FOLDER) if again else name
+    return Sent(summary, watch.rejected_file, folder / REPORT_FILE, goes_on)
 
 
 def sent(path: Path, asked: SendOptions, given: Sent, *, name: str) -> Ending:
@@ -257,6 +261,10 @@ def verified(
 
 
 def _next_step(path: Path, asked: SendOptions, given: Sent, name: str) -> str:
+    go_on = command(given.goes_on, path, given=asked, without=("limit",))
+    if ExitCode(given.summary.exit) in RESUMABLE:  # nothing stopped it: a retry, and rows are left
+        left = given.summary.pending - given.summary.held
+        return f"{counted(left, 'row')} of the job still to be sent: {go_on}"
     if given.rejected_file and not given.summary.rejected:
         refused = f"{shown(given.rejected_file)} lists who was not deleted, and why"
         return f"nothing; {refused}: the next sync tries again"
@@ -269,7 +277,6 @@ def _next_step(path: Path, asked: SendOptions, given: Sent, name: str) -> str:
         if asked.accept_changes and name != "retry":
             return f"try the rejected rows with the new settings, or fix them in {fixed}: {retry}"
         return f"fix the rows in {fixed}, then: {retry}"
-    go_on = command("sync" if name == "sync" else "run", path, given=asked, without=("limit",))
     if given.summary.held:
         return f"nothing now; when the held rows are old enough: {go_on}"
     if not given.summary.complete:

@@ -188,7 +188,7 @@ def _next_step(jobs: Sequence[JobStatus], advised: Callable[..., str]) -> str:
     if not jobs:
         return "backfill run PIPELINE starts a job; --state-dir DIR looks elsewhere"
     for job in jobs:
-        was = job.call.command if job.call else "run"
+        was = _goes_on(job)
         if job.state == "interrupted":
             return f"resume{_which(job.said.job, jobs)}: {advised(was, url=job.said.url)}"
         if job.state in ("refused", "stopped") and job.call and job.call.stopped:
@@ -204,6 +204,15 @@ def _next_step(jobs: Sequence[JobStatus], advised: Callable[..., str]) -> str:
             again = advised("retry", *files, url=job.said.url)
             return f"fix the rows in {shown(file)}, then: {again}"
     return "nothing to do"
+
+
+def _goes_on(job: JobStatus) -> str:
+    """The command that sends what is left: the last one, but for a retry that ran to its end."""
+    from backfill.notify.call_history import HISTORY_FOLDER, sends_by
+
+    if job.call is None or (job.call.command == "retry" and job.call.exit and not job.call.stopped):
+        return sends_by(job.folder / HISTORY_FOLDER)
+    return job.call.command
 
 
 def _which(name: str, jobs: Collection[Any], end: str = "") -> str:

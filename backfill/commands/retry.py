@@ -102,7 +102,8 @@ def retry_mode(file: Path | None) -> RunMode:
 def _bind(job: Job, append: bool) -> Job:
     """Every file as it was; what became of people so far is remembered first."""
     catch_up.catch_up(job.journal, job.pipeline, job.folder)
-    return replace(job, inputs=bind_files(job.inputs, job.journal, append=append))
+    limit = job.limit or job.journal.meta.get("limit")  # what is beyond it is none of its work
+    return replace(job, inputs=bind_files(job.inputs, job.journal, append=append), limit=limit)
 
 
 def _prepare(file: Path | None, job: Job, plan: Plan, now_s: float) -> PreparedRun:

@@ -105,7 +105,9 @@ def begin(job: Job, command: str, clock: Clock) -> Account:
     run_id = journal.runs.start(utc_text(started_s))
     journal.meta[_BEGUN] = _figures(total_of(before.values()), cost)
     course = Course.load(job.folder / COURSE_FILE) if run_id > 1 else Course()
-    return Account(job, command, started_s, run_id, before, cost, course)
+    # A retry does not look at the rows that are held back: it leaves them as they are.
+    tally = Tally(held=held_at_last(journal)) if command == "retry" else Tally()
+    return Account(job, command, started_s, run_id, before, cost, course, tally=tally)
 
 
 _BEGUN = "begun"
@@ -376,14 +378,16 @@ def _pause_text(meter: Meter | None, clock: Clock) -> str:
     return f"{PAUSES[pause.reason]}, until {timestamp(utc_text(clock.unix_s() + wait_s))}"
 
 
-def exit_of(refused: int, *errors: BackfillError | None) -> ExitCode:
+def exit_of(refused: int, *errors: BackfillError | None, unsent: int = 0) -> ExitCode:
     """The exit code of a call.
 
     Args:
         refused: How many rows are rejected, and deletions refused.
         errors: What went wrong, if anything did.
+        unsent: How many rows are pending that are not held back: a retry may leave them behind.
     """
     codes = [ExitCode.REJECTIONS if refused else ExitCode.DELIVERED]
+    codes += [ExitCode.UNAVAILABLE] if unsent else []
     return first_of([*codes, *(each.exit_code for each in errors if each)])
 
 

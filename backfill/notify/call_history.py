@@ -114,6 +114,18 @@ def last_call(folder: Path) -> Call | None:
     return None
 
 
+def sends_by(folder: Path) -> str:
+    """The command that sends new rows of a job: its last one that was no retry, else `run`.
+
+    Args:
+        folder: The history's.
+    """
+    with suppress(StateError):
+        commands = (each.command for each in reversed(read_history(folder)))
+        return next((each for each in commands if each != "retry"), "run")
+    return "run"
+
+
 def as_far_as_known(call: Call, status: Status | None) -> Call:
     """A call that has not ended, or never will, with what the job's status said of it last.
 

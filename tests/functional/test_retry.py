@@ -46,6 +46,54 @@ def test_fixed_events_arrive_with_their_right_ids(tmp_path, send, sandbox):
     assert sandbox.stats()["duplicate_events"] == 3
 
 
+def test_rows_that_are_left_after_a_retry_are_told(tmp_path, send, backfill, sandbox):
+    """The run was cut short: not every row is accounted for, and another run sends the rest."""
+    rows = "p1,seen,yesterday,1\n" + numbered(9).partition("\n")[2]
+    pipeline = job(tmp_path, {"events.csv": HEADER + rows}, '[destination]\napi = "v1"', EVENTS)
+    sandbox.misbehave({"kind": "latency", "seconds": 0.3, "method": "POST"})
+    assert send(pipeline, "--concurrency", "1", "--for", "1s").code == 75
+    sandbox.misbehave()
+    _fix(pipeline, at={1: AT})
+
+    done = send(pipeline, "--concurrency", "9", command="retry")
+
+    assert (done.code, done.summary["complete"]) == (75, False)
+    assert (done.summary["rejected"], done.summary["pending"] > 0) == (0, True)
+    left = f"{done.summary['pending']} rows of the job still to be sent"
+    run = f"backfill run {pipeline} --url {sandbox.url} --rate 0 --concurrency 9"
+    assert done.stderr.splitlines()[-1] == f"next: {left}: {run}"
+    assert "accounted for" not in done.stdout
+    assert f"resume: backfill run {pipeline}" in backfill("status", pipeline).stderr
+    again = send(pipeline)
+    assert (again.code, again.summary["pending"]) == (0, 0)
+
+
+def test_a_retry_keeps_the_limit_of_the_run_before_it(tmp_path, send):
+    """What is beyond it is no part of the account, and nobody has cut it short."""
+    rows = f"p1,seen,yesterday,1\np2,seen,{AT},2\n"
+    pipeline = job(tmp_path, {"events.csv": HEADER + rows}, EVENTS)
+    assert send(pipeline, "--limit", "1").code == 3
+    _fix(pipeline, at={1: AT})
+
+    done = send(pipeline, command="retry")
+
+    assert (done.code, done.summary["pending"], done.summary["complete"]) == (0, 0, False)
+    assert send(pipeline).summary["delivered"] == 2
+
+
+def test_rows_that_are_held_are_no_work_of_a_retry(tmp_path, send):
+    """They wait until they are old enough, and are told as that."""
+    rows = f"p1,seen,yesterday,1\np2,seen,{ago(hours=1)},2\n"
+    held = f'{EVENTS}recent_events = "hold"\n'
+    pipeline = job(tmp_path, {"events.csv": HEADER + rows}, held)
+    assert send(pipeline).code == 3
+    _fix(pipeline, at={1: AT})
+
+    done = send(pipeline, command="retry")
+
+    assert (done.code, done.summary["held"], done.summary["pending"]) == (0, 1, 1)
+
+
 def test_a_second_retry_sends_nothing(tmp_path, send, sandbox):
     """There is nothing left to send."""
     pipeline = job(tmp_path, {"events.csv": f"{HEADER}p1,seen,soon,1\np1,seen,never,2\n"}, EVENTS)
