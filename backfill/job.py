@@ -14,6 +14,7 @@ from backfill.errors import GuardError, SourceChangedError, StateError, UsageErr
 from backfill.files import sync_directory
 from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.journal.directory import own_folder
+from backfill.judge.chunk_judge import IN_THREADS, ChunkWorkers
 from backfill.operations.subjects import vanishing
 from backfill.pipeline.destination_settings import state_objection
 from backfill.pipeline.file import Pipeline
@@ -42,6 +43,7 @@ class Job:
         folder: Where the job's state is kept.
         limit: Only the first so many rows of each source are sent.
         known_people: In a sync: gives the people who were sent before.
+        workers: Who works on the chunks of its files.
     """
 
     pipeline: Pipeline
@@ -50,6 +52,7 @@ class Job:
     folder: Path
     limit: int | None = None
     known_people: KnownPeople = tuple
+    workers: ChunkWorkers = IN_THREADS
 
     def settled(self) -> dict[int, Ranges]:
         """The rows that are settled now, by part, as a copy."""
@@ -299,6 +302,7 @@ def find_plan(job: Job, *, now_s: float, progress: OnProgress) -> Plan:
         settled=settled,
         former=former,
         known_people=job.known_people,
+        workers=job.workers,
         progress=progress,
     )
 

@@ -6,7 +6,7 @@ and what becomes of the others; it changes nothing.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +18,7 @@ from backfill.encoding.rejected_cells import rejections
 from backfill.errors import UsageError
 from backfill.job import Job
 from backfill.journal import Ranges, Settlement
-from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
+from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk, unknown_people
 from backfill.judge.shape import shapes_of
 from backfill.operations.encode import Accepted, Api, Operations, event_ids, operations_of
 from backfill.pipeline.file import Pipeline
@@ -334,10 +334,18 @@ class ChunkPreparer:
         changes: "Changes | None" = None,
     ) -> None:
         self._pipeline = pipeline
-        self._settled = settled
+        self.settled = settled
         self._now_s = now_s
         self._said_of = said_of
         self._changes = changes
+
+    def changes_in(self, place: Input) -> "Changes | None":
+        """What differs from what was delivered in a file that can be asked row by row."""
+        changes, source = self._changes, self._pipeline.sources[place.source]
+        # A transform may make something else of rows without their neighbours.
+        if changes is None or not changes.concern(place.part) or source.transform:
+            return None
+        return changes
 
     def __call__(self, judged: JudgedChunk, decided: Decided | None) -> PreparedChunk:
         """Leave out what is not to be sent, and encode the rest.
@@ -364,7 +372,7 @@ class ChunkPreparer:
         """
         source = self._pipeline.sources[judged.place.source]
         api, part = self._pipeline.destination.api, judged.place.part
-        settled = self._settled.get(part, Ranges())
+        settled = self.settled.get(part, Ranges())
         case = Case(judged, source, api, settled, self._now_s, self._said_of, self._changes)
         # The rules come before encoding: a row that is not sent costs no bytes.
         accepted, left_out = leave_out(replace(judged.accepted, decided=decided), case)
@@ -374,6 +382,56 @@ class ChunkPreparer:
             numbers = occurrences(accepted.decided)
             ids = event_ids(source, self._pipeline.namespace, accepted, numbers)
         return accepted, ids, left_out
+
+
+@dataclass(frozen=True)
+class ReadPreparer:
+    """From a chunk as it was read to one that is ready to be sent; it keeps nothing.
+
+    Args:
+        judge: Judges it as the plan pass did.
+        prepare: Goes by the rules.
+        marks: What was decided about single rows.
+        planned: What a transform made of each chunk in the plan pass, as a digest.
+    """
+
+    judge: ChunkJudge
+    prepare: ChunkPreparer
+    marks: RowDecisions
+    planned: Mapping[str, str]
+
+    def __call__(self, given: tuple[Input, Chunk]) -> PreparedChunk:
+        """What is sent of a chunk, and what becomes of the rest."""
+        place, whole = given
+        chunk, before = self._not_noted(place, whole)
+        judged = self.judged(place, chunk)
+        prepared = self.prepare(judged, self.marks.of(place.part, judged.accepted.rows))
+        prepared.left_out.add(before)
+        return prepared
+
+    def judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
+        """A chunk as the plan pass has judged it."""
+        judged = self.judge((place, chunk))
+        self._check_agreement(judged)
+        return judged
+
+    def _not_noted(self, place: Input, chunk: Chunk) -> tuple[Chunk, LeftOut]:
+        """In a sync: leave out rows that are as before, without judging them."""
+        changes = self.prepare.changes_in(place)
+        if changes is None:
+            return chunk, LeftOut()
+        decided = self.marks.of(place.part, chunk.rows)
+        return not_noted(chunk, place, changes, self.prepare.settled[place.part], decided)
+
+    def _check_agreement(self, judged: JudgedChunk) -> None:
+        planned = self.planned.get(judged.key)
+        # Only chunks that went through a transform are noted; files themselves have fingerprints.
+        if planned is not None and planned != judged.accepted.digest():
+            raise UsageError(
+                f"{judged.place.name}: the transform gave other rows"
+                f" {judged.chunk.first_row} to {judged.chunk.end.row - 1} than in the plan pass",
+                next_step="make it depend on nothing but the frame that it is given",
+            )
 
 
 class SourceRows:
@@ -393,15 +451,16 @@ class SourceRows:
         self._job = job
         self._plan = plan
         self._changes = changes
-        self._closed = job.closed(plan)
         self._rows = job.rows_to_send(plan)
         folder = job.plan_folder(plan.key)
-        # Files, read a chunk at a time: decisions about all rows would not fit in memory.
-        self._marks = RowDecisions(folder.decisions)
-        shapes = shapes_of(job.pipeline)
-        self._judge = ChunkJudge(job.pipeline, shapes, plan.found.readings, plan.now_s)
         said_of = MergedPeople(folder.merged).rows
-        self._prepare = ChunkPreparer(job.pipeline, self._closed, now_s, said_of, changes)
+        self._prepare = ReadPreparer(
+            ChunkJudge(job.pipeline, shapes_of(job.pipeline), plan.found.readings, plan.now_s),
+            ChunkPreparer(job.pipeline, job.closed(plan), now_s, said_of, changes),
+            # Files, read a chunk at a time: decisions about all rows would not fit in memory.
+            RowDecisions(folder.decisions),
+            plan.found.chunks,
+        )
 
     def prepared(self, kind: str) -> Generator[PreparedChunk]:
         """The chunks of one kind, from where each file was left.
@@ -411,45 +470,10 @@ class SourceRows:
         """
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         starts = {each.part: self.journal.position(each.part) or START for each in inputs}
-        with ThreadPoolExecutor(THREADS) as pool:
-            # Read in this thread, judged and encoded in the pool: Arrow's kernels let go of the
-            # lock.
-            chunks = chunks_of(inputs, starts, self._rows if self._job.limit is not None else None)
-            yield from in_order(self._prepared, chunks, pool, THREADS)
-
-    def _prepared(self, given: tuple[Input, Chunk]) -> PreparedChunk:
-        """One chunk; called in threads."""
-        place, whole = given
-        chunk, before = self._not_noted(place, whole)
-        judged = self._judged(place, chunk)
-        prepared = self._prepare(judged, self._marks.of(place.part, judged.accepted.rows))
-        prepared.left_out.add(before)
-        return prepared
-
-    def _judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
-        """A chunk as the plan pass has judged it."""
-        judged = self._judge((place, chunk))
-        self._check_agreement(judged)
-        return judged
-
-    def _not_noted(self, place: Input, chunk: Chunk) -> tuple[Chunk, LeftOut]:
-        """In a sync: leave out rows that are as before, without judging them."""
-        changes, source = self._changes, self._job.pipeline.sources[place.source]
-        # A transform may make something else of rows without their neighbours.
-        if changes is None or not changes.concern(place.part) or source.transform:
-            return chunk, LeftOut()
-        decided = self._marks.of(place.part, chunk.rows)
-        return not_noted(chunk, place, changes, self._closed[place.part], decided)
-
-    def _check_agreement(self, judged: JudgedChunk) -> None:
-        planned = self._plan.found.chunks.get(judged.key)
-        # Only chunks that went through a transform are noted; files themselves have fingerprints.
-        if planned is not None and planned != judged.accepted.digest():
-            raise UsageError(
-                f"{judged.place.name}: the transform gave other rows"
-                f" {judged.chunk.first_row} to {judged.chunk.end.row - 1} than in the plan pass",
-                next_step="make it depend on nothing but the frame that it is given",
-            )
+        # Read in this thread, judged and encoded by the workers.
+        chunks = chunks_of(inputs, starts, self._rows if self._job.limit is not None else None)
+        with closing(self._job.workers.map(self._prepare, chunks)) as prepared:
+            yield from prepared
 
     def settle(self, settlement: Settlement) -> None:
         """Note in the journal what became of some rows."""

@@ -1,12 +1,12 @@
 """Chunks of files -> the same, judged in threads: the user's transform first, then the judge."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -131,6 +131,44 @@ def in_order(
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+class ChunkWorkers(Protocol):
+    """Who works on chunks: threads of this process, or other processes.
+
+    Whoever it is, the results are the same, and in the same order.
+    """
+
+    def map(
+        self,
+        work: Callable[[tuple[Input, Chunk]], Made],
+        chunks: Iterable[tuple[Input, Chunk]],
+        ahead: int = THREADS,
+    ) -> Generator[Made]:
+        """The results of `work` on each chunk, in order.
+
+        Args:
+            work: Depends on nothing but the chunk, and changes nothing.
+            chunks: Read by the caller's thread as results are taken.
+            ahead: How many more are in the making, where threads work on them.
+        """
+
+
+class Threads:
+    """Threads of this process work on chunks: the kernels let go of the interpreter lock."""
+
+    def map(
+        self,
+        work: Callable[[tuple[Input, Chunk]], Made],
+        chunks: Iterable[tuple[Input, Chunk]],
+        ahead: int = THREADS,
+    ) -> Generator[Made]:
+        """See `ChunkWorkers.map`."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            yield from in_order(work, chunks, pool, ahead)
+
+
+IN_THREADS: ChunkWorkers = Threads()
 
 
 def read_ahead(items: Iterator[Given]) -> Iterator[Given]:

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from backfill.encoding import identity
 from backfill.encoding.json_text import Mask, as_mask
+from backfill.instants import Evidence
 from backfill.journal import Ranges
-from backfill.judge.chunk_judge import JudgedChunk
+from backfill.judge.chunk_judge import ChunkJudge, JudgedChunk
 from backfill.operations.encode import Accepted, event_contents, event_keys, sizes
 from backfill.operations.subjects import object_type, required, subject_type, subjects
 from backfill.pipeline.column_settings import is_consent
@@ -25,11 +26,15 @@ from backfill.pipeline.source_settings import (
 from backfill.planning import consent, people
 from backfill.planning.duplicate_filter import EventHashes, event_hashes
 from backfill.planning.hash_groups import RECORD, Hashes, Records, make_records
-from backfill.planning.proof import Readings
+from backfill.planning.proof import EvidenceCollector, Readings
 from backfill.planning.row_decisions import EarlierDecisions
 from backfill.planning.source_stats import EventStats, sight_of
-from backfill.rows import Rows
+from backfill.rows import Chunk, Position, Rejection, Rows
+from backfill.sources.inputs import Input
 from backfill.sources.layout import AttributeNames
+
+SAMPLES_MAX = 3
+"""So many rows of a source are shown as they would be sent."""
 
 KnownPeople = Callable[[], Iterable[tuple[str, pa.StringArray]]]
 """Gives a type of identifier and the identifiers of some people, batch by batch."""
@@ -65,10 +70,20 @@ def _no_records() -> Records:
 
 @dataclass(slots=True)
 class ChunkStats:
-    """What one chunk shows.
+    """What one chunk shows, without the chunk: all of it is small, wherever it was worked out.
 
     Args:
-        judged: The chunk.
+        place: The file.
+        key: Which rows the chunk covers, as a text.
+        first_row: The first of them.
+        end: Where the next chunk begins.
+        rows: The rows that are accepted, int64 (n,).
+        rejections: Those that are not.
+        nameless: How many of them do not say who they are about.
+        dropped: How many rows were left out before, by why.
+        names: What the attributes are called, and what of it people should know.
+        digest: Of a source with a transform: what it made of the chunk; else empty.
+        first: The first accepted rows.
         batched: The bytes of each operation that travels in batches.
         alone: The bytes of each that travels by itself.
         shown: Who stands in it, by file.
@@ -79,11 +94,20 @@ class ChunkStats:
         emails: The e-mail addresses of its people.
         events: A number for each of its events, the same for those that are alike.
         sight: What its events show.
-        oddities: What among its identifiers people should know of.
         consent: How many people each attribute of consent is `true` for, and `false`.
     """
 
-    judged: JudgedChunk
+    place: Input
+    key: str
+    first_row: int
+    end: Position
+    rows: Rows
+    rejections: tuple[Rejection, ...]
+    nameless: int
+    dropped: Mapping[str, int]
+    names: AttributeNames
+    digest: str
+    first: Accepted
     batched: Rows
     alone: Rows
     shown: Mapping[str, pa.RecordBatch]
@@ -94,8 +118,29 @@ class ChunkStats:
     emails: Records | None = None
     events: EventHashes | None = None
     sight: EventStats = field(default_factory=EventStats)
-    oddities: AttributeNames = field(default_factory=AttributeNames)
     consent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class ChunkReader:
+    """Looks at a chunk and keeps nothing of it, so that anybody can: threads, other processes.
+
+    Args:
+        judge: Judges it.
+        stats: What it shows.
+        evidence: What it proves.
+    """
+
+    def __init__(
+        self, judge: ChunkJudge, stats: "StatsCollector", evidence: EvidenceCollector
+    ) -> None:
+        self._judge = judge
+        self._stats = stats
+        self._evidence = evidence
+
+    def __call__(self, given: tuple[Input, Chunk]) -> tuple[ChunkStats, list[Evidence]]:
+        """What a chunk shows and proves."""
+        judged = self._judge(given)
+        return self._stats(judged), self._evidence(judged)
 
 
 class StatsCollector:
@@ -113,7 +158,8 @@ class StatsCollector:
     ) -> None:
         self._pipeline = pipeline
         self._readings = readings
-        self._before = before
+        # Nobody asks it who was sent before, and not all that tells it can go to another process.
+        self._before = replace(before, known_people=tuple)
         self._now_s = now_s
         self._has_merges = pipeline.has("merges")
 
@@ -121,8 +167,7 @@ class StatsCollector:
         """What a chunk shows."""
         source = self._pipeline.sources[judged.place.source]
         accepted = judged.accepted
-        look = ChunkStats(judged, *self._sizes(source, judged), self._shown(judged))
-        look.oddities = oddities(source, accepted)
+        look = self._stats(source, judged)
         if isinstance(source, EventsSource):
             names = pc.dictionary_encode(accepted.name)
             look.sight = sight_of(accepted, names, self._now_s)
@@ -147,6 +192,26 @@ class StatsCollector:
             hashed = identity.people(object_type(source), objects)
             look.targets = self._records(judged, accepted.rows[: len(objects)])(hashed)
         return look
+
+    def _stats(self, source: Source, judged: JudgedChunk) -> ChunkStats:
+        """What a chunk of any kind shows."""
+        accepted, chunk = judged.accepted, judged.chunk
+        return ChunkStats(
+            judged.place,
+            judged.key,
+            chunk.first_row,
+            chunk.end,
+            accepted.rows,
+            judged.rejections,
+            people.nameless(source, judged),
+            {why: len(rows) for why, rows in judged.dropped.items()},
+            judged.names | oddities(source, accepted),
+            # Somebody else's code: the send pass checks that it gives the same again.
+            accepted.digest() if source.transform else "",
+            accepted.take(np.arange(min(SAMPLES_MAX, len(accepted)))),
+            *self._sizes(source, judged),
+            self._shown(judged),
+        )
 
     def events(self, judged: JudgedChunk) -> Records:
         """The events of a chunk, by what makes each itself, with all that each says."""

@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -15,15 +16,28 @@ import pyarrow as pa
 
 from backfill.encoding import identity
 from backfill.errors import UsageError
-from backfill.instants import Evidence, Reading
-from backfill.judge.chunk_judge import THREADS, ChunkJudge, JudgedChunk, in_order, unknown_people
+from backfill.instants import Reading
+from backfill.judge.chunk_judge import (
+    IN_THREADS,
+    THREADS,
+    ChunkJudge,
+    ChunkWorkers,
+    in_order,
+    unknown_people,
+)
 from backfill.judge.shape import shapes_of
 from backfill.operations.batches import IDS_MAX, Fill
-from backfill.operations.encode import encode, event_ids
+from backfill.operations.encode import Accepted, encode, event_ids
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import CustomersSource, EventsSource
 from backfill.planning import consent, people
-from backfill.planning.chunk_stats import Before, ChunkStats, StatsCollector
+from backfill.planning.chunk_stats import (
+    SAMPLES_MAX,
+    Before,
+    ChunkReader,
+    ChunkStats,
+    StatsCollector,
+)
 from backfill.planning.duplicate_filter import DuplicateFilter
 from backfill.planning.folder import PlanFolder
 from backfill.planning.grouping import Grouping, Groups, Place
@@ -38,8 +52,6 @@ from backfill.planning.source_stats import SourcePlan
 from backfill.rows import SENTENCES, Chunk, Position
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.layout import AttributeNames, identifiers_of, require_columns
-
-SAMPLES_MAX = 3
 
 _ROWS_MIN = 1_000
 """So many rows are hardly all bad by themselves: what names their columns is mistaken."""
@@ -95,6 +107,7 @@ class Task:
         before: What became of rows before.
         now_s: The time now, as unix seconds.
         progress: Is told what was looked at.
+        workers: Who looks at the chunks.
     """
 
     pipeline: Pipeline
@@ -103,6 +116,7 @@ class Task:
     before: Before
     now_s: float
     progress: OnProgress
+    workers: ChunkWorkers = IN_THREADS
 
 
 def find(task: Task) -> PlanResult:
@@ -149,6 +163,7 @@ class Pass:
         self._known_people = task.before.known_people
         self._now_s = task.now_s
         self._progress = task.progress
+        self._workers = task.workers
         self._way = Way(inputs)
         self._judge = judge
         self._looker = looker
@@ -175,16 +190,14 @@ class Pass:
         Raises:
             UsageError: A file, a column or a transform cannot be used.
         """
-
-        def look(given: tuple[Input, Chunk]) -> tuple[ChunkStats, list[Evidence]]:
-            judged = self._judge(given)
-            # In threads, a chunk each; what is kept across chunks is touched by `_take` alone.
-            return self._looker(judged), proof.gather(judged)
-
+        look = ChunkReader(self._judge, self._looker, proof.collector())
         chunks = chunks_of(self._inputs)
-        with ThreadPoolExecutor(THREADS) as pool, self._rejections[0].open("wb") as rejections:
-            for seen, evidence in in_order(look, chunks, pool, _AHEAD):
-                proof.add(seen.judged.place.source, evidence)
+        with (
+            closing(self._workers.map(look, chunks, _AHEAD)) as looked,
+            self._rejections[0].open("wb") as rejections,
+        ):
+            for seen, evidence in looked:
+                proof.add(seen.place.source, evidence)
                 self._take(seen, rejections)
         self._require_columns()
         self._require_usable_rows()
@@ -328,20 +341,19 @@ class Pass:
         return self._looker.events(self._judge(given))
 
     def _take(self, look: ChunkStats, rejections: BinaryIO) -> None:
-        judged, chunk = look.judged, look.judged.chunk
-        index, part = judged.place.source, judged.place.part
-        source = self._sources[index]
+        index, part = look.place.source, look.place.part
+        source, rows = self._sources[index], look.end.row - look.first_row
         # Chunks of a part come in order: the last one's end is how many rows it has.
-        self._ends[part] = chunk.end
-        source.rows_read += chunk.end.row - chunk.first_row
-        source.reject(judged.rejections)
-        self._names[index] |= judged.names | look.oddities
-        source.nameless += people.nameless(self._pipeline.sources[index], judged)
+        self._ends[part] = look.end
+        source.rows_read += rows
+        source.reject(look.rejections)
+        self._names[index] |= look.names
+        source.nameless += look.nameless
         self._people.add(look.shown)
         if (said := look.shown.get(PEOPLE_FILE)) is not None:
             source.move_cursor(said.column("moved"), self._now_s)
-        for why, left_out in judged.dropped.items():
-            source.skipped[why] += len(left_out)
+        for why, left_out in look.dropped.items():
+            source.skipped[why] += left_out
         source.see(look.sight)
         for name, said in look.consent.items():
             source.consent.setdefault(name, Counter()).update(said)
@@ -350,22 +362,20 @@ class Pass:
         source.requests += len(look.alone)
         source.requests += sum(1 for _ in self._fills[index].stops(look.batched))
         self._group(look)
-        # Somebody else's code: the send pass checks that it gives the same again.
-        if self._pipeline.sources[index].transform:
-            self._chunks[judged.key] = judged.accepted.digest()
+        if look.digest:
+            self._chunks[look.key] = look.digest
         # Not simply the first chunk: all of its rows may be rejected.
-        if index not in self._samples and len(judged.accepted):
-            self._samples[index] = _first_operations(self._pipeline, judged)
-        rejections.writelines(rejection_line(part, each) for each in judged.rejections)
-        rows, rejected = chunk.end.row - chunk.first_row, len(judged.rejections)
-        self._progress(Progress(rows, rejected, self._way.share(part, chunk.end)))
+        if index not in self._samples and len(look.first):
+            self._samples[index] = _operations(self._pipeline, index, look.first)
+        rejections.writelines(rejection_line(part, each) for each in look.rejections)
+        share = self._way.share(part, look.end)
+        self._progress(Progress(rows, len(look.rejections), share))
 
     def _group(self, look: ChunkStats) -> None:
         """Keep what the rows of a chunk may have in common with others."""
-        judged, together = look.judged, self._together
-        source = self._pipeline.sources[judged.place.source]
+        together, source = self._together, self._pipeline.sources[look.place.source]
         if look.events is not None:
-            self._sieve.add(look.events, judged.place.part, judged.accepted.rows)
+            self._sieve.add(look.events, look.place.part, look.rows)
             together.add_actors(look.actors)
         elif source.is_profile:
             together.add_people(look.people, look.named, look.emails)
@@ -467,15 +477,13 @@ class Pass:
             self._merged.add(carrying, carriers[here].tolist(), said)
 
 
-def _first_operations(pipeline: Pipeline, judged: JudgedChunk) -> list[str]:
-    """The first operations of a chunk, as they would be sent."""
-    source, accepted = pipeline.sources[judged.place.source], judged.accepted
-    first = accepted.take(np.arange(min(SAMPLES_MAX, len(accepted))))
-    ids = None
-    if isinstance(source, EventsSource):
-        ids = event_ids(source, pipeline.namespace, first)
-    operations = encode(source, pipeline.destination.api, first, ids)
-    return [bytes(operations.json(at, at + 1)).decode() for at in range(len(first))]
+def _operations(pipeline: Pipeline, source: int, accepted: Accepted) -> list[str]:
+    """A few rows of a source, as they would be sent."""
+    settings, ids = pipeline.sources[source], None
+    if isinstance(settings, EventsSource):
+        ids = event_ids(settings, pipeline.namespace, accepted)
+    operations = encode(settings, pipeline.destination.api, accepted, ids)
+    return [bytes(operations.json(at, at + 1)).decode() for at in range(len(accepted))]
 
 
 def _some_of_each(samples: list[list[str]]) -> list[str]:

@@ -24,6 +24,7 @@ from backfill.errors import StateError
 from backfill.files import sync_directory, write_atomically
 from backfill.journal import Ranges
 from backfill.journal.directory import own_folder
+from backfill.judge.chunk_judge import IN_THREADS, ChunkWorkers
 from backfill.pipeline.file import Pipeline
 from backfill.planning.chunk_stats import Before, KnownPeople
 from backfill.planning.first_pass import PlanResult, Task, find
@@ -136,6 +137,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     former: str = "",
     known_people: KnownPeople = tuple,
     progress: OnProgress = nobody,
+    workers: ChunkWorkers = IN_THREADS,
 ) -> Plan:
     """Look at every row.
 
@@ -151,6 +153,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
         known_people: Gives the people who were sent before: events about them are about nobody
             unknown.
         progress: Is told of rows checked.
+        workers: Who looks at the chunks.
 
     Raises:
         UsageError: A file, a column or a transform cannot be used.
@@ -163,7 +166,7 @@ def make_plan(  # noqa: PLR0913 - all but three are keywords
     made_in = own_folder(folder) / f"{key}.{secrets.token_hex(4)}"
     made_in.mkdir(mode=0o700)
     try:
-        found = find(Task(pipeline, inputs, made_in, before, now_s, progress))
+        found = find(Task(pipeline, inputs, made_in, before, now_s, progress, workers))
         plan = Plan(key, now_s, found)
         PlanFolder(made_in).plan.write_bytes(plan.to_json())
         # Sums of all files, so that damage between now and the send pass is noticed.

@@ -134,18 +134,10 @@ class Proof:
             self._questions[index] = _anew(self._questions[index])
         return readings
 
-    def gather(self, judged: JudgedChunk) -> list[Evidence]:
-        """What a chunk proves, for `add`; safe to call from several threads."""
-        source, written = judged.place.source, judged.written
-        if source not in self._open:
-            return []
-        asked = _anew(self._questions[source])
-        for question in asked:
-            if question.name == EVENT_TIMESTAMP and written is not None:
-                question.evidence.add(written, judged.seen.rows)
-            else:
-                question.add(self._sources[source], judged.seen)
-        return [each.evidence for each in asked]
+    def collector(self) -> "EvidenceCollector":
+        """What gathers, chunk by chunk, what `add` takes."""
+        asked = {index: _anew(self._questions[index]) for index in self._open}
+        return EvidenceCollector(self._sources, asked)
 
     def add(self, source: int, gathered: list[Evidence]) -> None:
         """Take into account what a chunk proves, chunk after chunk."""
@@ -193,6 +185,30 @@ class Proof:
                     question.add(self._sources[index], seen)
                 if first_only:
                     return
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCollector:
+    """Gathers what a chunk proves; safe to call from several threads.
+
+    Args:
+        sources: The settings.
+        questions: What is asked, by source.
+    """
+
+    sources: Sequence[Source]
+    questions: Mapping[int, Sequence[_Question]]
+
+    def __call__(self, judged: JudgedChunk) -> list[Evidence]:
+        """What a chunk proves, for `Proof.add`."""
+        source, written = judged.place.source, judged.written
+        asked = _anew(self.questions.get(source, ()))
+        for question in asked:
+            if question.name == EVENT_TIMESTAMP and written is not None:
+                question.evidence.add(written, judged.seen.rows)
+            else:
+                question.add(self.sources[source], judged.seen)
+        return [each.evidence for each in asked]
 
 
 def _dated(source: Source) -> list[tuple[str, str, str, Dated]]:

@@ -4,19 +4,20 @@ The journal keeps who they are until all is sent: a run that goes on reads them 
 a sync, to which their rows are not new any more.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from backfill.clock import Clock
 from backfill.encoding import identity
 from backfill.engine.options import Options, Stop
-from backfill.engine.prepare import PreparedChunk, SourceRows
+from backfill.engine.prepare import PreparedChunk, ReadPreparer, SourceRows
 from backfill.engine.run import CANARY, PreparedRun, RunMode, Trial
 from backfill.engine.send import Work
 from backfill.errors import BackfillError, DiffersError
 from backfill.job import Job
 from backfill.judge.chunk_judge import JudgedChunk
+from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.report.verified import VERIFIED_FILE, Verification
 from backfill.report.wording import counted
@@ -47,23 +48,42 @@ class CanaryRows(SourceRows):
         meta = self._job.journal.meta
         self.people: Draws = np.union1d(first, np.array(meta.get(CANARY, []), np.uint64))
         meta[CANARY] = self.people.tolist()
+        run = self._prepare
+        self._prepare = _CanaryPreparer(
+            run.judge, run.prepare, run.marks, run.planned, self._job.pipeline, self.people
+        )
 
-    def _prepared(self, given: tuple[Input, Chunk]) -> PreparedChunk:
-        prepared = super()._prepared(given)
+    def taken(self, prepared: PreparedChunk) -> None:
+        """There is nothing to remember: most rows of the chunk are still to be sent."""
+
+
+@dataclass(frozen=True)
+class _CanaryPreparer(ReadPreparer):
+    """Prepares the rows of these people alone.
+
+    Args:
+        pipeline: The settings.
+        people: Who they are.
+    """
+
+    pipeline: Pipeline
+    people: Draws
+
+    def __call__(self, given: tuple[Input, Chunk]) -> PreparedChunk:
+        """See `ReadPreparer`; nothing is held back for later."""
+        prepared = super().__call__(given)
         return replace(prepared, left_out=replace(prepared.left_out, held=0))
 
-    def _judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
-        judged = super()._judged(place, chunk)
-        source = self._job.pipeline.sources[place.source]
+    def judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
+        """A chunk as the plan pass has judged it, as far as it is about them."""
+        judged = super().judged(place, chunk)
+        source = self.pipeline.sources[place.source]
         draws = identity.people(source.identifier.type, judged.accepted.person)[:, 0]
         mine = np.isin(draws, self.people)
         if source.kind not in _KINDS:
             mine[:] = False
         # What is rejected or dropped has nobody to be told by: the run itself settles it.
         return replace(judged, accepted=judged.accepted.take(mine), rejections=(), dropped={})
-
-    def taken(self, prepared: PreparedChunk) -> None:
-        """There is nothing to remember: most rows of the chunk are still to be sent."""
 
 
 def with_canary(
