@@ -200,7 +200,9 @@ def close(
     # The exit code stands in files that may themselves be what cannot be written.
     for _ in range(2):  # what cannot be written the first time is told by the others the second
         known, refused = len(errors), summary.rejected + summary.deletes_refused
-        unsent = 0 if job.limit is not None else summary.pending - summary.held
+        # What stopped a call says itself why rows are left.
+        is_whole = error is None and job.limit is None
+        unsent = summary.pending - summary.held if is_whole else 0
         summary = replace(summary, exit=exit_of(refused, *errors, unsent=unsent))
         write_end(summary)
         if len(errors) == known:
