@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from backfill.clock import Clock
 from backfill.commands.state_home import at_hand
+from backfill.engine.accounting import note_killed
 from backfill.engine.extracts import Extracts
 from backfill.engine.options import Options, Stop
 from backfill.engine.results import record_verification
@@ -18,9 +19,9 @@ from backfill.job import Job, bind_files, check_plan, find_plan, folder_of
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.report.summary import Summary
-from backfill.report.wording import unix_of
 from backfill.sources.inputs import Input, open_inputs
 from backfill.verification.proving import LAG_S, Told, Verifier
+from backfill.verification.read_back import ended_s
 
 SAMPLE = 1_000
 """So many people are compared where nobody says how many."""
@@ -76,6 +77,7 @@ def _verify(
         job = Job(pipeline, inputs, journal, folder, journal.meta.get("limit"))
         job = replace(job, inputs=_as_sent(job))
         _check_delivered(job)
+        note_killed(job)
         check_plan(job)
         plan = find_plan(job, now_s=clock.unix_s(), progress=lambda _: stop.check())
         verifier = Verifier(job, plan, asked, clock, stop, progress, lag_s)
@@ -103,6 +105,5 @@ def _check_delivered(job: Job) -> None:
 
 
 def _sent_until_s(journal: Journal) -> float:
-    """When the last call ended, as unix seconds; of a killed one when it began."""
-    last = journal.runs.all()[-1]
-    return unix_of(last.finished_at or last.started_at)
+    """When the last call ended, as unix seconds."""
+    return ended_s(journal.runs.all()[-1])

@@ -22,7 +22,7 @@ WHY_UNPROVABLE = {
     "removed_by_retry": "a retry deleted or merged so many people whom the files do not name",
     "not_people": "verify does not read objects, and who belongs to them",
     "cursor": "a sync by cursor may have skipped the row, so that it was not sent as it is now",
-    "later_writer": "somebody else wrote the field after this job",
+    "later_writer": "somebody else wrote the field after this job had sent it",
     "not_read_again": "the rows are not in the files as they were sent: a retry corrected them, or"
     " their file has gone",
 }

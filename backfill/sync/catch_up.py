@@ -93,7 +93,8 @@ def begin(job: Job, plan: Plan, *, diff: bool) -> None:
     before = {
         part: [each.low_watermark, list(each.above())] for part, each in job.settled().items()
     }
-    meta[_DISPATCHING] = {"plan": plan.key, "diff": diff, "before": before}
+    run = _last_run(job.journal)
+    meta[_DISPATCHING] = {"plan": plan.key, "diff": diff, "before": before, "run": run}
     job.journal.commit()
 
 
@@ -139,7 +140,8 @@ def catch_up(journal: Journal, pipeline: Pipeline, folder: Path, *, done: bool =
             _Outcomes(journal, pipeline, folder, begun["before"]).write(
                 plan, outcomes, diff=begun["diff"]
             )
-            snapshot.update(outcomes, journal.totals().commits)
+            last = _last_run(journal)
+            snapshot.update(outcomes, journal.totals().commits, (begun.get("run", last), last))
             outcomes.unlink()
         journal.meta[_STEP] = snapshot.number
     del journal.meta[_DISPATCHING]
@@ -147,6 +149,11 @@ def catch_up(journal: Journal, pipeline: Pipeline, folder: Path, *, done: bool =
         journal.meta.pop(_DOUBTED, None)
     journal.meta[_REMEMBERED] = begun["plan"] if done and not begun["diff"] else None
     journal.commit()
+
+
+def _last_run(journal: Journal) -> int:
+    """The number of the run that began last."""
+    return next((each.id for each in reversed(journal.runs.all())), 0)
 
 
 @contextmanager

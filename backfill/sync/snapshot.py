@@ -6,6 +6,7 @@ Events stand here too, where a cursor reads them again; their type is no identif
     high, low          a hash of what was delivered; null where nobody knows
     refused_…, reasons a hash of what the API refused last, and why
     moved              the moment by which a cursor found it
+    first_run, last_run  by which runs it was delivered: by one of them, the last it may be
 
 It is a projection of the journal and carries its sequence number: a snapshot that is not in step
 with the journal is not believed.
@@ -45,8 +46,11 @@ CREATE TABLE IF NOT EXISTS person (
     type VARCHAR NOT NULL, identifier VARCHAR NOT NULL,
     high UBIGINT, low UBIGINT,
     refused_high UBIGINT, refused_low UBIGINT, reasons VARCHAR,
-    moved BIGINT
+    moved BIGINT, first_run BIGINT, last_run BIGINT
 );
+-- Earlier versions did not note the runs.
+ALTER TABLE person ADD COLUMN IF NOT EXISTS first_run BIGINT;
+ALTER TABLE person ADD COLUMN IF NOT EXISTS last_run BIGINT;
 CREATE TABLE IF NOT EXISTS step (number BIGINT NOT NULL);
 """
 
@@ -66,7 +70,7 @@ MERGE INTO person USING (
 WHEN MATCHED AND told.outcome = 'deleted' THEN DELETE
 WHEN MATCHED AND told.outcome = 'delivered' THEN UPDATE SET
     high = told.high, low = told.low, refused_high = NULL, refused_low = NULL, reasons = NULL,
-    moved = told.moved
+    moved = told.moved, first_run = getvariable('first_run'), last_run = getvariable('last_run')
 WHEN MATCHED AND told.outcome = 'refused' THEN UPDATE SET
     refused_high = told.high, refused_low = told.low, reasons = told.reasons, moved = told.moved
 WHEN MATCHED THEN UPDATE SET
@@ -87,7 +91,8 @@ INSERT INTO person
 SELECT type, identifier,
     CASE WHEN outcome = 'delivered' THEN high END, CASE WHEN outcome = 'delivered' THEN low END,
     CASE WHEN outcome = 'refused' THEN high END, CASE WHEN outcome = 'refused' THEN low END,
-    CASE WHEN outcome = 'refused' THEN reasons END, moved
+    CASE WHEN outcome = 'refused' THEN reasons END, moved,
+    getvariable('first_run'), getvariable('last_run')
 FROM told ANTI JOIN person USING (type, identifier)
 WHERE outcome IN ('delivered', 'refused', 'doubt')
 """
@@ -165,14 +170,17 @@ class Snapshot:
             self._connection.execute(_INSERT)
             self._connection.unregister("told")
 
-    def update(self, outcomes: Path, number: int) -> None:
+    def update(self, outcomes: Path, number: int, runs: tuple[int, int] = (0, 0)) -> None:
         """Take up what became of people, all of it or nothing.
 
         Args:
             outcomes: A Parquet file of `OUTCOMES`.
             number: The journal's sequence number that the snapshot carries from then on.
+            runs: The first and the last of the runs by which they were told.
         """
         with self._guarded():
+            for name, run in zip(("first_run", "last_run"), runs, strict=True):
+                self._connection.execute(f"SET VARIABLE {name} = {run:d}")
             self._connection.execute("BEGIN")
             see(self._connection, {"told": outcomes})
             if self._is_empty():

@@ -29,6 +29,7 @@ from backfill.sync.snapshot import Snapshot, connected, see
 from backfill.verification.findings import Findings, KindChecked, Scope
 from backfill.verification.older_events import read_older, segments_of_events
 from backfill.verification.read_back import (
+    Calls,
     EventsReader,
     Patience,
     PeopleReader,
@@ -79,7 +80,7 @@ SELECT sent.type, sent.identifier, sent.key, sent.part, sent.row, sent.attribute
     WHEN person.type IS NULL THEN ''
     WHEN person.high IS NULL THEN 'corrected'
     WHEN person.high <> sent.high OR person.low <> sent.low THEN 'sent_differently'
-    ELSE '' END AS doubt
+    ELSE '' END AS doubt, person.first_run, person.last_run
 FROM sent_people AS sent
 LEFT JOIN person ON person.type = sent.type AND person.identifier = sent.key
 LEFT JOIN (SELECT DISTINCT type, key FROM sent_deletions) AS gone
@@ -309,7 +310,8 @@ async def read_back(
         )
         # Of a part of the people nobody knows how many of these are among them.
         unknown = max(removed - made.deleted, 0) if made.whole else 0
-        people = PeopleReader(workspace, patience, findings, unknown)
+        calls = Calls.of(job.journal.runs.all(), patience.sent_until_s)
+        people = PeopleReader(workspace, patience, findings, calls, unknown)
         await each_of(in_requests(_people(snapshot, cursors)), people.check)
         await each_of(in_requests(_deleted(snapshot)), people.check)
         events = EventsReader(workspace, patience, findings)

@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,8 @@ import orjson
 from backfill.delivery.app_api_reader import IDS_MAX
 from backfill.delivery.pacing import Time
 from backfill.errors import BackfillError
+from backfill.journal import Run
+from backfill.report.wording import unix_of
 from backfill.verification.findings import Findings, KindChecked, Subject
 from backfill.verification.values import Difference, differences
 
@@ -24,6 +26,9 @@ Given = TypeVar("Given")
 
 AT_ONCE = 16
 """Questions under way: with ten a second, answers may take a second and a half."""
+
+KILLED_MARGIN_S = 3.0
+"""A killed call may have sent so much longer than its course shows, which is noted each 2 s."""
 
 FIRST_PAUSE_S = 1.0
 """Before the first repetition; then it doubles."""
@@ -59,6 +64,8 @@ class SentPerson:
         row: That row.
         attributes: What was sent; None: the person was deleted.
         doubt: Why it need not be what was sent last; empty: it is.
+        first_run: The first of the calls by which the person was told that; None: unknown.
+        last_run: The last of them.
     """
 
     type: str
@@ -68,6 +75,8 @@ class SentPerson:
     row: int
     attributes: Mapping[str, Any] | None = None
     doubt: str = ""
+    first_run: int | None = None
+    last_run: int | None = None
 
     @property
     def subject(self) -> Subject:
@@ -105,8 +114,7 @@ class Patience:
     Args:
         time: The clock.
         until_s: Until when, by that clock, what is not there as sent is asked for again.
-        sent_until_s: When the last request was sent, as unix seconds: what was written later was
-            written by somebody else.
+        sent_until_s: When the last request was sent, as unix seconds.
     """
 
     time: Time
@@ -120,6 +128,53 @@ class Patience:
             return False
         await self.time.sleep(min(FIRST_PAUSE_S * 2**times, rest_s))
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """When the calls of a job sent: what was written at other times, somebody else has written.
+
+    Args:
+        spans: When each began and ended, as unix seconds, by its number.
+    """
+
+    spans: Mapping[int, tuple[float, float]]
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], sent_until_s: float) -> "Calls":
+        """Those that the journal remembers.
+
+        Args:
+            runs: They; the last one may not have ended.
+            sent_until_s: When the last one sent its last request.
+        """
+        *before, last = [(each.id, unix_of(each.started_at)) for each in runs] or [(0, 0.0)]
+        ends = {each.id: ended_s(each) for each in runs[:-1]}
+        spans = {number: (began_s, ends[number]) for number, began_s in before}
+        return cls({**spans, last[0]: (last[1], sent_until_s)})
+
+    def is_others(self, at_s: float, person: SentPerson) -> bool:
+        """Whether a field was written then by somebody else, after the person was told of it.
+
+        Times are whole seconds: of the one in which an earlier call ended nobody can tell.
+        """
+        first, last = person.first_run, person.last_run
+        told = [each for each in self.spans if (first or each) <= each <= (last or each)]
+        if not told:  # by a call that is forgotten by now: all others came later
+            return at_s >= self.spans[min(self.spans)][0]
+        ended_s = self.spans[told[-1]][1]
+        is_newest = told[-1] == max(self.spans)
+        if at_s > ended_s + 1 if is_newest else at_s >= ended_s:
+            return True
+        return any(self.spans[a][1] <= at_s <= self.spans[b][0] for a, b in pairwise(told))
+
+
+def ended_s(run: Run) -> float:
+    """When a call ended, as unix seconds; of a killed one what its course shows, and a little."""
+    if run.finished_at:
+        return unix_of(run.finished_at)
+    took_s = (run.summary or {}).get("this_run", {}).get("seconds", 0.0)
+    return unix_of(run.started_at) + float(took_s) + KILLED_MARGIN_S
 
 
 async def each_of(some: Iterable[Given], check: Callable[[Given], Awaitable[None]]) -> None:
@@ -163,12 +218,14 @@ class PeopleReader:
         workspace: Is asked.
         patience: How long answers may be behind.
         findings: Take what is found.
+        calls: When the job sent.
         removed_by_retry: So many people were deleted or merged, and nobody can tell who they are.
     """
 
     workspace: WorkspaceReader
     patience: Patience
     findings: Findings
+    calls: Calls
     removed_by_retry: int = 0
 
     async def check(self, people: list[SentPerson]) -> None:
@@ -224,17 +281,19 @@ class PeopleReader:
         )
         if person.doubt:
             self.findings.unprovable(subject, person.doubt, fields)
-        elif self._is_written_later(fields, customer):
+        elif self._is_written_later(person, fields, customer):
             self.findings.unprovable(subject, "later_writer", fields)
         else:
             self.findings.differs(subject, fields)
 
-    def _is_written_later(self, fields: list[Difference], customer: dict[str, Any]) -> bool:
-        """Whether every field that differs was written after the job had sent the last of it."""
+    def _is_written_later(
+        self, person: SentPerson, fields: list[Difference], customer: dict[str, Any]
+    ) -> bool:
+        """Whether somebody else has written every field that differs since the person was told."""
         written = _object(customer.get("timestamps"))
         return all(
             isinstance(at := written.get(each.field), int | float)
-            and at > self.patience.sent_until_s + 1
+            and self.calls.is_others(at, person)
             for each in fields
         )
 

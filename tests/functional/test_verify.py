@@ -430,3 +430,46 @@ def test_segments_prove_what_is_older(pipeline, sandbox, send, verify):
         "differs": 0,
         "unprovable": 0,
     }
+
+
+def test_what_others_wrote_between_two_nights_is_not_different(tmp_path, sandbox, send, verify):
+    """The last night did not send it; what it has sent itself is held against what is there."""
+    source = PEOPLE.partition("[source.c")[0]
+    pipeline = job(tmp_path, {"people.csv": "id,plan\na,x\nb,x\nc,x\n"}, source)
+    assert send(pipeline, command="sync").code == 0
+    write(sandbox, "a", plan="theirs")
+    write(sandbox, "b", plan="theirs")
+    (tmp_path / "people.csv").write_text("id,plan\na,x\nb,y\nc,x\n", "utf-8")
+    sandbox.misbehave({"kind": "skip_identify", "path": "/api/v2/batch"})
+    assert send(pipeline, command="sync").code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert summary["verification"]["unprovable_by_reason"] == {"later_writer": 1}
+    found = [(line["_found"], line["_identifier"], line["_there"]) for line in listed(pipeline)]
+    assert (ended.code, found) == (8, [("extra", "a", "theirs"), ("differs", "b", "theirs")])
+
+
+def test_what_others_wrote_while_a_run_was_cut_short_is_not_different(
+    tmp_path, sandbox, send, verify
+):
+    """The call that went on did not send it again."""
+    rows = "id,plan\n" + "".join(f"p{n:02},x\n" for n in range(COUNT))
+    tables = '[destination]\napi = "v1"\n', PEOPLE.partition("[source.c")[0]
+    pipeline = job(tmp_path, {"people.csv": rows}, *tables)
+    sandbox.misbehave({"kind": "latency", "seconds": 0.3, "method": "PUT"})
+    assert send(pipeline, "--concurrency", "1", "--for", "1s").code == 75
+    sandbox.misbehave()
+    write(sandbox, "p00", plan="theirs")
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert (ended.code, summary["verified"]["equal"]) == (0, COUNT - 1), listed(pipeline)
+    assert summary["verification"]["unprovable_by_reason"] == {"later_writer": 1}
+
+
+def write(sandbox, person, **attributes):
+    """Another system tells the workspace something of somebody."""
+    url = f"{sandbox.url}/api/v1/customers/{person}"
+    httpx.put(url, json=attributes, auth=("sandbox", "sandbox")).raise_for_status()

@@ -8,7 +8,7 @@ import pytest
 
 from backfill.errors import StateError
 from backfill.journal import forget
-from backfill.sync.snapshot import OUTCOMES, SNAPSHOT_FILE, SNAPSHOT_FILES, Snapshot
+from backfill.sync.snapshot import OUTCOMES, SNAPSHOT_FILE, SNAPSHOT_FILES, Snapshot, connected
 
 PEOPLE = "SELECT identifier, high, refused_high, reasons FROM person ORDER BY identifier"
 
@@ -17,13 +17,13 @@ PEOPLE = "SELECT identifier, high, refused_high, reasons FROM person ORDER BY id
 def update(tmp_path):
     """Tell a snapshot what became of people: identifier, content, outcome."""
 
-    def updated(snapshot, number, *outcomes, why=None):
+    def updated(snapshot, number, *outcomes, why=None, runs=(1, 1)):
         rows = [("id", who, said, said, outcome, why, None) for who, said, outcome in outcomes]
         columns = [pa.array(each) for each in zip(*rows, strict=True)]
         table = pa.Table.from_arrays(columns, names=OUTCOMES.names).cast(OUTCOMES)
         path = tmp_path / "outcomes.parquet"
         pq.write_table(table, path)
-        snapshot.update(path, number)
+        snapshot.update(path, number, runs)
 
     return updated
 
@@ -43,6 +43,20 @@ def test_it_remembers_what_was_delivered(tmp_path, update):
     with Snapshot(tmp_path) as later:
         assert later.number == 5
         assert later.run(PEOPLE) == [("a", 1, None, None), ("b", 2, None, None)]
+
+
+def test_it_remembers_by_which_runs(tmp_path, update):
+    """Of people who were not told anything since, by which earlier ones; unknown before it did."""
+    with connected(tmp_path / SNAPSHOT_FILE) as old:
+        columns = "high UBIGINT, low UBIGINT, refused_high UBIGINT, refused_low UBIGINT"
+        texts = "type VARCHAR, identifier VARCHAR"
+        old.execute(f"CREATE TABLE person ({texts}, {columns}, reasons VARCHAR, moved BIGINT)")
+        old.execute("INSERT INTO person VALUES ('id', 'a', 1, 1, NULL, NULL, NULL, NULL)")
+    with Snapshot(tmp_path) as snapshot:
+        update(snapshot, 3, ("b", 1, "delivered"), ("c", 1, "delivered"), runs=(1, 2))
+        update(snapshot, 5, ("b", 2, "delivered"), runs=(3, 3))
+        found = "SELECT identifier, first_run, last_run FROM person ORDER BY identifier"
+        assert snapshot.run(found) == [("a", None, None), ("b", 3, 3), ("c", 1, 2)]
 
 
 def test_the_same_update_twice_changes_nothing(tmp_path, update):

@@ -23,7 +23,7 @@ from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.verification.findings import Findings, Scope
 from backfill.verification.proving import read_back
-from backfill.verification.read_back import Patience
+from backfill.verification.read_back import Calls, Patience, SentPerson
 from backfill.verification.sent import DELETED, EVENTS, OLDER, PEOPLE, Collected
 from tests.support.jobs import CUSTOMERS, job
 from tests.support.jobs import people as people_file
@@ -185,3 +185,32 @@ if __name__ == "__main__":  # python -m tests.unit.verification.test_read_back F
     some, seconds = verified(Path(sys.argv[1]), int(sys.argv[2]), Service())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(some.figures(), f"{seconds:.0f} s in virtual time, {peak} MB at most")
+
+
+SPANS = {3: (100.0, 110.0), 4: (200.0, 210.0), 5: (300.0, 310.0)}
+
+
+@pytest.mark.parametrize(
+    ("at_s", "told", "others"),
+    [
+        (311, (5, 5), False),
+        (312, (5, 5), True),
+        (250, (5, 5), False),  # written before it was told something else: that did not arrive
+        (205, (4, 4), False),
+        (210, (4, 4), True),
+        (150, (4, 4), False),
+        (305, (4, 4), True),
+        (205, (3, 4), False),
+        (150, (3, 4), True),
+        (90, (3, 4), False),
+        (150, (None, None), True),
+        (205, (None, None), False),
+        (99, (1, 2), False),
+        (100, (1, 2), True),
+    ],
+)
+def test_who_wrote_a_field_is_told_by_when_the_job_sent(at_s, told, others):
+    """After the call that told it, or between two of those that may have told it: somebody else."""
+    person = SentPerson("id", "a", "a", 1, 1, {}, "", *told)
+
+    assert Calls(SPANS).is_others(at_s, person) is others
