@@ -42,6 +42,7 @@ ANSWER_BYTES_MAX = 40_000_000
 """100 people with 300 attributes of 1000 bytes are 30 MB."""
 
 _OK, _ABSENT = 200, 404
+_NOBODY = "backfill-probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class AppApiReader:
     def share(self, path: Path) -> None:
         """From now on keep to the rate together with all processes that share this file."""
         self.paced.share(path)
+
+    async def probe(self) -> None:
+        """Ask for nobody: whether the key is accepted shows before anything depends on it."""
+        await self.customers("id", [_NOBODY])
 
     async def customers(self, id_type: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The people with these identifiers, at most 100; those who are not there are left out."""

@@ -69,6 +69,7 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
 
         workspace.share(turns_file(f"app-{meta.get('workspace', '')}"))
         # A name of its own until it is whole: a crash leaves nothing that looks like an answer.
+        await workspace.probe()  # also where there is nobody to look up
         unfinished = folder / f"{plan.key}.unfinished"
         with (
             stop.heard_by(give_up),

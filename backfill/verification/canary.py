@@ -4,6 +4,7 @@ The journal keeps who they are until all is sent: a run that goes on reads them 
 a sync, to which their rows are not new any more.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from backfill.report.verified import VERIFIED_FILE, Verification
 from backfill.report.wording import counted
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
-from backfill.verification.proving import LAG_S, Told, Verifier, app_of, kind_of_people
+from backfill.verification.proving import LAG_S, Told, Verifier, app_of, kind_of_people, probe
 from backfill.verification.sent import Delivered, Draws, first_people
 
 _KINDS = ("customers", "events")
@@ -101,7 +102,7 @@ def with_canary(
 
     def prepare(job: Job, plan: Plan, now_s: float) -> PreparedRun:
         # Before anything is sent: without a key nothing could be read back.
-        app_of(job.pipeline, options, "")
+        asyncio.run(probe(*app_of(job.pipeline, options, ""), stop))
         prepared = mode.prepare(job, plan, now_s)
         people: Draws = np.empty(0, np.uint64)
 

@@ -162,6 +162,7 @@ class Verifier:
 
             with self.stop.heard_by(stop), Findings(job.folder, names) as findings:
                 workspace.share(turns_file(f"app-{job.journal.meta.get('workspace', '')}"))
+                await workspace.probe()  # the files are read for long before the first question
                 segments: Mapping[str, int] = NONE
                 if job.pipeline.has("events") and not isinstance(people, np.ndarray):
                     segments = await segments_of_events(workspace)
@@ -234,6 +235,28 @@ def app_of(pipeline: Pipeline, options: Options, sent_to: str) -> tuple[str, App
     url = options.url or sent_to or destination(region=region, url=settings.url)
     file = pipeline.folder / settings.credentials if settings.credentials else None
     return app_destination(url, region), find_app_key(options.env, file, url)
+
+
+async def probe(url: str, key: AppKey, stop: Stop) -> None:
+    """Ask the App API one question: whether it takes the key.
+
+    Args:
+        url: Where it is.
+        key: The key.
+        stop: Asks for an end.
+
+    Raises:
+        BackfillError: It does not, or does not answer; `AppApiReader` says which.
+    """
+    clock, loop = Clock(), asyncio.get_running_loop()
+    time = Time(clock.now_s, asyncio.sleep, clock.jitter)
+    async with open_app_api_reader(url, key, time) as workspace:
+
+        def give_up(why: BackfillError) -> None:
+            loop.call_soon_threadsafe(workspace.stop, why)
+
+        with stop.heard_by(give_up):
+            await workspace.probe()
 
 
 def _begins(made: Collected, scope: Scope) -> str:

@@ -82,6 +82,16 @@ def test_people_who_may_be_taken_over_are_refused(tmp_path, send, sandbox):
     assert sandbox.people() == {}
 
 
+def test_a_wrong_key_of_the_app_api_stops_it_before_anything_is_sent(tmp_path, send, sandbox):
+    """Without it nobody could look for them."""
+    files = {"customers.csv": PEOPLE}
+    ended = send(
+        job(tmp_path, files, TABLE, top=UNDO), env={"CUSTOMERIO_APP_API_KEY": "not-the-key"}
+    )
+    assert (ended.code, "CUSTOMERIO_APP_API_KEY" in ended.stderr) == (4, True)
+    assert sandbox.people() == {}
+
+
 def test_a_damaged_look_up_is_said(tmp_path, send, backfill):
     """6, with the file: an empty list would say that nothing is to be undone."""
     path = job(tmp_path, {"customers.csv": PEOPLE}, TABLE, top=UNDO)

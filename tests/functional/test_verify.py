@@ -205,6 +205,15 @@ def test_a_canary_stops_a_run_whose_attributes_are_dropped(pipeline, sandbox):
         assert {line["_field"] for line in listed(pipeline)} == {"age"}
 
 
+def test_a_wrong_key_of_the_app_api_stops_a_canary_before_it_is_sent(pipeline, send, sandbox):
+    """Nothing could be read back."""
+    ended = send(pipeline, "--canary", "3", env={"CUSTOMERIO_APP_API_KEY": "not-the-key"})
+
+    assert (ended.code, "CUSTOMERIO_APP_API_KEY" in ended.stderr) == (4, True)
+    assert sandbox.people() == {}
+    assert ended.summary["pending"] == 3 * COUNT
+
+
 def test_a_canary_is_no_use_to_a_retry(pipeline, send):
     """It is said before anything is sent."""
     assert send(pipeline).code == 0
