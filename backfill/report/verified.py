@@ -18,6 +18,7 @@ WHY_UNPROVABLE = {
     "corrected": "a retry sent these rows as they were corrected, or it is in doubt what was sent",
     "sent_differently": "a sync sent other values than the files hold now",
     "deleted": "the person was deleted or merged afterwards",
+    "remade": "events name the person, and made a new profile after the merge, as the plan warns",
     "perhaps_deleted": "no row names the person any more, and a sync deletes such people",
     "removed_by_retry": "a retry deleted or merged so many people whom the files do not name",
     "not_people": "verify does not read objects, and who belongs to them",
@@ -31,12 +32,12 @@ WHY_UNPROVABLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindVerified:
-    """What a verification found of people, of events or of deletions.
+    """What a verification found of people, of events, of merges or of deletions.
 
     Args:
         equal: Read back as they were sent.
         missing: Not there.
-        differs: There, and not as they were sent; somebody who was deleted and is there.
+        differs: There, and not as they were sent; somebody who was deleted or merged and is there.
         unprovable: What cannot be held against what was sent, each with its reason.
     """
 
@@ -61,7 +62,7 @@ class Verification:
         of_people: How many people were delivered; 0: nobody counted them.
         at_most: Of a sample: how many of all people may be missing or differ, at most, with 95 %
             confidence; None: nothing can be said.
-        kinds: What was found of people, events and deletions, where there are any.
+        kinds: What was found of people, merges, events and deletions, where there are any.
         by_field: How often each field differs.
         unprovable_by_reason: What cannot be proved, by reason.
     """

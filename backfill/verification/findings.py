@@ -5,7 +5,7 @@ import io
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import exp, lgamma
@@ -25,7 +25,7 @@ from backfill.verification.values import Difference
 
 COLUMNS = ("_found", "_kind", "_identifier", "_source", "_row", "_field", "_sent", "_there", "_why")
 
-KindChecked = Literal["people", "objects", "relationships", "events", "deletions"]
+KindChecked = Literal["people", "objects", "relationships", "merges", "events", "deletions"]
 Result = Literal["missing", "differs", "extra", "unprovable"]
 
 CONFIDENCE = 0.95
@@ -107,7 +107,7 @@ class Findings:
     def still_there(self, subject: Subject) -> None:
         """Somebody was deleted, and is there."""
         self._counts[subject.kind, "differs"] += 1
-        self._write("differs", subject, why="deleted, suppressed or merged away, and still there")
+        self._write("differs", subject, why=_STILL_THERE[subject.kind])
 
     def differs(self, subject: Subject, fields: Iterable[Difference]) -> None:
         """It is there, and not as it was sent."""
@@ -196,6 +196,10 @@ class Findings:
             self._text.truncate()
 
 
+_STILL_THERE: Mapping[str, str] = {
+    "merges": "merged into another person, and still there",
+    "deletions": "deleted or suppressed, and still there",
+}
 _RESULTS: Sequence[str] = ("equal", "missing", "differs", "unprovable")
 _SPOOLED_CHARS = 1 << 16
 _EXACT_MAX = 1_000

@@ -88,7 +88,14 @@ LEFT JOIN (SELECT DISTINCT type, key FROM sent_deletions) AS gone
 ORDER BY sent.part, sent.row
 """
 _PEOPLE_OF_EVENTS = "SELECT count(*) FROM (SELECT DISTINCT type, key, kind FROM sent_events)"
-_DELETIONS = "SELECT type, identifier, key, part, row FROM sent_deletions ORDER BY part, row"
+_DELETIONS = """
+SELECT gone.type, gone.identifier, gone.key, gone.part, gone.row, gone.merged,
+    CASE WHEN remade.key IS NOT NULL THEN 'remade' ELSE '' END AS doubt
+FROM sent_deletions AS gone
+LEFT JOIN (SELECT DISTINCT type, key FROM sent_remade) AS remade
+    ON gone.merged AND remade.type = gone.type AND remade.key = gone.key
+ORDER BY gone.part, gone.row
+"""
 _EVENTS = """
 SELECT sent.* EXCLUDE (corrected), CASE
     WHEN gone.key IS NOT NULL THEN 'deleted'
@@ -211,7 +218,8 @@ class Verifier:
         findings.cannot_be_proved("relationships", "not_people", related)
         rest: tuple[tuple[KindChecked, int], ...] = (
             ("people", delivered["customers"] - made.people),
-            ("deletions", delivered["merges"] + delivered["deletions"] - made.deleted),
+            ("merges", delivered["merges"] - made.merged),
+            ("deletions", delivered["deletions"] - (made.deleted - made.merged)),
             ("events", delivered["events"] - made.all_events),
         )
         for kind, count in rest if whole else ():

@@ -66,6 +66,7 @@ class SentPerson:
         doubt: Why it need not be what was sent last; empty: it is.
         first_run: The first of the calls by which the person was told that; None: unknown.
         last_run: The last of them.
+        merged: Whether a merge took the person away.
     """
 
     type: str
@@ -77,11 +78,13 @@ class SentPerson:
     doubt: str = ""
     first_run: int | None = None
     last_run: int | None = None
+    merged: bool = False
 
     @property
     def subject(self) -> Subject:
         """As findings name it."""
-        kind: KindChecked = "deletions" if self.attributes is None else "people"
+        gone: KindChecked = "merges" if self.merged else "deletions"
+        kind: KindChecked = gone if self.attributes is None else "people"
         return Subject(kind, self.identifier, self.part, self.row)
 
 
@@ -263,7 +266,10 @@ class PeopleReader:
         """Say what is wrong with somebody who is not there as sent, however often it was asked."""
         subject = person.subject
         if person.attributes is None:
-            self.findings.still_there(subject)
+            if person.doubt:
+                self.findings.unprovable(subject, person.doubt)
+            else:
+                self.findings.still_there(subject)
             return
         if not found:
             if person.doubt:

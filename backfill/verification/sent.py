@@ -74,7 +74,8 @@ _PERSON = [
 PEOPLE = pa.schema(
     [*_PERSON, ("attributes", pa.string()), ("high", pa.uint64()), ("low", pa.uint64())]
 )
-DELETED = pa.schema(_PERSON)
+DELETED = pa.schema([*_PERSON, ("merged", pa.bool_())])
+REMADE = pa.schema(_PERSON)
 OLDER = pa.schema([*_PERSON, ("name", pa.string()), ("corrected", pa.bool_())])
 EVENTS = pa.schema(
     [
@@ -88,7 +89,8 @@ EVENTS = pa.schema(
     ]
 )
 """`key` is the identifier as people are told apart by it; `attributes` JSON members without
-braces, `high` and `low` their hash as a sync's snapshot has it."""
+braces, `high` and `low` their hash as a sync's snapshot has it; `merged` says that a merge took the
+person away. Events that name one of those make the person anew: they come behind merges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,8 @@ class Delivered:
                     chosen[here] &= wanted(identity.people(type_, batch.column(1))[:, 0])[here]
                 names = [batch.column(0), batch.column(1), batch.column(1)]
                 places = [pa.array(np.full(len(rows), part, np.int32)), batch.column(2)]
-                made = pa.RecordBatch.from_arrays([*names, *places], schema=DELETED)
+                gone = [*names, *places, pa.repeat(False, len(rows))]
+                made = pa.RecordBatch.from_arrays(gone, schema=DELETED)
                 yield made.filter(pa.array(chosen))
 
     def removed_relationships(self) -> int:
@@ -275,6 +278,7 @@ class Collected:
         folder: Where the files are.
         people: How many people the first file has.
         deleted: How many the second has.
+        merged: How many of those a merge took away.
         events: How many recent events the third has.
         in_segments: How many older events the fourth has, of names that a segment tells of.
         older: All others that are too old to be read back, by name.
@@ -285,6 +289,7 @@ class Collected:
     folder: Path
     people: int = 0
     deleted: int = 0
+    merged: int = 0
     events: int = 0
     in_segments: int = 0
     older: Counter[str] = field(default_factory=Counter)
@@ -299,7 +304,7 @@ class Collected:
     @property
     def files(self) -> Mapping[str, Path]:
         """The files, by what queries call them."""
-        names = ("sent_people", "sent_deletions", "sent_events", "sent_older")
+        names = ("sent_people", "sent_deletions", "sent_events", "sent_older", "sent_remade")
         return {name: self.folder / f"{name}.parquet" for name in names}
 
 
@@ -327,20 +332,17 @@ def collect(
         for rows in delivered.rows("customers", wanted):
             file.write_batch(_people(rows))
             made.people += len(rows.draws)
-    with pq.ParquetWriter(files["sent_deletions"], DELETED, compression="lz4") as file:
-        for kind in ("merges", "deletions"):  # whom a merge takes away is gone, too
-            for rows in delivered.rows(kind, wanted):
-                file.write_batch(pa.RecordBatch.from_arrays(_persons(rows), schema=DELETED))
-                made.deleted += len(rows.draws)
-        for batch in delivered.vanished(wanted):
-            file.write_batch(batch)
-            made.deleted += len(batch)
+    gone = _collect_gone(made, delivered, wanted)
     told_of = pa.array(list(in_segments), pa.string())
     with (
         pq.ParquetWriter(files["sent_events"], EVENTS, compression="lz4") as recent_file,
         pq.ParquetWriter(files["sent_older"], OLDER, compression="lz4") as older_file,
+        pq.ParquetWriter(files["sent_remade"], REMADE, compression="lz4") as remade_file,
     ):
         for rows in delivered.rows("events", wanted):
+            if (remade := np.isin(rows.draws, gone)).any():
+                some = rows.only(remade)
+                remade_file.write_batch(pa.RecordBatch.from_arrays(_persons(some), schema=REMADE))
             at_s = _seconds(rows.accepted)
             recent = at_s >= since_s
             if recent.any():
@@ -358,6 +360,23 @@ def collect(
     return made
 
 
+def _collect_gone(made: Collected, delivered: Delivered, wanted: Wanted) -> Draws:
+    """Write down who was merged away or deleted; give the draws of those who were merged away."""
+    gone: Draws = np.empty(0, np.uint64)
+    with pq.ParquetWriter(made.files["sent_deletions"], DELETED, compression="lz4") as file:
+        for kind in ("merges", "deletions"):  # whom a merge takes away is gone, too
+            for rows in delivered.rows(kind, wanted):
+                file.write_batch(_deleted(rows))
+                made.deleted += len(rows.draws)
+                if kind == "merges":
+                    gone = np.append(gone, rows.draws)
+        made.merged = len(gone)
+        for batch in delivered.vanished(wanted):
+            file.write_batch(batch)
+            made.deleted += len(batch)
+    return gone
+
+
 def _persons(rows: SentRows) -> list[pa.Array]:
     accepted, type_ = rows.accepted, rows.source.identifier.type
     count = len(accepted)
@@ -368,6 +387,11 @@ def _persons(rows: SentRows) -> list[pa.Array]:
         pa.array(np.full(count, rows.part, np.int32)),
         pa.array(accepted.rows),
     ]
+
+
+def _deleted(rows: SentRows) -> pa.RecordBatch:
+    merged = pa.repeat(rows.source.kind == "merges", len(rows.draws))
+    return pa.RecordBatch.from_arrays([*_persons(rows), merged], schema=DELETED)
 
 
 def _people(rows: SentRows) -> pa.RecordBatch:

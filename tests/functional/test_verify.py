@@ -376,6 +376,32 @@ def test_whom_a_corrected_merge_took_away_is_not_missing(tmp_path, sandbox, send
     assert (ended.code, summary["verified"]["missing"]) == (8, 1)
 
 
+def test_whom_events_make_anew_after_a_merge_is_not_different(tmp_path, sandbox, send, verify):
+    """The plan warns of it; whoever is there for another reason differs, and merges have a word."""
+    merges = """
+    [[source]]
+    kind = "merges"
+    files = ["merges.csv"]
+    primary = { id = "keep" }
+    secondary = { id = "lose" }
+    """
+    files = {"people.csv": "id,n\na,1\nb,2\nc,3\nd,4\n", "merges.csv": "keep,lose\na,b\na,c\n"}
+    files["events.csv"] = "id,event,at,n\nb,seen,2020-01-01T00:00:00Z,1\n"
+    pipeline = job(tmp_path, files, PEOPLE.partition("[source.c")[0], merges, EVENTS)
+    assert send(pipeline).code == 0
+
+    ended, summary = verify(pipeline, "--all")
+
+    assert ended.code == 0, listed(pipeline)
+    found = summary["verification"]["kinds"]
+    assert (found["merges"]["equal"], found["merges"]["unprovable"]) == (1, 1)
+    assert "deletions" not in found
+    assert summary["verification"]["unprovable_by_reason"]["remade"] == 1
+    write(sandbox, "c", n=1)
+    ended, summary = verify(pipeline, "--all")
+    assert (ended.code, summary["verification"]["kinds"]["merges"]["differs"]) == (8, 1)
+
+
 def test_relationships_that_a_sync_removed_are_named_and_not_asked_for(tmp_path, send, verify):
     """They are nobody whom the App API knows; what an earlier night sent is counted, too."""
     kept = """

@@ -24,7 +24,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.verification.findings import Findings, Scope
 from backfill.verification.proving import read_back
 from backfill.verification.read_back import Calls, Patience, SentPerson
-from backfill.verification.sent import DELETED, EVENTS, OLDER, PEOPLE, Collected
+from backfill.verification.sent import DELETED, EVENTS, OLDER, PEOPLE, REMADE, Collected
 from tests.support.jobs import CUSTOMERS, job
 from tests.support.jobs import people as people_file
 from tests.support.virtual_time import in_no_time
@@ -84,6 +84,7 @@ def sent_people(folder: Path, count: int) -> Collected:
             columns += [pa.array(text), pa.array(halves[:, 0]), pa.array(halves[:, 1])]
             file.write_batch(pa.RecordBatch.from_arrays(columns, schema=PEOPLE))
     empty = (("sent_deletions", DELETED), ("sent_events", EVENTS), ("sent_older", OLDER))
+    empty += (("sent_remade", REMADE),)
     for name, schema in empty:
         pq.write_table(schema.empty_table(), made.files[name])
     return made
