@@ -22,34 +22,60 @@ from backfill.sources.layout import AttributeNames
 Channel = Literal["", "sms", "push", "whatsapp", "phone"]
 
 _HINTS = (
-    *("uns", "opt", "do_not", "donot", "no_", "nomail", "suppress", "suspend", "list", "cancel"),
-    *("abgemeldet", "sperre", "widerspruch", "inscrit", "abonn", "accept", "consent", "newsletter"),
-    *("subscri", "permission", "_stat", "receive", "allow", "want", "marketing", "legal_basis"),
-    *("einwilligung", "clean_time", "msg_", "excluded"),
-    *("mailable", "contactable", "can_", "may_", "agree", "dnc"),
+    *("uns", "opt", "do_not", "donot", "dont", "don_t", "no_", "nomail", "suppress", "suspend"),
+    *("list", "cancel", "abgemeldet", "abmeld", "sperre", "widerspruch", "inscrit", "abonn"),
+    *("accept", "consent", "consens", "newsletter", "subscri", "suscri", "permission", "_stat"),
+    *("receive", "allow", "want", "marketing", "legal_basis", "einwilligung", "clean_time"),
+    *("msg_", "excluded", "mailable", "contactable", "can_", "may_", "agree", "dnc", "promo"),
+    *("_ok", "ok_", "gdpr", "dsgvo", "rgpd", "bounce", "complain", "spam", "_enabled", "werb"),
 )
 """One of these is in every name that says something of consent."""
 
-_OPT_OUT = (
-    r"(.*_)?(unsub(scribed?)?|opt(ed)?_?out|do_?not_?(allow_)?(bulk_?)?(e_?mail|mail|contact|call)s?"
-    r"|no_?(e_?)?mails?|suppressed|dnc|(e_?mail|sms)_suppress(ed|ions?)|(e_?mail|marketing)_suspended"
-    r"|((e_?mail|sms)_?)?(black|block)_?list(ed)?|abgemeldet|werbesperre"
-    r"|werbewiderspruch|kontaktsperre|d[eé]sinscrit|d[eé]sabonn[eé])(_.*)?"
+_MAIL = r"(e_?)?mails?"
+_WORDS: tuple[tuple[Literal["in", "out"], str], ...] = (
+    ("out", r"unsub(scribed?)?"),
+    ("out", r"opt(ed)?_?out"),
+    ("out", rf"(do_?not|don_?t)_?(allow_)?(bulk_?)?({_MAIL}|contact|call|send|market|text|sms)s?"),
+    ("out", rf"no_?({_MAIL}|marketing|newsletters?|contact|molestar)"),
+    ("out", r"suppressed|dnc|(e_?mail|sms)_suppress(ed|ions?)|(e_?mail|marketing)_suspended"),
+    ("out", r"((e_?mail|sms)_?)?(black|block)_?list(ed)?"),
+    # Sent again, it comes back again; how many came back says nothing of whom to write to.
+    ("out", r"hard_?bounced?|(?<!mails_)bounced"),
+    ("out", r"(marked_as|reported(_as)?)_spam|spam_(complaint|complained|reported)|complained"),
+    ("out", r"abgemeldet|abmeldung|werbesperre|werbewiderspruch|kontaktsperre"),
+    ("out", r"d[eé]sinscrit|d[eé]sabonn[eé]"),
+    ("in", r"(double_?|confirmed_?)?opt(ed)?_?in|subscribed|newsletter|mailing_list"),
+    ("in", r"consent|consentimiento|consentement|consenso|suscri(to|pto)|legal_basis"),
+    (
+        "in",
+        r"(gdpr|dsgvo|rgpd)(?=$|_(ok|yes|flag|status|given|agreed|accepted|marketing|e?_?mail)$)",
+    ),
+    ("in", rf"({_MAIL}|mailing|sms|contact|marketing|werbung)_ok"),
+    ("in", r"ok_(to|for)_(be_)?(e_?mail|mail|contact|call|text|sms|market)(ing|ed)?"),
+    ("in", rf"(accept(s|ed)?|agree[sd]?(_to)?)_(.+_)?({_MAIL}|marketing|newsletters?)"),
+    ("in", rf"(receive|allow|want)s?_(.+_)?({_MAIL}|marketing)"),
+    ("in", r"((e_?)?mail|sms|push|marketing|mailing|subscriber|newsletter)_subscri(be|ption)"),
+    ("in", r"((e_?)?mail|sms|push|marketing|mailing|newsletter)_(permission|enabled)"),
+    ("in", r"(e_?mail|sms|push|marketing|subscriber)_(subscri(be|ption)_)?stat(us|e)"),
+    ("in", r"permission_to_(be_)?(e_?mail|mail|contact|call|market)(ed)?"),
+    ("in", r"(e_?mail|marketing|contact|werbung)_(allowed|permitted|erlaubt)"),
+    ("in", r"(can|may)_(be_)?(e_?mail|contact)(ed)?|(e_?)?mailable|contactable"),
+    # Of such mails there are also those that were sent, opened, clicked: figures.
+    ("in", rf"(promo(tional|tions?)?|marketing)_{_MAIL}(?=$)|e_?mail_marketing(?=$)"),
+    ("in", r"(werbe_?)?einwilligung|werbe_?(erlaubnis|zustimmung)"),
 )
-_OPT_IN = (
-    r"(.*_)?(accepts?_(.+_)?marketing|(double_)?opt(ed)?_?in|consent|newsletter|subscribed"
-    r"|(e_?mail|sms|push|marketing|mailing|subscriber|newsletter)_(subscri(be|ption)|permission)"
-    r"|(e_?mail|sms|push|marketing|subscriber)_(subscri(be|ption)_)?stat(us|e)"
-    r"|(receive|allow|want)s?_(.+_)?(e_?mails?|marketing)|mailing_list|legal_basis"
-    r"|(werbe)?einwilligung|(can|may)_(be_)?(e_?mail|contact)(ed)?|(e_?)?mailable|contactable"
-    r"|(e_?mail|marketing|contact)_(allowed|permitted)"
-    r"|agree[sd]?_to_(.+_)?(e_?mails?|marketing|newsletters?))(_.*)?"
+"""The words of consent, and what yes means where one is said: they stand behind and before others
+(`(.*_)?` and `(_.*)?`). What says `out` is looked at first: `no_newsletter`."""
+
+_ABOUT = (
+    r"_(ip|ids?|source|method|url|reason(_other)?|campaign(_(id|title))?|type|by|nl|subtype|version"
+    r"|count|sent|level|name|text|language|country|region|plan|frequency|score)$"
 )
-_ABOUT = r"_(ip|ids?|source|method|url|reason(_other)?|campaign(_(id|title))?|type|by|nl|subtype)$"
+"""What ends so is about consent, and says no yes or no."""
 _WHEN = r"_(time|date|timestamp|at|on)$"
 """A timestamp beside an opt-in; one of an opt-out says that there is one."""
 _CHANNELS: Mapping[Channel, str] = {
-    "sms": r"(.*_)?(sms|text_messages?)(_.*)?",
+    "sms": r"(.*_)?(sms|text(_messages?)?|mobile)(_.*)?",
     "push": r"(.*_)?push(_.*)?",
     "whatsapp": r"(.*_)?whatsapp(_.*)?",
     "phone": r"(.*_)?(calls?|phone|fax)(_.*)?",
@@ -87,10 +113,10 @@ def consent_in(name: str) -> ConsentColumn | None:
     channels = (channel for channel, words in _CHANNELS.items() if re.fullmatch(words, plain))
     if re.search(_ABOUT, plain):
         return None
-    if re.fullmatch(_OPT_OUT, plain):
-        return ConsentColumn("out", next(channels, ""))
-    if re.fullmatch(_OPT_IN, plain) and not re.search(_WHEN, plain):
-        return ConsentColumn("in", next(channels, ""))
+    for yes, words in _WORDS:
+        if re.fullmatch(rf"(.*_)?({words})(_.*)?", plain):
+            is_said = yes == "out" or not re.search(_WHEN, plain)
+            return ConsentColumn(yes, next(channels, "")) if is_said else None
     return None
 
 

@@ -79,6 +79,7 @@ KNOWN: tuple[KnownColumn, ...] = (
         email_subscribe=_IN,
         push_subscribe=ConsentColumn("in", "push"),
         email_unsubscribed_at=_OUT,
+        email_hard_bounced_at=_OUT,
     ),
     *_known(
         "Iterable",
@@ -98,7 +99,16 @@ KNOWN: tuple[KnownColumn, ...] = (
         HasOptedOutOfEmail=_OUT,
         DoNotCall=ConsentColumn("out", "phone"),
         HasOptedOutOfFax=ConsentColumn("out", "phone"),
+        IsEmailBounced=_OUT,
         **{"Email Opt Out": _OUT, "Do Not Call": ConsentColumn("out", "phone")},
+    ),
+    *_known(
+        "Salesforce",
+        "Account Engagement (Pardot): prospect fields, and as synced to contacts",
+        opted_out=_OUT,
+        is_do_not_email=_OUT,
+        pi__pardot_hard_bounced__c=_OUT,
+        **{"Do Not Email": _OUT},
     ),
     *_known("Marketing Cloud", "All Subscribers; SubscriberStatus", **{"Date Unsubscribed": _OUT}),
     *_known(

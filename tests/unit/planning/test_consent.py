@@ -24,7 +24,9 @@ OPT_OUT = [
     *("Do not allow Bulk Emails", "Email Suppressed", "EMAIL_BLACKLIST", "Black Listed"),
     *("unsubscribed_from_emails", "unsubscribedChannelIds", "UNSUB_TIME", "Unsubscribed Date"),
     *("Marketing Suspended", "do-not-mail", "optout", "opt_out", "Désinscrit", "Werbesperre"),
-    *("suppressed", "DNC", "is_suppressed"),
+    *("suppressed", "DNC", "is_suppressed", "do_not_email", "dontemail", "Don't Email"),
+    *("hard_bounced", "IsEmailBounced", "email_hard_bounced", "bounced", "is_bounced"),
+    *("no_newsletter", "no_marketing", "email_marked_as_spam", "spam_complaint", "complained"),
 ]
 OPT_IN = [
     *("Accepts Email Marketing", "Accepts SMS Marketing", "accepts_marketing"),  # Shopify
@@ -32,6 +34,18 @@ OPT_IN = [
     *("DOUBLE_OPT-IN", "opt_in", "newsletter", "Newsletter Signup", "marketing_permission"),
     *("Email subscriber status", "gdpr_consent", "Legal basis for processing contact's data"),
     *("receive_marketing_emails", "Werbeeinwilligung"),
+    *(
+        "mail_ok",
+        "email_ok",
+        "marketing_ok",
+        "sms_ok",
+        "OK to Email",
+        "ok_to_contact",
+        "doubleoptin",
+    ),
+    *("GDPR", "gdpr_ok", "GDPR status", "dsgvo", "DSGVO Einwilligung", "accept_emails", "optin"),
+    *("agree_marketing", "permission_to_email", "email_enabled", "promo_emails", "Werbung erlaubt"),
+    *("marketing_consent", "hs_legal_basis", "acceptsMarketing", "Marketing emails"),
     *("can_email", "may_be_contacted", "emailable", "email_allowed", "agreed_to_marketing_emails"),
 ]
 
@@ -73,6 +87,13 @@ def test_what_says_that_somebody_wants_mail_is_told(name):
         *("note", "email", "status", "mail_box", "option", "block", "plan", "phone", "wishlist"),
         *("subscription_status", "permission_level", "OPTIN_TIME", "newsletter_opened_at", "clean"),
         *("UNSUB_REASON", "$consent_method", "consent_url", "email_opt_in_ip", "country", "notes"),
+        *("options", "mailbox", "gdpr_region", "gdpr_country", "gdpr_deleted_at", "GDPR request"),
+        *("subscribed_plan", "newsletter_count", "consent_version", "no_emails_sent", "ok_count"),
+        *("stock_ok", "order_ok", "bookmark_ok", "payment_ok", "bounce_rate", "bounces", "adopted"),
+        *("Marketing emails bounced", "Marketing emails opened", "hard_bounce_reason", "co_opted"),
+        *("marketing_channel", "complaints", "spam_score", "do_not_translate", "accepted_terms"),
+        *("enabled", "feature_enabled", "marketing_opt_in_level", "mailing_address", "cancelled"),
+        *("optical_plan", "laptop", "adopt_in_year", "contact_owner", "permissions", "is_ok"),
         *("suppression_list_name", "canada", "may_total", "agreement", "email_enabled_at", "dncx"),
     ],
 )
