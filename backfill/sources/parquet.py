@@ -230,7 +230,8 @@ def _spelt_bytes(batch: pa.RecordBatch) -> int:
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """A batch by as many rows as make a chunk, should its rows be longer than the first ones."""
     if any(map(pa.types.is_dictionary, batch.schema.types)):
-        batch = pa.RecordBatch.from_arrays(list(map(_compact, batch.columns)), schema=batch.schema)
+        names = batch.schema.names
+        batch = pa.RecordBatch.from_arrays(list(map(_without_idle, batch.columns)), names=names)
     if _spelt_bytes(batch) <= 2 * CHUNK_BYTES_MAX:
         yield batch
         return
@@ -241,18 +242,14 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, stop - start)
 
 
-def _compact(column: pa.Array) -> pa.Array:
-    """A dictionary column without the values that none of its rows has.
+def _without_idle(column: pa.Array) -> pa.Array:
+    """A dictionary column of more values than rows as the values themselves.
 
     A batch brings the dictionary of its whole row group: kept, each chunk would hold all values.
     """
-    type_ = column.type
-    if not pa.types.is_dictionary(type_) or len(column.dictionary) <= len(column):
+    if not pa.types.is_dictionary(column.type) or len(column.dictionary) <= len(column):
         return column
-    few = column.dictionary_decode().dictionary_encode()
-    return pa.DictionaryArray.from_arrays(
-        few.indices.cast(type_.index_type), few.dictionary, ordered=type_.ordered
-    )
+    return column.dictionary_decode()
 
 
 def _lengths(column: pa.Array) -> pa.Array | None:
