@@ -201,6 +201,9 @@ def _rows_max(file: pq.ParquetFile, groups: list[int], texts: list[str], column_
         column_count: How many columns are read.
     """
     sizes = [file.metadata.row_group(group) for group in groups]
+    # No cell takes more than all that its group holds: most small files are read at once.
+    if sum(group.num_rows * group.total_byte_size for group in sizes) <= CHUNK_BYTES_MAX:
+        return CHUNK_ROWS_MAX
     row_bytes = max(group.total_byte_size / max(group.num_rows, 1) for group in sizes)
     row_bytes = max(row_bytes, _CELL_BYTES_MIN * column_count)
     fixed_bytes = _FIXED_BYTES * (column_count - len(texts))
