@@ -184,6 +184,8 @@ class Pipeline(StrictSettings):
             settings = source.model_dump(mode="json", by_alias=True, exclude=set(_UNBOUND))
             # Of `reserved` only this changes what is sent; the rest is a guard.
             settings["drops_reserved"] = source.reserved == "drop"
+            if not source.drop:  # it came later than jobs that go on
+                del settings["drop"]
             settings["columns"] = {
                 name: {key: said for key, said in column.items() if _LATER.get(key, ...) != said}
                 for name, column in settings["columns"].items()

@@ -142,6 +142,7 @@ class SourceSettings(FileSettings):
     transform: str | None = None
     required: tuple[str, ...] = ()
     other_columns: Literal["keep", "drop", "error"] = "keep"
+    drop: tuple[str, ...] = ()
     columns: Mapping[str, ColumnSetting] = Field(default_factory=dict)
     reserved: Literal["refuse", "drop", "send"] = "refuse"
     sync: Sync = Sync()

@@ -4,6 +4,7 @@ The service sends mail to whoever does not have `unsubscribed`, whatever other a
 column that says who wants mail is declared, where its values leave no doubt; else it is asked.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -55,14 +56,23 @@ class ConsentProposal:
     Args:
         settings: Declarations, and suggestions.
         used: The columns that need no declaration of their own any more.
+        dropped: Those of them that are not sent.
         open: The keys that somebody has to decide.
         remarks: What people should know of it.
     """
 
     settings: list[Setting] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    dropped: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+
+Found = tuple[ColumnProfile, ConsentColumn]
+"""A column, and what it says of consent."""
+
+_NOT_ALL = re.compile(r"newsletter|mailing_list|topic|digest|promo|bounce|spam|complain")
+"""Words of columns that speak of some mail, or of how mail came back."""
 
 
 def propose_consent(look: FileProfile, taken: set[str]) -> ConsentProposal:
@@ -93,14 +103,31 @@ def propose_consent(look: FileProfile, taken: set[str]) -> ConsentProposal:
         made.used.add(UNSUBSCRIBED)  # a column of that name is declared once
     _declare_channels(made, [each for each in found if each[1].channel])
     done = made.used | ({main[0].name} if main else set())
-    left = [
-        column.name
-        for column, means in found
-        if column.name not in done and means.channel != "phone"
-    ]
+    left = [each for each in found if each[0].name not in done and each[1].channel != "phone"]
     if left and main is not None:
-        _suggest_topics(made, left)
+        opposite = [each for each in left if _is_opposite(main, each)]
+        if opposite and not made.open:
+            _drop(made, main[0], [column for column, _ in opposite])
+        if topics := [column.name for column, means in left if (column, means) not in opposite]:
+            _suggest_topics(made, topics)
     return made
+
+
+def _is_opposite(main: Found, other: Found) -> bool:
+    """Whether a column asks the same as the main one, the other way round: no topic, no bounce."""
+    yes, channel = main[1].yes, other[1].channel
+    return not channel and other[1].yes != yes and not _NOT_ALL.search(plain_name(other[0].label))
+
+
+def _drop(made: ConsentProposal, main: ColumnProfile, columns: list[ColumnProfile]) -> None:
+    """Leave out what `unsubscribed` is not made of: sent as it is, it would stop no mail."""
+    made.dropped += [each.name for each in columns]
+    made.used.update(made.dropped)
+    held = "; ".join(f"{each.name} holds {_words(each)}" for each in columns)
+    made.remarks.append(
+        f"{main.name} decides who wants no mail, and {some(made.dropped)} is not sent: {held};"
+        f" where the two disagree, make unsubscribed of the other one and drop {main.name}"
+    )
 
 
 def _means(column: ColumnProfile) -> ConsentColumn | None:
@@ -112,13 +139,12 @@ def _means(column: ColumnProfile) -> ConsentColumn | None:
     return consent_in(column.label) or (ConsentColumn("in") if by_words else None)
 
 
-def _main(
-    found: list[tuple[ColumnProfile, ConsentColumn]],
-) -> tuple[ColumnProfile, ConsentColumn] | None:
+def _main(found: list[Found]) -> Found | None:
     """The column that says who wants no mail at all; None where there is none, or it is a guess."""
     own = [each for each in found if plain_name(each[0].label) == UNSUBSCRIBED]
     every = [each for each in found if "all" in plain_name(each[0].label).split("_")]
     outs = [each for each in found if each[1].yes == "out"]
+    outs = [each for each in outs if not _NOT_ALL.search(plain_name(each[0].label))] or outs
     # Who has opted out wants none, whatever else is asked; of several, one may be for all of them.
     for some_ in (own, every, outs, found):
         if len(some_) == 1:

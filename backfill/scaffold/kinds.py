@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from backfill.encoding.column_names import plain_name
 from backfill.pipeline.source_settings import IdentifierType
+from backfill.planning.consent import consent_in
 from backfill.report.wording import counted
 from backfill.scaffold import names
 from backfill.scaffold.column_profile import ColumnProfile
@@ -56,7 +57,7 @@ def _of_people(look: FileProfile, person: ColumnProfile | None) -> Kind:
         why = f"the name says so, and there is one row per person{listed}"
         if any(map(names.says_deletions, look.file_names)):
             return Kind("deletions", why)
-        if any(map(names.says_deletions, look.columns)):
+        if any(names.says_deletions(each) and not consent_in(each) for each in look.columns):
             others = {"customers": "if these people are to stay"}
             return Kind("deletions", f"the name of a column says so{listed}", others)
     # A column of event names says it more clearly than any count of people.

@@ -71,6 +71,7 @@ ABOUT: dict[str, str] = {
     "transform": "FILE.py:FUNCTION, a DataFrame in, a DataFrame out, before rows are judged",
     "required": "rows without a value here are rejected",
     "other_columns": "what is not declared below: keep | drop | error",
+    "drop": "columns that are not sent",
     "columns": "declared attributes: a type, or from, type, format and timezone",
     "from": "the column, a member such as a.b, or several columns; left out: the same name",
     "reserved": "names that the service acts on: refuse | drop | send",

@@ -405,6 +405,8 @@ class Writer:
     def _consent(self, used: set[str]) -> set[str]:
         """Declare who wants mail; the columns that are declared so."""
         found = propose_consent(self._look, used)
+        if found.dropped:
+            self._set("drop", found.dropped, "unsubscribed is declared from another column")
         self._made.columns += found.settings
         self._made.open += found.open
         self._made.remarks += found.remarks

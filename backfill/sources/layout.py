@@ -284,6 +284,7 @@ def named_columns(source: Source) -> list[tuple[str, str]]:
     named += [(f"columns.{name}", column.from_ or name) for name, column in declared.items()]
     named += [(f"{key}.timezone", each) for key, each in _zone_columns(source)]
     named += [(f"where.{name}", name) for name in source.where]
+    named += [("drop", name) for name in source.drop]
     named += [
         ("required", name)
         for name in source.required
@@ -305,7 +306,7 @@ def identifiers_of(source: Source) -> list[tuple[str, AnyIdentifier]]:
 def _taken(source: Source, columns: Sequence[str]) -> set[str]:
     """The columns that are used up: they are not sent again under their own name."""
     names = [each.column for _, each in identifiers_of(source)]
-    names += [each for _, each in _zone_columns(source)]
+    names += [*source.drop, *(each for _, each in _zone_columns(source))]
     if isinstance(source, EventsSource):
         names.append(source.timestamp.from_)
         if isinstance(source.name, FromColumn):

@@ -233,6 +233,35 @@ def test_consent_that_is_a_doubt_is_a_question_with_its_choices(init, tmp_path, 
     assert checked().code == 0
 
 
+@pytest.mark.parametrize(
+    ("out", "in_", "declared"),
+    [
+        ("opt_out", "mail_ok", {"from": "opt_out", "type": "boolean"}),
+        ("unsubscribed", "Email Opt In", None),
+        ("HasOptedOutOfEmail", "gdpr_consent", {"from": "HasOptedOutOfEmail", "type": "boolean"}),
+    ],
+)
+def test_of_an_opt_out_and_an_opt_in_one_wins(init, checked, out, in_, declared):
+    """The other is not sent, both with a comment: nothing is left to be asked."""
+    rows = "".join(f"{n},{'yes' if n == 1 else 'no'},{'no' if n == 1 else 'yes'}\n" for n in ROWS)
+    written = init({"customers.csv": f"customer_id,{out},{in_}\n{rows}"})
+    (source,) = sources(written)
+    assert source.get("columns", {}).get("unsubscribed") == declared
+    assert source["drop"] == [in_]
+    comments = " ".join(written[1].replace("\n#", "").split())
+    assert f"{out} decides who wants no mail, and {in_} is not sent" in comments
+    assert checked().code == 0
+
+
+def test_a_topic_beside_an_opt_out_is_left_to_the_guard(init, checked):
+    """It is about a part of the mail, and nobody knows its number."""
+    rows = "".join(f"{n},no,yes\n" for n in ROWS)
+    written = init({"customers.csv": f"customer_id,opt_out,newsletter\n{rows}"})
+    assert "drop" not in sources(written)[0]
+    refused = checked()
+    assert (refused.code, "topics.topic_1" in refused.stderr) == (7, True)
+
+
 def test_columns_of_one_channel_are_declared_as_that_channel(init):
     """And a second column of the same kind is left to the guard."""
     header = "customer_id,Accepts Email Marketing,Accepts SMS Marketing,Newsletter"

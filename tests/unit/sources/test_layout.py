@@ -76,6 +76,13 @@ def test_other_columns_can_be_an_error():
     assert names(source, HEADER[:4]) == {"order": "order"}
 
 
+def test_a_column_that_is_dropped_is_not_sent_and_must_be_there():
+    """A name that is written wrong must not send the column that was meant."""
+    assert set(names(events(drop=["note", "order"]))) == {"price"}
+    with pytest.raises(UsageError, match="column 'notes' is missing, which drop names"):
+        require_columns(events(drop=["notes"]), HEADER, "f.csv")
+
+
 def test_deletions_send_nothing_but_the_identifier():
     """Whatever else stands in the file."""
     source = DeletionsSource(kind="deletions", files=("f",), identifier={"id": "id"})
