@@ -177,8 +177,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             "consent",
             f"{of_source} has columns that look like consent, and are sent as attributes that stop"
             f" no mail: {', '.join(seen.consent_columns)}",
-            f"{_consent_answer(source, seen.consent_columns)}; if they may stop no mail, set"
-            ' consent = "ignore"',
+            f'{_consent_answer(source, seen.consent_columns)}, or set drop or consent = "ignore"',
         )
     if seen.shared_emails and source.shared_emails == "refuse":
         yield Guard(
@@ -211,11 +210,11 @@ def _consent_answer(source: CustomersSource, columns: Sequence[str]) -> str:
     if means.channel:  # whoever wants no texts may want mail
         name, inverts = f'"{PREFERENCES}.channels.{means.channel}"', not is_in
     elif name in source.columns:  # one column says it already: others are about a part of the mail
-        name, inverts = f'"{PREFERENCES}.topics.topic_1", with the topic\'s number,', not is_in
+        name, inverts = f'"{PREFERENCES}.topics.topic_1" (its number)', not is_in
     declared = f'{{ from = "{column}", type = "boolean"{", invert = true" if inverts else ""} }}'
     return (
-        f"declare {name} = {declared} under [source.columns], with true_values and false_values"
-        " where its words are others than yes and no"
+        f"declare {name} = {declared} in [source.columns] (with true_values for other words than"
+        f' yes), or set drop = ["{column}"] or consent = "ignore"'
     )
 
 

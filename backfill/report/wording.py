@@ -208,21 +208,24 @@ def table(lines: Sequence[Sequence[str]], *, ruled: int = 0, width: int = WIDTH)
     >>> print(*table([["", "rows"], ["events", "12"]]), sep="\n")
               rows
       events    12
+    >>> print(*table([["", "rows read"], ["events", "12"]], width=16), sep="\n")
+              rows
+              read
+      events    12
     >>> print(*table([["", "rows", "rejected"], ["events", "12", "3"]], width=20), sep="\n")
       events  rows 12,
         rejected 3
     """
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    shown = [
-        f"  {line[0]:<{widths[0]}}"
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
-        for line in lines
-    ]
-    if ruled:
-        shown.insert(-ruled, "  " + "-" * (len(shown[0]) - 2))
-    if max(map(len, shown)) <= width:
-        return shown
     head, *others = lines
+    # Names of two words stand above one another before a table is given up.
+    above = [" ".join(each.split(" ")[:-1]) for each in head]
+    below = [each.split(" ")[-1] for each in head]
+    for heads in ([head], [above, below]):
+        shown = _grid([*heads, *others])
+        if ruled:
+            shown.insert(-ruled, "  " + "-" * (max(map(len, shown)) - 2))
+        if max(map(len, shown)) <= width:
+            return shown
     sentences = (
         (
             line[0],
@@ -233,6 +236,17 @@ def table(lines: Sequence[Sequence[str]], *, ruled: int = 0, width: int = WIDTH)
         for line in others
     )
     return [part for title, text in sentences for part in wrapped(f"  {title}  ", text, width)]
+
+
+def _grid(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Cells below one another: the first of each line to the left, all others to the right."""
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    shown = (
+        f"  {line[0]:<{widths[0]}}"
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
+    )
+    return [line.rstrip() for line in shown]
 
 
 def wrapped(first: str, text: str, width: int = WIDTH) -> list[str]:

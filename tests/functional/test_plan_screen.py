@@ -166,3 +166,22 @@ def test_what_is_too_long_is_cut_with_a_word_about_it(tmp_path, in_terminal):
         assert "and 5 warnings like the last; backfill plan --json has all" in said
         assert "and 3 more sources of events; backfill plan --json has all" in said
         assert all(f"events {n}: at" in said for n in range(1, 9))
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_long_words_for_kinds_leave_the_table_a_table(tmp_path, backfill, command):
+    """Within 80 columns, whatever the sources are called."""
+    table = """
+    [[source]]
+    kind = "relationships"
+    files = ["of.csv"]
+    identifier = { id = "id" }
+    object = { type = "1", id = "oid" }
+    """
+    files = {"of.csv": "id,oid\n" + "".join(f"{n},x\n" for n in range(30))}
+    files["customers.csv"] = people("a", "b")
+    shown = backfill(command, job(tmp_path, files, CUSTOMERS, table)).stdout.splitlines()
+
+    assert max(map(len, shown)) <= 80
+    line = next(each for each in shown if each.startswith("  relationships  "))
+    assert line.split()[:3] == ["relationships", "30", "30"]
