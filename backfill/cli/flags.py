@@ -5,7 +5,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.engine.options import Options
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+WORKERS_MAX = 256
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -62,6 +63,17 @@ def seconds_until(time: str, now: datetime) -> float:
     return then.astimezone().timestamp() - now.timestamp()
 
 
+def worker_count(text: str) -> str:
+    """How many workers `--workers` asks for.
+
+    Raises:
+        typer.BadParameter: It says none.
+    """
+    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= WORKERS_MAX):
+        raise typer.BadParameter(f"write a number from 1 to {WORKERS_MAX}, or auto")
+    return text
+
+
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (TOML).")]
 StateDir = Annotated[
     str | None,
@@ -81,6 +93,27 @@ Rate = Annotated[
     float | None,
     typer.Option(
         min=0, metavar="N", help="Requests per second at most; 0: no limit, loopback only."
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        parser=worker_count,
+        help="So many processes check and encode rows; this one reads and sends.",
+        show_default=False,
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="The workers of this Dask scheduler check and encode rows."
+    ),
+]
+Scratch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", help="Where workers find their rows: a folder that all of them see."
     ),
 ]
 Json = Annotated[
@@ -140,6 +173,9 @@ class CheckOptions:
 
     state_dir: StateDir = None
     limit: Limit = None
+    workers: Workers = "1"
+    cluster: Cluster = None
+    scratch: Scratch = None
     json: Json = False
     quiet: Quiet = False
     debug: Debug = False
@@ -148,7 +184,13 @@ class CheckOptions:
         """As the library takes them."""
         from backfill.engine.options import Options  # see above
 
-        return Options(state_dir=self.state_dir, limit=self.limit)
+        return Options(
+            state_dir=self.state_dir,
+            limit=self.limit,
+            workers="auto" if self.workers == "auto" else int(self.workers),
+            cluster=self.cluster,
+            scratch=self.scratch,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +202,7 @@ class PlanOptions(CheckOptions):
 
     def options(self) -> "Options":
         """As the library takes them."""
-        from backfill.engine.options import Options  # see above
-
-        return Options(state_dir=self.state_dir, limit=self.limit, url=self.url, rate=self.rate)
+        return replace(CheckOptions.options(self), url=self.url, rate=self.rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +246,9 @@ class SendOptions:
     yes: Annotated[
         bool, typer.Option("--yes", help='Answer "start now?" with yes; guards still refuse.')
     ] = False
+    workers: Workers = "1"
+    cluster: Cluster = None
+    scratch: Scratch = None
     metrics_file: Annotated[
         Path | None,
         typer.Option(
@@ -231,6 +274,9 @@ class SendOptions:
             append=self.append,
             canary=self.canary,
             accept_changes=self.accept_changes,
+            workers="auto" if self.workers == "auto" else int(self.workers),
+            cluster=self.cluster,
+            scratch=self.scratch,
         )
 
     def _stop_after_s(self) -> float | None:

@@ -70,6 +70,14 @@ def is_loopback(url: str) -> bool:
     return is_loopback_host(_split(url).hostname or "")
 
 
+def how_to_reach(url: str) -> str:
+    """What to do where nobody answers."""
+    if is_loopback(url):
+        port = urlsplit(url).port or 80
+        return f"start the sandbox with `backfill sandbox --port {port}`, or correct `url`"
+    return "check the network and `url`"
+
+
 def check_rate(rate: float, url: str) -> float:
     """The rate in requests per second; 0, no limit, is for loopback only.
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from backfill.delivery.outcome import Meter
-from backfill.errors import BackfillError
-from backfill.job import Doubt
+from backfill.errors import BackfillError, UsageError
+from backfill.job import Doubt, folder_of
 from backfill.journal import Counts, Journal
+from backfill.judge.chunk_judge import IN_THREADS, ChunkWorkers
+from backfill.pipeline.file import Pipeline
 from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
@@ -59,6 +61,11 @@ class Options:
         accept_changes: The settings may have changed since rows were sent.
         env: Where credentials are looked for.
         keeper: Keeps the state elsewhere, too.
+        workers: So many processes work on chunks, or as many as cores and memory allow; 1: this
+            one alone.
+        cluster: The address of a Dask scheduler whose workers work on chunks.
+        scratch: A folder in which they find the chunks; None: in the memory of this machine.
+        chunk_workers: Who that is, once they are there.
     """
 
     state_dir: str | Path | None = None
@@ -75,6 +82,10 @@ class Options:
     # An argument, so that no test and no notebook has to change the process's own.
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     keeper: Keeper = field(default_factory=StaysHere)
+    workers: int | Literal["auto"] = 1
+    cluster: str | None = None
+    scratch: str | None = None
+    chunk_workers: ChunkWorkers = IN_THREADS
 
 
 @dataclass(slots=True)
@@ -229,3 +240,32 @@ class Stop:
         """Raise the reason, if there is one."""
         if self._why is not None:
             raise self._why
+
+
+@contextmanager
+def chunk_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[ChunkWorkers]:
+    """Who works on the chunks of a job: threads, unless other processes are asked for.
+
+    Args:
+        pipeline: The settings.
+        options: How it is done; their `state_dir` is a folder.
+        stop: Asks it to stop.
+
+    Raises:
+        UsageError: They cannot do it, or are not installed.
+        UnavailableError: There is no such cluster.
+    """
+    if options.workers == 1 and options.cluster is None:
+        if options.scratch is not None:
+            raise UsageError(
+                "--scratch is where workers find their work, and there are none",
+                next_step="add --workers N or --cluster ADDRESS, or leave it out",
+            )
+        yield IN_THREADS
+        return
+    from backfill.cluster.workers import opened_workers  # noqa: PLC0415 - few ask for any
+
+    state = folder_of(pipeline, options.state_dir)
+    asked = options.workers, options.cluster, options.scratch
+    with opened_workers(*asked, folders=(state, pipeline.folder), check=stop.check) as workers:
+        yield workers

@@ -7,14 +7,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from backfill.clock import Clock
 from backfill.delivery.credentials import Credentials, find_credentials
-from backfill.delivery.destination import check_rate, destination, is_loopback
+from backfill.delivery.destination import check_rate, destination, how_to_reach
 from backfill.delivery.outcome import Delivery, Meter
 from backfill.delivery.pacing import AskedRate, Time, turns_file
 from backfill.delivery.region import Region, check_region
@@ -22,7 +21,15 @@ from backfill.delivery.track_delivery import open_delivery
 from backfill.engine import accounting, results
 from backfill.engine.accounting import Account
 from backfill.engine.extracts import Extracts, is_settled
-from backfill.engine.options import Observer, Options, PlannedRun, Silent, StartedRun, Stop
+from backfill.engine.options import (
+    Observer,
+    Options,
+    PlannedRun,
+    Silent,
+    StartedRun,
+    Stop,
+    chunk_workers,
+)
 from backfill.engine.send import Sender, Work
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError, as_ours
 from backfill.job import (
@@ -144,7 +151,9 @@ def execute(
 ) -> Summary:
     """Run a job in this mode; the other arguments, result and errors are those of `run`."""
     asked = options or Options(), observer or Silent(), stop or Stop()
-    return _outside_any_loop(lambda: run_job(mode, pipeline, *asked))
+    with chunk_workers(pipeline, asked[0], asked[2]) as workers:
+        asked = replace(asked[0], chunk_workers=workers), *asked[1:]
+        return _outside_any_loop(lambda: run_job(mode, pipeline, *asked))
 
 
 async def run_job(
@@ -244,7 +253,9 @@ class _Run:
         files = await asyncio.to_thread(self._extract, extracts)
         growing = self._growing(journal)
         inputs = open_inputs(self.pipeline, files, growing=growing, clock=self.clock)
-        job = Job(self.pipeline, inputs, journal, self.folder, self.options.limit)
+        options = self.options
+        here = self.folder, options.limit
+        job = Job(self.pipeline, inputs, journal, *here, workers=options.chunk_workers)
         accounting.note_killed(job)
         job = self.mode.bind(job, self.options.append)
         account = accounting.begin(job, self.mode.command, self.clock)
@@ -446,7 +457,7 @@ class _Run:
             raise UnavailableError(
                 f"the destination could not be reached for {START_PATIENCE_S:.0f} s (last seen:"
                 f" {seen}); nothing was sent",
-                next_step=f"{_reach(url)}, then run the same command again",
+                next_step=f"{how_to_reach(url)}, then run the same command again",
             ) from None
         finally:
             late.cancel()
@@ -490,11 +501,3 @@ def _segment(job: Job, plan: Plan) -> "ImportSegment | None":
     from backfill.engine.import_segment import ImportSegment  # noqa: PLC0415  # few have one
 
     return ImportSegment(job, plan, job.pipeline.import_.segment)
-
-
-def _reach(url: str) -> str:
-    """What to do where nobody answers."""
-    if is_loopback(url):
-        port = urlsplit(url).port or 80
-        return f"start the sandbox with `backfill sandbox --port {port}`, or correct `url`"
-    return "check the network and `url`"

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
 from types import MappingProxyType
@@ -26,6 +26,7 @@ THREADS = min(cpu_count() or 1, 4)
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
 
 _NOTHING: Mapping[str, Rows] = MappingProxyType({})
 
@@ -119,11 +120,25 @@ def unknown_people(source: Source, origin: Chunk, rows: Rows) -> list[Rejection]
     return rejections(origin, rows, [why] * len(rows))
 
 
+class Pending(Protocol[Made_co]):
+    """What is in the making."""
+
+    def result(self) -> Made_co:
+        """Wait for it."""
+
+
+class Pool(Protocol):
+    """Who does some work beside others: an executor, as far as it matters here."""
+
+    def submit(self, work: Callable[[Given], Made], given: Given, /) -> Pending[Made]:
+        """Have it done."""
+
+
 def in_order(
-    work: Callable[[Given], Made], given: Iterable[Given], pool: Executor, ahead: int
+    work: Callable[[Given], Made], given: Iterable[Given], pool: Pool, ahead: int
 ) -> Iterator[Made]:
     """The results of `work` on each item, in order, while `ahead` more are in the making."""
-    pending: deque[Future[Made]] = deque()
+    pending: deque[Pending[Made]] = deque()
     for item in given:
         # Bounded by `ahead`: a reader faster than the pool must not fill memory with chunks.
         pending.append(pool.submit(work, item))

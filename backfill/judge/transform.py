@@ -48,6 +48,7 @@ class Transform:
             UsageError: There is no such file or function, or the file raises.
         """
         self._spec = spec
+        self._folder = folder
         self._file = folder / spec.partition(":")[0]
         file, _, name = spec.partition(":")
         with_pandas()
@@ -59,6 +60,10 @@ class Transform:
                 next_step='write transform = "FILE.py:FUNCTION"',
             )
         self._function: Function = function
+
+    def __reduce__(self) -> tuple[type["Transform"], tuple[str, Path]]:
+        """Another process loads the same file: a module of its own cannot be sent."""
+        return Transform, (self._spec, self._folder)
 
     def apply(self, chunk: Chunk, where: str) -> Transformed:
         """Run the function on a chunk; `where` names its file in errors.

@@ -39,6 +39,10 @@ class MergedPeople:
         self._folder = folder
         self._bucket = lru_cache(maxsize=BUCKETS_AT_HAND)(self._load)
 
+    def __reduce__(self) -> tuple[type["MergedPeople"], tuple[Path]]:
+        """Another process reads the same files."""
+        return MergedPeople, (self._folder,)
+
     def add(self, part: int, rows: Iterable[int], attributes: Iterable[str]) -> None:
         """Take one more row of some people, to be called in the order of the rows.
 

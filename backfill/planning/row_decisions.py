@@ -51,6 +51,14 @@ class RowTable:
         self._buffered = 0
         self._bucket = lru_cache(maxsize=BUCKETS_AT_HAND)(self._load)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is in memory: another process reads the same files."""
+        return vars(self) | {"_bucket": None, "_buffer": [], "_buffered": 0}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bucket = lru_cache(maxsize=BUCKETS_AT_HAND)(self._load)
+
     def add(self, kind: int, parts: npt.NDArray[np.int32], rows: Rows, **more: Any) -> None:
         """Take n rows of one kind.
 

@@ -1,0 +1,191 @@
+"""Values on their way between processes: pickled, with their large buffers beside them.
+
+Pickle's protocol 5 leaves buffers out of the pickle (https://peps.python.org/pep-0574/). A parcel
+lies in a file that the receiver maps into its memory: a table is copied once, by whoever packs it.
+"""
+
+import io
+import mmap
+import os
+import pickle
+import secrets
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+
+_ALIGNED_BYTES = 64
+"""Arrow's kernels want their buffers so: https://arrow.apache.org/docs/format/Columnar.html"""
+
+_SLACK_BYTES = 4096
+Buffer = bytes | bytearray | memoryview
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class _Packer(pickle.Pickler):
+    """Packs what pickle alone cannot, or packs at too great a length.
+
+    Args:
+        file: Takes the pickle.
+        buffers: Takes the buffers.
+        known: Names of objects that the receiver has, by their `id`.
+    """
+
+    def __init__(
+        self, file: io.BytesIO, buffers: list[pickle.PickleBuffer], known: Mapping[int, str]
+    ) -> None:
+        super().__init__(file, 5, buffer_callback=buffers.append)
+        self._known = known
+
+    def persistent_id(self, obj: Any) -> str | None:
+        """What the receiver has already is named, not sent."""
+        return self._known.get(id(obj))
+
+    def reducer_override(self, obj: Any) -> Any:
+        """A slice of an Arrow array goes without what lies around it, a view as what it shows."""
+        if isinstance(obj, MappingProxyType):
+            return MappingProxyType, (dict(obj),)
+        if isinstance(obj, pa.Array) and (
+            obj.get_total_buffer_size() > 2 * obj.nbytes + _SLACK_BYTES
+        ):
+            return _array, (pickle.PickleBuffer(_as_stream(obj)),)
+        return NotImplemented
+
+
+class _Unpacker(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, buffers: Sequence[Any], known: Mapping[str, Any]) -> None:
+        super().__init__(file, buffers=buffers)
+        self._known = known
+
+    def persistent_load(self, pid: str) -> Any:
+        """The receiver's own object."""
+        return self._known[pid]
+
+
+def _as_stream(array: pa.Array) -> pa.Buffer:
+    batch = pa.record_batch([array], names=["array"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue()
+
+
+def _array(buffer: Buffer) -> pa.Array:
+    with pa.ipc.open_stream(pa.py_buffer(buffer)) as stream:
+        return stream.read_next_batch().column(0)
+
+
+def frames(value: Any, known: Mapping[str, Any] = _NOTHING) -> list[Buffer]:
+    """A value as bytes, in pieces: the sizes of its parts, its pickle, the buffers beside it.
+
+    Args:
+        value: The value.
+        known: Objects that the receiver has, by the names that it knows them by.
+    """
+    file, beside = io.BytesIO(), list[pickle.PickleBuffer]()
+    names = {id(each): name for name, each in known.items()}
+    _Packer(file, beside, names).dump(value)
+    parts = [memoryview(file.getbuffer()), *(each.raw() for each in beside)]
+    sizes = [each.nbytes for each in parts]
+    found: list[Buffer] = [struct.pack(f"<Q{len(sizes)}Q", len(sizes), *sizes)]
+    at = len(found[0])
+    for each in parts:
+        found += [bytes(-at % _ALIGNED_BYTES), each]
+        at += -at % _ALIGNED_BYTES + each.nbytes
+    return found
+
+
+def value_of(data: Buffer, known: Mapping[str, Any] = _NOTHING) -> Any:
+    """The opposite of `frames`, put together; nothing large is copied.
+
+    Args:
+        data: The bytes.
+        known: The receiver's objects, by the names that the sender gave them.
+    """
+    view = memoryview(data)
+    (count,) = struct.unpack_from("<Q", view)
+    at, parts = 8 * (1 + count), []
+    for size in struct.unpack_from(f"<{count}Q", view, 8):
+        at += -at % _ALIGNED_BYTES
+        parts.append(view[at : at + size])
+        at += size
+    return _Unpacker(io.BytesIO(parts[0]), parts[1:], known).load()
+
+
+class Shelf:
+    """Where parcels lie while other processes read them.
+
+    Args:
+        folder: A folder that all of them see; None: the memory of this machine, of which nothing
+            is left whenever the process ends.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put(self, value: Any) -> "Parcel":
+        """Lay a value down.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        parcel = self._new()
+        try:
+            for each in frames(value):
+                parcel.write(each)
+        except OSError:
+            parcel.remove()
+            raise
+        return parcel
+
+    def _new(self) -> "Parcel":
+        if self._folder is None:
+            descriptor = os.memfd_create("backfill")
+            return Parcel(descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", in_memory=True)
+        path = self._folder / secrets.token_hex(16)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return Parcel(descriptor, str(path), in_memory=False)
+
+
+class Parcel:
+    """A value that lies on a shelf, until it is removed.
+
+    Args:
+        descriptor: The open file.
+        path: What other processes open.
+        in_memory: The file is there as long as it is open.
+    """
+
+    def __init__(self, descriptor: int, path: str, *, in_memory: bool) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._in_memory = in_memory
+
+    def write(self, data: Buffer) -> None:
+        """Add to it."""
+        left = memoryview(data)
+        while left.nbytes:
+            left = left[os.write(self._descriptor, left) :]
+
+    def remove(self) -> None:
+        """Take it away; whoever reads it reads on."""
+        os.close(self._descriptor)
+        if not self._in_memory:
+            with suppress(OSError):
+                Path(self.path).unlink()
+
+
+def opened(path: str) -> Any:
+    """The value of a parcel; it stays in the mapped file.
+
+    Raises:
+        OSError: It is not there, or cannot be read from here.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 - no file but one of the system's own
+        return value_of(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))

@@ -1,0 +1,93 @@
+"""What a worker does: one chunk at a time, with nothing kept but how to do it.
+
+Dask imports this module in the workers that `--workers` starts (a preload:
+https://docs.dask.org/en/stable/customize-initialization.html).
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from backfill import __version__
+from backfill.cluster.parcels import frames, opened
+from backfill.errors import UsageError, as_ours
+from backfill.rows import Chunk
+from backfill.sources.inputs import Input
+from backfill.sources.interface import SourceFile
+
+Work = Callable[[tuple[Input, Chunk]], Any]
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave it to the driver what Ctrl-C means: a terminal tells all of its processes.
+
+    When the driver ends, however it does, its workers end by themselves: Dask's own processes
+    watch a pipe to it.
+    """
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def without_file(place: Input) -> Input:
+    """A file as a worker has to know it, which reads nothing of it."""
+    return replace(place, file=cast("SourceFile", None))
+
+
+def work_on(version: str, work: str, chunk: str) -> bytes:
+    """Do some work on a chunk; both lie in parcels at these paths.
+
+    Nothing is raised: Dask would log it with all that belongs to it, and a log holds no data.
+
+    Returns:
+        What was made, or the error that came instead, as `frames` puts it.
+    """
+    try:
+        _require(version)
+        given = cast("tuple[Input, Chunk]", opened(chunk))
+        made = _work(work)(given)
+    except Exception as error:  # noqa: BLE001 - the driver raises it
+        ours = as_ours(error)
+        ours.__cause__ = ours.__context__ = None
+        return b"".join(frames(ours))
+    return b"".join(frames((made,), dict(zip(("place", "chunk"), given, strict=True))))
+
+
+@lru_cache(maxsize=2)
+def _work(path: str) -> Work:
+    return cast("Work", opened(path))
+
+
+def _require(version: str) -> None:
+    if version != __version__:
+        raise UsageError(
+            f"a worker has backfill {__version__}, and this is backfill {version}",
+            next_step="install the same version everywhere",
+        )
+
+
+def probe(folders: tuple[str, ...], scratch: str | None) -> tuple[str, str]:
+    """Look whether a worker can do its work.
+
+    Args:
+        folders: What it has to read.
+        scratch: Where it has to write; None: nowhere.
+
+    Returns:
+        Its version of backfill, and what is in its way; empty: nothing.
+    """
+    for folder in folders:
+        if not os.access(folder, os.R_OK):
+            return __version__, f"cannot read {folder}"
+    if scratch is not None:
+        mine = Path(scratch) / f"probe-{os.getpid()}"
+        try:
+            mine.write_bytes(b"")
+            mine.unlink()
+        except OSError as error:
+            return __version__, f"cannot write to {scratch}: {error.strerror}"
+    return __version__, ""

@@ -1,0 +1,421 @@
+"""The driver's side: leases of chunks to Dask's workers, whatever becomes of these.
+
+Little of Dask is used: `submit`, `result`, and that it tells when a worker died. A lease is one
+chunk; one whose worker died twice is worked on in the driver: no row can kill workers for ever.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from backfill import __version__
+from backfill.cluster import worker
+from backfill.cluster.parcels import Parcel, Shelf, value_of
+from backfill.errors import BackfillError, StateError, UnavailableError, UsageError
+from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
+from backfill.rows import Chunk
+from backfill.sources.inputs import Input
+
+try:
+    import dask
+    from distributed import Client, LocalCluster
+    from distributed.comm import CommClosedError
+    from distributed.scheduler import KilledWorker
+    from distributed.security import Security
+except ImportError as error:
+    raise UsageError(
+        "--workers and --cluster need Dask, which is not installed",
+        next_step="pip install 'backfill[cluster]'",
+    ) from error
+
+_SILENT = logging.CRITICAL + 1
+"""What Dask logs of a task may hold what the task was given."""
+
+Given = tuple[Input, Chunk]
+Made = TypeVar("Made")
+
+FEW_CHUNKS = 4
+"""So many are done before the workers have started."""
+
+KILLS_MAX = 2
+WAIT_S = 0.5
+NOBODY_FOR_S = 60.0
+CONNECT_S = 15.0
+WORKER_BYTES_MIN = 400_000_000
+LEASES_PER_WORKER = 2
+"""One in work, the next one ready: of a worker that dies both count as lost."""
+
+_CONFIG = {
+    # A lease whose worker died comes back at once: it is counted here.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.work-stealing": False,
+    # A worker that stands still has its lease given to another.
+    "distributed.scheduler.worker-ttl": "30s",
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+}
+
+
+def affordable(memory_bytes: int | None = None) -> int:
+    """How many workers the cores and the memory of this machine allow, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if memory_bytes is None:
+        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return max(1, min(cores or 1, memory_bytes // WORKER_BYTES_MIN))
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Workers that are there.
+
+    Args:
+        client: Speaks to their scheduler.
+        shelf: Where they find what they are given.
+        count: How many there were at the start.
+        cluster: The workers of this machine; None: they are somebody else's.
+    """
+
+    client: Any
+    shelf: Shelf
+    count: int
+    cluster: Any = None
+
+    def close(self) -> None:
+        """Let them go; those of this machine end."""
+        self.client.close()
+        if self.cluster is not None:
+            self.cluster.close()
+
+
+class ProcessWorkers:
+    """Processes of this machine, or of a cluster, work on chunks; see `ChunkWorkers`.
+
+    Args:
+        start: Starts them; called when so many chunks have come that it is worth it.
+        check: Raises what is to stop the run.
+        few: So many chunks are worth it.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Crew],
+        check: Callable[[], None] = lambda: None,
+        few: int = FEW_CHUNKS,
+    ) -> None:
+        self._start = start
+        self._check = check
+        self._few = few
+        self.crew: Crew | None = None
+
+    def map(
+        self, work: Callable[[Given], Made], chunks: Iterable[Given], ahead: int = THREADS
+    ) -> Generator[Made]:
+        """See `ChunkWorkers.map`."""
+        coming, first = iter(chunks), list[Given]()
+        if self.crew is None:
+            first = list(islice(coming, self._few))
+            if len(first) < self._few:
+                yield from IN_THREADS.map(work, first, ahead)
+                return
+            self.crew = self._start()
+        with closing(_Leases(self.crew, work, self._check)) as leases:
+            ready = self.crew.count * LEASES_PER_WORKER
+            yield from in_order(work, chain(first, coming), leases, ready)
+
+    def close(self) -> None:
+        """Let the workers go, if there are any."""
+        if self.crew is not None:
+            self.crew.close()
+
+
+class _Leases:
+    """Gives chunks to workers as an executor does.
+
+    Args:
+        crew: The workers.
+        work: What they do.
+        check: Raises what is to stop the run.
+    """
+
+    def __init__(self, crew: Crew, work: Callable[[Given], Any], check: Callable[[], None]) -> None:
+        self.crew = crew
+        self.check = check
+        self.how = self.lay_down(work)
+        self._open: set[_Lease[Any]] = set()
+
+    def lay_down(self, value: Any) -> Parcel:
+        """Make a value known to the workers.
+
+        Raises:
+            StateError: There is no room for it.
+        """
+        try:
+            return self.crew.shelf.put(value)
+        except OSError as failure:
+            raise StateError(
+                f"the workers cannot be given their work: {failure.strerror}",
+                next_step="free memory or disk space, or choose another folder with --scratch",
+            ) from failure
+
+    def submit(self, work: Callable[[Any], Made], given: Any, /) -> "_Lease[Made]":
+        """Give a chunk to one of them."""
+        lease = _Lease(self, work, given)
+        self._open.add(lease)
+        return lease
+
+    def ended(self, lease: "_Lease[Any]") -> None:
+        """Nobody works on it any more."""
+        self._open.discard(lease)
+
+    def close(self) -> None:
+        """Take back all that was not taken; what workers still make of it nobody hears of."""
+        for lease in tuple(self._open):
+            lease.drop()
+        self.how.remove()
+
+
+class _NobodyThereError(Exception):
+    """There are no workers, and none have come."""
+
+
+class _Lease(Generic[Made]):
+    """A chunk that was given to a worker, until its result is taken."""
+
+    def __init__(self, leases: _Leases, work: Callable[[Given], Made], given: Given) -> None:
+        self._leases = leases
+        self._work = work
+        self._given = given
+        place, chunk = given
+        self._parcel = leases.lay_down((worker.without_file(place), chunk))
+        self._kills = 0
+        self._future = self._submitted()
+
+    def _submitted(self) -> Any:
+        paths = self._leases.how.path, self._parcel.path
+        # Never by content: Dask would give an earlier result for what it takes for the same task.
+        return self._leases.crew.client.submit(
+            worker.work_on, __version__, *paths, pure=False, retries=0
+        )
+
+    def result(self) -> Made:
+        """What was made of the chunk, here if the workers cannot.
+
+        Raises:
+            BackfillError: What a worker ran into, or what is to stop the run.
+            UnavailableError: There is no cluster any more.
+        """
+        try:
+            while self._kills < KILLS_MAX:
+                try:
+                    return self._unpacked(self._answer())
+                except _NobodyThereError:
+                    break
+                except KilledWorker:
+                    self._kills += 1
+                    self._future = self._submitted()
+        finally:
+            self.drop()
+        # Whatever has killed them: alone, and where it can be seen.
+        return self._work(self._given)
+
+    def _answer(self) -> bytes:
+        """What a worker answers, as long as there is any hope of it."""
+        lonely_s = 0.0
+        while lonely_s < NOBODY_FOR_S:
+            try:
+                return cast("bytes", self._future.result(timeout=WAIT_S))
+            except TimeoutError:
+                self._leases.check()
+            except (CancelledError, CommClosedError, OSError) as error:
+                raise UnavailableError(
+                    "the connection to the cluster's scheduler was lost",
+                    next_step="run the same command again to resume, with --cluster or without",
+                ) from error
+            with suppress(TimeoutError, OSError):
+                lonely_s = 0.0 if self._leases.crew.client.nthreads() else lonely_s + WAIT_S
+        raise _NobodyThereError
+
+    def _unpacked(self, packed: bytes) -> Made:
+        place, chunk = self._given
+        made = value_of(packed, {"place": place, "chunk": chunk})
+        if isinstance(made, BackfillError):
+            raise made
+        return cast("Made", made[0])
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self._leases.ended(self)
+        self._future.release()
+        self._parcel.remove()
+
+
+@contextmanager
+def local_workers(
+    count: int, check: Callable[[], None], scratch: Path | None = None, few: int = FEW_CHUNKS
+) -> Iterator[ProcessWorkers]:
+    """Processes of this machine.
+
+    Args:
+        count: How many.
+        check: Raises what is to stop the run.
+        scratch: Where chunks are laid down for them; None: in memory.
+        few: So many chunks are worth the start.
+    """
+
+    def start() -> Crew:
+        # Encrypted and with keys of its own: whoever may speak to a scheduler may run code as us,
+        # and every user of this machine can reach its port.
+        security = Security.temporary()
+        with dask.config.set(_CONFIG):
+            cluster = LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=_SILENT,
+                security=security,
+                preload=["backfill.cluster.worker"],
+            )
+            client = Client(cluster, set_as_default=False)
+        return Crew(client, shelf, count, cluster)
+
+    shelf = _shelf(scratch)
+    workers = ProcessWorkers(start, check, few)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+@contextmanager
+def cluster_workers(
+    address: str, check: Callable[[], None], scratch: Path, folders: Sequence[Path]
+) -> Iterator[ProcessWorkers]:
+    """The workers of a Dask cluster.
+
+    Args:
+        address: Its scheduler.
+        check: Raises what is to stop the run.
+        scratch: A folder that all of them see and can write to, as this process does.
+        folders: What else they have to read.
+
+    Raises:
+        UsageError: The address is none, or a worker cannot do its work.
+        UnavailableError: Nobody is there.
+    """
+    logging.getLogger("distributed").setLevel(_SILENT)
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"--cluster: {address!r} is no address of a Dask scheduler",
+            next_step="write it as tcp://HOST:8786 or tls://HOST:8786",
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise UnavailableError(
+            f"no Dask scheduler answers at {address}",
+            next_step="start it (`dask scheduler`), then run the same command again",
+        ) from error
+    workers = ProcessWorkers(lambda: crew, check)
+    try:
+        count = _probed(client, scratch, folders)
+        crew = Crew(client, _shelf(scratch), count)
+        workers.crew = crew
+        yield workers
+    finally:
+        client.close()
+
+
+def _probed(client: Any, scratch: Path, folders: Sequence[Path]) -> int:
+    """How many workers there are, all of which can do their work."""
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except TimeoutError as error:
+        raise UnavailableError(
+            "the cluster has no workers",
+            next_step="start some (`dask worker ADDRESS`), then run the same command again",
+        ) from error
+    seen = [str(each.absolute()) for each in folders]
+    answers = client.run(worker.probe, tuple(seen), str(scratch.absolute()), on_error="return")
+    for name, answer in sorted(answers.items()):
+        if isinstance(answer, BaseException):
+            raise UsageError(
+                f"worker {name} cannot run backfill {__version__}: {type(answer).__name__}",
+                next_step="install the same version everywhere",
+            )
+        version, wrong = answer
+        if version != __version__:
+            raise UsageError(
+                f"worker {name} has backfill {version}, and this is backfill {__version__}",
+                next_step="install the same version everywhere",
+            )
+        if wrong:
+            raise UsageError(
+                f"worker {name} {wrong}",
+                next_step="choose folders that every worker sees under the same path: --scratch,"
+                " --state-dir, and that of the pipeline file",
+            )
+    return len(answers)
+
+
+def _shelf(scratch: Path | None) -> Shelf:
+    try:
+        return Shelf(scratch)
+    except OSError as failure:
+        raise UsageError(
+            f"--scratch {scratch}: {failure.strerror}", next_step="choose a folder to write to"
+        ) from failure
+
+
+@contextmanager
+def opened_workers(
+    count: int | str,
+    address: str | None,
+    scratch: str | None,
+    *,
+    folders: Sequence[Path],
+    check: Callable[[], None],
+) -> Iterator[ProcessWorkers]:
+    """The workers that a command asks for.
+
+    Args:
+        count: How many processes of this machine, or "auto".
+        address: Whose workers instead.
+        scratch: Where they find their work.
+        folders: What else they have to read.
+        check: Raises what is to stop the run.
+
+    Raises:
+        UsageError: They cannot be had so.
+        UnavailableError: Nobody answers there.
+    """
+    if scratch is not None and "://" in scratch:
+        raise UsageError(
+            f"--scratch {scratch}: only a folder will do yet",
+            next_step="name a folder that all workers see, such as one on a shared disk",
+        )
+    shared = None if scratch is None else Path(scratch)
+    if address is None:
+        many = affordable() if count == "auto" else int(count)
+        with local_workers(many, check, shared) as workers:
+            yield workers
+        return
+    if count != 1:
+        raise UsageError(
+            "--workers and --cluster exclude each other",
+            next_step="--workers N starts processes here, --cluster ADDRESS uses others'",
+        )
+    if shared is None:
+        raise UsageError(
+            "--cluster needs a folder in which its workers find the rows",
+            next_step="add --scratch DIR: a folder that this process and all workers see",
+        )
+    with cluster_workers(address, check, shared, folders) as workers:
+        yield workers
