@@ -4,6 +4,7 @@ Pickle's protocol 5 leaves buffers out of the pickle (https://peps.python.org/pe
 lies in a file that the receiver maps into its memory: a table is copied once, by whoever packs it.
 """
 
+import errno
 import io
 import mmap
 import os
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -116,6 +117,18 @@ def value_of(data: Buffer, known: Mapping[str, Any] = _NOTHING) -> Any:
     return _Unpacker(io.BytesIO(parts[0]), parts[1:], known).load()
 
 
+class Label(NamedTuple):
+    """What a parcel is found by.
+
+    Args:
+        path: What its readers open.
+        token: What only this parcel begins with: the numbers of open files are used again.
+    """
+
+    path: str
+    token: str
+
+
 class Shelf:
     """Where parcels lie while other processes read them.
 
@@ -137,6 +150,7 @@ class Shelf:
         """
         parcel = self._new()
         try:
+            parcel.write(parcel.label.token.encode().ljust(_ALIGNED_BYTES))
             for each in frames(value):
                 parcel.write(each)
         except OSError:
@@ -145,12 +159,14 @@ class Shelf:
         return parcel
 
     def _new(self) -> "Parcel":
+        token = secrets.token_hex(16)
         if self._folder is None:
             descriptor = os.memfd_create("backfill")
-            return Parcel(descriptor, f"/proc/{os.getpid()}/fd/{descriptor}", in_memory=True)
-        path = self._folder / secrets.token_hex(16)
+            path = f"/proc/{os.getpid()}/fd/{descriptor}"
+            return Parcel(descriptor, Label(path, token), in_memory=True)
+        path = str(self._folder / token)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        return Parcel(descriptor, str(path), in_memory=False)
+        return Parcel(descriptor, Label(path, token), in_memory=False)
 
 
 class Parcel:
@@ -158,12 +174,12 @@ class Parcel:
 
     Args:
         descriptor: The open file.
-        path: What other processes open.
+        label: What other processes find it by.
         in_memory: The file is there as long as it is open.
     """
 
-    def __init__(self, descriptor: int, path: str, *, in_memory: bool) -> None:
-        self.path = path
+    def __init__(self, descriptor: int, label: Label, *, in_memory: bool) -> None:
+        self.label = label
         self._descriptor = descriptor
         self._in_memory = in_memory
 
@@ -178,14 +194,17 @@ class Parcel:
         os.close(self._descriptor)
         if not self._in_memory:
             with suppress(OSError):
-                Path(self.path).unlink()
+                Path(self.label.path).unlink()
 
 
-def opened(path: str) -> Any:
+def opened(label: Label) -> Any:
     """The value of a parcel; it stays in the mapped file.
 
     Raises:
-        OSError: It is not there, or cannot be read from here.
+        OSError: It is not there, or not there any more, or cannot be read from here.
     """
-    with open(path, "rb") as file:  # noqa: PTH123 - no file but one of the system's own
-        return value_of(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    with open(label.path, "rb") as file:  # noqa: PTH123 - no file but one of the system's own
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    if bytes(data[: len(label.token)]) != label.token.encode():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), label.path)
+    return value_of(data[_ALIGNED_BYTES:])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from backfill import __version__
-from backfill.cluster.parcels import frames, opened
+from backfill.cluster.parcels import Label, frames, opened
 from backfill.errors import UsageError, as_ours
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
@@ -38,8 +38,8 @@ def without_file(place: Input) -> Input:
     return replace(place, file=cast("SourceFile", None))
 
 
-def work_on(version: str, work: str, chunk: str) -> bytes:
-    """Do some work on a chunk; both lie in parcels at these paths.
+def work_on(version: str, work: Label, chunk: Label) -> bytes:
+    """Do some work on a chunk; both lie in parcels with these labels.
 
     Nothing is raised: Dask would log it with all that belongs to it, and a log holds no data.
 
@@ -48,8 +48,8 @@ def work_on(version: str, work: str, chunk: str) -> bytes:
     """
     try:
         _require(version)
-        given = cast("tuple[Input, Chunk]", opened(chunk))
-        made = _work(work)(given)
+        given = cast("tuple[Input, Chunk]", opened(Label(*chunk)))
+        made = _work(Label(*work))(given)
     except Exception as error:  # noqa: BLE001 - the driver raises it
         ours = as_ours(error)
         ours.__cause__ = ours.__context__ = None
@@ -58,8 +58,8 @@ def work_on(version: str, work: str, chunk: str) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _work(path: str) -> Work:
-    return cast("Work", opened(path))
+def _work(label: Label) -> Work:
+    return cast("Work", opened(label))
 
 
 def _require(version: str) -> None:

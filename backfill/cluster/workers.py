@@ -34,6 +34,7 @@ except ImportError as error:
         next_step="pip install 'backfill[cluster]'",
     ) from error
 
+_LOG = logging.getLogger("distributed")
 _SILENT = logging.CRITICAL + 1
 """What Dask logs of a task may hold what the task was given."""
 
@@ -57,6 +58,9 @@ _CONFIG = {
     "distributed.scheduler.work-stealing": False,
     # A worker that stands still has its lease given to another.
     "distributed.scheduler.worker-ttl": "30s",
+    # What they serve by HTTP has no key to it.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.pause": False,
@@ -199,10 +203,10 @@ class _Lease(Generic[Made]):
         self._future = self._submitted()
 
     def _submitted(self) -> Any:
-        paths = self._leases.how.path, self._parcel.path
+        labels = self._leases.how.label, self._parcel.label
         # Never by content: Dask would give an earlier result for what it takes for the same task.
         return self._leases.crew.client.submit(
-            worker.work_on, __version__, *paths, pure=False, retries=0
+            worker.work_on, __version__, *labels, pure=False, retries=0
         )
 
     def result(self) -> Made:
@@ -274,11 +278,12 @@ def local_workers(
         # Encrypted and with keys of its own: whoever may speak to a scheduler may run code as us,
         # and every user of this machine can reach its port.
         security = Security.temporary()
+        _LOG.setLevel(_SILENT)
         with dask.config.set(_CONFIG):
             cluster = LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
-                dashboard_address=None,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 silence_logs=_SILENT,
                 security=security,
                 preload=["backfill.cluster.worker"],
@@ -310,7 +315,7 @@ def cluster_workers(
         UsageError: The address is none, or a worker cannot do its work.
         UnavailableError: Nobody is there.
     """
-    logging.getLogger("distributed").setLevel(_SILENT)
+    _LOG.setLevel(_SILENT)
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (ValueError, TypeError) as error:

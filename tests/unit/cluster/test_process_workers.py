@@ -1,0 +1,218 @@
+"""Other processes make of every chunk just what threads make of it, whatever becomes of them."""
+
+import os
+import signal
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backfill.cluster import workers as cluster
+from backfill.cluster.parcels import Shelf, frames, opened, value_of
+from backfill.cluster.workers import affordable, local_workers
+from backfill.engine.prepare import SourceRows
+from backfill.errors import InterruptedRunError, UsageError
+from backfill.job import Job, adopt_plan, bind_files
+from backfill.journal import Journal
+from backfill.judge.chunk_judge import IN_THREADS
+from backfill.pipeline.file import Pipeline
+from backfill.pipeline.source_settings import KINDS
+from backfill.planning.guards import refusals
+from backfill.sources.inputs import chunks_of, open_inputs
+from tests.support.examples import examples
+from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
+from tests.support.worlds import invent
+
+NOW_S = 1.75e9
+NUMBERS = count()
+TRANSFORM = """
+def clean(frame):
+    frame["n"] = frame["n"].str.strip()
+    return frame[frame["n"] != "13"]
+"""
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """Two processes, also for a single chunk."""
+    with local_workers(2, lambda: None, few=0) as made:
+        yield made
+
+
+def tree(folder):
+    """All files below a folder, with what they hold."""
+    files = (each for each in sorted(folder.rglob("*")) if each.is_file())
+    return {str(each.relative_to(folder)): each.read_bytes() for each in files}
+
+
+def said(prepared):
+    """All that a prepared chunk says, as values that can be compared."""
+    left = prepared.left_out
+    operations = [
+        (each.rows.tolist(), each.column.to_pylist(), each.paths, each.method, each.part)
+        for each in prepared.operations
+    ]
+    merged = [(each.part, each.rows.tolist(), each.carriers.tolist()) for each in left.merged]
+    skipped = {why: rows.tolist() for why, rows in left.skipped.items()}
+    # The driver's own objects: the chunk did not travel back.
+    assert all(each.origin is prepared.chunk for each in prepared.operations)
+    span = prepared.place.name, prepared.chunk.first_row, prepared.chunk.end
+    return span, operations, merged, skipped, left.rejections, left.held
+
+
+def done(path, folder, workers):
+    """What a plan and all prepared chunks of a job are, with its warnings."""
+    pipeline = Pipeline.load(path)
+    with Journal.open(folder) as journal:
+        inputs = bind_files(open_inputs(pipeline), journal, append=False)
+        work = Job(pipeline, inputs, journal, folder, workers=workers)
+        plan = adopt_plan(work, now_s=NOW_S, progress=lambda _: None)
+        rows = SourceRows(work, plan, NOW_S)
+        prepared = [said(each) for kind in KINDS for each in rows.prepared(kind)]
+    return tree(folder / "plan"), refusals(pipeline, plan, NOW_S), prepared
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=examples(5))
+def test_the_result_is_the_same_byte_for_byte(workers, tmp_path_factory, seed):
+    """Plan, rejections in their order, operations with ids, rows left out, guards."""
+    folder = tmp_path_factory.mktemp("world")
+    path = invent(folder, seed).pipeline
+    assert done(path, folder / "many", workers) == done(path, folder / "one", IN_THREADS)
+
+
+def test_many_chunks_and_a_transform_give_the_same(workers, tmp_path):
+    """The chunks of large files, some of them rejected, and whom a row names."""
+    events = HEADER + "".join(
+        f"p{n % 50},bought,{'never' if n % 97 == 0 else '2025-01-01'}, {n % 40} \n"
+        for n in range(70_000)
+    )
+    files = {
+        "transforms.py": TRANSFORM,
+        "customers.csv": people(*(f"p{n % 45}" for n in range(60))),
+        "events.csv": events,
+    }
+    more = (
+        'identical_rows = "collapse"\nunknown_people = "reject"\n'
+        'transform = "transforms.py:clean"\n'
+    )
+    path = job(tmp_path, files, CUSTOMERS, EVENTS + more)
+    found = done(path, tmp_path / "many", workers)
+    assert found == done(path, tmp_path / "one", IN_THREADS)
+    assert len(found[2]) > 3
+
+
+def _chunks(folder, rows=100_000):
+    path = job(folder, {"events.csv": numbered(rows)}, EVENTS)
+    return list(chunks_of(open_inputs(Pipeline.load(path))))
+
+
+def _rows(given):
+    return given[1].rows.sum().item(), os.getpid()
+
+
+class _Kills:
+    """Kills the process that works on the chunk of a row, so many times, unless it is `here`."""
+
+    def __init__(self, row: int, folder: Path, times: int) -> None:
+        self.row, self.folder, self.times, self.here = row, folder, times, os.getpid()
+
+    def __call__(self, given):
+        marks = len(list(self.folder.glob("kill-*")))
+        if given[1].first_row == self.row and marks < self.times and os.getpid() != self.here:
+            (self.folder / f"kill-{marks}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _rows(given)
+
+
+@pytest.mark.parametrize(("times", "here"), [(1, False), (99, True)])
+def test_a_chunk_whose_worker_dies_is_worked_on_again(workers, tmp_path, times, here):
+    """Elsewhere, once; if it kills again and again, here. In order, none twice, none lost."""
+    chunks = _chunks(tmp_path)
+    row = chunks[1][1].first_row
+    made = list(workers.map(_Kills(row, tmp_path, times), chunks))
+    assert [rows for rows, _ in made] == [chunk.rows.sum() for _, chunk in chunks]
+    assert (made[1][1] == os.getpid()) is here
+    assert len(list(tmp_path.glob("kill-*"))) == (2 if here else 1)
+
+
+def _fails(given):
+    raise UsageError(f"row {given[1].first_row}", next_step="do something")
+
+
+def _breaks(given):
+    raise ValueError(given[1].batch.column(0)[0].as_py())
+
+
+def test_what_stops_a_worker_stops_the_run_here(workers, tmp_path):
+    """One of our errors as it is; any other without the values that its text may hold."""
+    chunks = _chunks(tmp_path, 10)
+    with pytest.raises(UsageError, match="row 1") as caught:
+        list(workers.map(_fails, chunks))
+    assert caught.value.next_step == "do something"
+    with pytest.raises(Exception, match="ValueError") as broken:
+        list(workers.map(_breaks, chunks))
+    assert chunks[0][1].batch.column(0)[0].as_py() not in str(broken.value).split()
+
+
+def test_a_run_that_is_to_stop_waits_for_no_worker(workers, tmp_path):
+    """Not even for one that takes long."""
+    stop = InterruptedRunError("interrupted")
+
+    def check():
+        raise stop
+
+    asked = cluster.ProcessWorkers(lambda: None, check)
+    asked.crew = workers.crew
+    with pytest.raises(InterruptedRunError):
+        list(asked.map(_sleeps, _chunks(tmp_path, 10)))
+
+
+def _sleeps(_):
+    signal.sigtimedwait([signal.SIGUSR1], 2)
+
+
+def test_results_that_nobody_takes_leave_nothing_behind(workers, tmp_path):
+    """Whoever stops half-way has the parcels of all chunks taken back."""
+    with closing(workers.map(_rows, _chunks(tmp_path))) as made:
+        next(made)
+    links = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.exists()]
+    assert not [each for each in links if "memfd:backfill" in str(each)]
+
+
+def test_few_chunks_start_no_process(tmp_path):
+    """A small job is done before a worker is there."""
+
+    def never():
+        raise AssertionError("started")
+
+    some = cluster.ProcessWorkers(never)
+    assert [pid for _, pid in some.map(_rows, _chunks(tmp_path, 10))] == [os.getpid()]
+    some.close()
+
+
+def test_memory_and_cores_say_how_many_workers_there_can_be():
+    """At least one, and no more than either allows."""
+    assert affordable(0) == 1
+    assert affordable(10**15) == len(os.sched_getaffinity(0))
+
+
+def test_a_parcel_holds_a_slice_of_a_table_and_nothing_around_it(tmp_path):
+    """In memory or in a file; what the receiver has already is not sent."""
+    table = pa.record_batch({"a": pa.array([f"value {n}" for n in range(100_000)])})
+    few, known = table.slice(500, 3), object()
+    sent = b"".join(frames((few, known), {"it": known}))
+    assert len(sent) < 10_000
+    assert value_of(sent, {"it": known}) == (few, known)
+    for shelf in (Shelf(), Shelf(tmp_path / "scratch")):
+        parcel = shelf.put((few, 7))
+        assert opened(parcel.label) == (few, 7)
+        other = parcel.label._replace(token="0" * 32)
+        with pytest.raises(FileNotFoundError):
+            opened(other)
+        parcel.remove()
+        assert not Path(parcel.label.path).exists()
