@@ -47,7 +47,7 @@ FEW_CHUNKS = 4
 KILLS_MAX = 2
 WAIT_S = 0.5
 NOBODY_FOR_S = 60.0
-CONNECT_S = 15.0
+CONNECT_S = 10.0
 WORKER_BYTES_MIN = 400_000_000
 LEASES_PER_WORKER = 2
 """One in work, the next one ready: of a worker that dies both count as lost."""

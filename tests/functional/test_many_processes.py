@@ -1,0 +1,109 @@
+"""`--workers` and `--cluster`: the same result with more processes, and what ends them."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.jobs import EVENTS, HEADER, job
+from tests.support.programs import until
+
+ROWS = 200_000
+TWO = ("--workers", "2")
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A job of several chunks, a few rows of it bad."""
+    rows = (
+        f"p{n % 9},seen,{'never' if n % 9999 == 5 else '2025-01-01'},{n}\n" for n in range(ROWS)
+    )
+    return job(tmp_path, {"events.csv": HEADER + "".join(rows)}, EVENTS)
+
+
+def _stat(pid):
+    """What the system says of a process, from its state on; nothing where it has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["Z", "0"]
+
+
+def _workers(command):
+    """The processes that were started to work on chunks."""
+    every = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+    mine = [pid for pid in every if _stat(pid)[1] == str(command.pid)]
+    # Python's own helper, which a spawned process has, ends a little later.
+    helper = b"resource_tracker"
+    return [pid for pid in mine if helper not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def _live(workers):
+    return [pid for pid in workers if _stat(pid)[0] != "Z"]
+
+
+def test_workers_send_the_same_events_and_reject_the_same_rows(large, send, sandbox):
+    """With the same ids: what came from two processes more is what had come from one."""
+    one = send(large)
+    rejected = (large.parent / ".backfill/job/rejected.csv").read_bytes()
+    two = send(large, *TWO, "--restart")
+    assert (one.code, two.code) == (3, 3)
+    for figure in ("delivered", "rejected", "rejections_by_reason", "requests", "bytes_sent"):
+        assert one.summary[figure] == two.summary[figure]
+    assert (large.parent / ".backfill/job/rejected.csv").read_bytes() == rejected
+    stats = sandbox.stats()
+    assert stats["events"] == one.summary["delivered"]
+    assert stats["event_arrivals"] == 2 * stats["events"]
+
+
+def test_workers_end_with_the_process_that_started_them(large, start, send, sandbox):
+    """Killed, it takes them with it; the next start, without any, sends the rest."""
+    sandbox.misbehave({"kind": "latency", "seconds": 0.4, "method": "POST"})
+    command = start("run", large, "--url", sandbox.url, *TWO, "--concurrency", "1", "--json")
+    until(lambda: sandbox.stats()["operations"])
+    workers = _workers(command)
+    assert len(workers) == 2
+    command.kill()
+    until(lambda: not _live(workers), timeout_s=2)
+    sandbox.misbehave()
+    done = send(large)
+    assert done.code == 3
+    assert sandbox.stats()["events"] == done.summary["delivered"]
+
+
+def test_ctrl_c_at_all_processes_ends_the_run_in_order(large, start, send, sandbox):
+    """A terminal tells the workers too: it is the driver that stops."""
+    sandbox.misbehave({"kind": "latency", "seconds": 0.4, "method": "POST"})
+    command = start("run", large, "--url", sandbox.url, *TWO, "--concurrency", "1", "--json")
+    until(lambda: sandbox.stats()["operations"])
+    workers = _workers(command)
+    assert len(workers) == 2
+    for pid in (*workers, command.pid):
+        os.kill(pid, signal.SIGINT)
+    stopped = command.ended()
+    assert stopped.code == 130
+    assert "Traceback" not in stopped.stderr
+    assert "distributed" not in stopped.stderr
+    assert not _live(workers)
+    sandbox.misbehave()
+    assert send(large).summary["delivered"] == sandbox.stats()["events"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--workers", "0"], 2, "or auto"),
+        (["--workers", "many"], 2, "or auto"),
+        (["--scratch", "here"], 2, "--workers"),
+        (["--cluster", "tcp://127.0.0.1:1"], 2, "--scratch"),
+        (["--cluster", "tcp://127.0.0.1:1", "--scratch", "s3://b/c"], 2, "only a folder"),
+        (["--cluster", "nowhere://x", "--scratch", "here"], 2, "no address"),
+        (["--cluster", "tcp://127.0.0.1:1", "--scratch", "here", *TWO], 2, "exclude"),
+    ],
+)
+def test_workers_that_cannot_be_had(large, backfill, options, code, said):
+    """What is asked for wrongly, or does not answer, is said before a row is read."""
+    ended = backfill("check", large, *options)
+    assert ended.code == code, ended.stderr
+    assert said in ended.stderr
