@@ -9,16 +9,17 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from backfill import __version__
 from backfill.cluster.parcels import Label, frames, opened
 from backfill.errors import UsageError, as_ours
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
 from backfill.sources.interface import SourceFile
 
+VERSION = version("backfill")
 Work = Callable[[tuple[Input, Chunk]], Any]
 
 
@@ -38,7 +39,7 @@ def without_file(place: Input) -> Input:
     return replace(place, file=cast("SourceFile", None))
 
 
-def work_on(version: str, work: Label, chunk: Label) -> bytes:
+def work_on(driver: str, work: Label, chunk: Label) -> bytes:
     """Do some work on a chunk; both lie in parcels with these labels.
 
     Nothing is raised: Dask would log it with all that belongs to it, and a log holds no data.
@@ -47,7 +48,7 @@ def work_on(version: str, work: Label, chunk: Label) -> bytes:
         What was made, or the error that came instead, as `frames` puts it.
     """
     try:
-        _require(version)
+        _require(driver)
         given = cast("tuple[Input, Chunk]", opened(Label(*chunk)))
         made = _work(Label(*work))(given)
     except Exception as error:  # noqa: BLE001 - the driver raises it
@@ -62,10 +63,10 @@ def _work(label: Label) -> Work:
     return cast("Work", opened(label))
 
 
-def _require(version: str) -> None:
-    if version != __version__:
+def _require(driver: str) -> None:
+    if driver != VERSION:
         raise UsageError(
-            f"a worker has backfill {__version__}, and this is backfill {version}",
+            f"a worker has backfill {VERSION}, and this is backfill {driver}",
             next_step="install the same version everywhere",
         )
 
@@ -82,12 +83,12 @@ def probe(folders: tuple[str, ...], scratch: str | None) -> tuple[str, str]:
     """
     for folder in folders:
         if not os.access(folder, os.R_OK):
-            return __version__, f"cannot read {folder}"
+            return VERSION, f"cannot read {folder}"
     if scratch is not None:
         mine = Path(scratch) / f"probe-{os.getpid()}"
         try:
             mine.write_bytes(b"")
             mine.unlink()
         except OSError as error:
-            return __version__, f"cannot write to {scratch}: {error.strerror}"
-    return __version__, ""
+            return VERSION, f"cannot write to {scratch}: {error.strerror}"
+    return VERSION, ""

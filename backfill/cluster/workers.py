@@ -14,9 +14,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from backfill import __version__
 from backfill.cluster import worker
 from backfill.cluster.parcels import Parcel, Shelf, value_of
+from backfill.cluster.worker import VERSION
 from backfill.errors import BackfillError, StateError, UnavailableError, UsageError
 from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
 from backfill.rows import Chunk
@@ -206,7 +206,7 @@ class _Lease(Generic[Made]):
         labels = self._leases.how.label, self._parcel.label
         # Never by content: Dask would give an earlier result for what it takes for the same task.
         return self._leases.crew.client.submit(
-            worker.work_on, __version__, *labels, pure=False, retries=0
+            worker.work_on, VERSION, *labels, pure=False, retries=0
         )
 
     def result(self) -> Made:
@@ -352,13 +352,13 @@ def _probed(client: Any, scratch: Path, folders: Sequence[Path]) -> int:
     for name, answer in sorted(answers.items()):
         if isinstance(answer, BaseException):
             raise UsageError(
-                f"worker {name} cannot run backfill {__version__}: {type(answer).__name__}",
+                f"worker {name} cannot run backfill {VERSION}: {type(answer).__name__}",
                 next_step="install the same version everywhere",
             )
         version, wrong = answer
-        if version != __version__:
+        if version != VERSION:
             raise UsageError(
-                f"worker {name} has backfill {version}, and this is backfill {__version__}",
+                f"worker {name} has backfill {version}, and this is backfill {VERSION}",
                 next_step="install the same version everywhere",
             )
         if wrong:

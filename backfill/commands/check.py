@@ -10,11 +10,10 @@ from backfill.clock import Clock
 from backfill.commands.state_home import at_hand
 from backfill.commands.watch import Say, watch_saying
 from backfill.engine.extracts import Extracts
-from backfill.engine.options import Observer, Options, Silent, Stop, chunk_workers
+from backfill.engine.options import Observer, Options, Silent, Stop, with_workers
 from backfill.errors import ExitCode, SourceChangedError, unwritten
 from backfill.job import PLANS_FOLDER, Job, bind_files, check_plan, find_plan, folder_of
 from backfill.journal import Journal
-from backfill.judge.chunk_judge import ChunkWorkers
 from backfill.pipeline.file import Pipeline
 from backfill.planning.folder import PlanFolder
 from backfill.planning.guards import Guard, refusals
@@ -98,9 +97,9 @@ def plan(
         clock = Clock().interrupted_by(stop.check)
         with (
             at_hand(pipeline, options, stop) as here,
-            chunk_workers(pipeline, here, stop) as workers,
+            with_workers(pipeline, here, stop) as asked,
         ):
-            made = _planned(pipeline, here, clock, checked, extracted, workers)
+            made = _planned(pipeline, asked, clock, checked, extracted)
         rejected_file = made.rejected_file
     finally:
         watching.ended(rejected_file)
@@ -113,14 +112,14 @@ def _planned(
     clock: Clock,
     progress: OnProgress,
     extracted: OnExtracted,
-    workers: ChunkWorkers,
 ) -> Planned:
     now_s = clock.unix_s()
     folder = folder_of(pipeline, options.state_dir)
     with Journal.open(folder) as journal, Extracts(pipeline, journal, folder) as extracts:
         files = extracts.files(options.env, extracted)
         inputs = _numbered(open_inputs(pipeline, files, clock=clock), journal)
-        job = Job(pipeline, inputs, journal, folder, options.limit, workers=workers)
+        here = folder, options.limit
+        job = Job(pipeline, inputs, journal, *here, workers=options.chunk_workers)
         check_plan(job)
         made = find_plan(job, now_s=now_s, progress=progress)
         made_in = PlanFolder(folder / PLANS_FOLDER / made.key)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -243,13 +243,16 @@ class Stop:
 
 
 @contextmanager
-def chunk_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[ChunkWorkers]:
-    """Who works on the chunks of a job: threads, unless other processes are asked for.
+def with_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[Options]:
+    """Have those at hand who work on chunks: threads, unless other processes are asked for.
 
     Args:
         pipeline: The settings.
         options: How it is done; their `state_dir` is a folder.
         stop: Asks it to stop.
+
+    Yields:
+        The same options, with them.
 
     Raises:
         UsageError: They cannot do it, or are not installed.
@@ -261,11 +264,11 @@ def chunk_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[
                 "--scratch is where workers find their work, and there are none",
                 next_step="add --workers N or --cluster ADDRESS, or leave it out",
             )
-        yield IN_THREADS
+        yield options
         return
     from backfill.cluster.workers import opened_workers  # noqa: PLC0415 - few ask for any
 
     state = folder_of(pipeline, options.state_dir)
     asked = options.workers, options.cluster, options.scratch
     with opened_workers(*asked, folders=(state, pipeline.folder), check=stop.check) as workers:
-        yield workers
+        yield replace(options, chunk_workers=workers)

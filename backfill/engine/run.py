@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -28,7 +28,7 @@ from backfill.engine.options import (
     Silent,
     StartedRun,
     Stop,
-    chunk_workers,
+    with_workers,
 )
 from backfill.engine.send import Sender, Work
 from backfill.errors import BackfillError, InterruptedRunError, UnavailableError, as_ours
@@ -150,10 +150,9 @@ def execute(
     stop: Stop | None = None,
 ) -> Summary:
     """Run a job in this mode; the other arguments, result and errors are those of `run`."""
-    asked = options or Options(), observer or Silent(), stop or Stop()
-    with chunk_workers(pipeline, asked[0], asked[2]) as workers:
-        asked = replace(asked[0], chunk_workers=workers), *asked[1:]
-        return _outside_any_loop(lambda: run_job(mode, pipeline, *asked))
+    watching = observer or Silent(), stop or Stop()
+    with with_workers(pipeline, options or Options(), watching[1]) as asked:
+        return _outside_any_loop(lambda: run_job(mode, pipeline, asked, *watching))
 
 
 async def run_job(
@@ -251,11 +250,9 @@ class _Run:
         begun_before = bool(journal.parts())
         url, credentials = self._destination()
         files = await asyncio.to_thread(self._extract, extracts)
-        growing = self._growing(journal)
-        inputs = open_inputs(self.pipeline, files, growing=growing, clock=self.clock)
-        options = self.options
-        here = self.folder, options.limit
-        job = Job(self.pipeline, inputs, journal, *here, workers=options.chunk_workers)
+        inputs = open_inputs(self.pipeline, files, growing=self._growing(journal), clock=self.clock)
+        here = self.folder, self.options.limit
+        job = Job(self.pipeline, inputs, journal, *here, workers=self.options.chunk_workers)
         accounting.note_killed(job)
         job = self.mode.bind(job, self.options.append)
         account = accounting.begin(job, self.mode.command, self.clock)
