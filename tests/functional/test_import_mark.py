@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.support.jobs import CUSTOMERS, EVENTS, job
+from tests.support.programs import until
 
 PEOPLE = "id,email\n" + "".join(f"p{n},p{n}@example.com\n" for n in range(2_500))
 HAPPENED = "id,event,at,n\np1,seen,2024-01-01,1\np2,seen,2024-01-02,\np9,left,2024-01-03,2\n"
@@ -116,6 +117,41 @@ def test_a_run_that_was_cut_short_fills_it_when_it_goes_on(tmp_path, send, sandb
     assert members(sandbox) == {"p0", "p1"}
     assert send(path).code == 0
     assert members(sandbox) == {f"p{n}" for n in range(2_500)}
+
+
+def added(sandbox):
+    """How many requests have put people into a segment."""
+    return sum(each["kind"] == "add_customers" for each in sandbox.arrivals())
+
+
+@pytest.mark.parametrize(
+    ("hangs", "filled"),
+    [
+        ({"path": "/api/v1/segments", "from_request": 4}, 1),  # after a thousand people
+        ({"path": "/api/v2/batch", "from_request": 6}, 3),  # after all, before the first event
+    ],
+)
+def test_a_kill_before_the_first_event_leaves_nobody_out(
+    tmp_path, start_sending, send, sandbox, hangs, filled
+):
+    """Run again, the segment is filled first: no event comes before all of its people."""
+    sandbox.misbehave({"kind": "hang", "seconds": 60, **hangs})
+    path = job(tmp_path, FILES, CUSTOMERS, EVENTS, top=SEGMENT)
+    command = start_sending(path, "--concurrency", "1")
+    until(lambda: added(sandbox) == filled)
+    command.kill()
+    assert len(members(sandbox)) == min(filled * 1_000, 2_500)
+    assert sandbox.events() == []
+    sandbox.misbehave()
+    before = len(kinds(sandbox))
+
+    assert send(path).code == 0
+
+    assert members(sandbox) == {f"p{n}" for n in range(2_500)}
+    again = kinds(sandbox)[before - 1 :]
+    assert len(sandbox.events()) == 3
+    assert again[-1] == "event"
+    assert "event" not in again[:-1]
 
 
 def test_who_is_rejected_joins_once_delivered(tmp_path, send, sandbox):
