@@ -229,6 +229,7 @@ def verified(
         lag_s: How long answers may be behind; None: as long as usual.
     """
     from backfill.commands import verify as library  # seldom needed
+    from backfill.notify.call_history import HISTORY_FOLDER, sends_by
     from backfill.report.status_file import STATUS_FILE, read_status
     from backfill.report.verified import VERIFIED_FILE
     from backfill.verification.proving import LAG_S
@@ -255,7 +256,7 @@ def verified(
     if summary.exit == ExitCode.DIFFERS:
         # A rehearsal must not lead to the real workspace.
         url = asked.url or (status and status.url) or None
-        again = command("run", path, given=replace(asked, url=url))
+        again = command(sends_by(folder / HISTORY_FOLDER), path, given=replace(asked, url=url))
         step = f"look at {listed}; to send everything once more: {again} --restart"
     return Ending(ExitCode(summary.exit), step, text, summary.to_json())
 

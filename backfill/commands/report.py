@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from backfill.engine.options import Options, Stop
 from backfill.engine.results import report_of
 from backfill.errors import UsageError, unwritten
 from backfill.files import PRIVATE_DIRECTORY
-from backfill.job import Job, folder_of, stored_plan
+from backfill.job import Job, folder_of, named_state_dir, stored_plan
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.report.bundle import JobEvidence, write_bundle
+from backfill.report.collect import options_of
 from backfill.report.redaction import Redact, Redaction
 from backfill.report.summary import Summary
 
@@ -64,9 +66,11 @@ def bundle(
     """
     with _job(pipeline, state_dir) as job:
         if not job.journal.runs.all():
+            options = options_of(pipeline, named_state_dir(job), "")
             raise UsageError(
                 "nothing was sent yet: there is nothing to prove",
-                next_step=f"start with: backfill run {pipeline.path}",
+                next_step="start with: "
+                + shlex.join(["backfill", "run", str(pipeline.path), *options]),
             )
         summary, report_file = report_of(job, redact, now_s=Clock().unix_s())
         known = JobEvidence(

@@ -4,6 +4,7 @@ summary = verify(Pipeline.load("acme.toml"))
 print(summary.verified)
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,9 +16,10 @@ from backfill.engine.options import Options, Stop
 from backfill.engine.results import record_verification
 from backfill.engine.run import GROWING
 from backfill.errors import SourceChangedError, UsageError
-from backfill.job import Job, bind_files, check_plan, find_plan, folder_of
+from backfill.job import Job, bind_files, check_plan, find_plan, folder_of, named_state_dir
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
+from backfill.report.collect import options_of
 from backfill.report.summary import Summary
 from backfill.sources.inputs import Input, open_inputs
 from backfill.verification.proving import LAG_S, Told, Verifier
@@ -76,7 +78,7 @@ def _verify(
         inputs = open_inputs(pipeline, files, growing=growing, clock=clock)
         job = Job(pipeline, inputs, journal, folder, journal.meta.get("limit"))
         job = replace(job, inputs=_as_sent(job))
-        _check_delivered(job)
+        _check_delivered(job, asked.url)
         note_killed(job)
         check_plan(job)
         plan = find_plan(job, now_s=clock.unix_s(), progress=lambda _: stop.check())
@@ -95,12 +97,14 @@ def _as_sent(job: Job) -> Sequence[Input]:
         ) from error
 
 
-def _check_delivered(job: Job) -> None:
+def _check_delivered(job: Job, url: str | None) -> None:
     # Of a night that has sent nothing, too: what the nights before have sent is there.
     if not job.journal.totals().requests:
+        options = options_of(job.pipeline, named_state_dir(job), url or "")
+        start = [str(job.pipeline.path), *options]
         raise UsageError(
             "nothing was delivered yet: there is nothing to read back",
-            next_step=f"start with: backfill run {job.pipeline.path}",
+            next_step=f"start with: {shlex.join(['backfill', 'run', *start])}",
         )
 
 

@@ -69,14 +69,23 @@ class AppApiReader:
         attempts: Sends a request once.
         time: The clock, and a die for the length of waits.
         meter: Where the rate and the pauses are shown.
+        outage_max_s: How long nothing may have had success, once something had.
     """
 
-    def __init__(self, attempts: Attempts, time: Time, meter: Meter) -> None:
+    def __init__(
+        self,
+        attempts: Attempts,
+        time: Time,
+        meter: Meter,
+        *,
+        outage_max_s: float = OUTAGE_MAX_S,
+    ) -> None:
         self.paced = RateLimitedTransport(
             attempts, rate=RATE, concurrency_max=None, time=time, meter=meter
         )
         self.meter = meter
         self._time = time
+        self._outage_max_s = outage_max_s
         self._health = CircuitBreaker()
 
     def stop(self, why: BackfillError) -> None:
@@ -175,7 +184,7 @@ class AppApiReader:
             self.paced.slow_down()
         self._health.failed(now_s)
         failing_s = self._health.failing_for_s(now_s)
-        most_s = OUTAGE_MAX_S if self._health.successes else START_PATIENCE_S
+        most_s = self._outage_max_s if self._health.successes else START_PATIENCE_S
         if failing_s + wait_s > most_s:
             seen = f"HTTP {answer.status}" if isinstance(answer, Answer) else answer.kind
             error = UnavailableError(
@@ -223,13 +232,16 @@ def _read(answer: Answer | NoAnswer, absent: Any) -> Any:
 
 
 @asynccontextmanager
-async def open_app_api_reader(url: str, key: AppKey, time: Time) -> AsyncIterator[AppApiReader]:
+async def open_app_api_reader(
+    url: str, key: AppKey, time: Time, outage_max_s: float = OUTAGE_MAX_S
+) -> AsyncIterator[AppApiReader]:
     """Open the App API at `url`; its connections are closed at the end.
 
     Args:
         url: Where it is, from `app_destination`.
         key: Sent with every request.
         time: The clock, and a die for the length of waits.
+        outage_max_s: How long nothing may have had success, once something had.
     """
     meter = Meter()
     async with open_track_api(
@@ -241,4 +253,4 @@ async def open_app_api_reader(url: str, key: AppKey, time: Time) -> AsyncIterato
         meter=meter,
         answer_bytes_max=ANSWER_BYTES_MAX,
     ) as attempts:
-        yield AppApiReader(attempts, time, meter)
+        yield AppApiReader(attempts, time, meter, outage_max_s=outage_max_s)

@@ -62,7 +62,8 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
     time = Time(clock.now_s, asyncio.sleep, clock.jitter)
     loop = asyncio.get_running_loop()
     folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-    async with open_app_api_reader(app_destination(url, region), key, time) as workspace:
+    address, outage_max_s = app_destination(url, region), settings.outage_max
+    async with open_app_api_reader(address, key, time, outage_max_s) as workspace:
 
         def give_up(why: BackfillError) -> None:
             loop.call_soon_threadsafe(workspace.stop, why)

@@ -4,17 +4,21 @@
     pipeline.toml     the pipeline file       sources.json   each file: size, digest, rows
     dates.json        how each column of timestamps was read, and why
     rejected.csv      every rejected row: file, row, line, field and reason
+    verified.json     what was read back: counts, and where something differs; no value
     runs.json         every run, and what it did
     versions.json     what it was made with
     MANIFEST.sha256   the SHA-256 sum of each, as `sha256sum -c` reads it
 
-Cells of rows, and what the API said about them, are in it only where somebody asks for them.
+Cells of rows, what the API said about them, and `verified.csv` itself are in it only where somebody
+asks for them.
 """
 
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +33,7 @@ from backfill.planning.plan import Plan
 from backfill.rejected.safe_cells import shown
 from backfill.report.redaction import Redaction, versions
 from backfill.report.summary import Summary
+from backfill.report.verified import VERIFIED_FILE
 
 BUNDLE_FILE = "evidence.zip"
 MANIFEST = "MANIFEST.sha256"
@@ -116,6 +121,10 @@ def _contents(known: JobEvidence) -> Iterator[tuple[str, Iterable[bytes]]]:
     yield "sources.json", [_json(list(_sources(known)))]
     yield "dates.json", [_json(list(_dates(known.plan, redaction)))]
     yield "rejected.csv", _rejected(known)
+    if known.summary.verification is not None:
+        yield "verified.json", [_json(_verified(known))]
+        if redaction.shows_values and (listed := _verified_file(known)).exists():
+            yield VERIFIED_FILE, [listed.read_bytes()]
     yield "runs.json", [_json(list(_runs(known.journal)))]
     yield "versions.json", [_json(versions())]
 
@@ -155,6 +164,26 @@ def _dates(plan: Plan | None, redaction: Redaction) -> Iterator[dict[str, Any]]:
         if redaction.redact == "all":
             del said["key"], said["doubt"]
         yield said
+
+
+def _verified_file(known: JobEvidence) -> Path:
+    return known.report.with_name(VERIFIED_FILE)
+
+
+def _verified(known: JobEvidence) -> dict[str, Any]:
+    """What a verification found, and how often each field of each file is not as it was sent."""
+    redaction, listed = known.redaction, Counter[tuple[str, ...]]()
+    with suppress(FileNotFoundError), _verified_file(known).open(encoding="utf-8-sig") as file:
+        for line in csv.DictReader(file):
+            source, field = redaction.file(line["_source"]), redaction.column(line["_field"])
+            listed[line["_found"], line["_kind"], source, field] += 1
+    return {
+        **_without_names(known.summary.as_dict(), redaction)["verification"],
+        "listed": [
+            {"found": found, "kind": kind, "source": source, "field": field, "lines": count}
+            for (found, kind, source, field), count in sorted(listed.items())
+        ],
+    }
 
 
 def _runs(journal: Journal) -> Iterator[dict[str, Any]]:

@@ -67,7 +67,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
     titles = titled([each.kind for each in pipeline.sources])
     was = str(journal.meta.get("command", "run"))
     url = str(journal.meta.get("url", ""))
-    command = partial(_command, pipeline, shown, _options(pipeline, state_dir, url))
+    command = partial(_command, pipeline, shown, options_of(pipeline, state_dir, url))
     has_rejected = summary.rejected or summary.deletes_refused
     name = str(journal.meta.get("rejected_file") or REJECTED_FILE) if has_rejected else ""
     fixable = journal.path.with_name(name) if name else None
@@ -125,7 +125,7 @@ def _next(
         (
             summary.exit == ExitCode.DIFFERS,
             f"{VERIFIED_FILE} lists what is missing or differs. To send everything once more:",
-            f"{command('run')} --restart",
+            f"{goes_on} --restart",
         ),
         (fixable, f"Fix the rows in {name}, then send them again:", command("retry", *files)),
         (summary.rejected, f"Nothing: {name} lists headers and footers, no rows.", ""),
@@ -137,7 +137,7 @@ def _next(
     return next(found, ("Nothing: every row is accounted for.", ""))
 
 
-def _options(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
+def options_of(pipeline: Pipeline, state_dir: str, url: str) -> list[str]:
     """The options without which a command would not find the job, or leave the rehearsal."""
     # Only what differs from the pipeline file is named: a command should be no longer than it must.
     other = elsewhere(url, pipeline.destination)

@@ -71,7 +71,7 @@ TOLD_EVERY_S = 10.0
 Told = Callable[[str], None]
 """Shows a line: `print`, or a logger's `info`."""
 
-Connect = Callable[[str, AppKey, Time], AbstractAsyncContextManager[AppApiReader]]
+Connect = Callable[[str, AppKey, Time, float], AbstractAsyncContextManager[AppApiReader]]
 """Opens the App API; the arguments are those of `open_app_api_reader`."""
 
 _PEOPLE = """
@@ -162,7 +162,8 @@ class Verifier:
         time = Time(self.clock.now_s, asyncio.sleep, self.clock.jitter)
         loop, job = asyncio.get_running_loop(), self.job
         names = {part.id: part.path for part in job.journal.parts()}
-        async with self.connect(url, key, time) as workspace:
+        outage_max_s = job.pipeline.destination.outage_max
+        async with self.connect(url, key, time, outage_max_s) as workspace:
 
             def stop(why: BackfillError) -> None:
                 loop.call_soon_threadsafe(workspace.stop, why)

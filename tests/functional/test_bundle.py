@@ -6,6 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 
@@ -101,3 +102,29 @@ def test_a_job_that_sent_nothing_has_no_evidence(tmp_path, backfill):
 
     assert ended.code == 2
     assert "nothing was sent yet" in ended.stderr
+
+
+def test_it_tells_what_was_read_back_without_whose_it_is(pipeline, bundle, backfill, sandbox):
+    """How often a field differs, in which file; the values only where somebody asks for them."""
+    url = f"{sandbox.url}/api/v1/customers/p1"
+    httpx.delete(url, auth=("sandbox", "sandbox")).raise_for_status()
+    assert "verified.json" not in bundle(pipeline)
+    assert backfill("verify", pipeline, "--all", "--lag", "1s", cwd=pipeline.parent).code == 8
+
+    files = bundle(pipeline)
+
+    found = orjson.loads(files["verified.json"])
+    assert found["kinds"]["people"]["missing"] == 1
+    line = {
+        "found": "missing",
+        "kind": "people",
+        "source": "customers.csv",
+        "field": "",
+        "lines": 1,
+    }
+    assert line in found["listed"]
+    assert b"p1" not in files["verified.json"]
+    assert "verified.csv" not in files
+    assert b"p1" in bundle(pipeline, "--redact", "none")["verified.csv"]
+    all_left_out = bundle(pipeline, "--redact", "all")["verified.json"]
+    assert b"customers.csv" not in all_left_out

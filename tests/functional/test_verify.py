@@ -508,3 +508,19 @@ def write(sandbox, person, **attributes):
     """Another system tells the workspace something of somebody."""
     url = f"{sandbox.url}/api/v1/customers/{person}"
     httpx.put(url, json=attributes, auth=("sandbox", "sandbox")).raise_for_status()
+
+
+def test_where_to_start_keeps_the_place_and_the_workspace(pipeline, sandbox, backfill):
+    """A job whose first run was refused has sent nothing yet."""
+    path = pipeline.parent / "people.csv"
+    path.write_text(path.read_text("utf-8").replace(",plan", ",opt_in"), "utf-8")
+    there = ("--state-dir", pipeline.parent / "there", "--url", sandbox.url)
+    assert backfill("run", pipeline, *there).code == 7
+
+    ended = backfill("verify", pipeline, *there)
+
+    options = f"--state-dir {pipeline.parent / 'there'} --url {sandbox.url}"
+    assert (ended.code, ended.stderr.splitlines()[-1]) == (
+        2,
+        f"next: start with: backfill run {pipeline} {options}",
+    )

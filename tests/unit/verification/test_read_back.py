@@ -90,7 +90,7 @@ def sent_people(folder: Path, count: int) -> Collected:
     return made
 
 
-def verified(folder: Path, count: int, service: Service, lag_s: float = 0.0):
+def verified(folder: Path, count: int, service: Service, lag_s: float = 0.0, **settings: float):
     """Read so many people back; gives what was found, and how long it took."""
     pipeline = Pipeline.load(job(folder, {"customers.csv": people_file("a")}, CUSTOMERS))
     made = sent_people(folder, count)
@@ -99,7 +99,7 @@ def verified(folder: Path, count: int, service: Service, lag_s: float = 0.0):
         loop = asyncio.get_running_loop()
         time = Time(loop.time, asyncio.sleep, lambda: 0.5)
         began_s = loop.time()
-        reader = AppApiReader(service, time, Meter())
+        reader = AppApiReader(service, time, Meter(), **settings)
         patience = Patience(time, began_s + lag_s, sent_until_s=0.0)
         await read_back(made, Job(pipeline, (), journal, folder), reader, patience, findings)
         return loop.time() - began_s
@@ -153,14 +153,19 @@ def test_what_cannot_succeed_ends_it(tmp_path, answer, error):
         verified(tmp_path, 150, Service([Answer(answer)] * 1_000))
 
 
-@pytest.mark.parametrize(("before", "least_s", "most_s"), [(0, 10, 32), (1, 850, 902)])
-def test_a_service_that_never_answered_is_given_up_soon(tmp_path, before, least_s, most_s):
-    """As `run` does; one that has answered may come back."""
+@pytest.mark.parametrize(
+    ("before", "least_s", "most_s", "settings"),
+    [(0, 10, 32, {}), (1, 850, 902, {}), (1, 40, 62, {"outage_max_s": 60.0})],
+)
+def test_a_service_that_never_answered_is_given_up_soon(
+    tmp_path, before, least_s, most_s, settings
+):
+    """As `run` does; one that has answered may come back, for as long as the settings say."""
     nobody = Answer(200, b'{"customers":[]}')
     service = Service([nobody] * before + [Answer(503)] * 10_000)
 
     with pytest.raises(UnavailableError) as ended:
-        verified(tmp_path, 150, service)
+        verified(tmp_path, 150, service, **settings)
 
     said_s = float(str(ended.value).partition(" for ")[2].partition(" s")[0])
     assert least_s <= said_s <= most_s
