@@ -180,7 +180,28 @@ def _text(jobs: Sequence[JobStatus], now_s: float) -> str:
         if job.state == "paused"
         for line in wrapped(f"  {job.said.job}: ", job.said.pause)
     ]
-    return "\n".join([*table(lines, width=width()), *waits]) + "\n"
+    proofs = [
+        line
+        for job in jobs
+        if job.said.verified
+        for line in wrapped(f"  {job.said.job}: ", _verified(job.said.verified))
+    ]
+    return "\n".join([*table(lines, width=width()), *waits, *proofs]) + "\n"
+
+
+def _verified(found: Mapping[str, Any]) -> str:
+    """What the last verification found."""
+    counts = ", ".join(
+        f"{found[name]:,} {word}"
+        for name, word in (
+            ("equal", "equal"),
+            ("missing", "missing"),
+            ("differs", "different"),
+            ("unprovable", "not provable"),
+        )
+        if found[name] or name == "equal"
+    )
+    return f"verified {timestamp(found['at'])}: {counts}"
 
 
 def _next_step(jobs: Sequence[JobStatus], advised: Callable[..., str]) -> str:

@@ -29,7 +29,7 @@ from backfill.planning.plan import Plan
 from backfill.report.course import COURSE_FILE, Course
 from backfill.report.status_file import State, Status, this_process
 from backfill.report.summary import RunSummary, SourceSummary, Summary
-from backfill.report.verified import Verification
+from backfill.report.verified import LAST_VERIFIED, Verification
 from backfill.report.wording import PAUSES, timestamp, utc_text
 
 
@@ -361,6 +361,7 @@ def status_of(
         exit=exit_code,
         rejected_file=str(meta.get("rejected_file", "")),
         url=elsewhere(str(meta.get("url", "")), account.job.pipeline.destination),
+        verified=meta.get(LAST_VERIFIED, {}),
         this_run={
             "rows_read": run.rows(),
             **{name: getattr(run, name) for name in ("delivered", "rejected", "merged")},

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,7 @@ from backfill.clock import Clock
 from backfill.delivery.outcome import Meter, Pause
 from backfill.engine import accounting
 from backfill.engine.accounting import Account, exit_of, status_of, summarize
-from backfill.errors import BackfillError, ExitCode, as_ours, unwritten
+from backfill.errors import BackfillError, ExitCode, StateError, as_ours, unwritten
 from backfill.job import Job, named_state_dir, source_parts, stored_plan
 from backfill.pipeline.file import Pipeline
 from backfill.rejected.writer import RejectedRow, vanished_row, write_rejected
@@ -25,9 +25,17 @@ from backfill.report.collect import content_of
 from backfill.report.course import COURSE_FILE, Recorder
 from backfill.report.html import write_report
 from backfill.report.redaction import Redact
-from backfill.report.status_file import STATUS_FILE, State, write_status
+from backfill.report.status_file import (
+    STATUS_FILE,
+    State,
+    Status,
+    read_status,
+    this_process,
+    write_status,
+)
 from backfill.report.summary import SUMMARY_FILE, Summary, run_of
-from backfill.report.verified import VERIFICATION, Verification
+from backfill.report.verified import LAST_VERIFIED, Verification
+from backfill.report.wording import utc_text
 from backfill.sources.inputs import columns_of
 
 NOTED_EVERY_S = 0.5
@@ -52,6 +60,38 @@ def show_status(account: Account, state: State, clock: Clock, exit_code: int | N
         write_status(folder / STATUS_FILE, status_of(account, state, exit_code, clock=clock))
     except OSError as failure:
         raise unwritten(folder, failure) from failure
+
+
+def show_extracting(pipeline: Pipeline, folder: Path, clock: Clock) -> None:
+    """Say, once a second, that rows are extracted: of the job nothing more is known by then."""
+    last, now = _status_in(folder), utc_text(clock.unix_s())
+    process = this_process()
+    if last and (last.state, last.pid, last.updated_at) == ("extracting", process["pid"], now):
+        return
+    began = utc_text(clock.unix_s() - clock.since_start_s())
+    known = last or Status(
+        job=pipeline.name, state="extracting", **process, started_at=began, updated_at=now
+    )
+    said = replace(
+        known,
+        state="extracting",
+        **process,
+        started_at=began,
+        updated_at=now,
+        exit=None,
+        pause="",
+        rows_per_second=0.0,
+        this_run={},
+    )
+    with suppress(OSError):
+        write_status(folder / STATUS_FILE, said, lasting=False)
+
+
+def _status_in(folder: Path) -> Status | None:
+    """What a job said last; None where nobody can tell: the next status takes its place."""
+    with suppress(StateError):
+        return read_status(folder / STATUS_FILE)
+    return None
 
 
 class Progress:
@@ -169,7 +209,7 @@ def close(
     call_s = clock.since_start_s()
     summary = summarize(account, error, now_s=clock.unix_s(), call_s=call_s)
     if account.verification is not None:
-        job.journal.meta[VERIFICATION] = asdict(account.verification)
+        account.verification.keep(job.journal.meta)
     # The next call adds its own seconds to these.
     job.journal.meta["seconds"] = summary.seconds
     errors = [error] if error else []
@@ -227,6 +267,11 @@ def close_anyway(
         clock: The time.
         folder: The job's state directory.
     """
+    status = _status_in(folder)
+    if status and status.state == "extracting" and status.pid == this_process()["pid"]:
+        with suppress(OSError):
+            said = replace(status, state="ended", exit=error.exit_code)
+            write_status(folder / STATUS_FILE, said)
     if closed is not None:
         code = exit_of(0, error, closed.error)
         error.summary = replace(closed.summary, exit=code)
@@ -278,7 +323,7 @@ def record_verification(job: Job, found: Verification, *, now_s: float) -> Summa
         StateError: It cannot be written.
     """
     differs = found.total("missing") + found.total("differs")
-    job.journal.meta[VERIFICATION] = asdict(found)
+    found.keep(job.journal.meta)
     account = replace(accounting.of_last_call(job), verification=found)
     summary = replace(
         summarize(account, None, now_s=now_s, call_s=0.0),
@@ -287,6 +332,9 @@ def record_verification(job: Job, found: Verification, *, now_s: float) -> Summa
     try:
         summary.write(job.folder / SUMMARY_FILE)
         _write_report(account, summary, now_s)
+        if status := _status_in(job.folder):
+            said = replace(status, verified=job.journal.meta[LAST_VERIFIED])
+            write_status(job.folder / STATUS_FILE, said)
     except OSError as failure:
         raise unwritten(job.folder, failure) from failure
     job.journal.commit()

@@ -55,11 +55,9 @@ from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
 from backfill.sync.snapshot import SNAPSHOT_FILES
 
-if TYPE_CHECKING:  # of a sync alone
-    from backfill.sync.differences import Differences
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # few runs need them
     from backfill.engine.import_segment import ImportSegment
+    from backfill.sync.differences import Differences
 
 Result = TypeVar("Result")
 
@@ -240,6 +238,7 @@ class _Run:
         def told(more: Extracted) -> None:
             self.stop.check()
             self.observer.extracted(more)
+            results.show_extracting(self.pipeline, self.folder, self.clock)
 
         only_known, anew = self.mode.only_rejected, self.options.restart
         return extracts.files(self.options.env, told, only_known=only_known, anew=anew)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import orjson
 
@@ -19,7 +19,7 @@ from backfill.files import write_atomically
 
 STATUS_FILE = "status.json"
 
-State = Literal["planning", "running", "paused", "ended"]
+State = Literal["extracting", "planning", "running", "paused", "ended"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class Status:
         alive: Whether its process is there, where it is another machine's; None: the system knows.
         this_run: What this call has done: the rows that it has settled as `rows_read`, delivered,
             rejected, merged and skipped. All other counts are the job's.
+        verified: When the job was verified last, `at`, and what was found; empty: never.
     """
 
     job: str
@@ -68,6 +69,7 @@ class Status:
     url: str = ""
     alive: bool | None = None
     this_run: Mapping[str, int] = field(default_factory=dict)
+    verified: Mapping[str, Any] = field(default_factory=dict)
 
     def is_alive(self) -> bool:
         """Whether its process is still there; a killed one cannot say that it ended."""

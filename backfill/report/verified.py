@@ -1,7 +1,7 @@
 """What a verification found, in figures and in words."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,6 +11,9 @@ from backfill.report.wording import WIDTH, counted, table, wrapped
 VERIFIED_FILE = "verified.csv"
 VERIFICATION = "verification"
 """In the journal's meta: what was found when the job was verified last."""
+
+LAST_VERIFIED = "verified"
+"""There, too: when that was, and its totals, as the status has them."""
 
 WHY_UNPROVABLE = {
     "older_than_30_days": "the App API shows events of the last 30 days only",
@@ -82,6 +85,11 @@ class Verification:
             return TypeAdapter(cls).validate_python(meta[VERIFICATION])
         except (KeyError, ValueError):  # none, or one of another version
             return None
+
+    def keep(self, meta: MutableMapping[str, Any]) -> None:
+        """Note it in a journal's meta."""
+        meta[VERIFICATION] = asdict(self)
+        meta[LAST_VERIFIED] = {"at": self.at, **self.figures()}
 
     def renamed(self, column: Callable[[str], str]) -> "Verification":
         """The same with other names of fields."""

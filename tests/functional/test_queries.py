@@ -146,14 +146,16 @@ def test_a_crash_before_the_first_row_is_sent_keeps_what_was_extracted(
 
 
 def test_a_crash_while_extracting_starts_the_extraction_again(
-    tmp_path, start_sending, send, sandbox, database, env
+    tmp_path, start_sending, send, sandbox, backfill, database, env
 ):
     """Nothing of half an extraction is ever sent, and nothing of it stays."""
     database.run(MANY.format(count=300))
     path = pipeline(tmp_path, SLOWLY)
     running_ = start_sending(path, env=env)
     until(lambda: list(tmp_path.rglob("*.part")))
+    until(lambda: "extracting" in backfill("status", path).stdout)
     running_.kill()
+    assert "interrupted" in backfill("status", path).stdout
     assert list(tmp_path.rglob("*.part"))
     database.run("INSERT INTO events VALUES (301, 'p1', 'seen', '2024-02-01')")
 
@@ -178,6 +180,8 @@ def test_an_extraction_stops_when_it_is_asked_to(tmp_path, start_sending, databa
     ended = start_sending(path, "--for", "1s", env=env).ended()
     assert ended.code == 75
     assert not extracts(tmp_path)
+    said = json.loads((tmp_path / ".backfill/job/status.json").read_bytes())
+    assert (said["state"], said["exit"]) == ("ended", 75)
 
 
 def test_a_finished_run_extracts_again_and_sees_what_changed(

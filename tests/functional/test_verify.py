@@ -141,7 +141,7 @@ def test_a_silent_fault_about_people_is_found(pipeline, sandbox, send, verify, f
     assert (line["_source"], line["_row"]) == ("people.csv", str(fault["items"][0] + 1))
 
 
-def test_an_event_that_was_lost_is_found(pipeline, sandbox, send, verify):
+def test_an_event_that_was_lost_is_found(pipeline, sandbox, send, verify, backfill):
     """The recent one; of the one of years ago it is said that nothing can be proved."""
     lost = {"kind": "lose_event", "path": "/api/v2/batch", "items": [2 * COUNT - 4, 2 * COUNT - 3]}
     sandbox.misbehave(lost)
@@ -157,6 +157,10 @@ def test_an_event_that_was_lost_is_found(pipeline, sandbox, send, verify):
     report = (pipeline.parent / ".backfill" / "job" / "report.html").read_text("utf-8")
     assert "Differences found" in report
     assert "To send everything once more:" in report
+    shown = backfill("status", pipeline).stdout
+    assert f": {2 * COUNT - 1} equal, 1 missing, {COUNT} not provable" in shown
+    assert send(pipeline).code == 0  # another run does not make it forgotten
+    assert backfill("status", pipeline, "--json").summary["jobs"][0]["verified"]["missing"] == 1
 
 
 def test_an_identify_that_was_skipped_is_found(tmp_path, sandbox, send, verify):
