@@ -30,12 +30,13 @@ import asyncio
 import re
 from collections import deque
 from dataclasses import asdict
+from inspect import cleandoc
 from typing import Any
 
 import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from backfill.errors import UsageError
@@ -207,15 +208,18 @@ class _Inspection:
         self._workspace.store.write("DELETE FROM segments WHERE name = ?", [name])
         return as_json({})
 
-    async def help(self, _request: Request) -> Response:
-        return as_json(
-            {
-                "paths": __doc__,
-                "faults": faults_help,
-                "segments": segments.__doc__,
-                "behaviour": Behaviour.__doc__,
-            }
-        )
+    async def help(self, request: Request) -> Response:
+        """For people as text; as JSON for who asks for that, such as the page."""
+        told = {
+            "paths": __doc__,
+            "faults": faults_help,
+            "segments": segments.__doc__,
+            "behaviour": Behaviour.__doc__,
+        }
+        if "application/json" in request.headers.get("accept", ""):
+            return as_json(told)
+        parts = (f"{name.upper()}\n\n{cleandoc(text or '')}\n" for name, text in told.items())
+        return PlainTextResponse("\n\n".join(parts))
 
     async def reset(self, request: Request) -> Response:
         connection: ApiConnection = request.scope["state"]["connection"]

@@ -635,3 +635,14 @@ def test_a_timestamp_that_nothing_can_hold_is_accepted(client, milliseconds, tim
 
     for path in ("events", "people/1", "timeline", "arrivals", "people"):
         client.get(f"/sandbox/{path}").raise_for_status()
+
+
+def test_its_help_is_for_people_and_for_programs(sandbox):
+    """Lines of text for who only looks; JSON for who asks for it."""
+    url = f"{sandbox.url}/sandbox/help"
+    text = httpx.get(url)
+    assert text.headers["content-type"].startswith("text/plain")
+    assert "\nGET  /sandbox/stats" in text.text
+    assert "\\n" not in text.text
+    asked = httpx.get(url, headers={"Accept": "application/json"}).json()
+    assert set(asked) == {"paths", "faults", "segments", "behaviour"}

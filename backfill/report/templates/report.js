@@ -16,3 +16,12 @@ addEventListener("pointermove", (event) => {
   tip.style.left = `${Math.max(left, room)}px`;
   tip.style.top = `${above > 0 ? above : event.clientY + room * 2}px`;
 });
+
+// On a narrow screen each row of a table is a list of what its cells are: see `.stack`.
+for (const table of document.querySelectorAll(".scroll:not(details *) > table")) {
+  const names = [...table.tHead.rows[0].cells].map((each) => each.textContent);
+  for (const row of table.querySelectorAll(":is(tbody, tfoot) > tr")) {
+    [...row.cells].forEach((cell, at) => { cell.dataset.is = names[at]; });
+  }
+  table.classList.add("stack");
+}

@@ -4,7 +4,8 @@ const token = new URLSearchParams(location.search).get("token");
 
 /** Ask the sandbox; gives JSON, or throws an Error with the sandbox's own sentence. */
 export async function ask(path, body, method = body === undefined ? "GET" : "POST") {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const headers = { Accept: "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
   const request = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
   const answer = await fetch(path, request);
   const text = await answer.text();
