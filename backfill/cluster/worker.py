@@ -4,9 +4,10 @@ Dask imports this module in the workers that `--workers` starts (a preload:
 https://docs.dask.org/en/stable/customize-initialization.html).
 """
 
+import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -16,10 +17,11 @@ from typing import Any, cast
 from backfill.cluster.parcels import Label, frames, opened
 from backfill.errors import UsageError, as_ours
 from backfill.rows import Chunk
-from backfill.sources.inputs import Input
-from backfill.sources.interface import SourceFile
+from backfill.sources.inputs import Input, UnusedMemory
+from backfill.sources.interface import FilePiece, SourceFile
 
 VERSION = version("backfill")
+_MEMORY = UnusedMemory()
 Work = Callable[[tuple[Input, Chunk]], Any]
 
 
@@ -30,6 +32,7 @@ def dask_setup(worker: Any) -> None:
     watch a pipe to it.
     """
     del worker
+    gc.set_threshold(200_000)  # as in the driver: columns leave no cycles behind
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -39,8 +42,8 @@ def without_file(place: Input) -> Input:
     return replace(place, file=cast("SourceFile", None))
 
 
-def work_on(driver: str, work: Label, chunk: Label) -> bytes:
-    """Do some work on a chunk; both lie in parcels with these labels.
+def work_on(driver: str, work: Label, given: Label) -> bytes:
+    """Do some work on a chunk, or on the chunks of a piece; both lie in parcels of these labels.
 
     Nothing is raised: Dask would log it with all that belongs to it, and a log holds no data.
 
@@ -49,13 +52,20 @@ def work_on(driver: str, work: Label, chunk: Label) -> bytes:
     """
     try:
         _require(driver)
-        given = cast("tuple[Input, Chunk]", opened(Label(*chunk)))
-        made = _work(Label(*work))(given)
+        _MEMORY.give_back()
+        place, rows = cast("tuple[Input, Chunk | FilePiece]", opened(Label(*given)))
+        do = _work(Label(*work))
+        made = [do((place, each)) for each in chunks_in(rows)]
     except Exception as error:  # noqa: BLE001 - the driver raises it
         ours = as_ours(error)
         ours.__cause__ = ours.__context__ = None
         return b"".join(frames(ours))
-    return b"".join(frames((made,), dict(zip(("place", "chunk"), given, strict=True))))
+    return b"".join(frames(made, {"place": place, "rows": rows}))
+
+
+def chunks_in(rows: Chunk | FilePiece) -> Iterable[Chunk]:
+    """The chunks of a piece; a chunk as it is."""
+    return (rows,) if isinstance(rows, Chunk) else rows.chunks()
 
 
 @lru_cache(maxsize=2)

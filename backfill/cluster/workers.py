@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -20,7 +20,8 @@ from backfill.cluster.worker import VERSION
 from backfill.errors import BackfillError, StateError, UnavailableError, UsageError
 from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
 from backfill.rows import Chunk
-from backfill.sources.inputs import Input
+from backfill.sources.inputs import Input, chunks_of
+from backfill.sources.interface import FilePiece, LocalFile
 
 try:
     import dask
@@ -39,10 +40,12 @@ _SILENT = logging.CRITICAL + 1
 """What Dask logs of a task may hold what the task was given."""
 
 Given = tuple[Input, Chunk]
+Rows = tuple[Input, Chunk | FilePiece]
+SomeRows = TypeVar("SomeRows", bound=Rows)
 Made = TypeVar("Made")
 
-FEW_CHUNKS = 4
-"""So many are done before the workers have started."""
+FEW_ROWS = 100_000
+"""They are done before workers have started."""
 
 KILLS_MAX = 2
 WAIT_S = 0.5
@@ -61,6 +64,15 @@ _CONFIG = {
     # What they serve by HTTP has no key to it.
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
+    # Dask's MALLOC_TRIM_THRESHOLD_ has every large table fetched from the system anew: with it the
+    # same work took twice the time.
+    "distributed.nanny.pre-spawn-environ": {
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    },
+    # It looks at the stack a hundred times a second.
+    "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.pause": False,
@@ -103,16 +115,16 @@ class ProcessWorkers:
     """Processes of this machine, or of a cluster, work on chunks; see `ChunkWorkers`.
 
     Args:
-        start: Starts them; called when so many chunks have come that it is worth it.
+        start: Starts them; called when so many rows have come that it is worth it.
         check: Raises what is to stop the run.
-        few: So many chunks are worth it.
+        few: So many rows are worth it.
     """
 
     def __init__(
         self,
         start: Callable[[], Crew],
         check: Callable[[], None] = lambda: None,
-        few: int = FEW_CHUNKS,
+        few: int = FEW_ROWS,
     ) -> None:
         self._start = start
         self._check = check
@@ -123,21 +135,66 @@ class ProcessWorkers:
         self, work: Callable[[Given], Made], chunks: Iterable[Given], ahead: int = THREADS
     ) -> Generator[Made]:
         """See `ChunkWorkers.map`."""
-        coming, first = iter(chunks), list[Given]()
+        coming = iter(chunks)
+        first = self._first(coming)
         if self.crew is None:
-            first = list(islice(coming, self._few))
-            if len(first) < self._few:
-                yield from IN_THREADS.map(work, first, ahead)
-                return
-            self.crew = self._start()
-        with closing(_Leases(self.crew, work, self._check)) as leases:
-            ready = self.crew.count * LEASES_PER_WORKER
-            yield from in_order(work, chain(first, coming), leases, ready)
+            yield from IN_THREADS.map(work, first, ahead)
+        else:
+            yield from self._leased(self.crew, work, chain(first, coming))
+
+    def read(
+        self, work: Callable[[Given], Made], inputs: Sequence[Input], ahead: int = THREADS
+    ) -> Generator[Made]:
+        """See `ChunkWorkers.read`."""
+        coming = ((place, rows) for place in inputs for rows in self._pieces(place))
+        first = self._first(coming)
+        if self.crew is None:
+            yield from IN_THREADS.read(work, inputs, ahead)
+        else:
+            yield from self._leased(self.crew, work, chain(first, coming))
+
+    def _pieces(self, place: Input) -> Iterator[Chunk | FilePiece]:
+        """The rows of a file, as far as possible without reading them."""
+        # A cluster's machines may see other files under these names, or none.
+        here = self.crew is None or self.crew.cluster is not None
+        if here and isinstance(place.file.stored, LocalFile):
+            return place.file.pieces()
+        return (chunk for _, chunk in chunks_of([place]))
+
+    def _first(self, coming: Iterator[SomeRows]) -> list[SomeRows]:
+        """What shows whether it is worth it to start; then they are there."""
+        first: list[SomeRows] = []
+        if self.crew is None:
+            rows = 0
+            while rows < self._few and (given := next(coming, None)):
+                first.append(given)
+                rows += _row_count(*given)
+            if rows >= self._few:
+                self.crew = self._start()
+        return first
+
+    def _leased(
+        self, crew: Crew, work: Callable[[Given], Made], given: Iterable[Rows]
+    ) -> Generator[Made]:
+        def here(rows: Rows) -> list[Made]:
+            place, some = rows
+            return [work((place, each)) for each in worker.chunks_in(some)]
+
+        with closing(_Leases(crew, work, self._check)) as leases:
+            ready = crew.count * LEASES_PER_WORKER
+            for made in in_order(here, given, leases, ready):
+                yield from made
 
     def close(self) -> None:
         """Let the workers go, if there are any."""
         if self.crew is not None:
             self.crew.close()
+
+
+def _row_count(_: Input, rows: Chunk | FilePiece) -> int:
+    """How many rows there are, but for those of earlier pieces."""
+    begin = rows.first_row if isinstance(rows, Chunk) else rows.start.row
+    return rows.end.row - begin
 
 
 class _Leases:
@@ -193,12 +250,12 @@ class _NobodyThereError(Exception):
 class _Lease(Generic[Made]):
     """A chunk that was given to a worker, until its result is taken."""
 
-    def __init__(self, leases: _Leases, work: Callable[[Given], Made], given: Given) -> None:
+    def __init__(self, leases: _Leases, work: Callable[[Rows], Made], given: Rows) -> None:
         self._leases = leases
         self._work = work
         self._given = given
-        place, chunk = given
-        self._parcel = leases.lay_down((worker.without_file(place), chunk))
+        place, rows = given
+        self._parcel = leases.lay_down((worker.without_file(place), rows))
         self._kills = 0
         self._future = self._submitted()
 
@@ -248,11 +305,11 @@ class _Lease(Generic[Made]):
         raise _NobodyThereError
 
     def _unpacked(self, packed: bytes) -> Made:
-        place, chunk = self._given
-        made = value_of(packed, {"place": place, "chunk": chunk})
+        place, rows = self._given
+        made = value_of(packed, {"place": place, "rows": rows})
         if isinstance(made, BackfillError):
             raise made
-        return cast("Made", made[0])
+        return cast("Made", made)
 
     def drop(self) -> None:
         """Nobody wants it any more."""
@@ -263,7 +320,7 @@ class _Lease(Generic[Made]):
 
 @contextmanager
 def local_workers(
-    count: int, check: Callable[[], None], scratch: Path | None = None, few: int = FEW_CHUNKS
+    count: int, check: Callable[[], None], scratch: Path | None = None, few: int = FEW_ROWS
 ) -> Iterator[ProcessWorkers]:
     """Processes of this machine.
 
@@ -271,7 +328,7 @@ def local_workers(
         count: How many.
         check: Raises what is to stop the run.
         scratch: Where chunks are laid down for them; None: in memory.
-        few: So many chunks are worth the start.
+        few: So many rows are worth the start.
     """
 
     def start() -> Crew:

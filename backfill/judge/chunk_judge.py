@@ -1,7 +1,7 @@
 """Chunks of files -> the same, judged in threads: the user's transform first, then the judge."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
@@ -18,7 +18,7 @@ from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.rows import Chunk, Rejection, Rows, reason
-from backfill.sources.inputs import Input
+from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.layout import AttributeNames
 
 THREADS = min(cpu_count() or 1, 4)
@@ -168,6 +168,14 @@ class ChunkWorkers(Protocol):
             ahead: How many more are in the making, where threads work on them.
         """
 
+    def read(
+        self,
+        work: Callable[[tuple[Input, Chunk]], Made],
+        inputs: Sequence[Input],
+        ahead: int = THREADS,
+    ) -> Generator[Made]:
+        """The same of all chunks of these files, which whoever works on them may read."""
+
 
 class Threads:
     """Threads of this process work on chunks: the kernels let go of the interpreter lock."""
@@ -181,6 +189,15 @@ class Threads:
         """See `ChunkWorkers.map`."""
         with ThreadPoolExecutor(THREADS) as pool:
             yield from in_order(work, chunks, pool, ahead)
+
+    def read(
+        self,
+        work: Callable[[tuple[Input, Chunk]], Made],
+        inputs: Sequence[Input],
+        ahead: int = THREADS,
+    ) -> Generator[Made]:
+        """See `ChunkWorkers.read`."""
+        return self.map(work, chunks_of(inputs), ahead)
 
 
 IN_THREADS: ChunkWorkers = Threads()

@@ -191,9 +191,8 @@ class Pass:
             UsageError: A file, a column or a transform cannot be used.
         """
         look = ChunkReader(self._judge, self._looker, proof.collector())
-        chunks = chunks_of(self._inputs)
         with (
-            closing(self._workers.map(look, chunks, _AHEAD)) as looked,
+            closing(self._workers.read(look, self._inputs, _AHEAD)) as looked,
             self._rejections[0].open("wb") as rejections,
         ):
             for seen, evidence in looked:
@@ -364,9 +363,10 @@ class Pass:
         self._group(look)
         if look.digest:
             self._chunks[look.key] = look.digest
-        # Not simply the first chunk: all of its rows may be rejected.
-        if index not in self._samples and len(look.first):
-            self._samples[index] = _operations(self._pipeline, index, look.first)
+        # Not simply the first chunk: most of its rows may be rejected.
+        samples = self._samples.setdefault(index, [])
+        if len(samples) < SAMPLES_MAX:
+            samples += _operations(self._pipeline, index, look.first)
         rejections.writelines(rejection_line(part, each) for each in look.rejections)
         share = self._way.share(part, look.end)
         self._progress(Progress(rows, len(look.rejections), share))

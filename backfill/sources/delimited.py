@@ -7,6 +7,7 @@ written.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ from backfill.sources.layout import PartitionColumns
 from backfill.sources.text_file import TextFile
 
 _COMPARED = 8
+_PIECE_ROWS = 1 << 16
 _SPACE = ord(" ")
 _FOOTER_BYTES_MAX = 100
 _FOOTER = re.compile(
@@ -148,17 +150,53 @@ class DelimitedSource:
         """Read on from `start`; see `SourceFile.chunks`."""
         return self.text.stored.guarded(self._all_chunks(start, columns))
 
-    def _all_chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
-        width = self.text.width
-        position = self.body if start == START else start
-        blocks = self.text.blocks(position.offset)
-        for frame in frames(blocks, self.cells.dialect, width, waits=self.text.end is not None):
-            yield from self._chunks(frame, position, columns)
-            position = frame.position(len(frame.starts), position, width)
+    def pieces(self) -> Iterator["DelimitedPiece | Chunk"]:
+        """All rows in pieces; see `SourceFile.pieces`."""
+        if self.text.compression is not None:  # what can be read from its beginning alone
+            return self.chunks()
+        return self.text.stored.guarded(self._pieces())
 
-    def _chunks(
-        self, frame: Frame, position: Position, columns: Collection[str] | None
+    def _pieces(self) -> Iterator["DelimitedPiece | Chunk"]:
+        cuts = [self.body]
+        for frame, start, end in self.frames(self.body, self.text, waits=self.text.end is not None):
+            # What is wrong with a row may be told by what follows it.
+            is_whole = bool(len(frame.starts)) and not frame.spoiled
+            if is_whole:
+                cuts.append(end)
+            if len(cuts) > 1 and (not is_whole or end.row - cuts[0].row >= _PIECE_ROWS):
+                yield DelimitedPiece(self, tuple(cuts))
+                cuts = [end]
+            if not is_whole:
+                yield from self.chunks_of(frame, start)
+                cuts = [end]
+        if len(cuts) > 1:
+            yield DelimitedPiece(self, tuple(cuts))
+
+    def _all_chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
+        position, waits = self.body if start == START else start, self.text.end is not None
+        for frame, begin, _ in self.frames(position, self.text, waits=waits):
+            yield from self.chunks_of(frame, begin, columns)
+
+    def frames(
+        self, position: Position, text: TextFile, *, waits: bool
+    ) -> Iterator[tuple[Frame, Position, Position]]:
+        """The frames of a text from a position on, each with where it begins and ends.
+
+        Args:
+            position: The beginning of a row.
+            text: The file, or as much of it as is wanted.
+            waits: Whether more text is to come some day.
+        """
+        blocks = text.blocks(position.offset)
+        for frame in frames(blocks, self.cells.dialect, text.width, waits=waits):
+            end = frame.position(len(frame.starts), position, text.width)
+            yield frame, position, end
+            position = end
+
+    def chunks_of(
+        self, frame: Frame, position: Position, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
+        """The chunks of a frame that begins at a position."""
         faults = self._faults(frame)
         count = len(frame.starts)
         for first in range(0, count, CHUNK_ROWS_MAX):
@@ -278,6 +316,42 @@ class DelimitedSource:
                 next_step="name it in the file, or give all names in the pipeline file:"
                 f" skip_lines = {self.body.line - 1} and header = […]",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class DelimitedPiece:
+    """Some frames of a file: the same rows as when all is read, and the same chunks.
+
+    But where lines end with CR alone the last row of a frame is a chunk of its own.
+
+    Args:
+        file: The file.
+        cuts: Where each frame begins, and where the last one ends.
+    """
+
+    file: DelimitedSource
+    cuts: tuple[Position, ...]
+
+    @property
+    def start(self) -> Position:
+        """Where it begins."""
+        return self.cuts[0]
+
+    @property
+    def end(self) -> Position:
+        """Where it ends."""
+        return self.cuts[-1]
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The rows; see `SourceFile.chunks`."""
+        return self.file.stored.guarded(self._chunks())
+
+    def _chunks(self) -> Iterator[Chunk]:
+        for start, end in pairwise(self.cuts):
+            size = end.offset - start.offset
+            text = replace(self.file.text, block_bytes=size, end=end.offset)
+            for frame, begin, _ in self.file.frames(start, text, waits=False):
+                yield from self.file.chunks_of(frame, begin)
 
 
 def _nul_rows(frame: Frame) -> list[int]:

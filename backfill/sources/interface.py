@@ -227,6 +227,21 @@ class FileFormat:
     last_line: Literal["send", "wait"] = "send"
 
 
+class FilePiece(Protocol):
+    """Rows of a file that can be read by themselves, also in another process."""
+
+    @property
+    def start(self) -> Position:
+        """Where it begins."""
+
+    @property
+    def end(self) -> Position:
+        """Where the next one begins."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The rows; see `SourceFile.chunks`."""
+
+
 class SourceFile(Protocol):
     """One file, read as chunks, any number of times and from the end of any chunk.
 
@@ -294,6 +309,14 @@ class SourceFile(Protocol):
             start: `START`, or the `end` of a chunk.
             columns: Only these columns, as far as the file has them; the rows, their numbers and
                 the rejections stay the same. A promise of less work, never of other results.
+
+        Raises:
+            SourceChangedError: The file is not the one that was opened.
+            UsageError: The file is broken from here on.
+        """
+
+    def pieces(self) -> Iterator[FilePiece | Chunk]:
+        """All rows in pieces that cost less to find than to read; chunks where they cannot be cut.
 
         Raises:
             SourceChangedError: The file is not the one that was opened.

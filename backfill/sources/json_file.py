@@ -142,6 +142,10 @@ class JsonSource:
         """Read on from `start`; see `SourceFile.chunks`."""
         return self.text.stored.guarded(self._chunks(start, columns))
 
+    def pieces(self) -> Iterator[Chunk]:
+        """See `SourceFile.pieces`: it is not cut."""
+        return self.chunks()
+
     def _chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
         begin = self.body if start == START else start
         if self.layout == "lines":

@@ -38,6 +38,9 @@ _CELL_BYTES_MIN = 16
 """So much a cell takes at least once it is JSON, however small it is in the file."""
 _FIXED_BYTES = 8
 _PROBE_ROWS = (1, 64)
+_PIECE_ROWS_MIN = 1 << 16
+_PIECE_ROWS_MAX = 1 << 20
+"""What is made of a piece is held as a whole; pyarrow's writer makes groups of no more rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +109,33 @@ class ParquetSource:
         self, start: Position = START, columns: Collection[str] | None = None
     ) -> Iterator[Chunk]:
         """Read on from `start`; see `SourceFile.chunks`."""
-        return self.stored.guarded(self._chunks(start, columns))
+        return self.stored.guarded(self.read(start, self.row_count(), columns))
 
-    def _chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
+    def pieces(self) -> Iterator["ParquetPiece | Chunk"]:
+        """Some row groups each; see `SourceFile.pieces`."""
+        if max(self.group_rows, default=0) > _PIECE_ROWS_MAX:
+            yield from self.chunks()
+            return
+        first = 1
+        for end in accumulate(self.group_rows):
+            if end - first + 1 >= _PIECE_ROWS_MIN or end == self.row_count() >= first:
+                yield ParquetPiece(self, Position(row=first), Position(row=end + 1))
+                first = end + 1
+
+    def read(
+        self, start: Position, last: int, columns: Collection[str] | None = None
+    ) -> Iterator[Chunk]:
+        """Read on from `start` to a row that is the last one of its row group."""
         names = [name for name in self.types.names if columns is None or name in columns]
         row = start.row
         try:
-            for batch in self._batches(start.row - 1, names):
+            for batch in self._batches(start.row - 1, last, names):
                 for piece in _pieces(batch):
                     yield self._chunk(piece, row, columns)
                     row += piece.num_rows
         except (OSError, pa.ArrowException) as error:
             raise _broken(self.path, error, row) from error
-        if row <= self.row_count():
+        if row <= last:
             raise UsageError(
                 f"{self.path}: its footer speaks of {self.row_count():,} rows, and {row - 1:,} are"
                 " there",
@@ -143,10 +160,10 @@ class ParquetSource:
         made = self.folders.added_to(batch, len(rows), columns)
         return Chunk(first_row, made, rows, None, rejections, end, "typed")
 
-    def _batches(self, skip: int, names: list[str]) -> Iterator[pa.RecordBatch]:
-        """The rows after the first `skip`, in the columns of that name."""
+    def _batches(self, skip: int, last: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+        """The rows after the first `skip`, up to the `last`, in the columns of that name."""
         ends = list(accumulate(self.group_rows))
-        groups = [group for group, end in enumerate(ends) if end > skip]
+        groups = [group for group, end in enumerate(ends) if skip < end <= last]
         if not groups:
             return
         skip -= ends[groups[0]] - self.group_rows[groups[0]]
@@ -164,6 +181,26 @@ class ParquetSource:
                 skip -= wide.num_rows - batch.num_rows
                 if batch.num_rows:
                     yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetPiece:
+    """Row groups that follow each other.
+
+    Args:
+        file: Their file.
+        start: Where they begin.
+        end: Where they end.
+    """
+
+    file: ParquetSource
+    start: Position
+    end: Position
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The rows; see `SourceFile.chunks`."""
+        file = self.file
+        return file.stored.guarded(file.read(self.start, self.end.row - 1))
 
 
 def _file(raw: Any, column_count: int = 1) -> pq.ParquetFile:

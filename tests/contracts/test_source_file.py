@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from backfill.cluster.parcels import frames, value_of
 from backfill.errors import SourceChangedError, UsageError
-from backfill.rows import START
-from backfill.sources import SourceFile
+from backfill.rows import START, Chunk
+from backfill.sources import SourceFile, delimited, parquet
 from tests.support.reading import open_file
 
 ROWS = 300
@@ -138,6 +139,42 @@ def test_reading_goes_on_from_the_end_of_every_chunk(source, reopen):
 def test_rows_do_not_depend_on_the_size_of_blocks(source, reopen):
     """Small blocks and one large block give the same rows."""
     assert rows_of(source.chunks()) == rows_of(reopen().chunks())
+
+
+def _sent_in_pieces(source, monkeypatch) -> list:
+    """All pieces of a file, and the chunks of each as another process would read them."""
+    monkeypatch.setattr(delimited, "_PIECE_ROWS", 40)
+    monkeypatch.setattr(parquet, "_PIECE_ROWS_MIN", 71)
+    pieces = [value_of(b"".join(frames(each))) for each in source.pieces()]
+    # Each by itself, so from the last to the first as well.
+    read = [[each] if isinstance(each, Chunk) else [*each.chunks()] for each in pieces[::-1]]
+    return list(zip(pieces, read[::-1], strict=True))
+
+
+def test_pieces_are_the_same_rows_wherever_each_is_read(source, monkeypatch):
+    """In text they make the same chunks, too."""
+    sent = _sent_in_pieces(source, monkeypatch)
+    assert all(chunks[-1].end == piece.end for piece, chunks in sent)
+    chunks, whole = [each for _, some in sent for each in some], list(source.chunks())
+    assert rows_of(chunks) == rows_of(whole)
+    if source.kind != "parquet":
+        assert [each.end for each in chunks] == [each.end for each in whole]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_text_is_cut_at_any_row(tmp_path, monkeypatch, end, encoding):
+    """Cells of several lines, blank lines, and a last row without a line end among them."""
+    lines = [f'{row},"two{end}lines; {row}"{end * (row % 3 == 0)}' for row in range(ROWS)]
+    path = tmp_path / "in.csv"
+    path.write_bytes(end.join(["id,note", *lines]).rstrip().encode(encoding))
+    source = open_file(path, encoding=encoding, block_bytes=500)
+    sent = _sent_in_pieces(source, monkeypatch)
+    assert sum(not isinstance(piece, Chunk) for piece, _ in sent) > 5
+    chunks, whole = [each for _, some in sent for each in some], list(source.chunks())
+    assert rows_of(chunks) == rows_of(whole)
+    if end != "\r":  # an LF might follow: the last row of a piece is a chunk of its own
+        assert [each.end for each in chunks] == [each.end for each in whole]
 
 
 def test_columns_are_the_same_in_every_chunk(source):
