@@ -45,19 +45,30 @@ def run(
     observer = observer or (watch_saying(progress) if progress else None)
     stop = stop or Stop()
     with at_hand(pipeline, options, stop) as here:
-        mode = canary_first(RUN, here, observer, stop)
+        mode = canary_first(RUN, pipeline, here, observer, stop)
         return execute(mode, pipeline, here, observer, stop)
 
 
-def canary_first(mode: RunMode, options: Options, observer: Observer | None, stop: Stop) -> RunMode:
+def canary_first(
+    mode: RunMode, pipeline: Pipeline, options: Options, observer: Observer | None, stop: Stop
+) -> RunMode:
     """The same run; where a canary is asked for, one that sends it first.
 
     Args:
         mode: A run or a sync.
+        pipeline: The settings.
         options: How it is done.
         observer: Is told how it goes on.
         stop: Asks it to stop.
+
+    Raises:
+        CredentialsError: There is no key of the App API, and it would be asked.
     """
+    # Whoever has no key keeps the record of what was sent, as with any other credentials.
+    if options.canary is not None or (pipeline.import_.undo and options.restart):
+        from backfill.verification.proving import app_of  # noqa: PLC0415 - seldom needed
+
+        app_of(pipeline, options, "")
     if options.canary is None:
         return mode
     from backfill.verification.canary import with_canary  # noqa: PLC0415 - seldom needed

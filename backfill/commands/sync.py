@@ -64,7 +64,7 @@ def sync(
     _check_settings(pipeline, options or Options())
     stop = stop or Stop()
     with at_hand(pipeline, options, stop) as here:
-        mode = canary_first(SYNC, here, observer, stop)
+        mode = canary_first(SYNC, pipeline, here, observer, stop)
         return execute(mode, pipeline, here, observer, stop)
 
 

@@ -82,7 +82,12 @@ class Verification:
     def of(cls, meta: Mapping[str, Any]) -> "Verification | None":
         """What a journal's meta says of the last verification; None: there was none."""
         try:
-            return TypeAdapter(cls).validate_python(meta[VERIFICATION])
+            found = TypeAdapter(cls).validate_python(meta[VERIFICATION])
+            # A journal keeps no order.
+            return replace(
+                found,
+                kinds={name: found.kinds[name] for name in sorted(found.kinds, key=_ORDER.index)},
+            )
         except (KeyError, ValueError):  # none, or one of another version
             return None
 
@@ -147,6 +152,9 @@ class Verification:
         """The totals, as the summary has them."""
         return {name: self.total(name) for name in VERIFIED}
 
+
+_ORDER = ("people", "objects", "relationships", "merges", "events", "deletions")
+"""The kinds, as they are sent and shown."""
 
 VERIFIED = ("checked", "equal", "missing", "differs", "unprovable")
 

@@ -528,3 +528,19 @@ def test_where_to_start_keeps_the_place_and_the_workspace(pipeline, sandbox, bac
         2,
         f"next: start with: backfill run {pipeline} {options}",
     )
+
+
+@pytest.mark.parametrize(
+    ("top", "more"), [("", ("--canary", "1")), ("[import]\nundo = true\n", ())]
+)
+def test_without_a_key_of_the_app_api_nothing_is_forgotten(tmp_path, backfill, send, top, more):
+    """`--restart` would forget what was sent, and then nothing could be sent."""
+    source = PEOPLE.partition("[source.c")[0].replace('{ id = "id" }', '{ email = "email" }')
+    pipeline = job(tmp_path, {"people.csv": "email\na@x.org\n"}, source, top=top)
+    assert send(pipeline).code == 0
+    keys = {"CUSTOMERIO_SITE_ID": "s", "CUSTOMERIO_API_KEY": "k"}
+
+    ended = backfill("run", pipeline, "--restart", *more, "--yes", cwd=tmp_path, env=keys)
+
+    assert (ended.code, "CUSTOMERIO_APP_API_KEY" in ended.stderr) == (4, True)
+    assert send(pipeline).summary["this_run"]["requests"] == 0
