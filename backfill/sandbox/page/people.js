@@ -60,12 +60,14 @@ export class People {
 
   async load(name, first = false) {
     if (first) this.chosen = name;
-    const frame = byId("person");
+    let shown;
     try {
-      frame.replaceChildren(...portrait(await ask(`/sandbox/people/${encodeURIComponent(name)}`)));
+      shown = portrait(await ask(`/sandbox/people/${encodeURIComponent(name)}`));
     } catch (error) {
-      frame.replaceChildren(el("p", { class: "hint" }, error.message));
+      shown = [el("p", { class: "hint" }, error.message)];
     }
+    // Somebody else may have been chosen meanwhile: a late answer must not take that place.
+    if (this.chosen === name) byId("person").replaceChildren(...shown);
   }
 }
 
