@@ -142,8 +142,8 @@ class Shelf:
         if folder is not None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def put(self, value: Any) -> "Parcel":
-        """Lay a value down.
+    def put(self, value: Any, known: Mapping[str, Any] = _NOTHING) -> "Parcel":
+        """Lay a value down, for somebody who has what is `known` of it.
 
         Raises:
             OSError: The disk is full.
@@ -151,7 +151,7 @@ class Shelf:
         parcel = self._new()
         try:
             parcel.write(parcel.label.token.encode().ljust(_ALIGNED_BYTES))
-            for each in frames(value):
+            for each in frames(value, known):
                 parcel.write(each)
         except OSError:
             parcel.remove()
@@ -197,7 +197,7 @@ class Parcel:
                 Path(self.label.path).unlink()
 
 
-def opened(label: Label) -> Any:
+def opened(label: Label, known: Mapping[str, Any] = _NOTHING) -> Any:
     """The value of a parcel; it stays in the mapped file.
 
     Raises:
@@ -207,4 +207,4 @@ def opened(label: Label) -> Any:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if bytes(data[: len(label.token)]) != label.token.encode():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), label.path)
-    return value_of(data[_ALIGNED_BYTES:])
+    return value_of(data[_ALIGNED_BYTES:], known)

@@ -7,14 +7,15 @@ https://docs.dask.org/en/stable/customize-initialization.html).
 import gc
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from backfill.cluster.parcels import Label, frames, opened
+from backfill.cluster.parcels import Label, Parcel, Shelf, frames, opened
 from backfill.errors import UsageError, as_ours
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input, UnusedMemory
@@ -22,6 +23,7 @@ from backfill.sources.interface import FilePiece, SourceFile
 
 VERSION = version("backfill")
 _MEMORY = UnusedMemory()
+_RESULTS: deque[Parcel] = deque()
 Work = Callable[[tuple[Input, Chunk]], Any]
 
 
@@ -42,13 +44,20 @@ def without_file(place: Input) -> Input:
     return replace(place, file=cast("SourceFile", None))
 
 
-def work_on(driver: str, work: Label, given: Label) -> bytes:
+def work_on(driver: str, work: Label, given: Label, kept: int) -> bytes | Label:
     """Do some work on a chunk, or on the chunks of a piece; both lie in parcels of these labels.
 
     Nothing is raised: Dask would log it with all that belongs to it, and a log holds no data.
 
+    Args:
+        driver: The driver's version.
+        work: What is done.
+        given: With what.
+        kept: Results stay in this process, where the driver is on the same machine, until so many
+            more were made; 0: they are sent.
+
     Returns:
-        What was made, or the error that came instead, as `frames` puts it.
+        What was made, or the error that came instead, as `frames` puts it; or where that is.
     """
     try:
         _require(driver)
@@ -60,7 +69,16 @@ def work_on(driver: str, work: Label, given: Label) -> bytes:
         ours = as_ours(error)
         ours.__cause__ = ours.__context__ = None
         return b"".join(frames(ours))
-    return b"".join(frames(made, {"place": place, "rows": rows}))
+    known = {"place": place, "rows": rows}
+    return _kept(made, known, kept) if kept else b"".join(frames(made, known))
+
+
+def _kept(made: Any, known: Mapping[str, Any], count: int) -> Label:
+    """A result that the driver finds in this process's memory, as long as it lives."""
+    _RESULTS.append(Shelf().put(made, known))
+    while len(_RESULTS) > count:
+        _RESULTS.popleft().remove()
+    return _RESULTS[-1].label
 
 
 def chunks_in(rows: Chunk | FilePiece) -> Iterable[Chunk]:

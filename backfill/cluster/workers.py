@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from backfill.cluster import worker
-from backfill.cluster.parcels import Parcel, Shelf, value_of
+from backfill.cluster.parcels import Label, Parcel, Shelf, opened, value_of
 from backfill.cluster.worker import VERSION
 from backfill.errors import BackfillError, StateError, UnavailableError, UsageError
 from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
@@ -118,6 +118,7 @@ class ProcessWorkers:
         start: Starts them; called when so many rows have come that it is worth it.
         check: Raises what is to stop the run.
         few: So many rows are worth it.
+        on_this_machine: They see the files that this process sees.
     """
 
     def __init__(
@@ -125,7 +126,10 @@ class ProcessWorkers:
         start: Callable[[], Crew],
         check: Callable[[], None] = lambda: None,
         few: int = FEW_ROWS,
+        *,
+        on_this_machine: bool = True,
     ) -> None:
+        self._on_this_machine = on_this_machine
         self._start = start
         self._check = check
         self._few = few
@@ -156,8 +160,7 @@ class ProcessWorkers:
     def _pieces(self, place: Input) -> Iterator[Chunk | FilePiece]:
         """The rows of a file, as far as possible without reading them."""
         # A cluster's machines may see other files under these names, or none.
-        here = self.crew is None or self.crew.cluster is not None
-        if here and isinstance(place.file.stored, LocalFile):
+        if self._on_this_machine and isinstance(place.file.stored, LocalFile):
             return place.file.pieces()
         return (chunk for _, chunk in chunks_of([place]))
 
@@ -260,11 +263,12 @@ class _Lease(Generic[Made]):
         self._future = self._submitted()
 
     def _submitted(self) -> Any:
-        labels = self._leases.how.label, self._parcel.label
+        crew = self._leases.crew
+        # One worker may make all that is not taken yet.
+        kept = 0 if crew.cluster is None else crew.count * LEASES_PER_WORKER + 1
+        asked = self._leases.how.label, self._parcel.label, kept
         # Never by content: Dask would give an earlier result for what it takes for the same task.
-        return self._leases.crew.client.submit(
-            worker.work_on, VERSION, *labels, pure=False, retries=0
-        )
+        return crew.client.submit(worker.work_on, VERSION, *asked, pure=False, retries=0)
 
     def result(self) -> Made:
         """What was made of the chunk, here if the workers cannot.
@@ -279,7 +283,7 @@ class _Lease(Generic[Made]):
                     return self._unpacked(self._answer())
                 except _NobodyThereError:
                     break
-                except KilledWorker:
+                except (KilledWorker, FileNotFoundError):  # it, or with it what it has made
                     self._kills += 1
                     self._future = self._submitted()
         finally:
@@ -287,12 +291,12 @@ class _Lease(Generic[Made]):
         # Whatever has killed them: alone, and where it can be seen.
         return self._work(self._given)
 
-    def _answer(self) -> bytes:
+    def _answer(self) -> bytes | Label:
         """What a worker answers, as long as there is any hope of it."""
         lonely_s = 0.0
         while lonely_s < NOBODY_FOR_S:
             try:
-                return cast("bytes", self._future.result(timeout=WAIT_S))
+                return cast("bytes | Label", self._future.result(timeout=WAIT_S))
             except TimeoutError:
                 self._leases.check()
             except (CancelledError, CommClosedError, OSError) as error:
@@ -304,9 +308,12 @@ class _Lease(Generic[Made]):
                 lonely_s = 0.0 if self._leases.crew.client.nthreads() else lonely_s + WAIT_S
         raise _NobodyThereError
 
-    def _unpacked(self, packed: bytes) -> Made:
+    def _unpacked(self, answer: bytes | Label) -> Made:
         place, rows = self._given
-        made = value_of(packed, {"place": place, "rows": rows})
+        known = {"place": place, "rows": rows}
+        made = (
+            value_of(answer, known) if isinstance(answer, bytes) else opened(Label(*answer), known)
+        )
         if isinstance(made, BackfillError):
             raise made
         return cast("Made", made)
@@ -385,12 +392,10 @@ def cluster_workers(
             f"no Dask scheduler answers at {address}",
             next_step="start it (`dask scheduler`), then run the same command again",
         ) from error
-    workers = ProcessWorkers(lambda: crew, check)
     try:
-        count = _probed(client, scratch, folders)
-        crew = Crew(client, _shelf(scratch), count)
-        workers.crew = crew
-        yield workers
+        shelf = _shelf(scratch)  # first: it makes the folder
+        crew = Crew(client, shelf, _probed(client, scratch, folders))
+        yield ProcessWorkers(lambda: crew, check, few=0, on_this_machine=False)
     finally:
         client.close()
 

@@ -269,6 +269,8 @@ def with_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[O
     from backfill.cluster.workers import opened_workers  # noqa: PLC0415 - few ask for any
 
     state = folder_of(pipeline, options.state_dir)
+    # A job that never ran has no folder yet.
+    there = next(each for each in (state, *state.absolute().parents) if each.exists())
     asked = options.workers, options.cluster, options.scratch
-    with opened_workers(*asked, folders=(state, pipeline.folder), check=stop.check) as workers:
+    with opened_workers(*asked, folders=(there, pipeline.folder), check=stop.check) as workers:
         yield replace(options, chunk_workers=workers)

@@ -1,0 +1,101 @@
+"""Workers of a cluster that is somebody else's: looked at before they are given anything."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from backfill.cluster import workers as cluster
+from backfill.engine.options import Options, Stop, with_workers
+from backfill.errors import UnavailableError, UsageError
+from backfill.judge.chunk_judge import IN_THREADS
+from backfill.pipeline.file import Pipeline
+from backfill.sources.inputs import open_inputs
+from tests.support.jobs import EVENTS, job, numbered
+
+QUIET = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """A scheduler with one worker."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, scheduler_kwargs=QUIET, silence_logs=60
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def asked(tmp_path, scheduler):
+    """A job, and options that ask for that cluster."""
+    pipeline = Pipeline.load(job(tmp_path, {"events.csv": numbered(50)}, EVENTS))
+    scratch = str(tmp_path / "scratch")
+    return pipeline, Options(cluster=scheduler.scheduler_address, scratch=scratch)
+
+
+def _had(pipeline, options):
+    with with_workers(pipeline, options, Stop()) as made:
+        return list(made.chunk_workers.read(_rows, open_inputs(pipeline)))
+
+
+def _rows(given):
+    return given[1].rows.tolist()
+
+
+def test_workers_of_a_cluster_do_the_work(asked, tmp_path):
+    """Its chunks lie in the scratch folder meanwhile, and nothing stays there."""
+    assert _had(*asked) == [list(range(1, 51))]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_workers_of_another_version_are_refused(asked, monkeypatch):
+    """Both versions are named, before a row is read."""
+    monkeypatch.setattr(cluster, "VERSION", "9.9")
+    with pytest.raises(UsageError, match=r"worker tcp://\S+ has backfill \d\S*, and .* 9\.9"):
+        _had(*asked)
+
+
+def test_workers_that_cannot_read_the_job_are_refused(scheduler, tmp_path):
+    """The worker and the folder are named."""
+    asked = scheduler.scheduler_address, lambda: None, tmp_path / "scratch", [Path("/nowhere")]
+    with (
+        pytest.raises(UsageError, match=r"worker tcp://\S+ cannot read /nowhere"),
+        cluster.cluster_workers(*asked),
+    ):
+        pass
+
+
+def test_workers_that_cannot_write_are_refused(asked, monkeypatch):
+    """The worker and the scratch folder are named."""
+    pipeline, options = asked
+    monkeypatch.setattr(cluster, "_shelf", lambda _: None)
+    with pytest.raises(UsageError, match=r"worker tcp://\S+ cannot write to /nowhere/there"):
+        _had(pipeline, replace(options, scratch="/nowhere/there"))
+
+
+def test_a_scheduler_without_workers_is_waited_for_not_long(asked, monkeypatch):
+    """Then the next step says how to start some."""
+    monkeypatch.setattr(cluster, "CONNECT_S", 1)
+    pipeline, options = asked
+    with (
+        LocalCluster(n_workers=0, scheduler_kwargs=QUIET, silence_logs=60) as empty,
+        pytest.raises(UnavailableError, match="no workers"),
+    ):
+        _had(pipeline, replace(options, cluster=empty.scheduler_address))
+    with pytest.raises(UnavailableError, match="no Dask scheduler answers"):
+        _had(pipeline, replace(options, cluster="tcp://127.0.0.1:1"))
+
+
+def test_without_dask_the_command_that_installs_it_is_told(asked, monkeypatch):
+    """One process needs nothing of it."""
+    pipeline, options = asked
+    monkeypatch.delitem(sys.modules, "backfill.cluster.workers")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with with_workers(pipeline, Options(), Stop()) as made:
+        assert made.chunk_workers is IN_THREADS
+    for some in (options, Options(workers=2)):
+        with pytest.raises(UsageError) as caught:
+            _had(pipeline, some)
+        assert "pip install 'backfill[cluster]'" in caught.value.next_step
