@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backfill.cli.exits import Ending, shown
-from backfill.cli.flags import OutputOptions, SendOptions, flat
+from backfill.cli.flags import OutputOptions, SendOptions, Workers, flat
 from backfill.errors import ExitCode
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
@@ -24,6 +24,7 @@ def demo(
     state_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the demo keeps its state.")
     ] = DEMO_FOLDER,
+    workers: Workers = "1",
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the sandbox open until Ctrl-C.")
     ] = False,
@@ -42,7 +43,12 @@ def demo(
 
     pipeline = Pipeline.load(sample_pipeline())
     asked = SendOptions(
-        str(state_dir), restart=True, yes=True, json=showing.json, quiet=showing.quiet
+        str(state_dir),
+        restart=True,
+        yes=True,
+        workers=workers,
+        json=showing.json,
+        quiet=showing.quiet,
     )
     with running() as sandbox:
         options = replace(asked.options(), url=sandbox.url, env={})  # the sandbox's own keys

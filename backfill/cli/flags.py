@@ -100,7 +100,7 @@ Workers = Annotated[
     typer.Option(
         metavar="N|auto",
         parser=worker_count,
-        help="So many processes check and encode rows; this one reads and sends.",
+        help="So many processes check and encode rows; this one sends.",
         show_default=False,
     ),
 ]

@@ -470,8 +470,9 @@ def opened_workers(
         )
     shared = None if scratch is None else Path(scratch)
     if address is None:
-        many = affordable() if count == "auto" else int(count)
-        with local_workers(many, check, shared) as workers:
+        # Whoever says how many wants them; else they are started where it is worth it.
+        many, few = (affordable(), FEW_ROWS) if count == "auto" else (int(count), 1)
+        with local_workers(many, check, shared, few) as workers:
             yield workers
         return
     if count != 1:

@@ -1,7 +1,10 @@
 """`--workers` and `--cluster`: the same result with more processes, and what ends them."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,16 +12,15 @@ import pytest
 from tests.support.jobs import EVENTS, HEADER, job
 from tests.support.programs import until
 
-ROWS = 200_000
+ROOT = Path(__file__).parent.parent.parent
+ROWS = 9_000
 TWO = ("--workers", "2")
 
 
 @pytest.fixture
 def large(tmp_path):
-    """A job of several chunks, a few rows of it bad."""
-    rows = (
-        f"p{n % 9},seen,{'never' if n % 9999 == 5 else '2025-01-01'},{n}\n" for n in range(ROWS)
-    )
+    """A job of several requests, a few rows of it bad."""
+    rows = (f"p{n % 9},seen,{'never' if n % 999 == 5 else '2025-01-01'},{n}\n" for n in range(ROWS))
     return job(tmp_path, {"events.csv": HEADER + "".join(rows)}, EVENTS)
 
 
@@ -107,3 +109,20 @@ def test_workers_that_cannot_be_had(large, backfill, options, code, said):
     ended = backfill("check", large, *options)
     assert ended.code == code, ended.stderr
     assert said in ended.stderr
+
+
+def test_the_example_runs_a_job_on_a_cluster_of_its_own(tmp_path, clean_env, sandbox):
+    """With the outcome that one process has."""
+    for name in ("pipelines", "sample_data"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    command = [sys.executable, tmp_path / "pipelines/many_machines.py", sandbox.url]
+    done = subprocess.run(command, env=clean_env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "rejected" in done.stdout.splitlines()[-1]
+    assert sandbox.stats()["events"] > 100
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_shows_two_workers(start):
+    """With the rejections that it expects."""
+    assert start("demo", *TWO, "--quiet").ended().code == 0

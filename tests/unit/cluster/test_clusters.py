@@ -12,7 +12,7 @@ from backfill.engine.options import Options, Stop, with_workers
 from backfill.errors import UnavailableError, UsageError
 from backfill.judge.chunk_judge import IN_THREADS
 from backfill.pipeline.file import Pipeline
-from backfill.sources.inputs import open_inputs
+from backfill.sources.inputs import chunks_of, open_inputs
 from tests.support.jobs import EVENTS, job, numbered
 
 QUIET = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -99,3 +99,19 @@ def test_without_dask_the_command_that_installs_it_is_told(asked, monkeypatch):
         with pytest.raises(UsageError) as caught:
             _had(pipeline, some)
         assert "pip install 'backfill[cluster]'" in caught.value.next_step
+
+
+def test_a_cluster_that_is_lost_ends_the_run_to_be_resumed(tmp_path):
+    """With 75, and not by waiting for ever."""
+    pipeline = Pipeline.load(job(tmp_path, {"events.csv": numbered(50)}, EVENTS))
+    chunks = list(chunks_of(open_inputs(pipeline)))
+    with LocalCluster(n_workers=1, scheduler_kwargs=QUIET, silence_logs=60) as lost:
+        asked = lost.scheduler_address, lambda: None, tmp_path / "scratch", [tmp_path]
+
+        def given():
+            yield chunks[0]
+            lost.close()
+            yield chunks[0]
+
+        with pytest.raises(UnavailableError), cluster.cluster_workers(*asked) as made:
+            list(made.map(_rows, given()))
