@@ -239,12 +239,13 @@ def test_of_two_starts_one_wins_and_a_look_shows_which(
     tmp_path, bucket, start_sending, backfill, sandbox
 ):
     """The other one exits with 6 and names the first, which is shown as running meanwhile."""
-    sandbox.misbehave({"kind": "latency", "seconds": 3.0, "method": "POST"})
+    sandbox.misbehave({"kind": "status", "status": 429, "retry_after": "1", "method": "POST"})
     files = {"events.csv": numbered(20)}
     machines = [machine(tmp_path, bucket, each, files, EVENTS) for each in ("a", "b")]
     commands = [start_sending(each, env=ENV, pace=PACE) for each in machines]
     until(lambda: sandbox.stats()["requests"] > 1)
     shown = until(lambda: _running(backfill, machines[0]))
+    sandbox.misbehave()
     ended = sorted((each.ended() for each in commands), key=lambda each: each.code)
 
     assert [each.code for each in ended] == [0, 6]
