@@ -23,6 +23,8 @@ _ALIGNED_BYTES = 64
 """Arrow's kernels want their buffers so: https://arrow.apache.org/docs/format/Columnar.html"""
 
 _SLACK_BYTES = 4096
+IN_MEMORY = hasattr(os, "memfd_create")
+"""Whether the system has files that are in memory alone (Linux)."""
 Buffer = bytes | bytearray | memoryview
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 

@@ -4,40 +4,24 @@ Little of Dask is used: `submit`, `result`, and that it tells when a worker died
 chunk; one whose worker died twice is worked on in the driver: no row can kill workers for ever.
 """
 
-import logging
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from distributed.comm import CommClosedError
+from distributed.scheduler import KilledWorker
+
 from backfill.cluster import worker
-from backfill.cluster.parcels import Label, Parcel, Shelf, opened, value_of
+from backfill.cluster.parcels import IN_MEMORY, Label, Parcel, Shelf, opened, value_of
 from backfill.cluster.worker import VERSION
-from backfill.errors import BackfillError, StateError, UnavailableError, UsageError
+from backfill.errors import BackfillError, StateError, UnavailableError
 from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.interface import FilePiece, LocalFile
-
-try:
-    import dask
-    from distributed import Client, LocalCluster
-    from distributed.comm import CommClosedError
-    from distributed.scheduler import KilledWorker
-    from distributed.security import Security
-except ImportError as error:
-    raise UsageError(
-        "--workers and --cluster need Dask, which is not installed",
-        next_step="pip install 'backfill[cluster]'",
-    ) from error
-
-_LOG = logging.getLogger("distributed")
-_SILENT = logging.CRITICAL + 1
-"""What Dask logs of a task may hold what the task was given."""
 
 Given = tuple[Input, Chunk]
 Rows = tuple[Input, Chunk | FilePiece]
@@ -50,42 +34,8 @@ FEW_ROWS = 100_000
 KILLS_MAX = 2
 WAIT_S = 0.5
 NOBODY_FOR_S = 60.0
-CONNECT_S = 10.0
-WORKER_BYTES_MIN = 400_000_000
 LEASES_PER_WORKER = 2
 """One in work, the next one ready: of a worker that dies both count as lost."""
-
-_CONFIG = {
-    # A lease whose worker died comes back at once: it is counted here.
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.scheduler.work-stealing": False,
-    # A worker that stands still has its lease given to another.
-    "distributed.scheduler.worker-ttl": "30s",
-    # What they serve by HTTP has no key to it.
-    "distributed.scheduler.http.routes": [],
-    "distributed.worker.http.routes": [],
-    # Dask's MALLOC_TRIM_THRESHOLD_ has every large table fetched from the system anew: with it the
-    # same work took twice the time.
-    "distributed.nanny.pre-spawn-environ": {
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    },
-    # It looks at the stack a hundred times a second.
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.admin.large-graph-warning-threshold": "1GB",
-}
-
-
-def affordable(memory_bytes: int | None = None) -> int:
-    """How many workers the cores and the memory of this machine allow, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if memory_bytes is None:
-        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return max(1, min(cores or 1, memory_bytes // WORKER_BYTES_MIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +215,8 @@ class _Lease(Generic[Made]):
     def _submitted(self) -> Any:
         crew = self._leases.crew
         # One worker may make all that is not taken yet.
-        kept = 0 if crew.cluster is None else crew.count * LEASES_PER_WORKER + 1
+        is_near = crew.cluster is not None and IN_MEMORY
+        kept = crew.count * LEASES_PER_WORKER + 1 if is_near else 0
         asked = self._leases.how.label, self._parcel.label, kept
         # Never by content: Dask would give an earlier result for what it takes for the same task.
         return crew.client.submit(worker.work_on, VERSION, *asked, pure=False, retries=0)
@@ -323,167 +274,3 @@ class _Lease(Generic[Made]):
         self._leases.ended(self)
         self._future.release()
         self._parcel.remove()
-
-
-@contextmanager
-def local_workers(
-    count: int, check: Callable[[], None], scratch: Path | None = None, few: int = FEW_ROWS
-) -> Iterator[ProcessWorkers]:
-    """Processes of this machine.
-
-    Args:
-        count: How many.
-        check: Raises what is to stop the run.
-        scratch: Where chunks are laid down for them; None: in memory.
-        few: So many rows are worth the start.
-    """
-
-    def start() -> Crew:
-        # Encrypted and with keys of its own: whoever may speak to a scheduler may run code as us,
-        # and every user of this machine can reach its port.
-        security = Security.temporary()
-        _LOG.setLevel(_SILENT)
-        with dask.config.set(_CONFIG):
-            cluster = LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-                silence_logs=_SILENT,
-                security=security,
-                preload=["backfill.cluster.worker"],
-            )
-            client = Client(cluster, set_as_default=False)
-        return Crew(client, shelf, count, cluster)
-
-    shelf = _shelf(scratch)
-    workers = ProcessWorkers(start, check, few)
-    try:
-        yield workers
-    finally:
-        workers.close()
-
-
-@contextmanager
-def cluster_workers(
-    address: str, check: Callable[[], None], scratch: Path, folders: Sequence[Path]
-) -> Iterator[ProcessWorkers]:
-    """The workers of a Dask cluster.
-
-    Args:
-        address: Its scheduler.
-        check: Raises what is to stop the run.
-        scratch: A folder that all of them see and can write to, as this process does.
-        folders: What else they have to read.
-
-    Raises:
-        UsageError: The address is none, or a worker cannot do its work.
-        UnavailableError: Nobody is there.
-    """
-    _LOG.setLevel(_SILENT)
-    try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"--cluster: {address!r} is no address of a Dask scheduler",
-            next_step="write it as tcp://HOST:8786 or tls://HOST:8786",
-        ) from error
-    except (OSError, TimeoutError) as error:
-        raise UnavailableError(
-            f"no Dask scheduler answers at {address}",
-            next_step="start it (`dask scheduler`), then run the same command again",
-        ) from error
-    try:
-        shelf = _shelf(scratch)  # first: it makes the folder
-        crew = Crew(client, shelf, _probed(client, scratch, folders))
-        yield ProcessWorkers(lambda: crew, check, few=0, on_this_machine=False)
-    finally:
-        client.close()
-
-
-def _probed(client: Any, scratch: Path, folders: Sequence[Path]) -> int:
-    """How many workers there are, all of which can do their work."""
-    try:
-        client.wait_for_workers(1, timeout=CONNECT_S)
-    except TimeoutError as error:
-        raise UnavailableError(
-            "the cluster has no workers",
-            next_step="start some (`dask worker ADDRESS`), then run the same command again",
-        ) from error
-    seen = [str(each.absolute()) for each in folders]
-    answers = client.run(worker.probe, tuple(seen), str(scratch.absolute()), on_error="return")
-    for name, answer in sorted(answers.items()):
-        if isinstance(answer, BaseException):
-            raise UsageError(
-                f"worker {name} cannot run backfill {VERSION}: {type(answer).__name__}",
-                next_step="install the same version everywhere",
-            )
-        version, wrong = answer
-        if version != VERSION:
-            raise UsageError(
-                f"worker {name} has backfill {version}, and this is backfill {VERSION}",
-                next_step="install the same version everywhere",
-            )
-        if wrong:
-            raise UsageError(
-                f"worker {name} {wrong}",
-                next_step="choose folders that every worker sees under the same path: --scratch,"
-                " --state-dir, and that of the pipeline file",
-            )
-    return len(answers)
-
-
-def _shelf(scratch: Path | None) -> Shelf:
-    try:
-        return Shelf(scratch)
-    except OSError as failure:
-        raise UsageError(
-            f"--scratch {scratch}: {failure.strerror}", next_step="choose a folder to write to"
-        ) from failure
-
-
-@contextmanager
-def opened_workers(
-    count: int | str,
-    address: str | None,
-    scratch: str | None,
-    *,
-    folders: Sequence[Path],
-    check: Callable[[], None],
-) -> Iterator[ProcessWorkers]:
-    """The workers that a command asks for.
-
-    Args:
-        count: How many processes of this machine, or "auto".
-        address: Whose workers instead.
-        scratch: Where they find their work.
-        folders: What else they have to read.
-        check: Raises what is to stop the run.
-
-    Raises:
-        UsageError: They cannot be had so.
-        UnavailableError: Nobody answers there.
-    """
-    if scratch is not None and "://" in scratch:
-        raise UsageError(
-            f"--scratch {scratch}: only a folder will do yet",
-            next_step="name a folder that all workers see, such as one on a shared disk",
-        )
-    shared = None if scratch is None else Path(scratch)
-    if address is None:
-        # Whoever says how many wants them; else they are started where it is worth it.
-        many, few = (affordable(), FEW_ROWS) if count == "auto" else (int(count), 1)
-        with local_workers(many, check, shared, few) as workers:
-            yield workers
-        return
-    if count != 1:
-        raise UsageError(
-            "--workers and --cluster exclude each other",
-            next_step="--workers N starts processes here, --cluster ADDRESS uses others'",
-        )
-    if shared is None:
-        raise UsageError(
-            "--cluster needs a folder in which its workers find the rows",
-            next_step="add --scratch DIR: a folder that this process and all workers see",
-        )
-    with cluster_workers(address, check, shared, folders) as workers:
-        yield workers

@@ -266,7 +266,7 @@ def with_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[O
             )
         yield options
         return
-    from backfill.cluster.workers import opened_workers  # noqa: PLC0415 - few ask for any
+    from backfill.cluster.starting import opened_workers  # noqa: PLC0415 - few ask for any
 
     state = folder_of(pipeline, options.state_dir)
     # A job that never ran has no folder yet.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.jobs import EVENTS, HEADER, job
+from tests.support.nights import Nights
 from tests.support.programs import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,6 +110,18 @@ def test_workers_that_cannot_be_had(large, backfill, options, code, said):
     ended = backfill("check", large, *options)
     assert ended.code == code, ended.stderr
     assert said in ended.stderr
+
+
+def test_nights_of_workers_leave_what_the_source_says(tmp_path, send, sandbox):
+    """What a sync remembers was looked at by them, and decides what the next one sends."""
+    nights = Nights(tmp_path)
+    nights.first()
+    assert send(nights.pipeline, *TWO, command="sync").code == 0
+    nights.pass_by()
+    done = send(nights.pipeline, *TWO, command="sync")
+    assert done.code == 0, done.stderr
+    assert done.summary["sources"][0]["deletes"] == 5
+    nights.check(sandbox)
 
 
 def test_the_example_runs_a_job_on_a_cluster_of_its_own(tmp_path, clean_env, sandbox):

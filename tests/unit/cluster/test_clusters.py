@@ -1,5 +1,6 @@
 """Workers of a cluster that is somebody else's: looked at before they are given anything."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from backfill.cluster import workers as cluster
+from backfill.cluster import starting as cluster
 from backfill.engine.options import Options, Stop, with_workers
 from backfill.errors import UnavailableError, UsageError
 from backfill.judge.chunk_judge import IN_THREADS
@@ -91,7 +92,7 @@ def test_a_scheduler_without_workers_is_waited_for_not_long(asked, monkeypatch):
 def test_without_dask_the_command_that_installs_it_is_told(asked, monkeypatch):
     """One process needs nothing of it."""
     pipeline, options = asked
-    monkeypatch.delitem(sys.modules, "backfill.cluster.workers")
+    monkeypatch.delitem(sys.modules, "backfill.cluster.starting")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with with_workers(pipeline, Options(), Stop()) as made:
         assert made.chunk_workers is IN_THREADS
@@ -115,3 +116,12 @@ def test_a_cluster_that_is_lost_ends_the_run_to_be_resumed(tmp_path):
 
         with pytest.raises(UnavailableError), cluster.cluster_workers(*asked) as made:
             list(made.map(_rows, given()))
+
+
+def test_one_process_loads_nothing_of_it():
+    """Whatever command runs."""
+    code = (
+        "import sys, backfill.cli.session, backfill.commands.run, backfill.commands.sync\n"
+        "print([m for m in sys.modules if m.startswith(('dask', 'distr', 'backfill.cluster'))])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backfill.cluster import workers as cluster
 from backfill.cluster.parcels import Shelf, frames, opened, value_of
-from backfill.cluster.workers import affordable, local_workers
+from backfill.cluster.starting import affordable, local_workers
 from backfill.engine.prepare import SourceRows
 from backfill.errors import InterruptedRunError, UsageError
 from backfill.job import Job, adopt_plan, bind_files
@@ -138,6 +138,30 @@ def test_a_chunk_whose_worker_dies_is_worked_on_again(workers, tmp_path, times, 
     assert [rows for rows, _ in made] == [chunk.rows.sum() for _, chunk in chunks]
     assert (made[1][1] == os.getpid()) is here
     assert len(list(tmp_path.glob("kill-*"))) == (2 if here else 1)
+
+
+def _slowly(given):
+    signal.sigtimedwait([signal.SIGUSR1], 0.1)
+    return _rows(given)
+
+
+def test_all_workers_may_be_killed_at_once_and_again(workers, tmp_path):
+    """Nothing is lost, nothing comes twice, and in the end somebody has done it."""
+    chunks = _chunks(tmp_path) * 3
+    killed = []
+
+    def given():
+        for number, each in enumerate(chunks):
+            if number in (3, 8):
+                pids = [nanny.pid for nanny in workers.crew.cluster.workers.values() if nanny.pid]
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                killed.extend(pids)
+            yield each
+
+    made = [rows for rows, _ in workers.map(_slowly, given())]
+    assert made == [chunk.rows.sum() for _, chunk in chunks]
+    assert len(killed) >= 2
 
 
 def _fails(given):
