@@ -124,7 +124,7 @@ class PeopleFiles:
         trace: TracebackType | None,
     ) -> None:
         for name, writer in self._writers.items():
-            self._write(name)
+            self._write(name, at_least=1)
             writer.close()
 
     def add(self, batches: Mapping[str, pa.RecordBatch]) -> None:
@@ -134,16 +134,21 @@ class PeopleFiles:
             if batch.num_rows:
                 self._waiting[name].append(batch)
             if sum(map(len, self._waiting[name])) >= GROUP_ROWS:
-                self._write(name)
+                self._write(name, at_least=GROUP_ROWS)
 
-    def _write(self, name: str) -> None:
-        """Write down what waits.
+    def _write(self, name: str, at_least: int) -> None:
+        """Write down what waits, in groups of just so many rows, as long as there are `at_least`.
 
         Thousands of small files would make as many row groups, and each is described in memory.
         """
-        if self._waiting[name]:
-            self._writers[name].write_table(pa.Table.from_batches(self._waiting[name]))
-            self._waiting[name].clear()
+        if not self._waiting[name]:
+            return
+        left = pa.Table.from_batches(self._waiting[name])
+        while left.num_rows >= at_least:
+            # In one piece: the file must not tell how the source was cut into chunks.
+            self._writers[name].write_table(left.slice(0, GROUP_ROWS).combine_chunks())
+            left = left.slice(GROUP_ROWS)
+        self._waiting[name] = left.to_batches()
 
     def resolve(
         self, marks: RowDecisions, merged: MergedPeople, parts: frozenset[int]

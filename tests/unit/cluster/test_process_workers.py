@@ -3,10 +3,12 @@
 import os
 import signal
 from contextlib import closing
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from backfill.judge.chunk_judge import IN_THREADS
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import KINDS
 from backfill.planning.guards import refusals
+from backfill.sources import parquet
 from backfill.sources.inputs import chunks_of, open_inputs
 from tests.support.examples import examples
 from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
@@ -104,6 +107,21 @@ def test_many_chunks_and_a_transform_give_the_same(workers, tmp_path):
     found = done(path, tmp_path / "many", workers)
     assert found == done(path, tmp_path / "one", IN_THREADS)
     assert len(found[2]) > 3
+
+
+def test_pieces_of_parquet_give_the_same(workers, tmp_path, monkeypatch):
+    """Row groups, each read by whoever works on them; in other chunks than one process has."""
+    monkeypatch.setattr(parquet, "_PIECE_ROWS_MIN", 1_000)
+    rows = range(9_000)
+    people_of = {"id": [f"p{n % 8_000}" if n % 300 else "" for n in rows], "n": list(rows)}
+    days = [datetime(2025, 1, 1 + n % 28, tzinfo=UTC) for n in rows]
+    events = {"id": [f"p{n % 9_500}" for n in rows], "event": ["seen"] * 9_000, "at": days}
+    for name, columns in (("customers", people_of), ("events", events)):
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet", row_group_size=700)
+    table = EVENTS.replace(', timezone = "UTC", format = "iso8601"', "")
+    more = '[source.sync]\nmode = "diff"\n'
+    path = job(tmp_path, {}, CUSTOMERS, table + 'identical_rows = "keep"\n' + more)
+    assert done(path, tmp_path / "many", workers) == done(path, tmp_path / "one", IN_THREADS)
 
 
 def _chunks(folder, rows=100_000):
