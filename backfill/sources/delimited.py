@@ -23,7 +23,7 @@ from backfill.sources.csv_cells import (
     line_of,
     read_header,
 )
-from backfill.sources.framing import Frame, frames
+from backfill.sources.framing import Frame, Scan, frames
 from backfill.sources.interface import (
     CHUNK_ROWS_MAX,
     FileFormat,
@@ -158,7 +158,7 @@ class DelimitedSource:
 
     def _pieces(self) -> Iterator["DelimitedPiece | Chunk"]:
         cuts = [self.body]
-        for frame, start, end in self.frames(self.body, self.text, waits=self.text.end is not None):
+        for frame, start, end in self._frames(self.body):
             # What is wrong with a row may be told by what follows it.
             is_whole = bool(len(frame.starts)) and not frame.spoiled
             if is_whole:
@@ -173,20 +173,12 @@ class DelimitedSource:
             yield DelimitedPiece(self, tuple(cuts))
 
     def _all_chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:
-        position, waits = self.body if start == START else start, self.text.end is not None
-        for frame, begin, _ in self.frames(position, self.text, waits=waits):
+        for frame, begin, _ in self._frames(self.body if start == START else start):
             yield from self.chunks_of(frame, begin, columns)
 
-    def frames(
-        self, position: Position, text: TextFile, *, waits: bool
-    ) -> Iterator[tuple[Frame, Position, Position]]:
-        """The frames of a text from a position on, each with where it begins and ends.
-
-        Args:
-            position: The beginning of a row.
-            text: The file, or as much of it as is wanted.
-            waits: Whether more text is to come some day.
-        """
+    def _frames(self, position: Position) -> Iterator[tuple[Frame, Position, Position]]:
+        """The frames from the beginning of a row on, each with where it begins and ends."""
+        text, waits = self.text, self.text.end is not None
         blocks = text.blocks(position.offset)
         for frame in frames(blocks, self.cells.dialect, text.width, waits=waits):
             end = frame.position(len(frame.starts), position, text.width)
@@ -320,9 +312,7 @@ class DelimitedSource:
 
 @dataclass(frozen=True, slots=True)
 class DelimitedPiece:
-    """Some frames of a file: the same rows as when all is read, and the same chunks.
-
-    But where lines end with CR alone the last row of a frame is a chunk of its own.
+    """Some frames of a file: the same rows and chunks as when all is read.
 
     Args:
         file: The file.
@@ -350,8 +340,9 @@ class DelimitedPiece:
         for start, end in pairwise(self.cuts):
             size = end.offset - start.offset
             text = replace(self.file.text, block_bytes=size, end=end.offset)
-            for frame, begin, _ in self.file.frames(start, text, waits=False):
-                yield from self.file.chunks_of(frame, begin)
+            dialect, block = self.file.cells.dialect, b"".join(text.blocks(start.offset))
+            scan = Scan(dialect.tightened(block, final=True)[0], dialect, final=True)
+            yield from self.file.chunks_of(scan.frame(text.width)[0], start)
 
 
 def _nul_rows(frame: Frame) -> list[int]:
