@@ -94,7 +94,7 @@ def _status_in(folder: Path) -> Status | None:
     return None
 
 
-class Progress:
+class StatusWriter:
     """Shows where a job stands while it sends.
 
     Args:
@@ -124,7 +124,7 @@ class Progress:
 
 
 @asynccontextmanager
-async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator[Progress]:
+async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator[StatusWriter]:
     """While the body sends, note in the call's course how fast it goes, and show where it stands.
 
     Args:
@@ -137,11 +137,11 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
     # Earlier calls of the same job have their own parts of the curve.
     recorder = Recorder(course, account.run_id, clock.since_start_s(), tally.rows, meter.attempts)
 
-    progress = Progress(account, clock)
+    status = StatusWriter(account, clock)
 
     def paused(pause: Pause) -> None:
         recorder.paused(pause.reason, clock.since_start_s(), pause.until_s - clock.now_s())
-        progress.show()
+        status.show()
 
     def pausing() -> Pause | None:
         return meter.pause if meter.pause and meter.pause.until_s > clock.now_s() else None
@@ -156,8 +156,8 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
             await asyncio.sleep(min(course.width_s, NOTED_EVERY_S))
             note()
             pause = pausing()
-            if progress.is_behind or pause != shown:  # there may be nothing to commit for long
-                progress.show()
+            if status.is_behind or pause != shown:  # there may be nothing to commit for long
+                status.show()
             shown = pause
             if clock.now_s() >= saved_s + COURSE_EVERY_S:
                 with suppress(OSError):
@@ -165,11 +165,11 @@ async def watched(account: Account, meter: Meter, clock: Clock) -> AsyncIterator
                 saved_s = clock.now_s()
 
     meter.on_pause = paused
-    progress.show()
+    status.show()
     # A task beside the sender: noting must never hold up sending.
     watching = asyncio.create_task(watch())
     try:
-        yield progress
+        yield status
     finally:
         watching.cancel()
         note()

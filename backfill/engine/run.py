@@ -339,12 +339,12 @@ class _Run:
         work = trial.start() if trial else prepared.start()
         await asyncio.to_thread(self.options.keeper.before_sending, work.journal)
         self.observer.sending(self._started(account, plan, prepared, meter))
-        async with results.watched(account, meter, self.clock) as progress:
+        async with results.watched(account, meter, self.clock) as status:
             if trial:
-                await self._send_work(plan, work, delivery, progress)
+                await self._send_work(plan, work, delivery, status)
                 await self._check_trial(account, trial)
                 work = prepared.start()
-            await self._send_work(plan, work, delivery, progress)
+            await self._send_work(plan, work, delivery, status)
         # Only now: what a sync remembers of tonight must never be ahead of what was delivered.
         await asyncio.to_thread(prepared.complete)
         if account.job.limit is None and not self.mode.only_rejected:
@@ -352,22 +352,22 @@ class _Run:
             account.job.journal.meta.pop(CANARY, None)
 
     async def _send_work(
-        self, plan: Plan, work: Work, delivery: Service, progress: results.Progress
+        self, plan: Plan, work: Work, delivery: Service, status: results.StatusWriter
     ) -> None:
         """Send some work, until it is done or the run is to stop."""
 
         def committed() -> None:
-            progress.committed()
+            status.committed()
             self.options.keeper.committed(work.journal)
 
         sender = Sender(
             work,
             self.pipeline.rejected_max,
             delivery,
-            tally=progress.account.tally,
+            tally=status.account.tally,
             now_s=self.clock.now_s,
             committed=committed,
-            segment=_segment(progress.account.job, plan),
+            segment=_segment(status.account.job, plan),
         )
         loop = asyncio.get_running_loop()
 

@@ -29,7 +29,7 @@ from backfill.sync.snapshot import Snapshot, connected, see
 from backfill.verification.findings import Findings, KindChecked, Scope
 from backfill.verification.older_events import read_older, segments_of_events
 from backfill.verification.read_back import (
-    Calls,
+    CallTimes,
     EventsReader,
     Patience,
     PeopleReader,
@@ -342,7 +342,7 @@ async def read_back(
         )
         # Of a part of the people nobody knows how many of these are among them.
         unknown = max(removed - made.deleted, 0) if made.whole else 0
-        calls = Calls.of(job.journal.runs.all(), patience.sent_until_s)
+        calls = CallTimes.of(job.journal.runs.all(), patience.sent_until_s)
         people = PeopleReader(workspace, patience, findings, calls, unknown)
         await each_of(in_requests(_people(snapshot, cursors)), people.check)
         await each_of(in_requests(_deleted(snapshot)), people.check)

@@ -134,7 +134,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class CallTimes:
     """When the calls of a job sent: what was written at other times, somebody else has written.
 
     Args:
@@ -144,7 +144,7 @@ class Calls:
     spans: Mapping[int, tuple[float, float]]
 
     @classmethod
-    def of(cls, runs: Sequence[Run], sent_until_s: float) -> "Calls":
+    def of(cls, runs: Sequence[Run], sent_until_s: float) -> "CallTimes":
         """Those that the journal remembers.
 
         Args:
@@ -228,7 +228,7 @@ class PeopleReader:
     workspace: WorkspaceReader
     patience: Patience
     findings: Findings
-    calls: Calls
+    calls: CallTimes
     removed_by_retry: int = 0
 
     async def check(self, people: list[SentPerson]) -> None:

@@ -23,7 +23,7 @@ from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
 from backfill.verification.findings import Findings, Scope
 from backfill.verification.proving import read_back
-from backfill.verification.read_back import Calls, Patience, SentPerson
+from backfill.verification.read_back import CallTimes, Patience, SentPerson
 from backfill.verification.sent import DELETED, EVENTS, OLDER, PEOPLE, REMADE, Collected
 from tests.support.jobs import CUSTOMERS, job
 from tests.support.jobs import people as people_file
@@ -219,4 +219,4 @@ def test_who_wrote_a_field_is_told_by_when_the_job_sent(at_s, told, others):
     """After the call that told it, or between two of those that may have told it: somebody else."""
     person = SentPerson("id", "a", "a", 1, 1, {}, "", *told)
 
-    assert Calls(SPANS).is_others(at_s, person) is others
+    assert CallTimes(SPANS).is_others(at_s, person) is others
