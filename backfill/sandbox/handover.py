@@ -111,6 +111,11 @@ _MERGE_STEPS = {
     "DELETE FROM memberships WHERE person = $secondary": ("secondary",),
     """UPDATE links SET person = $primary WHERE person = $secondary AND thing NOT IN
        (SELECT thing FROM (SELECT thing, arg_max(added, arrival) AS added FROM links
-       WHERE person = $primary GROUP BY thing) WHERE added)""": ("primary", "secondary"),
+       WHERE person = $primary AND arrival < $arrival GROUP BY thing) WHERE added)""": (
+        "primary",
+        "secondary",
+        "arrival",
+    ),
 }
-"""What a merge does in the store, step by step, and the parameters that each step takes."""
+"""What a merge does in the store, step by step, and the parameters that each step takes. What came
+after it may be there already: statements are carried out with the next flush."""

@@ -110,6 +110,9 @@ STEPS = st.lists(
 )
 
 
+OLD, NEW = {"since": 2020}, {"role": "x"}
+
+
 class KilledError(Exception):
     """The process was killed."""
 
@@ -195,6 +198,27 @@ def test_a_history_ends_the_same_with_and_without_restarts(steps):
         assert other.everything() == one.everything()
         assert one.workspace.ledger.people == len(one.everything()["people"]["people"])
         assert one.workspace.ledger.events == len(one.everything()["events"]["events"])
+
+
+def test_a_merge_takes_relationships_over_whatever_comes_behind_it():
+    """What the one who stays is given later does not keep what was there from being handed over."""
+    given = {"action": "add_relationships", "type": "person"}
+    acme = {"object_type_id": "1", "object_id": "acme"}
+    both = [{**given, "identifiers": {"id": each}} for each in ("stays", "goes")]
+    old = {**both[1], "cio_relationships": [{"identifiers": acme, "relationship_attributes": OLD}]}
+    new = {**both[0], "cio_relationships": [{"identifiers": acme, "relationship_attributes": NEW}]}
+    known = {"type": "person", "action": "identify", "identifiers": {"id": "stays"}}
+    merge = {"primary": {"id": "stays"}, "secondary": {"id": "goes"}}
+    found = []
+    for flushed in (True, False):
+        twin = Twin()
+        twin.take(1, [known, old, {"type": "person", "action": "merge", **merge}], None)
+        if flushed:
+            twin.workspace.flush()
+        twin.take(2, [new], None)
+        found.append(twin.everything()["each"][0]["relationships"])
+        twin.store.close()
+    assert found == [[{"object": "1:acme", "attributes": OLD | NEW}]] * 2
 
 
 def test_a_deleted_person_comes_back_after_a_restart(tmp_path):
