@@ -259,10 +259,20 @@ def take(
                 next_step="restore that object from a backup or an older version, or start over"
                 " with --restart: events keep their ids, so what was sent before counts once",
             )
+        silent_s, gives_up_s = 0.0, clock.now_s() + wait_s
         if found is not None:
             silent_s = max((store_now - found.modified).total_seconds() - _SECOND_S, 0.0)
-            found = _when_free(store, path, found, silent_s, clock, pace, wait_s, say)
-        lease = _claim(store, path, found, clock)
+        while True:
+            if found is not None:
+                found = _when_free(store, path, found, silent_s, clock, pace, gives_up_s, say)
+            lease = _claim(store, path, found, clock)
+            if lease is not None:
+                break
+            # Somebody else was faster.
+            found, silent_s = store.get(path), 0.0
+            if clock.now_s() >= gives_up_s:
+                name = f"{store.name}/{path}"
+                raise _held(name, Head.parse(found.content, name) if found else Head())
     except FileNotFoundError:
         raise no_such_bucket(store.name) from None
     if lease.found.held:
@@ -277,7 +287,7 @@ def _when_free(  # noqa: PLR0913, PLR0917 - a step of `take`
     silent_s: float,
     clock: Clock,
     pace: Pace,
-    wait_s: float,
+    gives_up_s: float,
     say: Callable[[str], None],
 ) -> StoredBytes | None:
     """The lock once nobody has it, or its holder was silent for too long.
@@ -285,7 +295,7 @@ def _when_free(  # noqa: PLR0913, PLR0917 - a step of `take`
     The time that passes here is measured here: the clock of another machine says nothing.
     """
     name = f"{store.name}/{path}"
-    heard_s, gives_up_s = clock.now_s() - silent_s, clock.now_s() + wait_s
+    heard_s = clock.now_s() - silent_s
     head = Head.parse(found.content, name)
     if head.held and silent_s <= pace.takeover_s:
         say(
@@ -307,9 +317,9 @@ def _when_free(  # noqa: PLR0913, PLR0917 - a step of `take`
     return found
 
 
-def _claim(store: ObjectStore, path: str, found: StoredBytes | None, clock: Clock) -> Lease:
-    name = f"{store.name}/{path}"
-    before = Head.parse(found.content, name) if found else Head()
+def _claim(store: ObjectStore, path: str, found: StoredBytes | None, clock: Clock) -> Lease | None:
+    """Write one's own name into the lock; None: it is not as it was found."""
+    before = Head.parse(found.content, f"{store.name}/{path}") if found else Head()
     now = _utc(clock)
     head = replace(
         before,
@@ -325,10 +335,10 @@ def _claim(store: ObjectStore, path: str, found: StoredBytes | None, clock: Cloc
     made = store.put_if(path, head.to_json(), found.revision if found else None)
     if made is None:
         again = store.get(path)
-        other = Head.parse(again.content, name) if again else Head()
-        if again is None or other.token != head.token:  # else the answer was lost
-            raise _held(name, other)
-        made = again.revision
+        name = f"{store.name}/{path}"
+        if again is None or Head.parse(again.content, name).token != head.token:
+            return None
+        made = again.revision  # it was written, and the answer was lost
     return Lease(store, path, head, made, before, clock)
 
 

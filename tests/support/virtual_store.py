@@ -50,6 +50,8 @@ class VirtualStore(ObjectStore):
         self.ignores = ""
         self.reading: set[int] = set()
         self.all_have_read = Barrier(5)
+        self.before_write = None
+        """What happens, once, before the lock is written."""
 
     def lose_answers_of(self, name: str, count: int) -> None:
         """Write so often without saying so: whoever asks again is refused."""
@@ -57,6 +59,9 @@ class VirtualStore(ObjectStore):
 
     def put_if(self, path, content, replaced):
         """Write it; note when."""
+        if path.endswith("lock") and (happens := self.before_write):
+            self.before_write = None
+            happens()
         if self.is_out:
             raise UnavailableError("s3://acme: could not be reached for 30 s")
         if self.ignores == ("update" if replaced else "create"):

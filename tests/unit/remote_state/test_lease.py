@@ -83,6 +83,25 @@ def test_whoever_waits_gets_it_when_it_is_free(store, time):
     assert 100 < time.now_s - 1_000 < 105
 
 
+def test_whoever_waits_goes_on_where_another_is_faster(store, time):
+    """The lock was free when it was read, and had somebody else's name when it was written."""
+    taken(store).write(held=False)
+    others = []
+
+    def faster():
+        others.append(taken(store))
+        time.at(30.0, lambda: others[0].write(held=False))
+
+    store.before_write = faster
+    third = taken(store, wait_s=900.0)
+    assert (others[0].head.generation, third.head.generation) == (2, 3)
+
+    third.write(held=False)
+    store.before_write = lambda: taken(store)
+    with pytest.raises(StateError, match="is being run by process"):
+        taken(store)
+
+
 def test_a_silent_holder_is_taken_over_after_a_minute(store, time):
     """Counted from when it was heard, not from when somebody looked; never sooner."""
     taken(store)
