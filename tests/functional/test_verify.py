@@ -37,6 +37,13 @@ recent_events = "send"
 [source.columns]
 n = "integer"
 """
+MERGES = """
+[[source]]
+kind = "merges"
+files = ["merges.csv"]
+primary = { id = "keep" }
+secondary = { id = "lose" }
+"""
 COUNT = 12
 
 
@@ -357,15 +364,8 @@ def test_a_canary_of_a_sync_is_read_back_until_it_is_equal(tmp_path, sandbox, se
 
 def test_whom_a_corrected_merge_took_away_is_not_missing(tmp_path, sandbox, send, verify):
     """The files do not say who it was; whoever else is not there is missing."""
-    merges = """
-    [[source]]
-    kind = "merges"
-    files = ["merges.csv"]
-    primary = { id = "keep" }
-    secondary = { id = "lose" }
-    """
     files = {"people.csv": "id,n\na,1\nb,2\nc,3\n", "merges.csv": "keep,lose\n,b\n"}
-    pipeline = job(tmp_path, files, PEOPLE.partition("[source.c")[0], merges)
+    pipeline = job(tmp_path, files, PEOPLE.partition("[source.c")[0], MERGES)
     assert send(pipeline).code == 3
     path = tmp_path / ".backfill" / "job" / "rejected.csv"
     path.write_text(path.read_text("utf-8-sig").replace(",b,merges", "a,b,merges"), "utf-8")
@@ -382,16 +382,9 @@ def test_whom_a_corrected_merge_took_away_is_not_missing(tmp_path, sandbox, send
 
 def test_whom_events_make_anew_after_a_merge_is_not_different(tmp_path, sandbox, send, verify):
     """The plan warns of it; whoever is there for another reason differs, and merges have a word."""
-    merges = """
-    [[source]]
-    kind = "merges"
-    files = ["merges.csv"]
-    primary = { id = "keep" }
-    secondary = { id = "lose" }
-    """
     files = {"people.csv": "id,n\na,1\nb,2\nc,3\nd,4\n", "merges.csv": "keep,lose\na,b\na,c\n"}
     files["events.csv"] = "id,event,at,n\nb,seen,2020-01-01T00:00:00Z,1\n"
-    pipeline = job(tmp_path, files, PEOPLE.partition("[source.c")[0], merges, EVENTS)
+    pipeline = job(tmp_path, files, PEOPLE.partition("[source.c")[0], MERGES, EVENTS)
     assert send(pipeline).code == 0
 
     ended, summary = verify(pipeline, "--all")
