@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import xxhash
 
-from backfill.errors import BackfillError, CredentialsError, StateError
+from backfill.errors import BackfillError, CredentialsError, StateError, UnavailableError
 from backfill.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from backfill.journal.directory import STATE_FILE
 from backfill.remote_state.lease import LOCK, PROBE, STATE, Lease, StoredAs
@@ -28,6 +28,8 @@ _STATE_NAMES = (STATE_FILE, "snapshot.duckdb", "plan/", "extracts/")
 """How the paths begin that are no results; the databases have companions."""
 _RANGE_BYTES = 16 << 20
 """A request takes no longer than its time limit, however large the file is."""
+_LOOKS = 5
+"""So often a result that changes while it is read is read anew."""
 
 _Signature = tuple[int, int, int]
 
@@ -57,15 +59,16 @@ class Mirror:
         Raises:
             StateError: A file of the state is gone, or is not as it was written.
             CredentialsError: It may not be read.
-            UnavailableError: The store does not answer.
+            UnavailableError: The store does not answer, or a result never holds still.
         """
         self.folder.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         # Whoever may write to the bucket may not write anywhere on this machine.
         for strange in (path for path in files if not _is_plain(path)):
             raise self._damaged(strange)
-        results = {path: f"{self.place.path}/{path}" for path in self.results() if _is_plain(path)}
-        wanted = results | {path: each.key for path, each in files.items()}
-        fetched = [self.store.threads.submit(self._fetch, *each) for each in wanted.items()]
+        results = [path for path in self.results() if _is_plain(path) and path not in files]
+        fetched = [self.store.threads.submit(self._fetch_result, path) for path in results]
+        for path, stored in files.items():
+            fetched.append(self.store.threads.submit(self._fetch_state, path, stored.key))
         # Whoever hears of a failure removes the folder: nobody may still be writing to it.
         if wait(fetched, return_when=FIRST_EXCEPTION).not_done:
             for each in fetched:
@@ -77,7 +80,7 @@ class Mirror:
         for path, stored in files.items():
             if _digest(self.folder / path) != stored.digest:
                 raise self._damaged(path)
-        self._sent = {path: _signature(self.folder / path) for path in wanted}
+        self._sent = {path: _signature(self.folder / path) for path in self._here()}
 
     def results(self) -> Iterator[str]:
         """The results that are in the bucket, by their path in the job's folder."""
@@ -172,11 +175,35 @@ class Mirror:
                 if path != LOCK and not name.endswith(".tmp"):
                     yield path
 
-    def _fetch(self, path: str, key: str) -> None:
+    def _fetch_state(self, path: str, key: str) -> None:
+        try:
+            if not self._fetch(path, key):
+                raise self._damaged(path)
+        except ChangedObjectError:
+            raise self._damaged(path) from None
+
+    def _fetch_result(self, path: str) -> None:
+        """Whoever was taken over may write one more status, and people a corrected file."""
+        for _ in range(_LOOKS):
+            with suppress(ChangedObjectError):
+                self._fetch(path, f"{self.place.path}/{path}")
+                return
+        raise UnavailableError(
+            f"{self.place}/{path}: changed each time while it was read",
+            next_step="run the same command again once nobody writes it",
+        )
+
+    def _fetch(self, path: str, key: str) -> bool:
+        """Bring one object; returns whether it is there.
+
+        Raises:
+            ChangedObjectError: It changed while it was read; part of it may be here.
+        """
         target = self.folder / path
         version = self.store.head(key)
         if version is None:
-            raise self._damaged(path)
+            target.unlink(missing_ok=True)
+            return False
         try:
             target.parent.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
@@ -188,10 +215,8 @@ class Mirror:
         with os.fdopen(descriptor, "wb") as file:
             for start in range(0, version.size, _RANGE_BYTES):
                 stop = min(start + _RANGE_BYTES, version.size)
-                try:
-                    file.write(self.store.read(key, start, stop, version, self.place.scheme))
-                except ChangedObjectError:
-                    raise self._damaged(path) from None
+                file.write(self.store.read(key, start, stop, version, self.place.scheme))
+        return True
 
     def _damaged(self, path: str) -> StateError:
         return StateError(

@@ -310,9 +310,28 @@ def test_a_failed_download_leaves_nobody_writing(store, tmp_path, monkeypatch):
         return b"x"
 
     monkeypatch.setattr(store, "read", read)
-    with pytest.raises(StateError, match="a is gone"):
+    with pytest.raises(UnavailableError, match="a: changed each time"):
         Mirror(store, PLACE, tmp_path / "job").download({})
     assert has_ended.is_set()
+
+
+@pytest.mark.parametrize("then", [b"two, and longer", b"2", None])
+def test_a_result_that_changes_while_it_is_read_is_read_anew(store, tmp_path, monkeypatch, then):
+    """Whoever was taken over writes its status once more; people may put a file in place."""
+    path = "jobs/job/status.json"
+    store.put(path, b"one")
+    read = store.read
+
+    def changed(*asked):
+        monkeypatch.undo()
+        store.remove(path) if then is None else store.put(path, then)
+        return read(*asked)
+
+    monkeypatch.setattr(store, "read", changed)
+    Mirror(store, PLACE, tmp_path / "job").download({})
+
+    here = tmp_path / "job/status.json"
+    assert (here.read_bytes() if here.exists() else None) == then
 
 
 def test_an_object_below_another_is_named(store, pipeline):
