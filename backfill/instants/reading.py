@@ -181,10 +181,11 @@ def _all_alike(text: pa.StringArray, rows: Ints) -> Group | None:
     if not (pc.binary_length(text).to_numpy() == length).all():
         return None
     cells = characters(text).reshape(len(text), length)
-    shapes = np.frombuffer(cells.tobytes().translate(_SHAPE_OF_BYTE), np.uint8).reshape(cells.shape)
-    if not (shapes == shapes[0]).all():
+    shapes = cells.tobytes().translate(_SHAPE_OF_BYTE)
+    # Bytes are compared many at a time, and without an array of what is equal.
+    if shapes != shapes[:length] * len(text):
         return None
-    return Group(shapes[0].tobytes().decode("latin-1"), rows, cells)
+    return Group(shapes[:length].decode("latin-1"), rows, cells)
 
 
 def _shapes(text: pa.StringArray) -> tuple[list[str], Ints]:

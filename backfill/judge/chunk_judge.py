@@ -44,7 +44,7 @@ class JudgedChunk:
         rejections: Those that are not, the ones of bad shape included, in the order of the rows.
         named: string, everybody whom a row is about, rejected ones included; once for each row.
         names: What the attributes are called.
-        written: The timestamps of events as they are written, where they are text.
+        written: The timestamps of events as they are written; None where JSON holds them.
     """
 
     place: Input

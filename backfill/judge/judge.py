@@ -424,7 +424,7 @@ class Judge:
     def _micros(
         self, chunk: Chunk, source: EventsSource, faults: RowFaults
     ) -> tuple[pa.Int64Array, WrittenValues | None]:
-        """When each event happened; and the column as it is written, where it is text."""
+        """When each event happened; and the column as it is written, but in JSON."""
         column = source.timestamp.from_
         cells = self._cells(chunk, column)
         found, reading = cells.timestamps(self._readings[EVENT_TIMESTAMP])
@@ -438,7 +438,7 @@ class Judge:
         latest_s = min(source.latest.at(self._now_s), SERVICE_SECONDS_MAX - 1)
         faults.add("timestamp_too_early", column, pc.less(micros, earliest_s * 1_000_000))
         faults.add("timestamp_too_late", column, pc.greater(micros, latest_s * 1_000_000))
-        return pc.fill_null(micros, 0), written if cells.kind == "text" else None
+        return pc.fill_null(micros, 0), written if cells.kind != "json" else None
 
     def _implausible(self, accepted: Accepted) -> frozenset[str]:
         """The column of the events' timestamps, where they count another unit, it seems."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from backfill.encoding.json_text import Mask
 from backfill.rows import Rows
 
-# 128 partitions of 100,000,000 rows hold 45 MB each, and the byte that numbers them can be sorted
-# by counting.
+# A power of two, so that the last bits of a hash number its partition. Each of 100,000,000 rows
+# holds 45 MB, and the byte that numbers them can be sorted by counting.
 PARTITIONS = 128
 BUFFERED_RECORDS_MAX = 100_000
 
@@ -212,7 +212,7 @@ class HashPartitions:
         some = np.concatenate([np.empty(0, self._dtype), *self._buffer])
         hashes = some["hash"] if some["hash"].ndim == 1 else some["hash"][:, 0]
         # Any bits do: hashes are even in all of them.
-        numbers = (hashes % PARTITIONS).astype(np.uint8)
+        numbers = (hashes & np.uint64(PARTITIONS - 1)).astype(np.uint8)
         starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=PARTITIONS))])
         # `take` moves records whole, an index field by field; and bytes are sorted by counting.
         return some.take(np.argsort(numbers, kind="stable")), starts
