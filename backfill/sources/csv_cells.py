@@ -13,8 +13,8 @@ import pyarrow.csv as pa_csv
 
 from backfill.errors import BackfillError, UsageError
 from backfill.rows import Position, Rows, reason
-from backfill.sources.framing import BOM, Frame, escapes, frames
-from backfill.sources.interface import Dialect, EmptyFileError, FileFormat
+from backfill.sources.framing import BOM, Frame, frames
+from backfill.sources.interface import Dialect, EmptyFileError, FileFormat, escapes
 from backfill.sources.text_file import TextFile
 
 _SPACES = " \t\N{NO-BREAK SPACE}"

@@ -30,10 +30,11 @@ from backfill.sources.interface import (
     OPEN_BYTES_MAX,
     RAW_BYTES_MAX,
     ROW_BYTES_MAX,
+    Bytes,
     Dialect,
+    without_escapes,
 )
 
-Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 Width = Callable[[bytes], int]
 """How many bytes of the file a piece of the text, in whole characters, stands for."""
@@ -41,7 +42,6 @@ BOM = "\N{ZERO WIDTH NO-BREAK SPACE}".encode()
 _LF, _CR = b"\n\r"
 _NO_BYTE = 256  # where nothing is quoted, no byte is a quote
 _NEVER = np.iinfo(np.int64).max
-_NEUTRAL = ord("x")  # any byte that is neither a quote, a delimiter nor a line end
 _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
 _FILE_END = re.compile(rb"\r?\Z")
 
@@ -103,31 +103,6 @@ def lone_frame(raw: bytes, code: str, width: int, line_count: int) -> Frame:
     length = np.array([len(raw)])
     nothing = np.zeros(1, np.int64)
     return Frame(raw, first, length, length, nothing, nothing, {0: code}, width, line_count)
-
-
-def without_escapes(text: Bytes, escape: int) -> Bytes:
-    """The text with each escape and the byte behind it made ordinary bytes; of equal length.
-
-    Args:
-        text: Bytes of any length.
-        escape: The byte that makes the next one ordinary, itself included.
-    """
-    shown = text.copy()
-    at = escapes(text, escape)
-    shown[at] = _NEUTRAL
-    shown[at[at + 1 < len(text)] + 1] = _NEUTRAL
-    return shown
-
-
-def escapes(text: Bytes, escape: int) -> Rows:
-    """Where the escapes stand that are not escaped themselves: every other one of a run."""
-    found = np.flatnonzero(text == escape)
-    if not len(found):
-        return found
-    begins = np.concatenate(([True], np.diff(found) > 1))
-    first = np.maximum.accumulate(np.where(begins, found, 0))
-    alone: Rows = found[(found - first) % 2 == 0]
-    return alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
 from backfill.errors import SourceChangedError, UsageError
 from backfill.pipeline.file_settings import FormatName
-from backfill.rows import START, Chunk, Position, Values
+from backfill.rows import START, Chunk, Position, Rows, Values
 from backfill.sources.read_ahead import BY_ITS_BEGINNING, ReadingPlan
 from backfill.sources.urls import ObjectUrl
 
+Bytes = npt.NDArray[np.uint8]
+
 _BLOCK_BYTES = 1 << 20
+_NEUTRAL = ord("x")  # any byte that is neither a quote, a delimiter nor a line end
 
 Kind = Literal["csv", "jsonl", "json", "parquet"]
 
@@ -374,3 +379,28 @@ class Dialect:
 
         whole = text if final else text.rstrip(b" \t")
         return re.sub(cell, moved, whole), text[len(whole) :]
+
+
+def without_escapes(text: Bytes, escape: int) -> Bytes:
+    """The text with each escape and the byte behind it made ordinary bytes; of equal length.
+
+    Args:
+        text: Bytes of any length.
+        escape: The byte that makes the next one ordinary, itself included.
+    """
+    shown = text.copy()
+    at = escapes(text, escape)
+    shown[at] = _NEUTRAL
+    shown[at[at + 1 < len(text)] + 1] = _NEUTRAL
+    return shown
+
+
+def escapes(text: Bytes, escape: int) -> Rows:
+    """Where the escapes stand that are not escaped themselves: every other one of a run."""
+    found = np.flatnonzero(text == escape)
+    if not len(found):
+        return found
+    begins = np.concatenate(([True], np.diff(found) > 1))
+    first = np.maximum.accumulate(np.where(begins, found, 0))
+    alone: Rows = found[(found - first) % 2 == 0]
+    return alone

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backfill.rows import Rows
-from backfill.sources.framing import BOM, Width, escapes
-from backfill.sources.interface import OPEN_BYTES_MAX, ROW_BYTES_MAX
+from backfill.sources.framing import BOM, Width
+from backfill.sources.interface import OPEN_BYTES_MAX, ROW_BYTES_MAX, escapes
 
 JsonLayout = Literal["lines", "array", "values"]
 

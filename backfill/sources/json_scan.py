@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.rows import Rows
-from backfill.sources.framing import escapes
-from backfill.sources.interface import ROW_BYTES_MAX
+from backfill.sources.interface import ROW_BYTES_MAX, escapes
 from backfill.sources.json_objects import DEPTH_MAX, number
 
 Flags = npt.NDArray[np.bool_]
