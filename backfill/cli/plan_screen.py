@@ -97,6 +97,7 @@ def _since(plan: Plan, former: PlanFigures | None) -> list[str]:
         if names:
             more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
             differences.append(f"{what}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+    # An export that was cut off at the end has the names and nearly the figures of a whole one.
     if now.last_s != former.last_s:
         differences.append(f"last event {iso(now.last_s) or 'none'}")
     if not differences:
@@ -175,6 +176,7 @@ def _names(names: Counter[str]) -> Iterator[str]:
     digits = len(f"{most[0][1]:,}")
     room = width() - len(_INDENT) - room_of_names - digits - 4
     for name, count in most:
+        # Cut, never wrapped: bars are compared only where they begin below one another.
         short = name if len(name) <= room_of_names else f"{name[: room_of_names - 1]}…"
         line = f"{_INDENT}{short:<{room_of_names}}  {count:>{digits},}"
         yield f"{line}  {bar(count, most[0][1], room)}" if room >= _BAR_WIDTH_MIN else line

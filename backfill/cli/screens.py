@@ -53,6 +53,7 @@ def short_sync(pipeline: Pipeline, plan: Plan, tonight: "Differences") -> Iterat
     """The same of a sync: what differs, not what the whole export would cost."""
     refused = sum(each.rejected for each in plan.sources)
     yield f"plan: {counted(plan.rows_read, 'row')} checked, {refused:,} rejected"
+    # Files that only grow are not compared: what is new in them is told by itself.
     by_file = [each for each in pipeline.sources if each.sync_mode == "files"]
     compared = [each.kind for each in pipeline.sources if each not in by_file]
     for kind, each in tonight.kinds.items():

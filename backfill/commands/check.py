@@ -120,6 +120,7 @@ def _planned(
         inputs = _numbered(open_inputs(pipeline, files, clock=clock), journal)
         here = folder, options.limit
         job = Job(pipeline, inputs, journal, *here, workers=options.chunk_workers)
+        # Before a plan is looked for: a damaged one must not be found, but made anew.
         check_plan(job)
         made = find_plan(job, now_s=now_s, progress=progress)
         made_in = PlanFolder(folder / PLANS_FOLDER / made.key)
@@ -132,6 +133,7 @@ def _planned(
                 columns,
                 chain(*columns.values()),
             )
+            # Behind the rejected rows: the next plan is compared with one that was told in full.
             former = compare_with_last(folder, made)
         except OSError as failure:
             raise unwritten(folder, failure) from failure
@@ -167,6 +169,7 @@ def _rejected(inputs: list[Input], journal: Journal, made_in: PlanFolder) -> Ite
         before = _by_part(journal.rejections(after=(each.part, 0)))
         last = 0
         for _, found in merge(*(of(each.part) for of in (*spools, before)), key=_row):
+            # Rejected by the plan, and by the API before: one row, with what the plan says.
             if found.row != last:
                 yield RejectedRow(each.part, each.name, found)
             last = found.row

@@ -170,6 +170,7 @@ def checked(column: pa.Array) -> Encoded:
         text = column.cast(pa.string())
         text.validate(full=True)
     except pa.ArrowInvalid:
+        # Arrow says that some value is bad, not which: that costs a look at each, which is rare.
         decoded = [_decoded(each) for each in column.cast(pa.binary()).to_pylist()]
         text = pa.array(decoded, pa.string())
         failures["invalid_utf8"] = kernels.as_mask(pc.xor(pc.is_null(text), pc.is_null(column)))

@@ -65,6 +65,7 @@ def refusals(pipeline: Pipeline, plan: Plan, now_s: float) -> list[Guard]:
     return sorted(found, key=lambda guard: _HARM.index(guard.code))
 
 
+# First what reaches people or deletes them: whoever reads one line only should read that one.
 _HARM = (
     "recent_events",
     "deletes_max",
@@ -163,6 +164,7 @@ def _empty(source: Source, seen: SourcePlan, of_source: str) -> Iterator[Guard]:
     expected = source.sync.rows_change_max
     if not source.is_profile or seen.rows_read:
         return
+    # Who allows all rows to change has said that an empty export may be true.
     if not (expected.count is not None or (expected.share or 0) >= 1):
         yield Guard(
             "source_empty",

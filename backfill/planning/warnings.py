@@ -69,6 +69,7 @@ def warnings_of(pipeline: Pipeline, plan: Plan) -> list[PlanWarning]:
     return sorted(found, key=lambda each: _HARM.index(each.code))
 
 
+# First what reaches people or cannot be taken back, then what costs money, then what is odd.
 _HARM = (
     "no_rows",
     "recent_events",
@@ -114,6 +115,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
                 f"{of_source}: {name!r} is no topic and no channel of the service: write"
                 f" {PREFERENCES}.topics.topic_3, or {PREFERENCES}.channels.sms (columns)",
             )
+        # Only names that differ by case and blanks: any other may be an attribute of its own.
         meant = name.strip().lower()
         if meant in _MEANINGFUL and name != meant:
             yield PlanWarning(
@@ -151,6 +153,7 @@ def _consent(source: CustomersSource, seen: SourcePlan, of_source: str) -> Itera
     for name, said in sorted(seen.consent.items()):
         column = columns[name].from_ if name in columns else name
         by = "for every row" if name in source.constants() else f"by column {column!r}"
+        # `unsubscribed` is true of who left, a topic or channel of who did not.
         out = said["true" if name == "unsubscribed" else "false"]
         back = said["false" if name == "unsubscribed" else "true"]
         what = "" if name == "unsubscribed" else f" ({name.partition('.')[2]})"
@@ -246,6 +249,7 @@ def _unknown_people(
     seen: SourcePlan,
     of_source: str,
 ) -> Iterator[PlanWarning]:
+    # Where they are refused a guard says so, and where they are rejected nobody becomes a profile.
     if not seen.unknown_people or pipeline.unknown_people(source) != "send":
         return
     if pipeline.import_.segment is not None:
@@ -300,6 +304,7 @@ def _merges(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
 
 
 def _names(seen: SourcePlan, of_source: str) -> Iterator[PlanWarning]:
+    # Campaigns compare the names of events letter by letter.
     by_folded: dict[str, list[str]] = {}
     for name in sorted(seen.names):
         by_folded.setdefault(name.strip().casefold(), []).append(name)

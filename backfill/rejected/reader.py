@@ -151,18 +151,21 @@ class _FixedFileReader:
             if files is not None and line.source not in files:
                 continue
             rejected = self._find(line.source, line.row)
+            # Corrected by an earlier retry, or a line of another night: sent once, or not at all.
             if rejected is None or self.is_stale(rejected):
                 continue
             if cells := self.cells(line, rejected.rejection):
                 yield FixedRow(rejected.part, line.source, line.row, rejected.rejection.line, cells)
 
     def lines(self) -> Iterator[_FixedLine]:
+        # Python stops at 131,072 characters, and a rejected row may have a longer cell.
         csv.field_size_limit(_CELL_CHARS_MAX)
         number = 1
         try:
             with self.path.open(encoding=self._encoding, newline="") as file:
                 self._delimiter = delimiter_of(file.read(_HEAD_CHARS), column="_source").value
                 file.seek(0)
+                # Strict: behind a quote that was left open all further rows would be one cell.
                 reader = csv.reader(file, delimiter=self._delimiter, strict=True)
                 header = self._header(next(reader, []))
                 for fields in reader:
@@ -247,6 +250,7 @@ class _FixedFileReader:
                 f"{self.path}: has no column {' and no '.join(missing)}",
                 next_step="edit the rejected.csv that backfill wrote, and keep its header",
             )
+        # Of two columns with one name nobody could say which cell was meant.
         if len(set(names)) < len(names):
             raise self.bad(1, "two columns have the same name")
         return names
@@ -256,6 +260,7 @@ class _FixedFileReader:
             raise self.bad(number, "has more cells than the header")
         cells = dict(zip(header, fields, strict=False))
         source, row = read_back(cells.get("_source", "")), cells.get("_row", "")
+        # `isdigit` alone takes the digits of any script, and `int` reads them.
         if source not in self._columns or not (row.isascii() and row.isdigit()):
             raise self.bad(number, "_source and _row do not name a row of this job")
         own = {name: text for name, text in cells.items() if name not in OWN_COLUMNS}
@@ -279,6 +284,7 @@ def _encoding_of(path: Path) -> str:
 
 def chunk_of(file: SourceFile, rows: Sequence[FixedRow]) -> Chunk:
     """FixedFile rows of a file, ascending, as it would have brought them; typed ones as JSON."""
+    # As text a 7 and a "7" would be the same; a typed file has both.
     kind: Values = "text" if file.values == "text" else "json"
     columns = file.columns() or tuple(dict.fromkeys(key for row in rows for key in row.cells))
     arrays = [_column(rows, name, file) for name in columns]

@@ -178,6 +178,7 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, such as the journal keeps; without what was not verified."""
+        # Whoever never verifies has the summary that the contract names, and no keys of null.
         not_there = [name for name in ("verified", "verification") if getattr(self, name) is None]
         return {name: value for name, value in asdict(self).items() if name not in not_there}
 
@@ -198,6 +199,7 @@ class Summary:
         Raises:
             BackfillError: Rows are missing or counted twice, a bug of ours; it names the numbers.
         """
+        # Of each source, too: two mistakes may cancel each other in a sum.
         accounts: list[tuple[str, Summary | SourceSummary]] = [("the job", self)]
         accounts += [(each.kind, each) for each in self.sources]
         accounts += [(f"{each.kind}, this run", each) for each in self.this_run.sources]
@@ -263,6 +265,7 @@ class Summary:
         if self.requests != run.requests:
             total = f"{counted(self.requests, 'request')}, {size(self.bytes_sent)}"
             lines.append(f"{_THE_JOB}: {total}, {duration(self.seconds)}")
+        # They are in the same account, but nobody is deleted by them.
         removed = sum(each.deletes for each in self.sources if each.kind == "relationships")
         if self.deletes > removed:
             deleted = counted(self.deletes - removed, "person", "people")

@@ -116,6 +116,7 @@ class _Scan:
         self.text = text
         self.bytes = np.frombuffer(text, np.uint8)
         marks = np.flatnonzero(np.frombuffer(text.translate(_MARKS), np.bool_))
+        # Half of the memory, which is what most steps wait for; a text is far below 2 GB.
         self.marks = marks.astype(np.int32)
         self.kinds = self.bytes[marks]
         self.ends = marks[self.kinds == _LF]
@@ -233,6 +234,7 @@ class _Scan:
         line = line[colons]
         opening, colon, end = marks[colons - 1], marks[colons], marks[colons + 1]
         count = before[colons] - before[colons - 1]
+        # Where too few quotes follow, `count` makes the line odd; until then any place will do.
         first = np.minimum(before[colons - 1], max(len(quotes) - 2, 0))
         key = (quotes[first] + 1, quotes[first + 1]) if len(quotes) > 1 else (opening, opening)
         spaced = (key[0] == opening + 3) & (self.bytes[opening + 1] == _BLANK)
@@ -265,6 +267,7 @@ class _Scan:
 
     def _refuse_escapes(self) -> None:
         """Lines with an escaped NUL are odd, and all beyond ASCII where not all is UTF-8."""
+        # An escaped NUL cannot be sent: who reads odd lines gives the row its reason.
         at = self.text.find(b"\\u0000") if b"\\" in self.text else -1
         while at >= 0:
             line = int(self._line_at(np.array([at]))[0])
@@ -291,6 +294,7 @@ class _Scan:
             same_line = members.line.reshape(-1, width)
             if (table == table[0]).all() and (same_line[:, 0] == same_line[:, -1]).all():
                 return key_of, keys  # each line has each key once
+        # Line and key as one number: sorting finds twins without a set for each line.
         codes = np.sort(members.line * np.int64(len(keys)) + key_of)
         twice = codes[1:][codes[1:] == codes[:-1]]
         self.odd[twice // max(len(keys), 1)] = True
@@ -328,6 +332,7 @@ class _Scan:
             places = np.flatnonzero(where)
             if not len(places):
                 continue
+            # Python writes each distinct text once: in most columns values come again.
             distinct = pieces.take(pa.array(at[places])).dictionary_encode()
             written = pa.array(
                 list(map(_tried(write), distinct.dictionary.to_pylist())), pa.string()

@@ -64,6 +64,7 @@ def partitions_of(path: Location, base: Path) -> dict[str, str]:
 def _named(folders: Collection[str]) -> Iterator[tuple[str, str]]:
     for folder in folders:
         name, equals, value = folder.partition("=")
+        # Other folders are no columns; Hive has none without an equals sign.
         if name and equals:
             yield unquote(name), unquote(value)
 
@@ -223,6 +224,7 @@ def layout_of(
     if source.reserved == "drop":
         attributes = [each for each in attributes if each.name not in reserved]
     return Layout(
+        # Columns may come in another order each night; what is sent of a row must not.
         attributes=tuple(sorted(attributes, key=lambda each: each.name)),
         identifier=declared.get(source.identifier.column),
         reserved=reserved,
@@ -250,8 +252,10 @@ def require_columns(
     lenient, there = source.missing_columns == "null", frozenset(columns)
     for key, name in named_columns(source):
         is_declared = key.startswith(("columns.", "required"))
+        # Data may be missing, but never whom a row is about, what happened, or when.
         if name in there or (lenient and is_declared):
             continue
+        # A typing mistake is the most likely reason, and a wrong delimiter the next.
         near = get_close_matches(name, columns, 3, 0.5)
         has = f"did you mean {' or '.join(near)}?" if near else f"it has {_some(columns)}"
         step = f"correct {key} in the pipeline file, or the file's header"
@@ -349,6 +353,7 @@ def _others(
             f" {_some(undeclared)}",
             next_step='declare them in [source.columns], or set other_columns to "keep" or "drop"',
         )
+    # A key is part of what its event says, also where all other columns are dropped.
     kept = others if source.other_columns == "keep" else keys.intersection(others)
     as_json = {column for column in kept if is_json(types.get(column))}
     return [

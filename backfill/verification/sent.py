@@ -200,6 +200,7 @@ class Delivered:
         own = len(self._job.pipeline.sources)
         for part in self._job.journal.parts():
             path = self._job.folder / part.path
+            # Sources behind those of the pipeline file are a sync's own: they delete what vanished.
             if part.source >= own and path.exists():
                 yield part.id, pq.ParquetFile(path)
 
@@ -252,6 +253,7 @@ def sample_of(delivered: Delivered, kind: str, count: int) -> tuple[Wanted, int]
     for rows in delivered.rows(kind):
         # A customers row that stays carries its person: each is counted once.
         everyone += len(rows.draws)
+        # The lowest hashes are the same sample each time, in whatever order rows come.
         lowest = np.unique(np.concatenate([lowest, rows.draws]))[: count + 1]
     if len(lowest) <= count:
         return everybody, 0
@@ -263,6 +265,7 @@ def first_people(delivered: Delivered, kind: str, count: int) -> Draws:
     """The first people whom a run sends; uint64, at most `count`."""
     found: Draws = np.empty(0, np.uint64)
     for rows in delivered.sendable(kind):
+        # In the order in which they are sent, not in that of their hashes.
         _, places = np.unique(both := np.concatenate([found, rows.draws]), return_index=True)
         found = both[np.sort(places)][:count]
         if len(found) == count:
