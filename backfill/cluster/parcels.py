@@ -16,7 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from weakref import finalize
 
+import numpy as np
 import pyarrow as pa
 
 _ALIGNED_BYTES = 64
@@ -141,6 +143,7 @@ class Shelf:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
+        self.name = None if folder is None else str(folder.absolute())
         if folder is not None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -191,22 +194,97 @@ class Parcel:
         while left.nbytes:
             left = left[os.write(self._descriptor, left) :]
 
+    def close(self) -> None:
+        """It is whole, and somebody else removes it."""
+        os.close(self._descriptor)
+
     def remove(self) -> None:
         """Take it away; whoever reads it reads on."""
-        os.close(self._descriptor)
+        self.close()
         if not self._in_memory:
             with suppress(OSError):
                 Path(self.label.path).unlink()
+
+
+class _Mapped(mmap.mmap):
+    """A parcel in the memory of a reader; others can be told when it has gone."""
+
+
+def mapped(label: Label) -> memoryview:
+    """What a parcel holds, its token first; nothing is read before it is looked at.
+
+    Raises:
+        OSError: It is not there, or not there any more, or cannot be read from here.
+    """
+    with open(label.path, "rb") as file:  # noqa: PTH123 - no file but one of the system's own
+        return _mapped(file.fileno(), label)
+
+
+def _mapped(descriptor: int, label: Label) -> memoryview:
+    data = memoryview(_Mapped(descriptor, 0, access=mmap.ACCESS_READ))
+    if bytes(data[: len(label.token)]) != label.token.encode():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), label.path)
+    return data
 
 
 def opened(label: Label, known: Mapping[str, Any] = _NOTHING) -> Any:
     """The value of a parcel; it stays in the mapped file.
 
     Raises:
-        OSError: It is not there, or not there any more, or cannot be read from here.
+        OSError: As `mapped` says.
     """
-    with open(label.path, "rb") as file:  # noqa: PTH123 - no file but one of the system's own
-        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    if bytes(data[: len(label.token)]) != label.token.encode():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), label.path)
-    return value_of(data[_ALIGNED_BYTES:], known)
+    return value_of(mapped(label)[_ALIGNED_BYTES:], known)
+
+
+class Taken:
+    """The parcels of workers that the driver has taken, as long as any of their bytes is in use.
+
+    They are found again by where they lie in its memory: so whatever is made of their bytes can be
+    had by other processes, too, without being sent to them.
+
+    Args:
+        in_memory: They are files in the memory of this machine, which their makers may let go of.
+    """
+
+    def __init__(self, *, in_memory: bool) -> None:
+        self._in_memory = in_memory
+        self._found: dict[int, tuple[int, Label]] = {}
+
+    def open(self, label: Label, known: Mapping[str, Any] = _NOTHING) -> Any:
+        """The value of a parcel; what it lies in is let go of, or removed, with the value.
+
+        Raises:
+            OSError: As `mapped` says.
+        """
+        descriptor = os.open(label.path, os.O_RDONLY)
+        try:
+            data = _mapped(descriptor, label)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if self._in_memory:
+            label = Label(f"/proc/{os.getpid()}/fd/{descriptor}", label.token)
+        address = _address(data)
+        self._found[address] = len(data), label
+        finalize(data.obj, self._let_go, address, descriptor)
+        return value_of(data[_ALIGNED_BYTES:], known)
+
+    def _let_go(self, address: int, descriptor: int) -> None:
+        _, label = self._found.pop(address)
+        os.close(descriptor)
+        if not self._in_memory:
+            with suppress(OSError):
+                Path(label.path).unlink()
+
+    def place(self, data: Buffer) -> tuple[Label, int] | None:
+        """The parcel that some bytes lie in, and where in it they begin; None: in none."""
+        address = _address(data)
+        for begin, (size, label) in tuple(self._found.items()):  # a few: those under way
+            if begin <= address < begin + size:
+                return label, address - begin
+        return None
+
+
+def _address(data: Buffer) -> int:
+    """Where some bytes, at least one, lie in this process's memory."""
+    return int(np.frombuffer(data, np.uint8).__array_interface__["data"][0])

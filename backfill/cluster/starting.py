@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backfill.cluster import worker
-from backfill.cluster.parcels import IN_MEMORY, Shelf
+from backfill.cluster.parcels import IN_MEMORY, Shelf, Taken
 from backfill.cluster.worker import VERSION
 from backfill.errors import UnavailableError, UsageError
 
@@ -97,7 +97,7 @@ def local_workers(
                 f"--workers {count}: they could not be started: {type(failure).__name__}",
                 next_step="ask for fewer, or leave it out: one process does the same",
             ) from failure
-        return Crew(client, shelf, count, cluster)
+        return Crew(client, shelf, count, Taken(in_memory=shelf.name is None), cluster)
 
     shelf = _shelf(scratch)
     workers = ProcessWorkers(start, check, few)
@@ -138,7 +138,8 @@ def cluster_workers(
         ) from error
     try:
         shelf = _shelf(scratch)  # first: it makes the folder
-        crew = Crew(client, shelf, _probed(client, scratch, folders))
+        there = _probed(client, scratch, folders)
+        crew = Crew(client, shelf, there, Taken(in_memory=False))
         yield ProcessWorkers(lambda: crew, check, few=0, on_this_machine=False)
     finally:
         client.close()

@@ -9,19 +9,23 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from backfill.cluster.parcels import Label, Parcel, Shelf, frames, opened
+from backfill.cluster.parcels import Label, Parcel, Shelf, opened
 from backfill.errors import UsageError, as_ours
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input, UnusedMemory
 from backfill.sources.interface import FilePiece, SourceFile
 
 VERSION = version("backfill")
+OPERATION = "backfill_attempts"
+"""What a worker is asked for at the beginning of a connection on which it is to send."""
+
 _MEMORY = UnusedMemory()
 _RESULTS: deque[Parcel] = deque()
 Work = Callable[[tuple[Input, Chunk]], Any]
@@ -33,10 +37,25 @@ def dask_setup(worker: Any) -> None:
     When the driver ends, however it does, its workers end by themselves: Dask's own processes
     watch a pipe to it.
     """
-    del worker
+    worker.handlers[OPERATION] = send_for
     gc.set_threshold(200_000)  # as in the driver: columns leave no cycles behind
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+async def send_for(comm: Any) -> None:
+    """Make attempts for the driver at the other end."""
+    from backfill.cluster.attempts import serve  # noqa: PLC0415 - a check sends nothing
+
+    await serve(comm)
+
+
+def _offer_to_send() -> None:
+    """Be ready to send where nobody has told Dask at its start: in a cluster."""
+    from distributed import get_worker  # noqa: PLC0415 - whoever asks for a worker may lack Dask
+
+    with suppress(ValueError):  # in no worker, but in a test
+        get_worker().handlers.setdefault(OPERATION, send_for)
 
 
 def without_file(place: Input) -> Input:
@@ -44,7 +63,7 @@ def without_file(place: Input) -> Input:
     return replace(place, file=cast("SourceFile", None))
 
 
-def work_on(driver: str, work: Label, given: Label, kept: int) -> bytes | Label:
+def work_on(driver: str, work: Label, given: Label, kept: int | str) -> Label | str:
     """Do some work on a chunk, or on the chunks of a piece; both lie in parcels of these labels.
 
     Nothing is raised: Dask would log it with all that belongs to it, and a log holds no data.
@@ -54,29 +73,37 @@ def work_on(driver: str, work: Label, given: Label, kept: int) -> bytes | Label:
         work: What is done.
         given: With what.
         kept: Results stay in this process, where the driver is on the same machine, until so many
-            more were made; 0: they are sent.
+            more were made; else the folder that they are left in.
 
     Returns:
-        What was made, or the error that came instead, as `frames` puts it; or where that is.
+        Where that lies which was made, or the error that came instead; or why it lies nowhere.
     """
+    _offer_to_send()
     try:
         _require(driver)
         _MEMORY.give_back()
         place, rows = cast("tuple[Input, Chunk | FilePiece]", opened(Label(*given)))
         do = _work(Label(*work))
-        made = [do((place, each)) for each in chunks_in(rows)]
+        known: Mapping[str, Any] = {"place": place, "rows": rows}
+        made: Any = [do((place, each)) for each in chunks_in(rows)]
     except Exception as error:  # noqa: BLE001 - the driver raises it
         ours = as_ours(error)
         ours.__cause__ = ours.__context__ = None
-        return b"".join(frames(ours))
-    known = {"place": place, "rows": rows}
-    return _kept(made, known, kept) if kept else b"".join(frames(made, known))
+        made, known = ours, {}
+    try:
+        return _kept(made, known, kept)
+    except OSError as error:
+        return f"{error.strerror}"
 
 
-def _kept(made: Any, known: Mapping[str, Any], count: int) -> Label:
-    """A result that the driver finds in this process's memory, as long as it lives."""
+def _kept(made: Any, known: Mapping[str, Any], kept: int | str) -> Label:
+    """A result that the driver finds in a folder, or in this process while that lives."""
+    if isinstance(kept, str):
+        parcel = Shelf(Path(kept)).put(made, known)
+        parcel.close()
+        return parcel.label
     _RESULTS.append(Shelf().put(made, known))
-    while len(_RESULTS) > count:
+    while len(_RESULTS) > kept:
         _RESULTS.popleft().remove()
     return _RESULTS[-1].label
 

@@ -4,24 +4,33 @@ Little of Dask is used: `submit`, `result`, and that it tells when a worker died
 chunk; one whose worker died twice is worked on in the driver: no row can kill workers for ever.
 """
 
+import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import closing, suppress
+from contextlib import AbstractAsyncContextManager, closing, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from distributed.comm import CommClosedError
+from distributed.comm import CommClosedError, connect
 from distributed.scheduler import KilledWorker
 
 from backfill.cluster import worker
-from backfill.cluster.parcels import IN_MEMORY, Label, Parcel, Shelf, opened, value_of
+from backfill.cluster.parcels import Label, Parcel, Shelf, Taken
 from backfill.cluster.worker import VERSION
+from backfill.delivery.destination import is_loopback
 from backfill.errors import BackfillError, StateError, UnavailableError
 from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.interface import FilePiece, LocalFile
+
+if TYPE_CHECKING:  # a check sends nothing
+    from backfill.cluster.attempts import Comm
+    from backfill.cluster.senders import WorkerAttempts
+    from backfill.delivery.outcome import Meter
+    from backfill.delivery.pacing import Attempts, Time
+    from backfill.delivery.track_api import Opening
 
 Given = tuple[Input, Chunk]
 Rows = tuple[Input, Chunk | FilePiece]
@@ -32,6 +41,7 @@ FEW_ROWS = 100_000
 """They are done before workers have started."""
 
 KILLS_MAX = 2
+CONNECT_S = 5.0
 WAIT_S = 0.5
 NOBODY_FOR_S = 60.0
 LEASES_PER_WORKER = 2
@@ -46,13 +56,25 @@ class Crew:
         client: Speaks to their scheduler.
         shelf: Where they find what they are given.
         count: How many there were at the start.
+        taken: What they have made.
         cluster: The workers of this machine; None: they are somebody else's.
     """
 
     client: Any
     shelf: Shelf
     count: int
+    taken: Taken
     cluster: Any = None
+
+    async def senders(self) -> list[str]:
+        """The workers that may know the key to the API: it goes nowhere unencrypted."""
+        found = await asyncio.to_thread(self.client.nthreads)
+        return [each for each in found if _is_private(each)]
+
+    async def connect(self, address: str) -> "Comm":
+        """Connect to a worker."""
+        secured = self.client.security.get_connection_args("client")
+        return cast("Comm", await connect(address, timeout=CONNECT_S, **secured))
 
     def close(self) -> None:
         """Let them go; those of this machine end."""
@@ -84,6 +106,19 @@ class ProcessWorkers:
         self._check = check
         self._few = few
         self.crew: Crew | None = None
+
+    def sending(
+        self, own: "Attempts", opening: "Opening", time: "Time", meter: "Meter"
+    ) -> AbstractAsyncContextManager["WorkerAttempts"]:
+        """See `Elsewhere`."""
+        from backfill.cluster.senders import Senders, by_workers  # noqa: PLC0415 - a check has none
+
+        def senders() -> Senders | None:
+            if self.crew is None:
+                return None
+            return Senders(self.crew.senders, self.crew.connect, self.crew.taken.place)
+
+        return by_workers(senders, own, opening, time, meter)
 
     def map(
         self, work: Callable[[Given], Made], chunks: Iterable[Given], ahead: int = THREADS
@@ -144,6 +179,12 @@ class ProcessWorkers:
             self.crew.close()
 
 
+def _is_private(address: str) -> bool:
+    """Whether nobody but us can read what is said to a worker."""
+    scheme, _, place = address.rpartition("://")
+    return scheme != "tcp" or is_loopback(f"http://{place}")
+
+
 def _row_count(_: Input, rows: Chunk | FilePiece) -> int:
     """How many rows there are, but for those of earlier pieces."""
     begin = rows.first_row if isinstance(rows, Chunk) else rows.start.row
@@ -174,10 +215,7 @@ class _Leases:
         try:
             return self.crew.shelf.put(value)
         except OSError as failure:
-            raise StateError(
-                f"the workers cannot be given their work: {failure.strerror}",
-                next_step="free memory or disk space, or choose another folder with --scratch",
-            ) from failure
+            raise _no_room(failure.strerror) from failure
 
     def submit(self, work: Callable[[Any], Made], given: Any, /) -> "_Lease[Made]":
         """Give a chunk to one of them."""
@@ -194,6 +232,13 @@ class _Leases:
         for lease in tuple(self._open):
             lease.drop()
         self.how.remove()
+
+
+def _no_room(why: str | None) -> StateError:
+    return StateError(
+        f"there is no room for what workers are given and make: {why}",
+        next_step="free memory or disk space, or choose another folder with --scratch",
+    )
 
 
 class _NobodyThereError(Exception):
@@ -215,8 +260,7 @@ class _Lease(Generic[Made]):
     def _submitted(self) -> Any:
         crew = self._leases.crew
         # One worker may make all that is not taken yet.
-        is_near = crew.cluster is not None and IN_MEMORY
-        kept = crew.count * LEASES_PER_WORKER + 1 if is_near else 0
+        kept = crew.shelf.name or crew.count * LEASES_PER_WORKER + 1
         asked = self._leases.how.label, self._parcel.label, kept
         # Never by content: Dask would give an earlier result for what it takes for the same task.
         return crew.client.submit(worker.work_on, VERSION, *asked, pure=False, retries=0)
@@ -242,12 +286,12 @@ class _Lease(Generic[Made]):
         # Whatever has killed them: alone, and where it can be seen.
         return self._work(self._given)
 
-    def _answer(self) -> bytes | Label:
+    def _answer(self) -> Label | str:
         """What a worker answers, as long as there is any hope of it."""
         lonely_s = 0.0
         while lonely_s < NOBODY_FOR_S:
             try:
-                return cast("bytes | Label", self._future.result(timeout=WAIT_S))
+                return cast("Label | str", self._future.result(timeout=WAIT_S))
             except TimeoutError:
                 self._leases.check()
             except (CancelledError, CommClosedError, OSError) as error:
@@ -259,12 +303,11 @@ class _Lease(Generic[Made]):
                 lonely_s = 0.0 if self._leases.crew.client.nthreads() else lonely_s + WAIT_S
         raise _NobodyThereError
 
-    def _unpacked(self, answer: bytes | Label) -> Made:
+    def _unpacked(self, answer: Label | str) -> Made:
+        if isinstance(answer, str):
+            raise _no_room(answer)
         place, rows = self._given
-        known = {"place": place, "rows": rows}
-        made = (
-            value_of(answer, known) if isinstance(answer, bytes) else opened(Label(*answer), known)
-        )
+        made = self._leases.crew.taken.open(Label(*answer), {"place": place, "rows": rows})
         if isinstance(made, BackfillError):
             raise made
         return cast("Made", made)

@@ -30,27 +30,19 @@ _TIME = struct.Struct("<d")
 _OPEN_OR_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _ERROR_STATUS_MIN = 400
-
 BURST_SHARE = 0.05
-
 TICK_S = 1e-6
 """A wait that is shorter than this is over."""
 
 CUT, CUT_EVERY_S = 0.7, 1.0
-
 RECOVERY_PER_S = 0.02
-
 RATE_FLOOR_SHARE = 0.05
-
 WINDOW_S = 1.0
-
 DEVIATIONS = 2.5
-
 NOISE_S = 0.05
 """A delay that is smaller than this says nothing about the service, however unusual."""
 
 CONCURRENCY_MIN, CONCURRENCY_MAX = 4, 64
-
 CONCURRENCY_UNPACED = 16
 
 
@@ -76,8 +68,11 @@ class Attempts(Protocol):
     that a network or a server can do, and MUST be safe to call from many tasks.
     """
 
-    async def attempt(self, batch: Request, *, fresh: bool = False) -> Answer | NoAnswer:
-        """Send a request once; `fresh` asks for a new connection."""
+    async def attempt(self, batch: Request, *, fresh: bool = False) -> Answer | NoAnswer | None:
+        """Send a request once; `fresh` asks for a new connection.
+
+        None: its turn has lapsed, and it needs another one: it was not sent, or nobody can tell.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +107,7 @@ class RateLimitedTransport:
         concurrency_max: Attempts at the same time; None to follow the rate and the latency.
         time: The clock.
         meter: Where the rate, the latency and the pauses are shown.
+        late_s: How long after its turn an attempt may begin, now.
     """
 
     def __init__(
@@ -122,10 +118,12 @@ class RateLimitedTransport:
         concurrency_max: int | None,
         time: Time,
         meter: Meter,
+        late_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._asked = rate if callable(rate) else (lambda: (rate, 0.0))
         at_first, _ = self._asked()
         self._attempts = attempts
+        self._late_s = late_s
         self._tempo = AdaptiveRate(at_first)
         self._pacer: Pacer | SharedPacer = Pacer()
         self._time, self._meter = time, meter
@@ -147,9 +145,11 @@ class RateLimitedTransport:
         """
         await self._places.enter()
         try:
-            await self._turn()
-            began_s = self._time.now_s()
-            answer = await self._attempts.attempt(batch, fresh=fresh)
+            answer = None
+            while answer is None:
+                await self._turn()
+                began_s = self._time.now_s()
+                answer = await self._attempts.attempt(batch, fresh=fresh)
             # Errors come quicker than work is done: they would make the service look fast.
             if isinstance(answer, Answer) and answer.status < _ERROR_STATUS_MIN:
                 self._answered(began_s)
@@ -222,7 +222,8 @@ class RateLimitedTransport:
             return min(pause_s, LOOK_AGAIN_S)
         self._tempo.ask(asked)
         rate = self._meter.rate = self._tempo.rate(now_s)
-        return min(self._pacer.take(now_s, rate), LOOK_AGAIN_S)
+        # The turns of a second and of what comes late from before it are together no more.
+        return min(self._pacer.take(now_s, rate / (1 + self._late_s())), LOOK_AGAIN_S)
 
     def _answered(self, began_s: float) -> None:
         now_s = self._time.now_s()

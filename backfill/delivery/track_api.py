@@ -12,10 +12,10 @@ import ssl
 import struct
 import termios
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from yarl import URL
 
@@ -137,6 +137,13 @@ def _kind(error: Exception) -> NoAnswerKind:
             return "dropped"
         case _:
             return "garbled"
+
+
+class Opening(Protocol):
+    """Opens the API, here or in another process: `open_track_api` with all but its meter."""
+
+    def __call__(self, *, meter: Meter) -> AbstractAsyncContextManager[TrackApi]:
+        """Open it; `meter` counts attempts, answers and bytes."""
 
 
 @asynccontextmanager

@@ -1,9 +1,10 @@
 """The delivery that the engine uses: retrying outside, pacing inside, the API at the core."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -12,9 +13,15 @@ from typing import Protocol
 from backfill.delivery.credentials import Credentials
 from backfill.delivery.destination import check_rate
 from backfill.delivery.outcome import Meter, Outcome, PauseReason, Refusal
-from backfill.delivery.pacing import CONCURRENCY_MAX, AskedRate, RateLimitedTransport, Time
+from backfill.delivery.pacing import (
+    CONCURRENCY_MAX,
+    AskedRate,
+    Attempts,
+    RateLimitedTransport,
+    Time,
+)
 from backfill.delivery.region import Region, judge_region, not_accepted
-from backfill.delivery.track_api import DEFAULT_TIMEOUTS, Timeouts, open_track_api
+from backfill.delivery.track_api import DEFAULT_TIMEOUTS, Opening, Timeouts, open_track_api
 from backfill.delivery.verdicts import (
     Abort,
     Answer,
@@ -54,6 +61,17 @@ class LookUp(Protocol):
 
     async def look_up(self) -> Answer | NoAnswer:
         """Ask the region endpoint once."""
+
+
+class OthersAttempts(Attempts, Protocol):
+    """Attempts that other processes make, each of them when its turn has reached them."""
+
+    def late_s(self) -> float:
+        """How long after its turn an attempt may begin, now."""
+
+
+Elsewhere = Callable[[Attempts, Opening, Time, Meter], AbstractAsyncContextManager[OthersAttempts]]
+"""Has attempts made by others, where it can: else by the ones that it is given."""
 
 
 class TrackDelivery:
@@ -266,6 +284,11 @@ class TrackDelivery:
         return error
 
 
+def _in_time() -> float:
+    """An attempt of this process begins with its turn."""
+    return 0.0
+
+
 def _unavailable(failing_s: float, wait_s: float, seen: str) -> UnavailableError:
     return UnavailableError(
         f"the service did not accept a request for {failing_s:.0f} s; last seen: {seen}",
@@ -282,7 +305,7 @@ def _seen(answer: Answer | NoAnswer) -> str:
 
 
 @asynccontextmanager
-async def open_delivery(
+async def open_delivery(  # noqa: PLR0913 - all but three are keywords
     url: str,
     credentials: Credentials,
     time: Time,
@@ -291,6 +314,7 @@ async def open_delivery(
     concurrency: int | None = None,
     outage_max_s: float = OUTAGE_MAX_S,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    elsewhere: Elsewhere | None = None,
 ) -> AsyncIterator[TrackDelivery]:
     """Open a delivery to the Track API; its connections are closed at the end.
 
@@ -303,25 +327,33 @@ async def open_delivery(
         concurrency: Attempts at the same time; None for rate x latency x 2, from 4 to 64.
         outage_max_s: How long nothing may have had success before the run stops.
         timeouts: For each attempt.
+        elsewhere: Other processes that make the attempts; None: all are made here.
 
     Raises:
         UsageError: The rate is impossible.
     """
     meter = Meter()
-    async with open_track_api(
+    opening = partial(
+        open_track_api,
         url,
         credentials,
         user_agent=f"backfill/{version('backfill')}",
         # As many as the concurrency may grow to: a queue here would count as latency.
         connections_max=max(concurrency or 0, CONCURRENCY_MAX),
         timeouts=timeouts,
-        meter=meter,
-    ) as api:
+    )
+    async with opening(meter=meter) as api, AsyncExitStack() as stack:
+        attempts: Attempts = api
+        late_s = _in_time
+        if elsewhere is not None:
+            others = await stack.enter_async_context(elsewhere(api, opening, time, meter))
+            attempts, late_s = others, others.late_s
         paced = RateLimitedTransport(
-            api,
+            attempts,
             rate=rate if callable(rate) else check_rate(rate, url),
             concurrency_max=concurrency,
             time=time,
             meter=meter,
+            late_s=late_s,
         )
         yield TrackDelivery(paced, api, time, meter=meter, outage_max_s=outage_max_s)

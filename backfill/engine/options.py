@@ -18,7 +18,8 @@ from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.sources.extraction import Extracted
 
-if TYPE_CHECKING:  # of a sync alone
+if TYPE_CHECKING:  # few runs need them
+    from backfill.delivery.track_delivery import Elsewhere
     from backfill.sync.differences import Differences
 
 
@@ -66,6 +67,7 @@ class Options:
         cluster: The address of a Dask scheduler whose workers work on chunks.
         scratch: A folder in which they find the chunks; None: in the memory of this machine.
         chunk_workers: Who that is, once they are there.
+        elsewhere: Has requests sent by them; None: this process sends.
     """
 
     state_dir: str | Path | None = None
@@ -86,6 +88,7 @@ class Options:
     cluster: str | None = None
     scratch: str | None = None
     chunk_workers: ChunkWorkers = IN_THREADS
+    elsewhere: "Elsewhere | None" = None
 
 
 @dataclass(slots=True)
@@ -273,4 +276,4 @@ def with_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[O
     there = next(each for each in (state, *state.absolute().parents) if each.exists())
     asked = options.workers, options.cluster, options.scratch
     with opened_workers(*asked, folders=(there, pipeline.folder), check=stop.check) as workers:
-        yield replace(options, chunk_workers=workers)
+        yield replace(options, chunk_workers=workers, elsewhere=workers.sending)

@@ -439,6 +439,7 @@ class _Run:
             rate=self._asked_rate,
             concurrency=self.options.concurrency or settings.concurrency,
             outage_max_s=settings.outage_max,
+            elsewhere=self.options.elsewhere,
         )
 
     async def _region(self, delivery: Service, url: str) -> Region:

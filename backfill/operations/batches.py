@@ -53,11 +53,15 @@ class Batch:
 
     def body(self) -> bytes:
         """The request's body as JSON; empty where the request has none."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[bytes | memoryview]:
+        """The body in pieces; what is long in it lies where the operations lie, and is no copy."""
+        slices = [each.operations.json(each.start, each.stop) for each in self.segments]
         if self.single:
-            segment = self.segments[0]
-            return bytes(segment.operations.json(segment.start, segment.stop))
-        slices = (each.operations.json(each.start, each.stop) for each in self.segments)
-        return b"".join((_OPEN, b",".join(slices), _CLOSE))
+            return [*slices]
+        between = [piece for each in slices for piece in (b",", each)][1:]
+        return [_OPEN, *between, _CLOSE]
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """The same operations in two batches; only where there are at least two."""
