@@ -100,14 +100,14 @@ Workers = Annotated[
     typer.Option(
         metavar="N|auto",
         parser=worker_count,
-        help="So many processes check and encode rows; this one sends.",
+        help="So many processes check, encode and send rows.",
         show_default=False,
     ),
 ]
 Cluster = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="The workers of this Dask scheduler check and encode rows."
+        metavar="ADDRESS", help="The workers of this Dask scheduler check, encode and send rows."
     ),
 ]
 Scratch = Annotated[

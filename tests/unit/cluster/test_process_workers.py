@@ -1,8 +1,11 @@
 """Other processes make of every chunk just what threads make of it, whatever becomes of them."""
 
+import asyncio
+import json
 import os
 import signal
-from contextlib import closing
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -10,14 +13,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from backfill.cluster import workers as cluster
 from backfill.cluster.parcels import Shelf, frames, opened, value_of
 from backfill.cluster.starting import affordable, local_workers
+from backfill.commands.run import RUN
+from backfill.delivery.track_delivery import open_delivery
+from backfill.engine.options import Options, Silent, Stop
 from backfill.engine.prepare import SourceRows
-from backfill.errors import InterruptedRunError, UsageError
+from backfill.engine.run import run_job
+from backfill.errors import GuardError, InterruptedRunError, UsageError
 from backfill.job import Job, adopt_plan, bind_files
 from backfill.journal import Journal
 from backfill.judge.chunk_judge import IN_THREADS
@@ -28,6 +35,7 @@ from backfill.sources import parquet
 from backfill.sources.inputs import chunks_of, open_inputs
 from tests.support.examples import examples
 from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
+from tests.support.workspaces import workspace
 from tests.support.worlds import invent
 
 NOW_S = 1.75e9
@@ -122,6 +130,70 @@ def test_pieces_of_parquet_give_the_same(workers, tmp_path, monkeypatch):
     more = '[source.sync]\nmode = "diff"\n'
     path = job(tmp_path, {}, CUSTOMERS, table + 'identical_rows = "keep"\n' + more)
     assert done(path, tmp_path / "many", workers) == done(path, tmp_path / "one", IN_THREADS)
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    """A workspace to send to."""
+    with workspace() as made:
+        yield made
+
+
+def sent(path, folder, sandbox, chosen, **options):
+    """What a run is: what came at the sandbox, in any order and once, the figures, the files."""
+    sandbox.reset()
+    asked = Options(url=sandbox.url, rate=0, env={}, state_dir=folder, restart=True, **options)
+    meters = []
+
+    @asynccontextmanager
+    async def connect(*given, **more):
+        # The workers are there already: a run of so few rows would not start any.
+        async with open_delivery(*given, **{**more, "elsewhere": chosen.sending}) as delivery:
+            yield delivery
+            meters.append(delivery.meter)
+
+    ways = {"connect": connect} if isinstance(chosen, cluster.ProcessWorkers) else {}
+    given = replace(asked, chunk_workers=chosen)
+    with suppress(GuardError):
+        pipeline = Pipeline.load(path)
+        asyncio.run(run_job(RUN, pipeline, given, Silent(), Stop(), **ways))
+    there = next(folder.glob("*/summary.json")).parent
+    summary = json.loads((there / "summary.json").read_text())
+    figures = {key: value for key, value in summary.items() if key not in TIMED}
+    rejected = [each.read_bytes() for each in sorted(there.glob("rejected.*"))]
+    came = {json.dumps(_said(each), sort_keys=True) for each in sandbox.arrivals()}
+    people = {name: each["attributes"] for name, each in sandbox.people().items()}
+    events = sorted(json.dumps(_said(each), sort_keys=True) for each in sandbox.events())
+    return figures, rejected, came, people, events
+
+
+def _said(arrived):
+    # A person without a timestamp is stamped when the request comes.
+    when = WHEN if arrived.get("kind", "event") == "event" else WHEN | {"occurred_s"}
+    return {key: value for key, value in arrived.items() if key not in when}
+
+
+TIMED = {"seconds", "rows_per_second", "started_at", "finished_at", "this_run"}
+WHEN = {"arrival", "received_s", "request"}
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=examples(3), phases=[Phase.generate])
+def test_workers_send_what_one_process_sends(workers, sandbox, tmp_path_factory, seed):
+    """Operations, ids, refusals and their order, figures: whoever sends them."""
+    folder = tmp_path_factory.mktemp("world")
+    path = invent(folder, seed).pipeline
+    many = sent(path, folder / "many", sandbox, workers)
+    assert many == sent(path, folder / "one", sandbox, IN_THREADS)
+    assert many[2]
+
+
+def test_workers_send_batches_of_several_chunks_as_they_are(workers, sandbox, tmp_path):
+    """A request may have rows of two chunks, which two workers have made."""
+    path = job(tmp_path, {"events.csv": numbered(40_000)}, EVENTS)
+    many = sent(path, tmp_path / "many", sandbox, workers)
+    assert many == sent(path, tmp_path / "one", sandbox, IN_THREADS)
+    assert many[0]["requests"] > 5
 
 
 def _chunks(folder, rows=100_000):

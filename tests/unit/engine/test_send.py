@@ -6,20 +6,18 @@ Over a delivery that does as it is told, in virtual time; the journal is a real 
 import asyncio
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from backfill.encoding.rejected_cells import rejections
 from backfill.engine.options import Tally
-from backfill.engine.prepare import LeftOut, MergedRows, PreparedChunk
+from backfill.engine.prepare import LeftOut, MergedRows
 from backfill.engine.send import BATCHES_READY, DRAIN_S, REFUSALS_MAX, Sender, ranges_of
 from backfill.errors import BackfillError, GuardError, InterruptedRunError, UnavailableError
 from backfill.journal import Journal
-from backfill.operations.encode import Operations
 from backfill.pipeline.setting_values import Allowance
-from backfill.rows import Chunk, Position, reason
+from backfill.rows import reason
+from tests.support.by_hand import ByHand, prepared
 from tests.support.fake_delivery import FakeDelivery
-from tests.support.inputs import an_input
 from tests.support.virtual_time import in_no_time
 
 ONE_PERCENT = Allowance(share=0.01)
@@ -27,61 +25,10 @@ STOPPED = InterruptedRunError("stopped")
 WHY = reason("required_missing", "who")
 
 
-class ByHand:
-    """Work whose chunks were made by hand; it notes what is settled, in order."""
-
-    def __init__(self, journal, **chunks):
-        self.journal = journal
-        self.chunks = chunks
-        self.settled = []
-        self.noted = {}
-
-    def prepared(self, kind):
-        """The chunks of one kind."""
-        yield from self.chunks.get(kind, ())
-
-    def settle(self, settlement):
-        """Note it, in the journal too."""
-        self.journal.settle(settlement)
-        why = {each.row: each.reasons for each in settlement.rejections}
-        rows = [row for start, stop in settlement.ranges for row in range(start, stop)]
-        self.settled.append((settlement.part, rows))
-        self.noted |= {(settlement.part, row): why.get(row, ()) for row in rows}
-
-    def taken(self, prepared):
-        """Nothing to remember."""
-
-    def fates(self, part, rows):
-        """What was noted."""
-        return {row: self.noted[part, row] for row in rows.tolist() if (part, row) in self.noted}
-
-
 def carried(part, rows, carrier_part, carriers, prepared):
     """Rows of a chunk whose people other rows carry."""
     numbers = np.array(rows, np.int64), np.array(carriers, np.int64)
     return MergedRows(part, numbers[0], carrier_part, numbers[1], prepared.chunk)
-
-
-def prepared(part, rows, *, alone=False, size=0, left_out=None, beside=0):
-    """A chunk of a part whose `rows` are sent, each alone (v1) or together.
-
-    Args:
-        part: The part.
-        rows: The rows that are sent.
-        alone: Each is a request.
-        size: How many bytes more each operation has.
-        left_out: What becomes of others.
-        beside: So many rows more belong to the chunk.
-    """
-    rows = np.array(rows, np.int64)
-    every = np.arange(1, (rows.max() if len(rows) else 0) + beside + 1)
-    batch = pa.RecordBatch.from_arrays([pa.array([f"p{row}" for row in every])], ["who"])
-    chunk = Chunk(1, batch, every, None, (), Position(int(every[-1]) + 1), "text")
-    filling = "x" * size
-    texts = pa.array([f'{{"row":{row},"part":{part},"x":"{filling}"}},' for row in rows])
-    paths = pa.array([f"/{part}/{row}" for row in rows]) if alone else None
-    operations = (Operations(rows, texts, paths, "PUT", part, chunk),) if len(rows) else ()
-    return PreparedChunk(an_input(part, f"{part}.csv"), chunk, operations, left_out or LeftOut())
 
 
 @pytest.fixture
