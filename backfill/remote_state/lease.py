@@ -252,7 +252,7 @@ def take(
         store_now = _probe(store, f"{base}/{PROBE}{secrets.token_hex(8)}")
         found = store.get(path)
         # Whoever removes a lock to be rid of it removes what names the job's files.
-        if found is None and not anew and store.below(f"{base}/{STATE}"):
+        if found is None and not anew and any(size for _, size in store.below(f"{base}/{STATE}")):
             raise StateError(
                 f"{store.name}/{base}: the job's state is here, but its lock was removed, which"
                 " names the files that count",

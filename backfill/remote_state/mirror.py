@@ -185,8 +185,11 @@ class Mirror:
     def _fetch_result(self, path: str) -> None:
         """Whoever was taken over may write one more status, and people a corrected file."""
         for _ in range(_LOOKS):
-            with suppress(ChangedObjectError):
+            try:
                 self._fetch(path, f"{self.place.path}/{path}")
+            except ChangedObjectError:
+                (self.folder / path).unlink(missing_ok=True)
+            else:
                 return
         raise UnavailableError(
             f"{self.place}/{path}: changed each time while it was read",
@@ -201,8 +204,7 @@ class Mirror:
         """
         target = self.folder / path
         version = self.store.head(key)
-        if version is None:
-            target.unlink(missing_ok=True)
+        if version is None:  # gone by now, or a folder that a console made
             return False
         try:
             target.parent.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)

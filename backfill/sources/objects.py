@@ -163,7 +163,12 @@ class Objects:
             return [pattern]
         matches, folder = matcher(pattern.key), folder_of_pattern(pattern.key)
         below = self.below(pattern.beside(folder))
-        found = [each for each in below if matches(each)]
+        # An empty object may be a folder that a console made: lists leave the slash behind it out.
+        found = [
+            each
+            for each, size in below.items()
+            if matches(each) and (size or self._store(each).head(each.path) is not None)
+        ]
         if not found:
             raise _missing(pattern)
         self._refuse_tables(found, below, folder)
@@ -196,10 +201,8 @@ class Objects:
             UnavailableError: The store does not answer.
         """
         _require_list(folder)
-        found = dict(self._store(folder).below(folder.key.rstrip("/")))
-        # Consoles mark an empty folder by an empty object of its name.
-        folders = {each.rpartition("/")[0] for each in found}
-        return {folder.beside(k): size for k, size in found.items() if size or k not in folders}
+        found = self._store(folder).below(folder.key.rstrip("/"))
+        return {folder.beside(path): size for path, size in found}
 
     def _store(self, url: ObjectUrl) -> "ObjectStore":
         from backfill.sources.stores import connected  # noqa: PLC0415  # see above

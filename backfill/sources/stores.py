@@ -29,7 +29,7 @@ from backfill.retrying import (
     retry_cost,
     throttle_s,
 )
-from backfill.sources.urls import ObjectUrl, no_such_bucket
+from backfill.sources.urls import ObjectUrl, no_such_bucket, without_folders
 
 _THREADS = 8
 _CLIENT = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "300s"}
@@ -242,7 +242,7 @@ class ObjectStore:
             wanted = islice(pages, 1) if first_page else pages
             return [(each["path"], each["size"]) for page in wanted for each in page]
 
-        return self.patiently(request)
+        return without_folders(self.patiently(request), prefix)
 
     def get(self, path: str) -> StoredBytes | None:
         """A small object as a whole; None: there is no such object.

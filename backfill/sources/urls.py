@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from backfill.errors import UsageError
@@ -120,6 +121,22 @@ def _check_web(scheme: str, host: str, *, has_query: bool) -> None:
             f"http://{host}: is not https, which only this machine may omit",
             next_step="use https",
         )
+
+
+def without_folders(found: list[tuple[str, int]], prefix: str) -> list[tuple[str, int]]:
+    """What a list of objects has, with their sizes, but for the folders among them.
+
+    Consoles mark a folder by an empty object of its name, whose last slash lists leave out. One
+    with nothing in it cannot be told from an empty object here.
+
+    >>> without_folders([("in", 0), ("in/a", 0), ("in/a/b/c.csv", 9), ("in/d", 0)], "in")
+    [('in/a/b/c.csv', 9), ('in/d', 0)]
+    """
+    if all(size for _, size in found):
+        return found
+    folders = {str(each) for path, _ in found for each in PurePosixPath(path).parents}
+    folders.add(prefix.rstrip("/"))
+    return [(path, size) for path, size in found if size or path not in folders]
 
 
 def folder_of_pattern(pattern: str) -> str:

@@ -231,6 +231,21 @@ def test_folders_of_a_bucket_name_columns(tmp_path, bucket, send, sandbox):
     assert sandbox.people()["a"]["attributes"]["shop"] == "Zürich"
 
 
+def test_folders_that_a_console_made_are_no_files(tmp_path, bucket, send, sandbox):
+    """An object without bytes whose name ends with a slash, whether or not something is below."""
+    bucket.put("in/events-1.csv", numbered(10).encode())
+    bucket.put("in/more/events-2.csv", numbered(10, first=10).encode())
+    for folder in ("in/", "in/more/", "in/done/"):
+        bucket.put(folder, b"")
+    table = EVENTS.replace('files = ["', f'files = ["{bucket.base}in/**/').replace("events*.*", "*")
+    assert "in/**/*" in table
+
+    ended = send(job(tmp_path, {}, storage(bucket), table), env=ENV)
+
+    assert ended.code == 0, ended.stderr
+    assert len(sandbox.events()) == 20
+
+
 def test_a_store_that_throttles_and_cuts_is_waited_for(tmp_path, bucket, send, sandbox):
     """Every row arrives once, whatever became of the first requests."""
     bucket.put("events-1.csv", numbered(10).encode())

@@ -62,6 +62,26 @@ def test_a_job_goes_on_from_another_machine(tmp_path, bucket, send, sandbox):
     assert not list(tmp_path.rglob(".backfill"))
 
 
+def test_folders_that_a_console_made_do_not_hinder_a_job(tmp_path, bucket, send, sandbox):
+    """An object without bytes whose name ends with a slash: for the job, and for each folder."""
+    top, storage = elsewhere(bucket)
+    pipeline = job(tmp_path, {"events.csv": numbered(20)}, storage, EVENTS, top=top)
+    name = "jobs/job/"
+
+    def mark(*folders: str) -> None:
+        for each in folders:
+            bucket.put(f"{name}{each}", b"")
+
+    mark("", "state/", "plan/")
+    first = send(pipeline, env=ENV, pace=PACE)
+    mark("history/", "state/1.1/")
+    second = send(pipeline, env=ENV, pace=PACE)
+
+    assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
+    assert second.summary["this_run"]["delivered"] == 0
+    assert len(sandbox.events()) == 20
+
+
 KILLS = int(os.environ.get("KILLS", "3"))
 SEED = int(os.environ.get("SEED", "7"))
 ROWS_A_KILL = 1_500
