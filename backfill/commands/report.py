@@ -23,6 +23,7 @@ from backfill.report.bundle import JobEvidence, write_bundle
 from backfill.report.collect import options_of
 from backfill.report.redaction import Redact, Redaction
 from backfill.report.summary import Summary
+from backfill.sync import catch_up
 
 UNDO_FOLDER = "undo"
 
@@ -134,10 +135,14 @@ def undo(pipeline: Pipeline, state_dir: str | Path | None = None) -> UndoList:
             raise unwritten(folder, failure) from failure
         unknown = [
             "people whom events or relationships created, whom no customers source names",
-            "people whose identifier a retry corrected, whom nobody looked up",
+            "people whose row was rejected at first and corrected for a retry: nobody looked",
         ]
         if job.journal.meta.get(new_people.INCOMPLETE):
             unknown.append("people who were sent before undo was set, or before a --restart")
+        if catch_up.notes(job.journal):
+            unknown.append(
+                "people of whom snapshot.duckdb does not know any more that they were sent"
+            )
         return UndoList(path, sum(counts.values()), unknown)
 
 

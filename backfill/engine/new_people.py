@@ -2,6 +2,9 @@
 
 The Track API never says whether a person was created: both are 200 and `{}`. So, where `[import]
 undo` asks for it, the App API is asked before the first request, a hundred people at a time.
+
+There is one file, of the last look-up. A plan that replaces another one takes over whom its job may
+have created by then, and looks for all others anew: somebody else may have made them meanwhile.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from backfill.files import PRIVATE_DIRECTORY
 from backfill.job import Job
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plan import Plan
+from backfill.sync.catch_up import catch_up, open_snapshot
 
 FOLDER = "new_people"
 INCOMPLETE = "undo_incomplete"
@@ -34,6 +38,14 @@ INCOMPLETE = "undo_incomplete"
 _LOOKED_UP = "undo_looked_up"
 _AT_ONCE = 8
 _ROWS = 65_536
+_TOLD = """
+SELECT type, identifier, arg_min(looked_up.part, place) AS part, arg_min(row, place) AS row
+FROM (SELECT *, part * 1000000000000::HUGEINT + row AS place FROM looked_up) AS looked_up
+SEMI JOIN (FROM person WHERE high IS NOT NULL OR refused_high IS NULL) AS told
+    USING (type, identifier)
+GROUP BY type, identifier
+ORDER BY min(place) NULLS FIRST, identifier
+"""
 _SCHEMA = pa.schema(
     [("type", pa.string()), ("identifier", pa.string()), ("part", pa.int32()), ("row", pa.int64())]
 )
@@ -50,7 +62,8 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
     if meta.get(_LOOKED_UP) == plan.key:
         return
     folder = job.folder / FOLDER
-    if _LOOKED_UP not in meta:
+    earlier = _looked_up(job)
+    if earlier is None:
         if job.journal.totals().attempts or folder.exists():
             meta[INCOMPLETE] = True
         # Of a journal that was forgotten: its rows are others, and its people are there by now.
@@ -76,31 +89,65 @@ async def note_new_people(job: Job, plan: Plan, options: Options, clock: Clock, 
             stop.heard_by(give_up),
             pq.ParquetWriter(unfinished, _SCHEMA, write_page_checksum=True) as writer,
         ):
+            for batch in _told(job, earlier) if earlier else ():
+                writer.write_batch(
+                    _without_rows(batch.filter(pa.array(_may_be_created(job, batch))))
+                )
             for batch in _to_be_sent(job, plan):
                 writer.write_batch(batch.filter(pa.array(~await _are_there(workspace, batch))))
     unfinished.replace(folder / f"{plan.key}.parquet")
     meta[_LOOKED_UP] = plan.key
     job.journal.commit()
+    if earlier:
+        earlier.unlink()
 
 
 def created(job: Job) -> Iterator[pa.RecordBatch]:
-    """The people who were not there before, and were delivered since: type and identifier.
+    """The people who were not there before, and were delivered since: type and identifier, once.
 
     Raises:
-        StateError: A file of who was there before is damaged or gone.
+        StateError: The file of who was there before is damaged or gone.
     """
-    folder = job.folder / FOLDER
-    found = sorted(folder.glob("*.parquet"))
-    last = folder / f"{job.journal.meta.get(_LOOKED_UP)}.parquet"
-    if _LOOKED_UP in job.journal.meta and last not in found:
-        raise _damaged(last)
-    for path in found:
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                for batch in file.iter_batches(batch_size=_ROWS):
-                    yield batch.filter(pa.array(_are_delivered(job, batch))).select([0, 1])
-        except (pa.ArrowException, OSError, KeyError) as failure:
-            raise _damaged(path) from failure
+    if found := _looked_up(job):
+        for batch in _told(job, found):
+            yield batch.filter(pa.array(_may_be_created(job, batch, settled=True))).select([0, 1])
+
+
+def _looked_up(job: Job) -> Path | None:
+    """The file of the last look-up; None: there was none.
+
+    Raises:
+        StateError: It is damaged or gone.
+    """
+    key = job.journal.meta.get(_LOOKED_UP)
+    if key is None:
+        return None
+    path = job.folder / FOLDER / f"{key}.parquet"
+    try:
+        # DuckDB, which reads it next, looks at no checksum.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for _ in file.iter_batches(batch_size=_ROWS):
+                pass
+    except (pa.ArrowException, OSError) as failure:
+        raise _damaged(path) from failure
+    return path
+
+
+def _told(job: Job, looked_up: Path) -> Iterator[pa.RecordBatch]:
+    """Those of a look-up whom the job has told something, or may have, each once.
+
+    Whose row is forgotten has none, also where the file names the person twice.
+    """
+    catch_up(job.journal, job.pipeline, job.folder)
+    with open_snapshot(job.journal, job.folder) as snapshot:
+        snapshot.see({"looked_up": looked_up})
+        yield from snapshot.batches(_TOLD, [], _ROWS)
+
+
+def _without_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same people, whose rows another plan may number in another way."""
+    nothing = [pa.nulls(len(batch), each.type) for each in (_SCHEMA.field(2), _SCHEMA.field(3))]
+    return pa.RecordBatch.from_arrays([batch.column(0), batch.column(1), *nothing], schema=_SCHEMA)
 
 
 def _damaged(path: Path) -> StateError:
@@ -149,14 +196,22 @@ def _named(person: dict[str, object], type_: str) -> str:
     return name.lower() if type_ == "email" else name
 
 
-def _are_delivered(job: Job, batch: pa.RecordBatch) -> Mask:
-    """Which of n rows were delivered; bool (n,)."""
-    parts, rows = (batch.column(name).to_numpy() for name in ("part", "row"))
-    found = np.zeros(batch.num_rows, np.bool_)
-    for part in np.unique(parts).tolist():
+def _may_be_created(job: Job, batch: pa.RecordBatch, *, settled: bool = False) -> Mask:
+    """Which of n people were not refused, as far as their rows are known; bool (n,).
+
+    Args:
+        job: Its journal knows what became of them.
+        batch: The people, as _SCHEMA has them.
+        settled: Only those of settled rows.
+    """
+    parts = batch.column("part").fill_null(-1).to_numpy()
+    rows = batch.column("row").fill_null(-1).to_numpy()
+    known = {each.id for each in job.journal.parts()}
+    found = np.ones(batch.num_rows, np.bool_)
+    for part in known.intersection(np.unique(parts).tolist()):
         here = np.flatnonzero(parts == part)
         rejected = job.journal.rejections_among(part, rows[here])
-        found[here] = job.journal.settled(part).contains(rows[here]) & ~np.isin(
-            rows[here], list(rejected)
-        )
+        found[here] = ~np.isin(rows[here], list(rejected))
+        if settled:
+            found[here] &= job.journal.settled(part).contains(rows[here])
     return found

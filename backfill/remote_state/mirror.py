@@ -24,7 +24,7 @@ from backfill.remote_state.lease import LOCK, PROBE, STATE, Lease, StoredAs
 from backfill.sources.stores import ChangedObjectError, ObjectStore
 from backfill.sources.urls import ObjectUrl
 
-_STATE_NAMES = (STATE_FILE, "snapshot.duckdb", "plan/", "extracts/")
+_STATE_NAMES = (STATE_FILE, "snapshot.duckdb", "plan/", "extracts/", "new_people/")
 """How the paths begin that are no results; the databases have companions."""
 _RANGE_BYTES = 16 << 20
 """A request takes no longer than its time limit, however large the file is."""

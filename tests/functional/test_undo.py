@@ -51,6 +51,44 @@ def test_a_run_that_goes_on_does_not_take_its_own_people_for_old(tmp_path, send,
     assert backfill("report", path, "--undo", "--json").summary["people"] == 250
 
 
+def numbered_people(first: int, end: int, n: int = 1) -> str:
+    """A file of people who differ in their address."""
+    return "email,n\n" + "".join(f"p{each}@x.com,{n}\n" for each in range(first, end))
+
+
+def named(tmp_path) -> list[str]:
+    """Whom the undo list names."""
+    return (tmp_path / ".backfill/job/undo/email.csv").read_text().split()[1:]
+
+
+def test_whoever_came_between_two_plans_is_left_out(tmp_path, send, backfill, sandbox):
+    """Not sent by the first, made by somebody else, sent by the second: not created by the job.
+
+    And nobody is named twice, however many rows, files and look-ups name them.
+    """
+    files = {"customers.csv": numbered_people(0, 20)}
+    path = job(tmp_path, files, TABLE.replace("customers.csv", "customers*.csv"), top=UNDO)
+    assert send(path, "--limit", "10").code == 0
+    there_before(sandbox, "p15@x.com")
+    (tmp_path / "customers2.csv").write_text(numbered_people(5, 30) + "p29@x.com,2\n")
+    assert send(path, "--append").code == 0
+
+    assert backfill("report", path, "--undo", "--json").summary["people"] == 29
+    assert named(tmp_path) == [f"p{each}@x.com" for each in range(30) if each != 15]
+
+
+def test_nights_are_undone_together(tmp_path, backfill, sandbox):
+    """Of whom an earlier night created no row is left; whoever was there before stays out."""
+    there_before(sandbox, "p3@x.com")
+    path = job(tmp_path, {"customers.csv": numbered_people(0, 10)}, TABLE, top=UNDO)
+    for night in (numbered_people(0, 10), numbered_people(0, 12), numbered_people(2, 13, n=2)):
+        (tmp_path / "customers.csv").write_text(night)
+        assert backfill("sync", path, "--url", sandbox.url, "--yes").code == 0
+        assert backfill("report", path, "--undo").code == 0
+
+    assert sorted(named(tmp_path)) == sorted(f"p{each}@x.com" for each in range(13) if each != 3)
+
+
 def test_a_job_that_begins_anew_leaves_out_whom_it_created_before(
     tmp_path, send, backfill, sandbox
 ):
