@@ -16,6 +16,8 @@ asks for them.
 import csv
 import hashlib
 import io
+import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -37,6 +39,10 @@ from backfill.report.verified import VERIFIED_FILE
 
 BUNDLE_FILE = "evidence.zip"
 MANIFEST = "MANIFEST.sha256"
+_WEBHOOK = re.compile(
+    rb"""(\bwebhook["']?\s*=\s*)(\"{3}.*?\"{3}|\'{3}.*?\'{3}|"(?:[^"\\]|\\.)*"|'[^']*')""",
+    re.DOTALL,
+)
 _HEADER = ("source", "row", "line", "field", "reason", "message", "cells")
 _ROWS_TOGETHER = 10_000
 
@@ -116,8 +122,8 @@ def _contents(known: JobEvidence) -> Iterator[tuple[str, Iterable[bytes]]]:
     yield "report.html", [known.report.read_bytes()]
     yield "summary.json", [_json(_without_names(known.summary.as_dict(), redaction))]
     # It names files, columns and events throughout.
-    if redaction.redact != "all":
-        yield "pipeline.toml", [known.pipeline.path.read_bytes()]
+    if redaction.redact != "all" and (text := _pipeline_text(known.pipeline)):
+        yield "pipeline.toml", [text]
     yield "sources.json", [_json(list(_sources(known)))]
     yield "dates.json", [_json(list(_dates(known.plan, redaction)))]
     yield "rejected.csv", _rejected(known)
@@ -127,6 +133,17 @@ def _contents(known: JobEvidence) -> Iterator[tuple[str, Iterable[bytes]]]:
             yield VERIFIED_FILE, [listed.read_bytes()]
     yield "runs.json", [_json(list(_runs(known.journal)))]
     yield "versions.json", [_json(versions())]
+
+
+def _pipeline_text(pipeline: Pipeline) -> bytes:
+    """The pipeline file but for its webhook, which is as good as a password; empty: it is in it."""
+    text = pipeline.path.read_bytes()
+    if pipeline.notify is None or pipeline.notify.webhook is None:
+        return text
+    shown = _WEBHOOK.sub(rb'\1"left out"', text)
+    # A key may be written in more ways than anybody looks for.
+    is_left_out = tomllib.loads(shown.decode("utf-8-sig"))["notify"].get("webhook") == "left out"
+    return shown if is_left_out else b""
 
 
 def _json(value: Any) -> bytes:

@@ -93,6 +93,21 @@ def test_no_cell_is_in_it_unless_it_is_asked_for(pipeline, bundle):
     assert PERSONAL.encode() in whole["rejected.csv"]
 
 
+@pytest.mark.parametrize("written", ["/T0/B0/{}", "\\u002fT0\\u002f{}"])
+def test_a_webhook_is_not_in_it(tmp_path, send, bundle, written):
+    """Its URL is as good as a password, however the pipeline file writes it."""
+    token = "nobody-must-read-this"
+    url = f"https://hooks.example.com{written.format(token)}"
+    notify = f'[notify]\nwebhook = "{url}"\non = ["failure"]\n'
+    made = job(tmp_path, {"customers.csv": people("a")}, CUSTOMERS, notify)
+    assert send(made).code == 0
+
+    for redact in ("values", "none"):
+        files = bundle(made, "--redact", redact)
+        assert token.encode() not in b"".join(files.values())
+        assert b"customers" in files["pipeline.toml"]
+
+
 def test_a_job_that_sent_nothing_has_no_evidence(tmp_path, backfill):
     """A check alone proves nothing about a workspace."""
     made = job(tmp_path, {"customers.csv": people("a")}, CUSTOMERS)
