@@ -11,6 +11,7 @@ from backfill.engine.options import Observer, Options, Silent, Stop
 from backfill.engine.prepare import SourceRows
 from backfill.engine.run import PreparedRun, RunMode, execute
 from backfill.engine.send import Work
+from backfill.errors import UsageError
 from backfill.job import Job, bind_files
 from backfill.pipeline.file import Pipeline
 from backfill.planning import guards
@@ -63,7 +64,13 @@ def canary_first(
 
     Raises:
         CredentialsError: There is no key of the App API, and it would be asked.
+        UsageError: The pipeline has nobody who could go first.
     """
+    if options.canary is not None and not (pipeline.has_customers or pipeline.has("events")):
+        raise UsageError(
+            "--canary sends people and their events first, and this pipeline has neither",
+            next_step="drop --canary; `backfill plan` shows samples of what would be sent",
+        )
     # Whoever has no key keeps the record of what was sent, as with any other credentials.
     if options.canary is not None or (pipeline.import_.undo and options.restart):
         from backfill.verification.proving import app_of  # noqa: PLC0415 - seldom needed

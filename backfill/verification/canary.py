@@ -20,7 +20,7 @@ from backfill.job import Job
 from backfill.judge.chunk_judge import JudgedChunk
 from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
-from backfill.report.verified import VERIFIED_FILE, Verification
+from backfill.report.verified import VERIFIED_FILE, WHY_UNPROVABLE, Verification
 from backfill.report.wording import counted
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input
@@ -134,15 +134,17 @@ def _wrong(found: Verification, people: int) -> BackfillError | None:
     wrong = found.total("missing") + found.total("differs")
     if not wrong and (found.total("equal") or not people):  # a sync may have nobody to send
         return None
-    what = (
-        f"of the first {counted(people, 'person', 'people')} and their events {wrong:,} are missing"
-        f" or differ, and nothing more was sent; {VERIFIED_FILE} lists them"
-        if wrong
-        else f"nothing of the first {counted(people, 'person', 'people')} can be read back, and"
-        " nothing more was sent"
-    )
+    first = f"the first {counted(people, 'person', 'people')}"
+    if not wrong:
+        why = "; ".join(WHY_UNPROVABLE.get(each, each) for each in found.unprovable_by_reason)
+        return DiffersError(
+            f"nothing of {first} can be read back, and nothing more was sent"
+            + (f": {why}" if why else ""),
+            next_step="to go on without such a proof, run the same command without --canary",
+        )
     return DiffersError(
-        what,
+        f"of {first} and their events {wrong:,} are missing or differ, and nothing more was sent;"
+        f" {VERIFIED_FILE} lists them",
         next_step=f"look at {VERIFIED_FILE} in the job's folder; the same command reads these"
         " people back again before it goes on, --restart sends them again",
     )

@@ -225,6 +225,29 @@ def test_a_wrong_key_of_the_app_api_stops_a_canary_before_it_is_sent(pipeline, s
     assert ended.summary["pending"] == 3 * COUNT
 
 
+def test_a_canary_that_proves_nothing_says_how_to_go_on(tmp_path, send):
+    """Events that nobody can read back stop it, and the file that lists findings has none."""
+    rows = "".join(f"p{each},bought,2020-01-01T00:00:00Z,1\n" for each in range(9))
+    path = job(tmp_path, {"events.csv": f"id,event,at,n\n{rows}"}, EVENTS)
+
+    ended = send(path, "--canary", "3")
+
+    assert (ended.code, ended.summary["delivered"]) == (8, 3)
+    assert "the App API shows events of the last 30 days only" in ended.stderr
+    assert "without --canary" in ended.stderr.splitlines()[-1]
+    assert "verified.csv" not in ended.stderr
+
+
+def test_a_canary_of_nobody_is_refused(tmp_path, send, sandbox):
+    """Where only people are deleted, all of them would be deleted as if it had proved something."""
+    table = '[[source]]\nkind = "deletions"\nfiles = ["gone.csv"]\nidentifier = { id = "id" }\n'
+
+    ended = send(job(tmp_path, {"gone.csv": "id\na\nb\n"}, table), "--canary", "1")
+
+    assert (ended.code, "--canary" in ended.stderr) == (2, True)
+    assert sandbox.stats()["requests"] == 0
+
+
 def test_a_canary_is_no_use_to_a_retry(pipeline, send):
     """It is said before anything is sent."""
     assert send(pipeline).code == 0
