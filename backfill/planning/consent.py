@@ -28,6 +28,7 @@ _HINTS = (
     *("receive", "allow", "want", "marketing", "legal_basis", "einwilligung", "clean_time"),
     *("msg_", "excluded", "mailable", "contactable", "can_", "may_", "agree", "dnc", "promo"),
     *("_ok", "ok_", "gdpr", "dsgvo", "rgpd", "bounce", "complain", "spam", "_enabled", "werb"),
+    *("kein", "nicht", "abbestell"),
 )
 """One of these is in every name that says something of consent."""
 
@@ -42,6 +43,8 @@ _WORDS: tuple[tuple[Literal["in", "out"], str], ...] = (
     # Sent again, it comes back again; how many came back says nothing of whom to write to.
     ("out", r"hard_?bounced?|(?<!mails_)bounced"),
     ("out", r"(marked_as|reported(_as)?)_spam|spam_(complaint|complained|reported)|complained"),
+    ("out", rf"keine?n?_(werb(ung|e_?mails?)|mailings?|{_MAIL}|kontakt(aufnahme)?)"),
+    ("out", r"nicht_(kontaktieren|anschreiben|anmailen)|(newsletter_)?abbestell(t|ung)"),
     ("out", r"abgemeldet|abmeldung|werbesperre|werbewiderspruch|kontaktsperre"),
     ("out", r"d[eé]sinscrit|d[eé]sabonn[eé]"),
     ("in", r"(double_?|confirmed_?)?opt(ed)?_?in|subscribed|newsletter|mailing_list"),
@@ -66,6 +69,13 @@ _WORDS: tuple[tuple[Literal["in", "out"], str], ...] = (
 )
 """The words of consent, and what yes means where one is said: they stand behind and before others
 (`(.*_)?` and `(_.*)?`). What says `out` is looked at first: `no_newsletter`."""
+
+_NEGATED = (
+    r"(^|_)(not?|never|without|missing|keine?[nmrs]?|nicht|ohne|pas_de|sans|sin|n[aã]o|senza"
+    r"|do(es)?_?n_?t|can_?t|cannot|declines?|refuses?|rejects?|excluded?_from)_"
+    r"|_(withdrawn|revoked|denied|declined|refused|rejected|cancell?ed|abgelehnt|widerrufen)(_|$)"
+)
+"""What turns an opt-in round: yes means that it is not there."""
 
 _ABOUT = (
     r"_(ip|ids?|source|method|url|reason(_other)?|campaign(_(id|title))?|type|by|nl|subtype|version"
@@ -113,8 +123,9 @@ def consent_in(name: str) -> ConsentColumn | None:
     channels = (channel for channel, words in _CHANNELS.items() if re.fullmatch(words, plain))
     if re.search(_ABOUT, plain):
         return None
-    for yes, words in _WORDS:
+    for means, words in _WORDS:
         if re.fullmatch(rf"(.*_)?({words})(_.*)?", plain):
+            yes: Literal["in", "out"] = "out" if re.search(_NEGATED, plain) else means
             is_said = yes == "out" or not re.search(_WHEN, plain)
             return ConsentColumn(yes, next(channels, "")) if is_said else None
     return None

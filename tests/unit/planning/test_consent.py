@@ -26,6 +26,10 @@ OPT_OUT = [
     *("Marketing Suspended", "do-not-mail", "optout", "opt_out", "Désinscrit", "Werbesperre"),
     *("suppressed", "DNC", "is_suppressed", "do_not_email", "dontemail", "Don't Email"),
     *("hard_bounced", "IsEmailBounced", "email_hard_bounced", "bounced", "is_bounced"),
+    *("Kein Newsletter", "Keine Werbung", "Newsletter abbestellt", "nicht kontaktieren"),
+    *("pas de newsletter", "sin newsletter", "not_subscribed", "never opted in", "no_consent"),
+    *("does_not_want_newsletter", "Doesn't want marketing emails", "don't want emails"),
+    *("consent_withdrawn_at", "marketing consent declined", "Einwilligung widerrufen"),
     *("no_newsletter", "no_marketing", "email_marked_as_spam", "spam_complaint", "complained"),
 ]
 OPT_IN = [
@@ -95,6 +99,14 @@ def test_what_says_that_somebody_wants_mail_is_told(name):
         *("enabled", "feature_enabled", "marketing_opt_in_level", "mailing_address", "cancelled"),
         *("optical_plan", "laptop", "adopt_in_year", "contact_owner", "permissions", "is_ok"),
         *("suppression_list_name", "canada", "may_total", "agreement", "email_enabled_at", "dncx"),
+        *(
+            "kein_lager",
+            "nicht_geliefert",
+            "non_profit",
+            "not_paid",
+            "order_declined",
+            "keine_angabe",
+        ),
     ],
 )
 def test_other_columns_say_nothing_of_consent(name):
