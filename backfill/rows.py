@@ -171,6 +171,8 @@ class Position:
 
 
 START = Position()
+NO_LINE = 0
+"""The line of a position that is none: between two rows that were read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +250,21 @@ class Chunk:
         batch = self.batch.take(pa.array(places))
         sparse = None if self.sparse is None else self.sparse.only(places)
         return replace(self, batch=batch, rows=self.rows[places], lines=lines, sparse=sparse)
+
+    def halves(self) -> "tuple[Chunk, Chunk] | None":
+        """The same rows in two chunks; None: there is but one. No reader can begin between them."""
+        middle = (self.first_row + self.end.row) // 2
+        if middle == self.first_row:
+            return None
+        above = self.rows >= middle
+        left = tuple(each for each in self.rejections if each.row < middle)
+        right = self.rejections[len(left) :]
+        return (
+            replace(
+                self.only(~above), end=replace(self.end, row=middle, line=NO_LINE), rejections=left
+            ),
+            replace(self.only(above), first_row=middle, rejections=right),
+        )
 
 
 # The closed list of reasons. The codes stand in `_reason` of the rejected rows and in the summary;

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,11 @@ def affordable(memory_bytes: int | None = None) -> int:
 
 @contextmanager
 def local_workers(
-    count: int, check: Callable[[], None], scratch: Path | None = None, few: int = FEW_ROWS
+    count: int,
+    check: Callable[[], None],
+    scratch: Path | None = None,
+    few: int = FEW_ROWS,
+    whole: Collection[int] = (),
 ) -> Iterator[ProcessWorkers]:
     """Processes of this machine.
 
@@ -74,6 +78,7 @@ def local_workers(
         check: Raises what is to stop the run.
         scratch: Where chunks are laid down for them; None: in memory.
         few: So many rows are worth the start.
+        whole: The sources, by index, whose chunks must stay as they are.
     """
 
     def start() -> Crew:
@@ -100,7 +105,7 @@ def local_workers(
         return Crew(client, shelf, count, Taken(in_memory=shelf.name is None), cluster)
 
     shelf = _shelf(scratch)
-    workers = ProcessWorkers(start, check, few)
+    workers = ProcessWorkers(start, check, few, whole=whole)
     try:
         yield workers
     finally:
@@ -109,7 +114,11 @@ def local_workers(
 
 @contextmanager
 def cluster_workers(
-    address: str, check: Callable[[], None], scratch: Path, folders: Sequence[Path]
+    address: str,
+    check: Callable[[], None],
+    scratch: Path,
+    folders: Sequence[Path],
+    whole: Collection[int] = (),
 ) -> Iterator[ProcessWorkers]:
     """The workers of a Dask cluster.
 
@@ -118,6 +127,7 @@ def cluster_workers(
         check: Raises what is to stop the run.
         scratch: A folder that all of them see and can write to, as this process does.
         folders: What else they have to read.
+        whole: The sources, by index, whose chunks must stay as they are.
 
     Raises:
         UsageError: The address is none, or a worker cannot do its work.
@@ -140,7 +150,7 @@ def cluster_workers(
         shelf = _shelf(scratch)  # first: it makes the folder
         there = _probed(client, scratch, folders)
         crew = Crew(client, shelf, there, Taken(in_memory=False))
-        yield ProcessWorkers(lambda: crew, check, few=0, on_this_machine=False)
+        yield ProcessWorkers(lambda: crew, check, few=0, whole=whole, on_this_machine=False)
     finally:
         client.close()
 
@@ -199,6 +209,7 @@ def opened_workers(
     *,
     folders: Sequence[Path],
     check: Callable[[], None],
+    whole: Collection[int] = (),
 ) -> Iterator[ProcessWorkers]:
     """The workers that a command asks for.
 
@@ -208,6 +219,7 @@ def opened_workers(
         scratch: Where they find their work.
         folders: What else they have to read.
         check: Raises what is to stop the run.
+        whole: The sources, by index, whose chunks must stay as they are.
 
     Raises:
         UsageError: They cannot be had so.
@@ -222,7 +234,7 @@ def opened_workers(
     if address is None:
         # Whoever says how many wants them; else they are started where it is worth it.
         many, few = (affordable(), FEW_ROWS) if count == "auto" else (int(count), 1)
-        with local_workers(many, check, shared, few) as workers:
+        with local_workers(many, check, shared, few, whole) as workers:
             yield workers
         return
     if count != 1:
@@ -235,5 +247,5 @@ def opened_workers(
             "--cluster needs a folder in which its workers find the rows",
             next_step="add --scratch DIR: a folder that this process and all workers see",
         )
-    with cluster_workers(address, check, shared, folders) as workers:
+    with cluster_workers(address, check, shared, folders, whole) as workers:
         yield workers

@@ -1,11 +1,12 @@
 """The driver's side: leases of chunks to Dask's workers, whatever becomes of these.
 
 Little of Dask is used: `submit`, `result`, and that it tells when a worker died. A lease is one
-chunk; one whose worker died twice is worked on in the driver: no row can kill workers for ever.
+chunk, or a piece of a file. One whose worker died twice is given out in halves, and a half that
+kills once more is worked on in the driver: no row can kill workers for ever.
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, closing, suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from backfill.cluster.worker import VERSION
 from backfill.delivery.destination import is_loopback
 from backfill.errors import BackfillError, StateError, UnavailableError
 from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
-from backfill.rows import Chunk
+from backfill.rows import Chunk, Position
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.interface import FilePiece, LocalFile
 
@@ -40,15 +41,18 @@ Made = TypeVar("Made")
 FEW_ROWS = 100_000
 """They are done before workers have started."""
 
-KILLS_MAX = 2
+KILLS_MAX, KILLS_OF_HALF_MAX = 2, 1
 CONNECT_S = 5.0
 WAIT_S = 0.5
+LOOKS_SHORT_MAX = 10
+"""So often in a row, while results are waited for, may workers be missed: then others come."""
+
 NOBODY_FOR_S = 60.0
 LEASES_PER_WORKER = 2
 """One in work, the next one ready: of a worker that dies both count as lost."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Crew:
     """Workers that are there.
 
@@ -65,6 +69,23 @@ class Crew:
     count: int
     taken: Taken
     cluster: Any = None
+    _short: int = 0
+
+    def present(self) -> int:
+        """How many of them there are now; those of this machine that are missed are replaced.
+
+        Dask starts a worker anew that was killed, but for one that was killed while it started.
+        """
+        present = len(self.client.nthreads())
+        self._short = self._short + 1 if self.cluster is not None and present < self.count else 0
+        if self._short >= LOOKS_SHORT_MAX:
+            self._short = 0
+            found = self.client.scheduler_info(n_workers=-1)["workers"].values()
+            there = {each["name"] for each in found}
+            for name in [each for each in self.cluster.worker_spec if each not in there]:
+                del self.cluster.worker_spec[name]
+            self.cluster.scale(self.count)
+        return present
 
     async def senders(self) -> list[str]:
         """The workers that may know the key to the API: it goes nowhere unencrypted."""
@@ -90,6 +111,7 @@ class ProcessWorkers:
         start: Starts them; called when so many rows have come that it is worth it.
         check: Raises what is to stop the run.
         few: So many rows are worth it.
+        whole: The sources, by index, whose chunks must stay as they are.
         on_this_machine: They see the files that this process sees.
     """
 
@@ -99,8 +121,10 @@ class ProcessWorkers:
         check: Callable[[], None] = lambda: None,
         few: int = FEW_ROWS,
         *,
+        whole: Collection[int] = (),
         on_this_machine: bool = True,
     ) -> None:
+        self._whole = whole
         self._on_this_machine = on_this_machine
         self._start = start
         self._check = check
@@ -168,7 +192,7 @@ class ProcessWorkers:
             place, some = rows
             return [work((place, each)) for each in worker.chunks_in(some)]
 
-        with closing(_Leases(crew, work, self._check)) as leases:
+        with closing(_Leases(crew, work, self._check, self._whole)) as leases:
             ready = crew.count * LEASES_PER_WORKER
             for made in in_order(here, given, leases, ready):
                 yield from made
@@ -177,6 +201,27 @@ class ProcessWorkers:
         """Let the workers go, if there are any."""
         if self.crew is not None:
             self.crew.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _HalfPiece:
+    """The chunks of a piece that begin in some of its rows."""
+
+    piece: FilePiece
+    start: Position
+    end: Position
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The rows; see `SourceFile.chunks`."""
+        for each in self.piece.chunks():
+            if self.start.row <= each.first_row < self.end.row:
+                yield each
+
+
+def halves_of(piece: FilePiece) -> tuple[FilePiece, FilePiece]:
+    """A piece in two; where it has but one chunk, one of them has none."""
+    middle = Position((piece.start.row + piece.end.row) // 2)
+    return _HalfPiece(piece, piece.start, middle), _HalfPiece(piece, middle, piece.end)
 
 
 def _is_private(address: str) -> bool:
@@ -198,11 +243,19 @@ class _Leases:
         crew: The workers.
         work: What they do.
         check: Raises what is to stop the run.
+        whole: The sources whose chunks must stay as they are.
     """
 
-    def __init__(self, crew: Crew, work: Callable[[Given], Any], check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        work: Callable[[Given], Any],
+        check: Callable[[], None],
+        whole: Collection[int],
+    ) -> None:
         self.crew = crew
         self.check = check
+        self._whole = whole
         self.how = self.lay_down(work)
         self._open: set[_Lease[Any]] = set()
 
@@ -217,11 +270,21 @@ class _Leases:
         except OSError as failure:
             raise _no_room(failure.strerror) from failure
 
-    def submit(self, work: Callable[[Any], Made], given: Any, /) -> "_Lease[Made]":
-        """Give a chunk to one of them."""
-        lease = _Lease(self, work, given)
+    def submit(
+        self, work: Callable[[Any], Made], given: Any, /, kills_max: int = KILLS_MAX
+    ) -> "_Lease[Made]":
+        """Give a chunk, or a piece, to one of them."""
+        lease = _Lease(self, work, given, kills_max)
         self._open.add(lease)
         return lease
+
+    def halves(self, given: Rows) -> "tuple[Rows, Rows] | None":
+        """The same rows in two; None: they must stay together."""
+        place, rows = given
+        if place.source in self._whole:
+            return None
+        halves = rows.halves() if isinstance(rows, Chunk) else halves_of(rows)
+        return halves and ((place, halves[0]), (place, halves[1]))
 
     def ended(self, lease: "_Lease[Any]") -> None:
         """Nobody works on it any more."""
@@ -246,15 +309,21 @@ class _NobodyThereError(Exception):
 
 
 class _Lease(Generic[Made]):
-    """A chunk that was given to a worker, until its result is taken."""
+    """Rows that were given to a worker, until the result of each of their chunks is taken."""
 
-    def __init__(self, leases: _Leases, work: Callable[[Rows], Made], given: Rows) -> None:
+    def __init__(
+        self,
+        leases: _Leases,
+        work: Callable[[Rows], Made],
+        given: Rows,
+        kills_max: int,
+    ) -> None:
         self._leases = leases
         self._work = work
         self._given = given
         place, rows = given
         self._parcel = leases.lay_down((worker.without_file(place), rows))
-        self._kills = 0
+        self._kills_left, self._may_be_cut = kills_max, kills_max == KILLS_MAX
         self._future = self._submitted()
 
     def _submitted(self) -> Any:
@@ -266,25 +335,37 @@ class _Lease(Generic[Made]):
         return crew.client.submit(worker.work_on, VERSION, *asked, pure=False, retries=0)
 
     def result(self) -> Made:
-        """What was made of the chunk, here if the workers cannot.
+        """What was made of the rows, here if the workers cannot.
 
         Raises:
             BackfillError: What a worker ran into, or what is to stop the run.
             UnavailableError: There is no cluster any more.
         """
         try:
-            while self._kills < KILLS_MAX:
+            while True:
                 try:
                     return self._unpacked(self._answer())
                 except _NobodyThereError:
-                    break
+                    return self._work(self._given)
                 except (KilledWorker, FileNotFoundError):  # it, or with it what it has made
-                    self._kills += 1
+                    self._kills_left -= 1
+                    if not self._kills_left:
+                        break
                     self._future = self._submitted()
         finally:
             self.drop()
-        # Whatever has killed them: alone, and where it can be seen.
-        return self._work(self._given)
+        return self._cut_or_here()
+
+    def _cut_or_here(self) -> Made:
+        """What was made of rows that kill: of each half by a worker, or of all of them here."""
+        halves = self._leases.halves(self._given) if self._may_be_cut else None
+        if halves is None:
+            # Whatever it is, alone, and where it can be seen.
+            return self._work(self._given)
+        # Fewer rows take less memory.
+        leases = [self._leases.submit(self._work, each, KILLS_OF_HALF_MAX) for each in halves]
+        made = [one for each in leases for one in cast("list[Any]", each.result())]
+        return cast("Made", made)
 
     def _answer(self) -> Label | str:
         """What a worker answers, as long as there is any hope of it."""
@@ -300,7 +381,7 @@ class _Lease(Generic[Made]):
                     next_step="run the same command again to resume, with --cluster or without",
                 ) from error
             with suppress(TimeoutError, OSError):
-                lonely_s = 0.0 if self._leases.crew.client.nthreads() else lonely_s + WAIT_S
+                lonely_s = 0.0 if self._leases.crew.present() else lonely_s + WAIT_S
         raise _NobodyThereError
 
     def _unpacked(self, answer: Label | str) -> Made:

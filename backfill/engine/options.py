@@ -275,5 +275,8 @@ def with_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[O
     # A job that never ran has no folder yet.
     there = next(each for each in (state, *state.absolute().parents) if each.exists())
     asked = options.workers, options.cluster, options.scratch
-    with opened_workers(*asked, folders=(there, pipeline.folder), check=stop.check) as workers:
+    folders = there, pipeline.folder
+    # What a transform makes of a chunk is held against what it made of it in the plan pass.
+    whole = {number for number, each in enumerate(pipeline.sources) if each.transform}
+    with opened_workers(*asked, folders=folders, check=stop.check, whole=whole) as workers:
         yield replace(options, chunk_workers=workers, elsewhere=workers.sending)

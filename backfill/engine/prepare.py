@@ -32,7 +32,7 @@ from backfill.planning.row_decisions import (
     RowDecisions,
     occurrences,
 )
-from backfill.rows import START, Chunk, Reason, Rejection, Rows, reason
+from backfill.rows import NO_LINE, START, Chunk, Reason, Rejection, Rows, reason
 from backfill.sources.inputs import Input, chunks_of, of_kind
 
 if TYPE_CHECKING:  # of a sync alone, with what it reads its people by
@@ -482,6 +482,8 @@ class SourceRows:
     def taken(self, prepared: PreparedChunk) -> None:
         """Reading can go on behind this chunk, once all of it is settled."""
         part, end = prepared.place.part, prepared.chunk.end
+        if end.line == NO_LINE:
+            return
         if self._job.limit is None or end.row - 1 <= self._rows[part]:
             self.journal.remember_position(part, end)
 

@@ -219,15 +219,74 @@ class _Kills:
         return _rows(given)
 
 
-@pytest.mark.parametrize(("times", "here"), [(1, False), (99, True)])
-def test_a_chunk_whose_worker_dies_is_worked_on_again(workers, tmp_path, times, here):
-    """Elsewhere, once; if it kills again and again, here. In order, none twice, none lost."""
+@pytest.mark.parametrize(
+    ("times", "kills", "cut", "here"),
+    [(1, 1, False, False), (2, 2, True, False), (99, 3, True, True)],
+)
+def test_a_chunk_whose_worker_dies_is_worked_on_again(workers, tmp_path, times, kills, cut, here):
+    """Elsewhere, once; then in halves; a half that kills again, here. In order, none twice."""
     chunks = _chunks(tmp_path)
     row = chunks[1][1].first_row
     made = list(workers.map(_Kills(row, tmp_path, times), chunks))
-    assert [rows for rows, _ in made] == [chunk.rows.sum() for _, chunk in chunks]
-    assert (made[1][1] == os.getpid()) is here
-    assert len(list(tmp_path.glob("kill-*"))) == (2 if here else 1)
+    assert sum(rows for rows, _ in made) == sum(chunk.rows.sum() for _, chunk in chunks)
+    # A chunk that waited at a worker that died has a part in its fate.
+    assert len(made) >= len(chunks) + cut
+    assert (os.getpid() in {pid for _, pid in made}) is here
+    assert len(list(tmp_path.glob("kill-*"))) == kills
+
+
+def test_a_piece_that_kills_is_read_in_halves(workers, tmp_path):
+    """Each by a worker; and what it was made of is whole."""
+    path = job(tmp_path, {"events.csv": numbered(90_000)}, EVENTS)
+    inputs = open_inputs(Pipeline.load(path))
+    made = list(workers.read(_Kills(1, tmp_path, 2), inputs))
+    assert sum(rows for rows, _ in made) == 90_000 * 90_001 // 2
+    assert os.getpid() not in {pid for _, pid in made}
+    assert len(list(tmp_path.glob("kill-*"))) == 2
+
+
+def test_chunks_that_a_transform_is_promised_stay_whole(workers, tmp_path):
+    """What kills two workers is then worked on here."""
+    asked = cluster.ProcessWorkers(lambda: None, whole={0})
+    asked.crew = workers.crew
+    (given,) = _chunks(tmp_path, 100)
+    made = list(asked.map(_Kills(1, tmp_path, 99), [given]))
+    assert made == [(given[1].rows.sum(), os.getpid())]
+
+
+class InHalves:
+    """Works on each half of every chunk, as workers do with chunks that killed some of them."""
+
+    def map(self, work, chunks, ahead=0):
+        """The results, in order."""
+        del ahead
+        for place, chunk in chunks:
+            for half in chunk.halves() or (chunk,):
+                yield work((place, half))
+
+    def read(self, work, inputs, ahead=0):
+        """The same of files."""
+        return self.map(work, chunks_of(inputs), ahead)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=examples(5))
+def test_halves_of_chunks_give_the_same(tmp_path_factory, seed):
+    """The plan byte for byte, and every operation."""
+    folder = tmp_path_factory.mktemp("world")
+    path = invent(folder, seed).pipeline
+    one, halves = done(path, folder / "one", IN_THREADS), done(path, folder / "cut", InHalves())
+    assert halves[:2] == one[:2]
+
+    def texts(prepared):
+        return [text for _, operations, *_ in prepared for each in operations for text in each[1]]
+
+    def why(prepared):
+        return [each for *_, rejections, _ in prepared for each in rejections]
+
+    assert texts(halves[2]) == texts(one[2])
+    assert why(halves[2]) == why(one[2])
+    assert len(halves[2]) > len(one[2])
 
 
 def _slowly(given):
