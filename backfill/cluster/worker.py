@@ -126,16 +126,21 @@ def _require(driver: str) -> None:
         )
 
 
-def probe(folders: tuple[str, ...], scratch: str | None) -> tuple[str, str]:
-    """Look whether a worker can do its work.
+def probe(
+    folders: tuple[str, ...], scratch: str | None, dask_worker: Any = None
+) -> tuple[str, str]:
+    """Look whether a worker can do its work, and offer that it sends, too.
 
     Args:
         folders: What it has to read.
         scratch: Where it has to write; None: nowhere.
+        dask_worker: The worker; Dask gives it by this name.
 
     Returns:
         Its version of backfill, and what is in its way; empty: nothing.
     """
+    if dask_worker is not None:
+        dask_worker.handlers[OPERATION] = send_for
     for folder in folders:
         if not os.access(folder, os.R_OK):
             return VERSION, f"cannot read {folder}"

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.jobs import EVENTS, HEADER, job
+from backfill.cluster.senders import LEASE_S
+from tests.support.checker import check_law
+from tests.support.deliveries import worst_second
+from tests.support.jobs import EVENTS, HEADER, job, numbered
 from tests.support.nights import Nights
 from tests.support.programs import until
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = 9_000
+REQUESTS = 450
 TWO = ("--workers", "2")
 
 
@@ -91,6 +95,73 @@ def test_ctrl_c_at_all_processes_ends_the_run_in_order(large, start, send, sandb
     assert not _live(workers)
     sandbox.misbehave()
     assert send(large).summary["delivered"] == sandbox.stats()["events"]
+
+
+@pytest.fixture
+def many_requests(tmp_path):
+    """A job in which each row is a request."""
+    return job(tmp_path, {"events.csv": numbered(REQUESTS)}, '[destination]\napi = "v1"', EVENTS)
+
+
+@pytest.mark.sends_together("what a killed worker had in hand is sent by another")
+def test_workers_that_are_killed_while_they_send_lose_nothing(
+    many_requests, start_sending, sandbox
+):
+    """One, then all at once: others send what is left, each event is there once."""
+    sandbox.misbehave({"kind": "latency", "seconds": 0.1, "method": "POST"})
+    command = start_sending(many_requests, *TWO, "--concurrency", "10")
+    for done, count in ((50, 1), (150, 2)):
+        until(lambda done=done: sandbox.stats()["events"] >= done)
+        for pid in _workers(command)[:count]:
+            os.kill(pid, signal.SIGKILL)
+    ended = command.ended()
+    assert ended.code == 0, ended.stderr
+    check_law(ended.summary)
+    assert ended.summary["delivered"] == sandbox.stats()["events"] == REQUESTS
+    assert sandbox.stats()["event_arrivals"] <= REQUESTS + 2 * 10
+
+
+@pytest.mark.sends_together("what a worker had in hand when it was stopped is sent by another")
+def test_a_worker_that_stands_still_for_long_breaks_no_limit(many_requests, start, sandbox):
+    """Longer than a lease: others send, at the rate; when it goes on it sends nothing of before."""
+    command = start(*("run", many_requests, "--url", sandbox.url, *TWO, "--rate", "50", "--json"))
+    until(lambda: sandbox.stats()["events"] >= 50)
+    stopped = _workers(command)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    before = sandbox.stats()["events"]
+    until(lambda: sandbox.stats()["events"] >= before + 50 * (LEASE_S + 1))
+    os.kill(stopped, signal.SIGCONT)
+    ended = command.ended()
+    assert ended.code == 0, ended.stderr
+    assert ended.summary["delivered"] == sandbox.stats()["events"] == REQUESTS
+    assert worst_second([each["received_s"] for each in sandbox.arrivals()]) <= 55
+
+
+@pytest.mark.parametrize(
+    ("options", "fault", "code"),
+    [
+        ((), {}, 143),
+        (("--for", "3s"), {}, 75),
+        ((), {"kind": "unauthorized", "from_request": 60}, 4),
+    ],
+)
+def test_whatever_stops_a_run_drains_its_workers(
+    many_requests, start_sending, send, sandbox, options, fault, code
+):
+    """What they have begun is settled; nothing is in doubt, and the next start sends the rest."""
+    slow = {"kind": "latency", "seconds": 0.1, "method": "POST"}
+    sandbox.misbehave(slow, *([fault] if fault else []))
+    command = start_sending(many_requests, *TWO, "--concurrency", "4", *options)
+    if code == 128 + signal.SIGTERM:
+        until(lambda: sandbox.stats()["events"] >= 20)
+        command.signal(signal.SIGTERM)
+    stopped = command.ended()
+    assert stopped.code == code, stopped.stderr
+    check_law(stopped.summary)
+    assert 0 < stopped.summary["delivered"] == sandbox.stats()["events"] < REQUESTS
+    sandbox.misbehave()
+    done = send(many_requests, *TWO)
+    assert done.summary["delivered"] == sandbox.stats()["event_arrivals"] == REQUESTS
 
 
 @pytest.mark.parametrize(
