@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from backfill.clock import Clock
 from backfill.commands.state_home import at_hand
+from backfill.delivery.destination import elsewhere
 from backfill.engine.options import Options, Stop
 from backfill.engine.results import report_of
 from backfill.errors import UsageError, unwritten
@@ -130,7 +131,8 @@ def undo(pipeline: Pipeline, state_dir: str | Path | None = None) -> UndoList:
                     counts[type_] = counts.get(type_, 0) + len(names)
                     _append(folder / f"{type_}.csv", type_, names.to_pylist(), is_first=is_first)
             path = folder / "undo.toml"
-            path.write_text(_undo_text(pipeline, counts), "utf-8")
+            sent_to = str(job.journal.meta.get("url", ""))
+            path.write_text(_undo_text(pipeline, sent_to, counts), "utf-8")
         except OSError as failure:
             raise unwritten(folder, failure) from failure
         unknown = [
@@ -153,12 +155,19 @@ def _append(path: Path, column: str, names: Sequence[str], *, is_first: bool) ->
         writer.writerows([name] for name in names)
 
 
-def _undo_text(pipeline: Pipeline, counts: Mapping[str, int]) -> str:
-    """A pipeline of deletions, with its guard as ever: more than 100 people need an answer."""
+def _undo_text(pipeline: Pipeline, sent_to: str, counts: Mapping[str, int]) -> str:
+    """A pipeline of deletions, with its guard as ever: more than 100 people need an answer.
+
+    It leads to where the job was sent: whom a rehearsal created the real workspace may have had.
+    """
     settings = pipeline.destination
     lines = [f'name = "{pipeline.name[:90]}-undo"', "", "[destination]"]
     lines += [f'region = "{settings.region}"'] if settings.region else []
-    lines += [f"url = {json.dumps(settings.url)}"] if settings.url else []
+    url = elsewhere(sent_to, settings) or settings.url
+    lines += [f"url = {json.dumps(url)}"] if url else []
+    if settings.credentials:
+        file = (pipeline.folder / settings.credentials).resolve()
+        lines += [f"credentials = {json.dumps(str(file), ensure_ascii=False)}"]
     for type_, count in counts.items():
         lines += ["", f"# {count:,} people who were not there before", "[[source]]"]
         lines += ['kind = "deletions"', f'files = ["{type_}.csv"]']

@@ -33,7 +33,7 @@ from backfill.report.status_file import (
     this_process,
     write_status,
 )
-from backfill.report.summary import SUMMARY_FILE, Summary, run_of
+from backfill.report.summary import SUMMARY_FILE, RunSummary, Summary, run_of
 from backfill.report.verified import LAST_VERIFIED, Verification
 from backfill.report.wording import utc_text
 from backfill.sources.inputs import columns_of
@@ -297,15 +297,21 @@ def report_of(job: Job, redact: Redact, *, now_s: float) -> tuple[Summary, Path]
         StateError: The report cannot be written.
     """
     account = accounting.of_last_call(job)
-    summary = summarize(account, None, now_s=now_s, call_s=0.0)
+    summary = _of_last_run(account, now_s)
     last = next(reversed(job.journal.runs.all()), None)
-    summary = replace(summary, this_run=run_of((last and last.summary) or {}))
     if last and last.finished_at:
         summary = replace(summary, finished_at=last.finished_at, exit=last.exit or 0)
     try:
         return summary, _write_report(account, summary, now_s, redact)
     except OSError as failure:
         raise unwritten(job.folder, failure) from failure
+
+
+def _of_last_run(account: Account, now_s: float) -> Summary:
+    """The summary of a job that does not run, with what its last run did."""
+    last = next(reversed(account.job.journal.runs.all()), None)
+    summary = summarize(account, None, now_s=now_s, call_s=0.0)
+    return replace(summary, this_run=run_of((last and last.summary) or {}))
 
 
 def record_verification(job: Job, found: Verification, *, now_s: float) -> Summary:
@@ -325,13 +331,12 @@ def record_verification(job: Job, found: Verification, *, now_s: float) -> Summa
     differs = found.total("missing") + found.total("differs")
     found.keep(job.journal.meta)
     account = replace(accounting.of_last_call(job), verification=found)
-    summary = replace(
-        summarize(account, None, now_s=now_s, call_s=0.0),
-        exit=ExitCode.DIFFERS if differs else ExitCode.DELIVERED,
-    )
+    exit_code = ExitCode.DIFFERS if differs else ExitCode.DELIVERED
+    told = replace(_of_last_run(account, now_s), exit=exit_code)
+    summary = replace(told, this_run=RunSummary())  # the call itself has sent nothing
     try:
         summary.write(job.folder / SUMMARY_FILE)
-        _write_report(account, summary, now_s)
+        _write_report(account, told, now_s)
         if status := _status_in(job.folder):
             said = replace(status, verified=job.journal.meta[LAST_VERIFIED])
             write_status(job.folder / STATUS_FILE, said)

@@ -1,5 +1,7 @@
 """What an import created can be deleted again: exactly that, as far as anybody can know."""
 
+import tomllib
+
 import httpx
 
 from tests.support.jobs import job
@@ -40,6 +42,23 @@ def test_who_was_not_there_before_can_be_deleted_again(tmp_path, send, backfill,
     undo.write_text(undo.read_text().replace("deletes_max = 100", "deletes_max = 248"))
     assert send(undo).code == 0
     assert {each.lower() for each in sandbox.people()} == {"p7@x.com", "p8@x.com", "other@x.com"}
+
+
+def test_a_rehearsal_is_undone_where_it_was(tmp_path, send, backfill, sandbox):
+    """Whom it created the real workspace may have had; and with the credentials that it had."""
+    keys = tmp_path / "keys.toml"
+    keys.write_text('site_id = "sandbox"\napi_key = "sandbox"\napp_api_key = "sandbox"\n')
+    keys.chmod(0o600)
+    destination = '[destination]\ncredentials = "keys.toml"\n'
+    path = job(tmp_path, {"customers.csv": numbered_people(0, 3)}, TABLE, destination, top=UNDO)
+    assert send(path).code == 0
+    assert backfill("report", path, "--undo").code == 0
+
+    undo = tmp_path / ".backfill" / "job" / "undo" / "undo.toml"
+    settings = tomllib.loads(undo.read_text())["destination"]
+    assert settings == {"url": sandbox.url, "credentials": str(keys)}
+    assert backfill("run", undo, "--yes", "--json").code == 0
+    assert sandbox.people() == {}
 
 
 def test_a_run_that_goes_on_does_not_take_its_own_people_for_old(tmp_path, send, backfill, sandbox):

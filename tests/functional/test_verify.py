@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -223,6 +224,25 @@ def test_a_wrong_key_of_the_app_api_stops_a_canary_before_it_is_sent(pipeline, s
     assert (ended.code, "CUSTOMERIO_APP_API_KEY" in ended.stderr) == (4, True)
     assert sandbox.people() == {}
     assert ended.summary["pending"] == 3 * COUNT
+
+
+def test_the_figures_of_a_night_stay_in_the_report(tmp_path, backfill, verify, sandbox):
+    """A verification sends nothing: `this_run` says so, and the report still tells the night."""
+    path = job(tmp_path, {}, PEOPLE)
+    for count in (COUNT - 2, COUNT):
+        (tmp_path / "people.csv").write_text(people(count))
+        assert backfill("sync", path, "--url", sandbox.url, "--yes").code == 0
+    report = tmp_path / ".backfill" / "job" / "report.html"
+    told = re.findall("The last sync: [^<]*", report.read_text("utf-8"))
+    assert told
+    assert "12 rows" in told[0]
+
+    ended, summary = verify(path, "--all", "--url", sandbox.url)
+
+    assert (ended.code, summary["rows_read"]) == (0, COUNT)
+    run = summary["this_run"]
+    assert not any(run[each] for each in ("rows_read", "delivered", "requests", "bytes_sent"))
+    assert re.findall("The last sync: [^<]*", report.read_text("utf-8")) == told
 
 
 def test_a_canary_that_proves_nothing_says_how_to_go_on(tmp_path, send):
