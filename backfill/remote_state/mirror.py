@@ -26,6 +26,9 @@ from backfill.sources.urls import ObjectUrl
 
 _STATE_NAMES = (STATE_FILE, "snapshot.duckdb", "plan/", "extracts/", "new_people/")
 """How the paths begin that are no results; the databases have companions."""
+_RESULT_FOLDERS = ("history/", "undo/")
+"""All other results lie in the job's folder itself; what others keep below it is not brought."""
+_NAME_BYTES_MAX = 255
 _RANGE_BYTES = 16 << 20
 """A request takes no longer than its time limit, however large the file is."""
 _LOOKS = 5
@@ -86,7 +89,9 @@ class Mirror:
         """The results that are in the bucket, by their path in the job's folder."""
         for key, _ in self.store.below(self.place.path):
             path = key.removeprefix(f"{self.place.path}/")
-            if path != LOCK and not path.startswith((f"{STATE}/", PROBE)):
+            if path == LOCK or path.startswith((f"{STATE}/", PROBE)):
+                continue
+            if "/" not in path or path.startswith((*_RESULT_FOLDERS, *_STATE_NAMES)):
                 yield path
 
     def upload(self, lease: Lease, journal: bytes | None = None) -> dict[str, StoredAs]:
@@ -235,9 +240,10 @@ def is_state(path: str) -> bool:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a name leads nowhere but into the job's folder."""
+    """Whether a name leads nowhere but into the job's folder, and can be that of a file."""
     parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts
+    is_short = all(len(each.encode()) <= _NAME_BYTES_MAX for each in parts)
+    return bool(parts) and not path.startswith("/") and ".." not in parts and is_short
 
 
 def _signature(path: Path) -> _Signature:

@@ -336,14 +336,25 @@ def test_a_result_that_changes_while_it_is_read_is_read_anew(store, tmp_path, mo
 
 def test_an_object_below_another_is_named(store, pipeline):
     """6: no folder can hold both."""
-    store.put("jobs/job/rejected.csv", b"x")
-    store.put("jobs/job/rejected.csv/y", b"x")
+    store.put("jobs/job/history", b"x")
+    store.put("jobs/job/history/y", b"x")
     with (
-        pytest.raises(StateError, match=r"job/rejected\.csv.*below another"),
+        pytest.raises(StateError, match=r"job/history.*below another"),
         at_home(store, pipeline),
     ):
         pass
     assert not head(store).held
+
+
+def test_what_others_keep_below_a_job_stays_there(store, pipeline):
+    """An export in the job's folder would fill the disk of each pod; nobody reads it there."""
+    others = {f"jobs/job/{each}" for each in ("export/big.csv", "x" * 300, "rejected.csv/y")}
+    for each in others:
+        store.put(each, b"x")
+    with at_home(store, pipeline) as here:
+        assert not list(Path(here.state_dir, "job").rglob("*[xy]*"))
+
+    assert others <= dict(store.below("jobs")).keys()
 
 
 def test_a_state_whose_lock_was_removed_is_not_taken_for_none(store, pipeline):
