@@ -42,7 +42,7 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
-_BUCKET = re.compile(r"(s3|gs|az)://[^/?#@\s]+(/[^?#\s]*)?")
+_BUCKET = re.compile(r"(s3|gs|az)://[^/?#@\s]+(?P<folder>/.*)?", re.DOTALL)
 
 
 def state_objection(place: str) -> str:
@@ -51,7 +51,12 @@ def state_objection(place: str) -> str:
     >>> state_objection("s3://acme/jobs"), state_objection("https://acme.example/jobs")
     ('', 'is no bucket: the state needs conditional writes, which s3://, gs:// and az:// have')
     """
-    if _BUCKET.fullmatch(place):
+    if found := _BUCKET.fullmatch(place):
+        folder = (found["folder"] or "").strip("/")
+        if not folder.isprintable() or set("?#") & set(folder):
+            return "has a ?, a # or a control character in its folder"
+        if folder and {"", ".", ".."} & set(folder.split("/")):
+            return "has an empty or dotted folder, which no object can be asked for in"
         return ""
     return "is no bucket: the state needs conditional writes, which s3://, gs:// and az:// have"
 

@@ -62,6 +62,26 @@ def test_a_job_goes_on_from_another_machine(tmp_path, bucket, send, sandbox):
     assert not list(tmp_path.rglob(".backfill"))
 
 
+def test_the_folder_may_have_any_name_that_a_console_takes(tmp_path, bucket, send, backfill):
+    """Spaces and letters of any language; what cannot be asked for is refused with its reason."""
+    top, storage = elsewhere(bucket)
+    files = {"events.csv": numbered(2)}
+    path = job(tmp_path, files, storage, EVENTS, top=top.replace("jobs", "Aufträge der Nacht/"))
+    for _ in range(2):
+        ended = send(path, env=ENV, pace=PACE)
+        assert ended.code == 0, ended.stderr
+    assert bucket.get("Aufträge der Nacht/job/summary.json")
+
+    for folder, why in (
+        ("a?b", "has a ?"),
+        ("a#b", "a #"),
+        ("a/../b", "dotted"),
+        ("a//b", "empty"),
+    ):
+        refused = backfill("check", job(tmp_path, files, EVENTS, top=top.replace("jobs", folder)))
+        assert (refused.code, why in refused.stderr) == (2, True), refused.stderr
+
+
 def test_folders_that_a_console_made_do_not_hinder_a_job(tmp_path, bucket, send, sandbox):
     """An object without bytes whose name ends with a slash: for the job, and for each folder."""
     top, storage = elsewhere(bucket)
