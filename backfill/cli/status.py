@@ -16,7 +16,15 @@ from backfill.cli.exits import Ending, shown, stands_for
 from backfill.cli.flags import JobOptions, command, flat
 from backfill.cli.terminal import lines_width, width, wrapped
 from backfill.errors import RESUMABLE, ExitCode, not_ours
-from backfill.report.wording import ago, can_be_fixed, duration, table, timestamp, unix_of
+from backfill.report.wording import (
+    ago,
+    can_be_fixed,
+    counted,
+    duration,
+    table,
+    timestamp,
+    unix_of,
+)
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.notify.call_history import Call
@@ -180,13 +188,25 @@ def _text(jobs: Sequence[JobStatus], now_s: float) -> str:
         if job.state == "paused"
         for line in wrapped(f"  {job.said.job}: ", job.said.pause)
     ]
+    workers = [
+        f"  {job.said.job}: {_worker(each)}"
+        for job in jobs
+        if job.state in ("running", "paused")
+        for each in job.said.workers
+    ]
     proofs = [
         line
         for job in jobs
         if job.said.verified
         for line in wrapped(f"  {job.said.job}: ", _verified(job.said.verified))
     ]
-    return "\n".join([*table(lines, width=width()), *waits, *proofs]) + "\n"
+    return "\n".join([*table(lines, width=width()), *waits, *workers, *proofs]) + "\n"
+
+
+def _worker(each: Mapping[str, Any]) -> str:
+    """What a process that sends has done."""
+    hand = f", {each['in_flight']:,} in flight" if each["is_there"] else ", gone"
+    return f"worker {each['address']}: {counted(each['requests'], 'request')}{hand}"
 
 
 def _verified(found: Mapping[str, Any]) -> str:

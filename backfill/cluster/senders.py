@@ -21,7 +21,7 @@ from itertools import count
 from backfill.cluster.attempts import NOTHING, Comm, Grant, Link, Report
 from backfill.cluster.parcels import Buffer, Label
 from backfill.cluster.worker import OPERATION
-from backfill.delivery.outcome import NO_ANSWER, Meter
+from backfill.delivery.outcome import NO_ANSWER, Meter, WorkerFigures
 from backfill.delivery.pacing import Attempts, Request, Time
 from backfill.delivery.track_api import Opening
 from backfill.delivery.verdicts import Answer, NoAnswer
@@ -74,16 +74,15 @@ class Session:
     """A connection to a worker.
 
     Args:
-        address: Where the worker is.
         link: Messages both ways.
-        sent: How many requests it has sent.
+        figures: What the worker has done.
         heard_s: When it said something last.
+        granted: What it was granted and has not reported.
     """
 
-    address: str
     link: Link
+    figures: WorkerFigures
     heard_s: float
-    sent: int = 0
     granted: dict[int, _Granted] = field(default_factory=dict)
     _ahead_s: float | None = None
     _measured_s: float = 0.0
@@ -153,7 +152,7 @@ class WorkerAttempts:
         ready = [each for each in self.sessions.values() if each.is_ready]
         if not ready:
             return await self._own.attempt(batch, fresh=fresh)
-        session = min(ready, key=lambda each: (len(each.granted), each.sent))
+        session = min(ready, key=lambda each: (len(each.granted), each.figures.requests))
         return await self._granted(session, batch, pieces, fresh=fresh)
 
     async def _wait_for_someone(self) -> None:
@@ -176,10 +175,12 @@ class WorkerAttempts:
         meter.attempts += 1
         meter.bytes_sent += size
         meter.in_flight += 1
+        session.figures.in_flight += 1
         try:
             report = await waiting.report
         finally:
             session.granted.pop(number, None)
+            session.figures.in_flight -= 1
             meter.in_flight -= 1
         if report is None:  # nobody can tell whether it was sent
             return None
@@ -190,7 +191,7 @@ class WorkerAttempts:
             self._grant_s = min(self._grant_s * LENGTHENED, GRANT_MAX_S)
             return None
         self._grant_s = max(self._grant_s * SHORTENED, GRANT_MIN_S)
-        session.sent += 1
+        session.figures.requests += 1
         meter.answers[answer.status if isinstance(answer, Answer) else NO_ANSWER] += 1
         return answer
 
@@ -222,7 +223,9 @@ class WorkerAttempts:
         # Whatever ends it, the worker sends no more for us.
         with suppress(Exception):
             comm = await senders.connect(address)
-            session = Session(address, Link(comm), self._time.now_s())
+            figures = self._meter.workers.setdefault(address, WorkerFigures())
+            session = Session(Link(comm), figures, self._time.now_s())
+            figures.is_there = True
             try:
                 # The first message is logged where Dask is told to log all.
                 await comm.write({"op": OPERATION, "reply": False})
@@ -231,6 +234,7 @@ class WorkerAttempts:
                 await self._speak(session)
             finally:
                 comm.abort()
+                figures.is_there = False
                 self.sessions.pop(address, None)
                 await self._give_up(session)
 

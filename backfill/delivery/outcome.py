@@ -86,6 +86,21 @@ class Pause:
     until_s: float
 
 
+@dataclass(slots=True)
+class WorkerFigures:
+    """What one of several processes that send has done.
+
+    Args:
+        requests: Requests that it has sent.
+        in_flight: Those that it has in hand.
+        is_there: Whether it is heard of.
+    """
+
+    requests: int = 0
+    in_flight: int = 0
+    is_there: bool = True
+
+
 def _nobody(_: Pause) -> None:
     """Nobody listens."""
 
@@ -106,6 +121,7 @@ class Meter:
         latencies: How many good answers took how long, by `latency_step`.
         pause: The latest pause.
         last_failure: What was seen when an attempt failed last; empty: none did.
+        workers: The processes that send, by address; empty: this one does.
     """
 
     on_pause: Callable[[Pause], None] = _nobody
@@ -119,6 +135,7 @@ class Meter:
     latencies: Counter[int] = field(default_factory=Counter)
     pause: Pause | None = None
     last_failure: str = ""
+    workers: dict[str, WorkerFigures] = field(default_factory=dict)
 
     def paused(self, reason: PauseReason, until_s: float) -> None:
         """A pause begins, or lasts longer than was known."""

@@ -5,7 +5,7 @@ the journal could not be written.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from backfill.clock import Clock
@@ -362,12 +362,19 @@ def status_of(
         rejected_file=str(meta.get("rejected_file", "")),
         url=elsewhere(str(meta.get("url", "")), account.job.pipeline.destination),
         verified=meta.get(LAST_VERIFIED, {}),
+        workers=_workers(account.meter),
         this_run={
             "rows_read": run.rows(),
             **{name: getattr(run, name) for name in ("delivered", "rejected", "merged")},
             "skipped": run.skipped.total(),
         },
     )
+
+
+def _workers(meter: Meter | None) -> list[dict[str, Any]]:
+    """What each of the processes that send has done."""
+    found = meter.workers.items() if meter else ()
+    return [{"address": address, **asdict(figures)} for address, figures in found]
 
 
 def _pause_text(meter: Meter | None, clock: Clock) -> str:

@@ -151,6 +151,9 @@ def _pieces(figures: ProgressFigures, now_s: float, *, brief: bool) -> list[tupl
         pieces.append((5, f"{shown(attempts)} req" if brief else counted(attempts, "request")))
         if figures.meter.in_flight:
             pieces.append((6, f"{figures.meter.in_flight} in flight"))
+        if figures.meter.workers:
+            there = sum(each.is_there for each in figures.meter.workers.values())
+            pieces.append((6, counted(there, "worker")))
     (pause, why), left_s = figures.pause(now_s), figures.left_s(now_s)
     if pause:
         pieces += [(0, pause), (2, why)]

@@ -6,7 +6,7 @@ Where the system tells when a process began (Linux, in /proc), that has to agree
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +47,8 @@ class Status:
         alive: Whether its process is there, where it is another machine's; None: the system knows.
         this_run: What this call has done: the rows that it has settled as `rows_read`, delivered,
             rejected, merged and skipped. All other counts are the job's.
+        workers: Of each process that sends, its address, how many requests it has sent and has in
+            hand, and whether it is heard of; empty: the one that runs the job sends.
         verified: When the job was verified last, `at`, and what was found; empty: never.
     """
 
@@ -69,6 +71,7 @@ class Status:
     url: str = ""
     alive: bool | None = None
     this_run: Mapping[str, int] = field(default_factory=dict)
+    workers: Sequence[Mapping[str, Any]] = field(default_factory=list)
     verified: Mapping[str, Any] = field(default_factory=dict)
 
     def is_alive(self) -> bool:

@@ -1,6 +1,8 @@
 """`--workers` and `--cluster`: the same result with more processes, and what ends them."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -105,13 +107,15 @@ def many_requests(tmp_path):
 
 @pytest.mark.sends_together("what a killed worker had in hand is sent by another")
 def test_workers_that_are_killed_while_they_send_lose_nothing(
-    many_requests, start_sending, sandbox
+    many_requests, start_sending, backfill, sandbox
 ):
     """One, then all at once: others send what is left, each event is there once."""
     sandbox.misbehave({"kind": "latency", "seconds": 0.1, "method": "POST"})
     command = start_sending(many_requests, *TWO, "--concurrency", "10")
     for done, count in ((50, 1), (150, 2)):
         until(lambda done=done: sandbox.stats()["events"] >= done)
+        told = backfill("status", many_requests)
+        assert len(re.findall(r"worker tls://\S+: \d+ requests, ", told.stdout)) >= 2
         for pid in _workers(command)[:count]:
             os.kill(pid, signal.SIGKILL)
     ended = command.ended()
@@ -119,6 +123,9 @@ def test_workers_that_are_killed_while_they_send_lose_nothing(
     check_law(ended.summary)
     assert ended.summary["delivered"] == sandbox.stats()["events"] == REQUESTS
     assert sandbox.stats()["event_arrivals"] <= REQUESTS + 2 * 10
+    said = json.loads((many_requests.parent / ".backfill/job/status.json").read_text())
+    assert len(said["workers"]) > 2
+    assert sum(each["requests"] for each in said["workers"]) > 0.8 * REQUESTS
 
 
 @pytest.mark.sends_together("what a worker had in hand when it was stopped is sent by another")
