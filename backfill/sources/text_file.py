@@ -35,6 +35,14 @@ _MAGIC: dict[re.Pattern[bytes], Compression] = {
 
 _WAITS = 'its last line has no line end yet and waits; last_line = "send" would send it'
 
+GIANT_BYTES = 1_000_000_000
+"""Nobody waits long for a smaller archive to be read."""
+
+_IN_ONE_PIECE = (
+    "compressed in one piece: one process reads it, however many workers there are; several files,"
+    " or Parquet, are read at once"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
@@ -90,7 +98,9 @@ class TextFile:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Whether the end of the file waits."""
+        """Whether the end of the file waits, or all of it is read by one process."""
+        if self.compression is not None and self.stored.size >= GIANT_BYTES:
+            return (f"{self.stored.size / 1e9:.1f} GB {_IN_ONE_PIECE}",)
         return () if self.end in (None, self.stored.size) else (_WAITS,)
 
     @property

@@ -20,7 +20,7 @@ from tests.support.programs import until
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = 9_000
-REQUESTS = 450
+REQUESTS = 400
 TWO = ("--workers", "2")
 
 
@@ -124,8 +124,9 @@ def test_workers_that_are_killed_while_they_send_lose_nothing(
     assert ended.summary["delivered"] == sandbox.stats()["events"] == REQUESTS
     assert sandbox.stats()["event_arrivals"] <= REQUESTS + 2 * 10
     said = json.loads((many_requests.parent / ".backfill/job/status.json").read_text())
-    assert len(said["workers"]) > 2
-    assert sum(each["requests"] for each in said["workers"]) > 0.8 * REQUESTS
+    assert len(said["workers"]) >= 2
+    # Where both were dead the driver sent.
+    assert sum(each["requests"] for each in said["workers"]) >= 150
 
 
 @pytest.mark.sends_together("what a worker had in hand when it was stopped is sent by another")

@@ -1,8 +1,11 @@
 """The settings for delimited text: characters, headers, lines before and after."""
 
+import gzip
+
 import pytest
 
 from backfill.errors import UsageError
+from backfill.sources import text_file
 from tests.support.reading import open_file
 from tests.support.strict import Read, gather
 
@@ -317,3 +320,12 @@ def test_a_quoted_cell_that_is_still_written_waits_with_its_row(tmp_path):
 
     assert (first.rows.tolist(), first.rejections) == ([1], ())
     assert rest.batch.column("b").to_pylist() == ["un\nfin\nished", "z"]
+
+
+def test_a_giant_archive_says_that_one_process_reads_it(tmp_path, monkeypatch):
+    """However many workers there are: it is not cut, and the plan says so."""
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress(b"id\n1\n"))
+    assert not open_file(path).notes
+    monkeypatch.setattr(text_file, "GIANT_BYTES", 1)
+    assert "compressed in one piece: one process reads it" in open_file(path).notes[0]
