@@ -59,7 +59,7 @@ bench: .venv/.installed-test ## measure speed and memory; takes minutes
 	@$(COMPILE)
 	@for each in tests/benchmarks/bench_*.py; do $(BIN)/python "$$each" $(ARGS) || exit; done
 
-storm: .venv/.installed-test ## kill it a thousand times, pods too, cut the power, and print what was lost; takes half an hour
+storm: .venv/.installed-test ## kill it a thousand times, pods and workers too, cut the power, and print what was lost; takes an hour
 	@$(BIN)/python tests/tools/storm.py
 
 mutants: .venv/.installed-tools ## plant known mistakes and see whether the tests find them (ARGS=--sampled: a program's)

@@ -11,6 +11,7 @@ import time
 
 from tests.support.checker import check
 from tests.support.programs import until
+from tests.support.storms import LATENCY_S, storm_faults
 from tests.support.worlds import invent
 
 KILLS = int(os.environ.get("KILLS", "8"))
@@ -27,33 +28,6 @@ REQUESTS_MORE_MAX = 9
 
 ROWS_A_BATCH_MAX = 500_000 // FILLING_BYTES
 PEOPLE = 500
-LATENCY_S = 0.1
-
-REQUESTS_A_FAULT = 25
-"""Each kind of fault happens once in so many requests: by chance alone, one might never."""
-
-
-def _faults(dice):
-    """The script of the storm: what hits which request, counted over all starts."""
-
-    def now_and_then():
-        starts = range(1, REQUESTS_A_FAULT * (KILLS + 2), REQUESTS_A_FAULT)
-        return {"requests": [start + dice.randrange(REQUESTS_A_FAULT) for start in starts]}
-
-    kinds = (
-        {
-            "kind": "refuse_items",
-            "requests": [9, 10, 11, 31, 32, 33],
-            "items": [0, 3],
-        },
-        {"kind": "lost_answer"} | now_and_then(),
-        {"kind": "reset_before"} | now_and_then(),
-        {"kind": "reset_after"} | now_and_then(),
-        {"kind": "status", "status": 500} | now_and_then(),
-        {"kind": "status", "status": 429, "retry_after": "0"} | now_and_then(),
-        {"kind": "latency", "seconds": LATENCY_S},
-    )
-    return [{**kind, "method": "POST"} for kind in kinds]
 
 
 def test_a_run_that_is_killed_again_and_again(tmp_path, start_sending, sandbox, record_property):
@@ -61,7 +35,7 @@ def test_a_run_that_is_killed_again_and_again(tmp_path, start_sending, sandbox, 
     dice = random.Random(SEED)
     rows = KILLS * ROWS_A_KILL
     world = invent(tmp_path, SEED, people=PEOPLE, events=rows, filling_bytes=FILLING_BYTES)
-    sandbox.misbehave(*_faults(random.Random(SEED)), seed=SEED)
+    sandbox.misbehave(*storm_faults(random.Random(SEED), KILLS), seed=SEED)
 
     said: list[str] = []
     while len(said) < KILLS:

@@ -16,7 +16,7 @@ from tests.support.checker import check_law
 from tests.support.deliveries import worst_second
 from tests.support.jobs import EVENTS, HEADER, job, numbered
 from tests.support.nights import Nights
-from tests.support.programs import until
+from tests.support.programs import children, stat_of, until
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = 9_000
@@ -31,25 +31,8 @@ def large(tmp_path):
     return job(tmp_path, {"events.csv": HEADER + "".join(rows)}, EVENTS)
 
 
-def _stat(pid):
-    """What the system says of a process, from its state on; nothing where it has gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ["Z", "0"]
-
-
-def _workers(command):
-    """The processes that were started to work on chunks."""
-    every = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
-    mine = [pid for pid in every if _stat(pid)[1] == str(command.pid)]
-    # Python's own helper, which a spawned process has, ends a little later.
-    helper = b"resource_tracker"
-    return [pid for pid in mine if helper not in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 def _live(workers):
-    return [pid for pid in workers if _stat(pid)[0] != "Z"]
+    return [pid for pid in workers if stat_of(pid)[0] != "Z"]
 
 
 def test_workers_send_the_same_events_and_reject_the_same_rows(large, send, sandbox):
@@ -71,7 +54,7 @@ def test_workers_end_with_the_process_that_started_them(large, start, send, sand
     sandbox.misbehave({"kind": "latency", "seconds": 0.4, "method": "POST"})
     command = start("run", large, "--url", sandbox.url, *TWO, "--concurrency", "1", "--json")
     until(lambda: sandbox.stats()["operations"])
-    workers = _workers(command)
+    workers = children(command.pid)
     assert len(workers) == 2
     command.kill()
     until(lambda: not _live(workers), timeout_s=2)
@@ -86,7 +69,7 @@ def test_ctrl_c_at_all_processes_ends_the_run_in_order(large, start, send, sandb
     sandbox.misbehave({"kind": "latency", "seconds": 0.4, "method": "POST"})
     command = start("run", large, "--url", sandbox.url, *TWO, "--concurrency", "1", "--json")
     until(lambda: sandbox.stats()["operations"])
-    workers = _workers(command)
+    workers = children(command.pid)
     assert len(workers) == 2
     for pid in (*workers, command.pid):
         os.kill(pid, signal.SIGINT)
@@ -116,7 +99,7 @@ def test_workers_that_are_killed_while_they_send_lose_nothing(
         until(lambda done=done: sandbox.stats()["events"] >= done)
         told = backfill("status", many_requests)
         assert len(re.findall(r"worker tls://\S+: \d+ requests, ", told.stdout)) >= 2
-        for pid in _workers(command)[:count]:
+        for pid in children(command.pid)[:count]:
             os.kill(pid, signal.SIGKILL)
     ended = command.ended()
     assert ended.code == 0, ended.stderr
@@ -134,7 +117,7 @@ def test_a_worker_that_stands_still_for_long_breaks_no_limit(many_requests, star
     """Longer than a lease: others send, at the rate; when it goes on it sends nothing of before."""
     command = start(*("run", many_requests, "--url", sandbox.url, *TWO, "--rate", "50", "--json"))
     until(lambda: sandbox.stats()["events"] >= 50)
-    stopped = _workers(command)[0]
+    stopped = children(command.pid)[0]
     os.kill(stopped, signal.SIGSTOP)
     before = sandbox.stats()["events"]
     until(lambda: sandbox.stats()["events"] >= before + 50 * (LEASE_S + 1))

@@ -184,6 +184,28 @@ def _streams(folder: str, stdin: str) -> Iterator[list]:
         yield [stack.enter_context(Path(name).open(mode)) for name, mode in files]
 
 
+def stat_of(pid: int) -> list[str]:
+    """What the system says of a process, from its state on; `Z` where it has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ["Z", "0"]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that another one has started, but for a helper of Python's own."""
+    every = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+    mine = [each for each in every if stat_of(each)[1] == str(pid) and stat_of(each)[0] != "Z"]
+    # A spawned process has one; it ends a little later.
+    return [each for each in mine if b"resource_tracker" not in _command_line(each)]
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"resource_tracker"
+
+
 def until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Wait until something is so, and give it."""
     deadline = time.monotonic() + timeout_s

@@ -1,6 +1,6 @@
 """The long versions of what the suite does briefly, and a table of what came of them: `make storm`.
 
-    KILLS=100 PODS=5 POWER_CUTS=2000 DAMAGES=200 make storm    less of it
+    KILLS=100 WORKER_KILLS=25 PODS=5 POWER_CUTS=2000 DAMAGES=200 make storm    less of it
     SEED=8 make storm                       other times
     TIMES=50 make storm                     more examples of each property
     AT_ONCE=1 make storm                    one piece after the other
@@ -28,6 +28,9 @@ from tests.support.checker import BrokenPromiseError  # noqa: E402 - the tests a
 
 KILLS = int(os.environ.get("KILLS", "1000"))
 ROWS_A_KILL = int(os.environ.get("ROWS_A_KILL", "5200"))
+WORKER_KILLS = int(os.environ.get("WORKER_KILLS", "300"))
+"""Of workers, schedulers and drivers, over two million rows."""
+
 PODS = int(os.environ.get("PODS", "30"))
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "20000"))
 PAIRS = int(os.environ.get("PAIRS", "100"))
@@ -36,6 +39,7 @@ TIMES = int(os.environ.get("TIMES", "10"))
 SEED = int(os.environ.get("SEED", "1000"))
 AT_ONCE = int(os.environ.get("AT_ONCE", "2"))
 PIECE_KILLS = 25
+ROWS_A_WORKER_KILL = 2_000_000 // 300
 PIECE_DAMAGES = 250
 PROPERTIES = (
     "functional/test_sandbox_histories.py",
@@ -102,15 +106,17 @@ def pieces() -> Iterator[Piece]:
         left = DAMAGES - (seed - SEED) * PIECE_DAMAGES
         settings = {"SEED": str(seed), "DAMAGES": str(min(left, PIECE_DAMAGES))}
         yield "functional/test_damaged_state.py", settings
-    for seed in range(SEED, SEED + -(-KILLS // PIECE_KILLS)):
-        left = KILLS - (seed - SEED) * PIECE_KILLS
+    yield from _killed("functional/test_worker_storm.py", WORKER_KILLS, ROWS_A_WORKER_KILL)
+    yield from _killed("functional/test_kill_storm.py", KILLS, ROWS_A_KILL)
+
+
+def _killed(test: str, kills: int, rows_a_kill: int) -> Iterator[Piece]:
+    """A test with so many kills, in pieces with seeds of their own."""
+    for piece, done in enumerate(range(0, kills, PIECE_KILLS)):
+        count = str(min(kills - done, PIECE_KILLS))
         yield (
-            "functional/test_kill_storm.py",
-            {
-                "SEED": str(seed),
-                "KILLS": str(min(left, PIECE_KILLS)),
-                "ROWS_A_KILL": str(ROWS_A_KILL),
-            },
+            test,
+            {"SEED": str(SEED + piece), "KILLS": count, "ROWS_A_KILL": str(rows_a_kill)},
         )
 
 
@@ -124,7 +130,7 @@ def run(piece: Piece) -> tuple[Counter[str], str]:
         ended = subprocess.run(
             [*command, f"tests/{test}"],
             cwd=ROOT,
-            env={**os.environ, **env, "TMPDIR": folder},
+            env={**os.environ, "TIMES": "1", **env, "TMPDIR": folder},
             capture_output=True,
             text=True,
             check=False,
