@@ -22,6 +22,8 @@ _VECTOR_ROWS = 2_048
 """What DuckDB works with at once; a multiple of it would be held in memory whole."""
 _DUCKDB_MEMORY = "200MB"
 _TYPES_AT_ONCE = 100
+_WRITE = ("COPY", "COPY_DATABASE", "EXPORT")
+"""The statements of DuckDB that write where no database is."""
 
 
 def file_of(address: DatabaseAddress, folder: Path) -> Path:
@@ -60,12 +62,25 @@ class DuckDbFile:
                 path, read_only=True, config=settings
             )
             self._connection.begin()
+        except duckdb.IOException as error:
+            if "set lock" in str(error):
+                raise self._ours(error) from None
+            raise UsageError(
+                f"{address.variable}: the file is no DuckDB database, or of a version that cannot"
+                " be read",
+                next_step="name a file that this version of DuckDB can open",
+            ) from None
         except duckdb.Error as error:
             raise self._ours(error) from None
 
     def query(self, sql: str) -> QueryResult:
         """Run a query; see `Database`."""
         try:
+            # Read-only is the database, and not the disk.
+            if any(each.type.name in _WRITE for each in self._connection.extract_statements(sql)):
+                raise refused(
+                    self._address, "it writes files: a source only reads", of_values=False
+                )
             relation = self._connection.sql(sql)
             if relation is None:
                 raise refused(self._address, "it gives no rows", of_values=False)
@@ -86,12 +101,6 @@ class DuckDbFile:
         sentence = str(error).partition("\n")[0]
         if "set lock" in sentence:
             return unavailable(self._address, "another program has the database file open")
-        if isinstance(error, self._errors.IOException):
-            return UsageError(
-                f"{self._address.variable}: the file is no DuckDB database, or of a version that"
-                " cannot be read",
-                next_step="name a file that this version of DuckDB can open",
-            )
         schema = (self._errors.ParserException, self._errors.BinderException)
         named = isinstance(error, (*schema, self._errors.CatalogException))
         return refused(self._address, sentence, of_values=not named)

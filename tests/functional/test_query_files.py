@@ -152,6 +152,9 @@ def test_duckdb_keeps_its_types(tmp_path, send, sandbox):
         ("SELECT nosuch FROM events", "nosuch"),
         ("CREATE TABLE other (a INT)", "refuses the query"),
         ("SELECT 'canary@x.com'::INT AS n FROM events", "refuses the query"),
+        ("COPY events TO 'copy.csv'", "it writes files: a source only reads"),
+        ("SELECT 1; COPY events TO 'copy.csv'", "it writes files: a source only reads"),
+        ("SELECT * FROM read_csv('nosuch.csv')", "refuses the query"),
         ("SELECT INTERVAL 1 DAY AS age, * FROM events", "'age' is of the type INTERVAL"),
         ("SELECT 'infinity'::TIMESTAMP AS at FROM events", "'at' holds an infinite date"),
     ],
@@ -164,6 +167,7 @@ def test_what_duckdb_refuses_is_said_in_its_words(tmp_path, look, sql, said):
     assert ended.code == 2, ended.stderr
     assert said in ended.stderr
     assert "canary" not in ended.stderr
+    assert not list(tmp_path.rglob("copy.csv"))
 
 
 # Stdin
