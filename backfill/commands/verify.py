@@ -15,7 +15,7 @@ from backfill.engine.extracts import Extracts
 from backfill.engine.options import Options, Stop
 from backfill.engine.results import record_verification
 from backfill.engine.run import GROWING
-from backfill.errors import SourceChangedError, UsageError
+from backfill.errors import GuardError, SourceChangedError, UsageError
 from backfill.job import Job, bind_files, check_plan, find_plan, folder_of, named_state_dir
 from backfill.journal import Journal
 from backfill.pipeline.file import Pipeline
@@ -54,6 +54,7 @@ def verify(
 
     Raises:
         CredentialsError: There is no key of the App API, or it is not accepted.
+        GuardError: The pipeline file makes other operations than those that were sent.
         SourceChangedError: The files are not those that were sent.
         StateError: There is no such job, it is running, or a result cannot be written.
         UnavailableError: The App API does not answer.
@@ -79,6 +80,7 @@ def _verify(
         job = Job(pipeline, inputs, journal, folder, journal.meta.get("limit"))
         job = replace(job, inputs=_as_sent(job))
         _check_delivered(job, asked.url)
+        _check_settings(job)
         note_killed(job)
         check_plan(job)
         plan = find_plan(job, now_s=clock.unix_s(), progress=lambda _: stop.check())
@@ -105,6 +107,17 @@ def _check_delivered(job: Job, url: str | None) -> None:
         raise UsageError(
             "nothing was delivered yet: there is nothing to read back",
             next_step=f"start with: {shlex.join(['backfill', 'run', *start])}",
+        )
+
+
+def _check_settings(job: Job) -> None:
+    digest = job.pipeline.digest()
+    if job.journal.meta.get("settings", digest) != digest:
+        raise GuardError(
+            "the pipeline file has changed what operations or event ids are made of since rows were"
+            " sent: what arrived would be compared with what was never sent",
+            next_step="put the settings back as they were, or send with the new ones first:"
+            " --accept-changes for the rest, --restart for everything",
         )
 
 

@@ -245,6 +245,24 @@ def test_the_figures_of_a_night_stay_in_the_report(tmp_path, backfill, verify, s
     assert re.findall("The last sync: [^<]*", report.read_text("utf-8")) == told
 
 
+@pytest.mark.parametrize(
+    ("was", "then"), [('name = { from = "event" }', 'name = "else"'), ("2026-11", "2026-12")]
+)
+def test_settings_that_changed_since_are_no_difference(tmp_path, send, verify, was, then):
+    """7: what arrived would be held against what nobody has sent."""
+    mark = 'import.property = { import = "2026-11" }'
+    path = job(tmp_path, {"events.csv": events()}, EVENTS, top=mark)
+    assert send(path).code == 0
+    path.write_text(path.read_text().replace(was, then))
+
+    ended, _ = verify(path, "--all")
+
+    assert ended.code == 7, ended.stderr
+    assert "put the settings back" in ended.stderr
+    path.write_text(path.read_text().replace(then, was))
+    assert verify(path, "--all")[0].code == 0
+
+
 def test_a_canary_that_proves_nothing_says_how_to_go_on(tmp_path, send):
     """Events that nobody can read back stop it, and the file that lists findings has none."""
     rows = "".join(f"p{each},bought,2020-01-01T00:00:00Z,1\n" for each in range(9))
