@@ -90,7 +90,7 @@ class Crew:
     async def senders(self) -> list[str]:
         """The workers that may know the key to the API: it goes nowhere unencrypted."""
         found = await asyncio.to_thread(self.client.nthreads)
-        return [each for each in found if _is_private(each)]
+        return [each for each in found if is_private(each)]
 
     async def connect(self, address: str) -> "Comm":
         """Connect to a worker."""
@@ -224,10 +224,10 @@ def halves_of(piece: FilePiece) -> tuple[FilePiece, FilePiece]:
     return _HalfPiece(piece, piece.start, middle), _HalfPiece(piece, middle, piece.end)
 
 
-def _is_private(address: str) -> bool:
+def is_private(address: str) -> bool:
     """Whether nobody but us can read what is said to a worker."""
-    scheme, _, place = address.rpartition("://")
-    return scheme != "tcp" or is_loopback(f"http://{place}")
+    scheme, _, place = address.partition("://")
+    return scheme in ("tls", "inproc") or (scheme == "tcp" and is_loopback(f"http://{place}"))
 
 
 def _row_count(_: Input, rows: Chunk | FilePiece) -> int:

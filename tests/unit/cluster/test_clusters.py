@@ -1,7 +1,11 @@
 """Workers of a cluster that is somebody else's: looked at before they are given anything."""
 
+import asyncio
+import json
+import logging
 import subprocess
 import sys
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +13,15 @@ import pytest
 from distributed import LocalCluster
 
 from backfill.cluster import starting as cluster
-from backfill.engine.options import Options, Stop, with_workers
+from backfill.cluster import workers as workers_module
+from backfill.commands.run import RUN
+from backfill.engine.options import Options, Silent, Stop, with_workers
+from backfill.engine.run import run_job
 from backfill.errors import UnavailableError, UsageError
 from backfill.judge.chunk_judge import IN_THREADS
 from backfill.pipeline.file import Pipeline
+from backfill.sandbox.behaviour import SandboxSettings
+from backfill.sandbox.server import running
 from backfill.sources.inputs import chunks_of, open_inputs
 from tests.support.jobs import EVENTS, job, numbered
 
@@ -116,6 +125,40 @@ def test_a_cluster_that_is_lost_ends_the_run_to_be_resumed(tmp_path):
 
         with pytest.raises(UnavailableError), cluster.cluster_workers(*asked) as made:
             list(made.map(_rows, given()))
+
+
+def test_the_key_reaches_workers_and_nothing_else(tmp_path, caplog):
+    """No log, be it of each message, no task, and not what the scheduler remembers."""
+    caplog.set_level(logging.DEBUG)
+    pipeline = Pipeline.load(job(tmp_path, {"events.csv": numbered(5_000)}, EVENTS))
+    key = {"CUSTOMERIO_SITE_ID": "sandbox", "CUSTOMERIO_API_KEY": "canary-of-a-key"}
+    here = {"n_workers": 1, "processes": False, "scheduler_kwargs": QUIET, "silence_logs": 10}
+    with running(SandboxSettings(api_key="canary-of-a-key")) as there, LocalCluster(**here) as made:
+        logging.getLogger("distributed").setLevel(logging.DEBUG)
+        more = {"cluster": made.scheduler_address, "scratch": str(tmp_path / "scratch")}
+        asked = Options(url=there.url, rate=0, env=key, **more)
+        with with_workers(pipeline, asked, Stop()) as options:
+            logging.getLogger("distributed").setLevel(logging.DEBUG)
+            asyncio.run(run_job(RUN, pipeline, options, Silent(), Stop()))
+        scheduler = made.scheduler
+        remembered = [*scheduler.transition_log, *scheduler.tasks.values(), scheduler.get_events()]
+        workers = [each.state.log for each in made.workers.values()]
+    status = json.loads((tmp_path / ".backfill/job/status.json").read_text())
+    assert sum(each["requests"] for each in status["workers"]) == 2
+    assert "Message from" in caplog.text
+    everything = caplog.text + repr(remembered) + repr(workers)
+    for secret in ("canary-of-a-key", b64encode(b"sandbox:canary-of-a-key").decode()):
+        assert secret not in everything
+
+
+def test_the_key_is_told_over_no_open_network():
+    """Only workers of this machine, and those to whom the connection is encrypted, may know it."""
+    assert workers_module.is_private("tls://10.1.2.3:4000")
+    assert workers_module.is_private("tcp://127.0.0.1:4000")
+    assert workers_module.is_private("tcp://[::1]:4000")
+    assert workers_module.is_private("inproc://10.1.2.3/1/2")
+    assert not workers_module.is_private("tcp://10.1.2.3:4000")
+    assert not workers_module.is_private("ws://10.1.2.3:4000")
 
 
 def test_one_process_loads_nothing_of_it():
