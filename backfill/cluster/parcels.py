@@ -10,6 +10,7 @@ import mmap
 import os
 import pickle
 import secrets
+import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -144,8 +145,22 @@ class Shelf:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self.name = None if folder is None else str(folder.absolute())
-        if folder is not None:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @classmethod
+    def made_in(cls, folder: Path) -> "Shelf":
+        """A shelf of its own in a folder.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        own = folder / f"backfill-{secrets.token_hex(8)}"
+        own.mkdir(mode=0o700, parents=True)
+        return cls(own)
+
+    def clear(self) -> None:
+        """Remove it with all that lies on it, also what nobody has taken."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def put(self, value: Any, known: Mapping[str, Any] = _NOTHING) -> "Parcel":
         """Lay a value down, for somebody who has what is `known` of it.

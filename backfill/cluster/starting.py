@@ -110,6 +110,7 @@ def local_workers(
         yield workers
     finally:
         workers.close()
+        shelf.clear()
 
 
 @contextmanager
@@ -148,9 +149,12 @@ def cluster_workers(
         ) from error
     try:
         shelf = _shelf(scratch)  # first: it makes the folder
-        there = _probed(client, scratch, folders)
-        crew = Crew(client, shelf, there, Taken(in_memory=False))
-        yield ProcessWorkers(lambda: crew, check, few=0, whole=whole, on_this_machine=False)
+        try:
+            there = _probed(client, scratch, folders)
+            crew = Crew(client, shelf, there, Taken(in_memory=False))
+            yield ProcessWorkers(lambda: crew, check, few=0, whole=whole, on_this_machine=False)
+        finally:
+            shelf.clear()
     finally:
         client.close()
 
@@ -194,7 +198,7 @@ def _shelf(scratch: Path | None) -> Shelf:
             next_step="add --scratch DIR: a folder that only you can read",
         )
     try:
-        return Shelf(scratch)
+        return Shelf() if scratch is None else Shelf.made_in(scratch)
     except OSError as failure:
         raise UsageError(
             f"--scratch {scratch}: {failure.strerror}", next_step="choose a folder to write to"

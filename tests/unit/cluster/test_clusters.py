@@ -80,7 +80,7 @@ def test_workers_that_cannot_read_the_job_are_refused(scheduler, tmp_path):
 def test_workers_that_cannot_write_are_refused(asked, monkeypatch):
     """The worker and the scratch folder are named."""
     pipeline, options = asked
-    monkeypatch.setattr(cluster, "_shelf", lambda _: None)
+    monkeypatch.setattr(cluster, "_shelf", lambda _: cluster.Shelf())
     with pytest.raises(UsageError, match=r"worker tcp://\S+ cannot write to /nowhere/there"):
         _had(pipeline, replace(options, scratch="/nowhere/there"))
 

@@ -381,7 +381,7 @@ def test_a_parcel_holds_a_slice_of_a_table_and_nothing_around_it(tmp_path):
     sent = b"".join(frames((few, known), {"it": known}))
     assert len(sent) < 10_000
     assert value_of(sent, {"it": known}) == (few, known)
-    for shelf in (Shelf(), Shelf(tmp_path / "scratch")):
+    for shelf in (Shelf(), Shelf.made_in(tmp_path / "scratch")):
         parcel = shelf.put((few, 7))
         assert opened(parcel.label) == (few, 7)
         other = parcel.label._replace(token="0" * 32)
