@@ -2,16 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Rows = npt.NDArray[np.int64]
 """Row numbers in a file, counted from 1, the header excluded."""
@@ -91,74 +93,242 @@ class Rejection:
     cells: Mapping[str, Any] = field(default_factory=dict)
     raw: str | None = None
 
-    def to_json(self) -> str:
-        """All but the row's number, under which it is kept, for us alone; one line.
+    def tail(self) -> str:
+        """Its cells and its text as JSON, with a comma between: how it is kept, on one line.
 
         The standard library's JSON is exact where orjson is not: integers of any length, NaN, and
         the lone surrogates that stand for bytes that are not UTF-8. orjson refuses these, but for
         NaN, which it writes as null: so its nulls are counted. It takes a fifth of the time.
         """
         cells = self.cells
-        try:
-            if isinstance(cells, JsonCells) and self.raw is None:
-                line = "null" if self.line is None else self.line
-                return f"[{line},{_reasons_text(self.reasons)},{cells.text}{_NO_RAW}"
-            cells = cells if isinstance(cells, dict) else dict(cells)
-            said = orjson.dumps([self.line, _reasons_fragment(self.reasons), cells, self.raw])
-            if said.count(_NULL) == [self.line, self.raw, *cells.values()].count(None):
-                return said.decode()
-        except orjson.JSONEncodeError:
-            pass
-        return json.dumps([self.line, self.reasons, cells, self.raw])
+        if isinstance(cells, JsonCells) and self.raw is None:
+            return cells.text + _NO_RAW
+        cells = cells if isinstance(cells, dict) else dict(cells)
+        with suppress(orjson.JSONEncodeError):
+            said = orjson.dumps([cells, self.raw])
+            if said.count(_NULL) == [self.raw, *cells.values()].count(None):
+                return said[1:-1].decode()
+        return _EXACT + json.dumps([cells, self.raw])[1:-1]
 
     @classmethod
-    def from_json(cls, row: int, text: str) -> "Rejection":
-        """The opposite of `to_json`, also of what earlier versions kept."""
-        # Nearly all are of one form, and their cells can stay text. Between strings there is only
-        # one such place; inside of one, what stands before it is no JSON.
-        head, _, cells = text.partition("]],{")
-        line_text, _, why = head.partition(",[[")
-        if cells.endswith("}" + _NO_RAW) and why:
-            with suppress(ValueError):
-                found = None if line_text == "[null" else int(line_text[1:])
-                return cls(row, found, _reasons_of(why), JsonCells("{" + cells[: -len(_NO_RAW)]))
-        # Only the standard library puts a space behind a comma, and it alone reads all it writes.
-        is_exact = text[text.index(",") + 1] == " "
-        line, reasons, cells, raw = json.loads(text) if is_exact else orjson.loads(text)
-        return cls(row, line, tuple(map(Reason._make, reasons)), cells, raw)
-
-
-def by_code(rejections: Iterable[Rejection]) -> Counter[str]:
-    """How many rejected rows have each code; a row with two codes counts in both."""
-    counts: Counter[str] = Counter()
-    for reasons, count in Counter(each.reasons for each in rejections).items():
-        # Each once: two fields with one fault are one row with that reason.
-        counts.update(dict.fromkeys((each.code for each in reasons), count))
-    return counts
+    def of_tail(
+        cls, row: int, line: int | None, reasons: tuple[Reason, ...], tail: str
+    ) -> "Rejection":
+        """The opposite of `tail`."""
+        if tail.endswith(_NO_RAW) and not tail.startswith(_EXACT):
+            return cls(row, line, reasons, JsonCells(tail[: -len(_NO_RAW)]))
+        read = json.loads if tail.startswith(_EXACT) else orjson.loads
+        return cls(row, line, reasons, *read(f"[{tail}]"))
 
 
 _NULL = b"null"
-_NO_RAW = ",null]"
+_NO_RAW = ",null"
+_EXACT = " "
+"""Before a tail that only the standard library reads as it was."""
 
 
-@lru_cache(maxsize=1024)
-def _reasons_text(reasons: tuple[Reason, ...]) -> str:
-    return orjson.dumps([list(each) for each in reasons]).decode()
+def alike(
+    reasons: Iterable[tuple[Reason, ...]],
+) -> tuple[tuple[tuple[Reason, ...], ...], npt.NDArray[np.int32]]:
+    """The different ones among the reasons of n rows; and which of them each row has, int32 (n,).
 
-
-@lru_cache(maxsize=1024)
-def _reasons_of(text: str) -> tuple[Reason, ...]:
-    """Reasons as orjson wrote them, without the brackets around.
-
-    Raises:
-        ValueError: They are none.
+    Rows fail in few ways, and alike.
     """
-    return tuple(map(Reason._make, orjson.loads(f"[[{text}]]")))
+    ways: dict[tuple[Reason, ...], int] = {}
+    way_of = np.array([ways.setdefault(each, len(ways)) for each in reasons], np.int32)
+    return tuple(ways), way_of
 
 
-@lru_cache(maxsize=1024)  # many rows are rejected for the same
-def _reasons_fragment(reasons: tuple[Reason, ...]) -> orjson.Fragment:
-    return orjson.Fragment(_reasons_text(reasons))
+@dataclass(frozen=True, slots=True, eq=False)
+class Rejections(Sequence[Rejection]):
+    """Rejected rows of one file, in columns: all of its rows may be such.
+
+    One that is asked for by itself is made then.
+
+    Args:
+        rows: Their numbers, int64 (n,), ascending.
+        lines: At which line each begins, int64 (n,); 0: the format has none.
+        ways: The different reasons of rows.
+        way_of: Which of them each row has, int32 (n,).
+        tails: string (n,), their cells as `Rejection.tail` has them.
+    """
+
+    rows: Rows
+    lines: Rows
+    ways: tuple[tuple[Reason, ...], ...]
+    way_of: npt.NDArray[np.int32]
+    tails: pa.StringArray
+
+    @classmethod
+    def of(cls, some: Iterable[Rejection]) -> "Rejections":
+        """These rows, in their order."""
+        if isinstance(some, cls):
+            return some
+        every = sorted(some, key=attrgetter("row"))
+        if not every:
+            return NO_REJECTIONS
+        return cls(
+            np.array([each.row for each in every], np.int64),
+            np.array([each.line or 0 for each in every], np.int64),
+            *alike(each.reasons for each in every),
+            pa.array([each.tail() for each in every], pa.string()),
+        )
+
+    @classmethod
+    def together(cls, some: Iterable["Rejections"]) -> "Rejections":
+        """All of these as one, each row once; of two with one number the first."""
+        every = [each for each in some if len(each)]
+        if len(every) < 2:  # noqa: PLR2004 - one alone is what it is
+            return every[0] if every else NO_REJECTIONS
+        ways, new = alike(why for each in every for why in each.ways)
+        begins = np.cumsum([0, *(len(each.ways) for each in every)])
+        way_of = [new[each.way_of + begin] for each, begin in zip(every, begins, strict=False)]
+        made = cls(
+            np.concatenate([each.rows for each in every]),
+            np.concatenate([each.lines for each in every]),
+            ways,
+            np.concatenate(way_of),
+            pa.concat_arrays([each.tails for each in every]),
+        )
+        if (np.diff(made.rows) > 0).all():
+            return made
+        return made.take(np.unique(made.rows, return_index=True)[1])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Rejection]:
+        numbers = zip(self.rows.tolist(), self.lines.tolist(), self.way_of.tolist(), strict=True)
+        tails: list[str] = self.tails.to_pylist()
+        for (row, line, way), tail in zip(numbers, tails, strict=True):
+            yield Rejection.of_tail(row, line or None, self.ways[way], tail)
+
+    @overload
+    def __getitem__(self, at: int) -> Rejection: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> "Rejections": ...
+
+    def __getitem__(self, at: int | slice) -> "Rejection | Rejections":
+        if isinstance(at, slice):
+            of_rows = (self.rows[at], self.lines[at], self.ways, self.way_of[at])
+            return Rejections(*of_rows, self.tails[at])
+        of_row = int(self.rows[at]), int(self.lines[at]) or None, self.ways[self.way_of[at]]
+        return Rejection.of_tail(*of_row, self.tails[at].as_py())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, places: Rows | npt.NDArray[np.bool_]) -> "Rejections":
+        """Some of them: by their places, int64 (m,), ascending, or those that are true, bool (n,).
+
+        The texts of all others are let go of.
+        """
+        places = np.flatnonzero(places) if places.dtype == np.bool_ else places
+        of_rows = (self.rows[places], self.lines[places], self.ways, self.way_of[places])
+        return Rejections(*of_rows, self.tails.take(pa.array(places)))
+
+    def reasons_of(self, place: int) -> tuple[Reason, ...]:
+        """Why one of them is rejected, by its place."""
+        return self.ways[self.way_of[place]]
+
+    def first_of_each(self, count: int) -> list[int]:
+        """The places of the first so many that are rejected for the same, of all; ascending."""
+        alike_rows = (np.flatnonzero(self.way_of == way) for way in range(len(self.ways)))
+        return sorted(chain.from_iterable(each[:count].tolist() for each in alike_rows))
+
+    def by_code(self) -> Counter[str]:
+        """How many of them have each code; a row with two codes counts in both."""
+        counts: Counter[str] = Counter()
+        found = self._in_use()
+        for reasons, count in zip(found.ways, np.bincount(found.way_of).tolist(), strict=True):
+            # Each once: two fields with one fault are one row with that reason.
+            counts.update(dict.fromkeys((each.code for each in reasons), count))
+        return counts
+
+    def _in_use(self) -> "Rejections":
+        """The same with the reasons that there are, each once, in the order in which they occur."""
+        different, new = alike(self.ways)
+        way_of, first = new[self.way_of], np.full(len(different), len(self))
+        first[way_of[::-1]] = np.arange(len(self))[::-1]
+        order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(self))]
+        number = np.zeros(len(different), np.int32)
+        number[order] = np.arange(len(order))
+        ways = tuple(different[way] for way in order.tolist())
+        return replace(self, ways=ways, way_of=number[way_of])
+
+    def pieces(self, bytes_max: int, rows_max: int) -> Iterator["Rejections"]:
+        """The same in pieces: none with much more text, or further from its first row to its last.
+
+        Args:
+            bytes_max: So much text has each; of a row that has more by itself, all.
+            rows_max: The last row's number is less than so much behind the first's.
+        """
+        ends, at = np.cumsum(pc.binary_length(self.tails).to_numpy()), 0
+        while at < len(self):
+            by_bytes = np.searchsorted(ends, (ends[at - 1] if at else 0) + bytes_max, "right")
+            by_rows = np.searchsorted(self.rows, self.rows[at] + rows_max)
+            stop = max(int(min(by_bytes, by_rows)), at + 1)
+            yield self[at:stop]
+            at = stop
+
+    def to_text(self) -> str:
+        """How they are kept, for us alone: a line for all of them, and one for the cells of each.
+
+        JSON has no line end in it.
+        """
+        found = self._in_use()
+        ways = [[[*why] for why in reasons] for reasons in found.ways]
+        numbers: list[npt.NDArray[Any]] = [found.rows, found.lines, found.way_of]
+        try:
+            said = orjson.dumps([*numbers, ways], option=orjson.OPT_SERIALIZE_NUMPY).decode()
+        except orjson.JSONEncodeError:  # an answer of the API may hold lone surrogates
+            said = json.dumps([*(each.tolist() for each in numbers), ways])
+        return "\n".join([said, *self.tails.to_pylist()])
+
+    @classmethod
+    def of_text(cls, text: str) -> "Rejections":
+        """The opposite of `to_text`."""
+        head, *tails = text.split("\n")
+        try:
+            rows, lines, way_of, ways = orjson.loads(head)
+        except orjson.JSONDecodeError:
+            rows, lines, way_of, ways = json.loads(head)
+        return cls(
+            np.array(rows, np.int64),
+            np.array(lines, np.int64),
+            tuple(tuple(map(Reason._make, why)) for why in ways),
+            np.array(way_of, np.int32),
+            pa.array(tails, pa.string()),
+        )
+
+
+NO_REJECTIONS = Rejections(
+    np.empty(0, np.int64),
+    np.empty(0, np.int64),
+    (),
+    np.empty(0, np.int32),
+    pa.array([], pa.string()),
+)
+
+
+def in_row_order(some: Iterable[tuple[int, Rejections]]) -> Iterator[Rejections]:
+    """The same rows in their order, each once, where rows of one may lie between those of another.
+
+    Args:
+        some: Each with a row before which none of it is, in the order of those rows.
+    """
+    waiting = NO_REJECTIONS
+    for first, each in some:
+        # Nothing that comes later begins before this one.
+        ready = int(np.searchsorted(waiting.rows, first))
+        if ready:
+            yield waiting[:ready]
+        waiting = Rejections.together([waiting[ready:], each])
+    if len(waiting):
+        yield waiting
 
 
 @dataclass(frozen=True, slots=True)

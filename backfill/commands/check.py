@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import merge
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 from backfill.clock import Clock
@@ -20,8 +21,8 @@ from backfill.planning.guards import Guard, refusals
 from backfill.planning.plan import Plan, PlanFigures, compare_with_last
 from backfill.planning.progress import OnProgress, Progress
 from backfill.planning.rejection_log import read_rejections
-from backfill.rejected.writer import RejectedRow, write_rejected
-from backfill.rows import Rejection
+from backfill.rejected.writer import RejectedRows, write_rejected
+from backfill.rows import Rejections, in_row_order
 from backfill.sources.extraction import Extracted, OnExtracted
 from backfill.sources.inputs import Input, columns_of, open_inputs
 
@@ -159,47 +160,42 @@ def _taken_up(each: Input, journal: Journal) -> int:
     return journal.add_part(each.name, source=each.source, size=size, digest=digest).id
 
 
-def _rejected(inputs: list[Input], journal: Journal, made_in: PlanFolder) -> Iterator[RejectedRow]:
+def _rejected(inputs: list[Input], journal: Journal, made_in: PlanFolder) -> Iterator[RejectedRows]:
     """The rows that the plan rejects, and those that the API refused before, file by file.
 
     All of them wait on disk in the order of the files and their rows: none has to be held.
     """
     spools = [_by_part(read_rejections(path)) for path in made_in.rejections]
     for each in inputs:
-        before = _by_part(journal.rejections(after=(each.part, 0)))
-        last = 0
-        for _, found in merge(*(of(each.part) for of in (*spools, before)), key=_row):
-            # Rejected by the plan, and by the API before: one row, with what the plan says.
-            if found.row != last:
-                yield RejectedRow(each.part, each.name, found)
-            last = found.row
+        before = _by_part(journal.rejected(after=(each.part, 0)))
+        some = merge(*(of(each.part) for of in (*spools, before)), key=itemgetter(0))
+        # Rejected by the plan, and by the API before: one row, with what the plan says.
+        for found in in_row_order(some):
+            yield RejectedRows(each.part, each.name, found)
 
 
 def _by_part(
-    rejections: Iterator[tuple[int, Rejection]],
-) -> Callable[[int], Iterator[tuple[int, Rejection]]]:
-    """Gives the rejections of one part after the other, in the order in which they come."""
+    rejections: Iterator[tuple[int, Rejections]],
+) -> Callable[[int], Iterator[tuple[int, Rejections]]]:
+    """Gives the rejections of one part after the other, each with its first row, as they come."""
     waiting = next(rejections, None)
 
-    def of(part: int) -> Iterator[tuple[int, Rejection]]:
+    def of(part: int) -> Iterator[tuple[int, Rejections]]:
         nonlocal waiting
         while waiting is not None and waiting[0] == part:
-            yield waiting
+            yield int(waiting[1].rows[0]), waiting[1]
             waiting = next(rejections, None)
 
     return of
 
 
-def _noted(rows: Iterable[RejectedRow], examples: dict[str, list[str]]) -> Iterator[RejectedRow]:
+def _noted(rows: Iterable[RejectedRows], examples: dict[str, list[str]]) -> Iterator[RejectedRows]:
     """The same rows; the first ones of each reason are noted, once however often this is done."""
-    for row in rows:
-        for code in {reason.code for reason in row.rejection.reasons}:
-            places = examples.setdefault(code, [])
-            place = f"{row.source} row {row.rejection.row}"
-            if len(places) < EXAMPLES_MAX and place not in places:
-                places.append(place)
-        yield row
-
-
-def _row(each: tuple[int, Rejection]) -> int:
-    return each[1].row
+    for each in rows:
+        for place in each.rejections.first_of_each(EXAMPLES_MAX):
+            for code in {reason.code for reason in each.rejections.reasons_of(place)}:
+                places = examples.setdefault(code, [])
+                where = f"{each.source} row {each.rejections.rows[place]}"
+                if len(places) < EXAMPLES_MAX and where not in places:
+                    places.append(where)
+        yield each

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 
 from backfill.encoding import json_text as kernels
 from backfill.encoding.json_text import Encoded
-from backfill.encoding.rejected_cells import rejections
+from backfill.encoding.rejected_cells import rejected
 from backfill.encoding.typed_json import checked, encode_typed, is_text, plain
 from backfill.instants import Reading, WrittenValues, implausible
 from backfill.pipeline.column_settings import Column
-from backfill.rows import Chunk, Reason, Rejection, Values, reason
+from backfill.rows import NO_REJECTIONS, Chunk, Reason, Rejections, Values, reason
 
 _SAMPLED = 1_000
 """So many values tell whether a column repeats itself."""
@@ -348,7 +348,7 @@ class RowFaults:
         """The rows that have any fault."""
         return any_of((mask for _, _, mask in self.found), self.count)
 
-    def rejections(self, rows: npt.NDArray[np.int64], origin: Chunk) -> list[Rejection]:
+    def rejections(self, rows: npt.NDArray[np.int64], origin: Chunk) -> Rejections:
         """The rows that have any fault, each with all its reasons.
 
         Args:
@@ -357,12 +357,12 @@ class RowFaults:
         """
         bad = np.flatnonzero(self.bad())
         if not len(bad):
-            return []
+            return NO_REJECTIONS
         faults = np.array([mask[bad] for _, _, mask in self.found], np.bool_).T
         # Rows fail in few ways, and alike: the sentences are made once for each way.
         ways, way_of = np.unique(faults, axis=0, return_inverse=True)
-        reasons = [self._reasons(way) for way in ways]
-        return rejections(origin, rows[bad], [reasons[way] for way in way_of.ravel().tolist()])
+        reasons = tuple(self._reasons(way) for way in ways)
+        return rejected(origin, rows[bad], reasons, way_of.ravel())
 
     def _reasons(self, has: kernels.Mask) -> tuple[Reason, ...]:
         """The reasons of rows that have these faults; bool, as many as were found."""

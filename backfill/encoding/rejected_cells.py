@@ -1,17 +1,27 @@
 """Rows that are not sent, as they were read: every cell as JSON can say it, without loss."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import json_text as kernels
 from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
-from backfill.rows import Chunk, JsonCells, Reason, Rejection, Rows, Values
+from backfill.rows import (
+    NO_REJECTIONS,
+    Chunk,
+    Reason,
+    Rejection,
+    Rejections,
+    Rows,
+    Values,
+    alike,
+)
 
 
 def row_cells(chunk: Chunk, places: Rows) -> list[dict[str, Any]]:
@@ -48,25 +58,26 @@ def row_cells(chunk: Chunk, places: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def row_texts(chunk: Chunk, places: Rows) -> Iterator[JsonCells]:
-    """The same as `row_cells`, still as JSON: kernels write it, and hardly anybody reads it.
+def row_tails(chunk: Chunk, places: Rows) -> pa.StringArray:
+    """The same as JSON, as `Rejection.tail` has it: kernels write it, and hardly anybody reads it.
 
     Args:
-        chunk: The rows as they were read; no objects, each of which has its own keys.
+        chunk: The rows as they were read.
         places: The places of n of them in it, int64 (n,).
 
     Returns:
-        n of them.
+        string (n,).
     """
     names = chunk.batch.schema.names
-    if len({*names}) < len(names) or not names:  # of two with one name, an object keeps the last
-        return (JsonCells(orjson.dumps(each).decode()) for each in row_cells(chunk, places))
+    # Each object has its own keys; of two columns with one name, an object keeps the last.
+    if chunk.values == "json" or len({*names}) < len(names) or not names:
+        cells = row_cells(chunk, places)
+        return pa.array([Rejection(0, None, (), each).tail() for each in cells], pa.string())
     parts: list[str | pa.StringArray] = []
     for name, column in zip(names, chunk.batch.columns, strict=True):
         parts.append(f"{',' if parts else '{'}{orjson.dumps(name).decode()}:")
         parts.append(_cell_texts(plain(takeable(column).take(pa.array(places)))))
-    texts = pc.binary_join_element_wise(*parts, "}", "").to_numpy(zero_copy_only=False)
-    return map(JsonCells, texts.tolist())
+    return pc.binary_join_element_wise(*parts, "},null", "")
 
 
 def _cell_texts(column: pa.Array) -> pa.StringArray:
@@ -148,7 +159,7 @@ def _document(text: str) -> Any:
     return value
 
 
-def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]]) -> list[Rejection]:
+def rejections(origin: Chunk, rows: Rows, reasons: Iterable[tuple[Reason, ...]]) -> Rejections:
     """Rows of a chunk that will not be sent, or were refused.
 
     Args:
@@ -156,9 +167,25 @@ def rejections(origin: Chunk, rows: Rows, reasons: Sequence[tuple[Reason, ...]])
         rows: The numbers of the n rows, int64 (n,).
         reasons: Those of each, n.
     """
+    return rejected(origin, rows, *alike(reasons)) if len(rows) else NO_REJECTIONS
+
+
+def rejected(
+    origin: Chunk,
+    rows: Rows,
+    ways: tuple[tuple[Reason, ...], ...],
+    way_of: npt.NDArray[np.integer[Any]],
+) -> Rejections:
+    """The same where the different reasons are known.
+
+    Args:
+        origin: The chunk as it was read.
+        rows: The numbers of the n rows, int64 (n,).
+        ways: The different reasons.
+        way_of: Which of them each row has, integers (n,).
+    """
+    order = np.argsort(rows, kind="stable")
+    rows, way_of = rows[order], way_of[order]
     places: Rows = np.searchsorted(origin.rows, rows)
-    lines = [None] * len(rows) if origin.lines is None else origin.lines[places].tolist()
-    cells: Iterable[Mapping[str, Any]]
-    cells = row_cells(origin, places) if origin.values == "json" else row_texts(origin, places)
-    found = zip(rows.tolist(), lines, reasons, cells, strict=True)
-    return [Rejection(*each) for each in found]
+    lines = np.zeros(len(rows), np.int64) if origin.lines is None else origin.lines[places]
+    return Rejections(rows, lines, ways, way_of.astype(np.int32), row_tails(origin, places))

@@ -153,8 +153,8 @@ class ImportSegment:
     def _rejected_in(self, part: int, last: int) -> list[int]:
         """The rejected rows of a part, up to the last one that is asked for."""
         found = []
-        for other, rejection in self._journal.rejections(after=(part, 0)):
-            if other != part or rejection.row > last:
+        for other, some in self._journal.rejected(after=(part, 0)):
+            if other != part or some.rows[0] > last:
                 break
-            found.append(rejection.row)
+            found += some.rows.tolist()
         return found

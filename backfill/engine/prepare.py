@@ -32,7 +32,7 @@ from backfill.planning.row_decisions import (
     RowDecisions,
     occurrences,
 )
-from backfill.rows import NO_LINE, START, Chunk, Reason, Rejection, Rows, reason
+from backfill.rows import NO_LINE, NO_REJECTIONS, START, Chunk, Reason, Rejections, Rows, reason
 from backfill.sources.inputs import Input, chunks_of, of_kind
 
 if TYPE_CHECKING:  # of a sync alone, with what it reads its people by
@@ -77,7 +77,7 @@ class LeftOut:
     """
 
     skipped: dict[str, Rows] = field(default_factory=dict)
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: Rejections = field(default_factory=lambda: NO_REJECTIONS)
     merged: list[MergedRows] = field(default_factory=list)
     held: int = 0
 
@@ -86,7 +86,7 @@ class LeftOut:
         for why, rows in more.skipped.items():
             before = self.skipped.get(why)
             self.skipped[why] = rows if before is None else np.union1d(before, rows)
-        self.rejections += more.rejections
+        self.rejections = Rejections.together([self.rejections, more.rejections])
         self.merged += more.merged
         self.held += more.held
 
@@ -135,9 +135,7 @@ def rejected(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:
     if not found:
         return accepted, LeftOut()
     # The judge sees whole chunks, also those of which a part was settled before a crash.
-    done = case.settled.contains(np.array([each.row for each in found], np.int64))
-    new = [each for each, is_done in zip(found, done.tolist(), strict=True) if not is_done]
-    return accepted, LeftOut(rejections=new)
+    return accepted, LeftOut(rejections=found.take(~case.settled.contains(found.rows)))
 
 
 def dropped(accepted: Accepted, case: Case) -> tuple[Accepted, LeftOut]:

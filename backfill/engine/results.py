@@ -20,7 +20,7 @@ from backfill.engine.accounting import Account, exit_of, status_of, summarize
 from backfill.errors import BackfillError, ExitCode, StateError, as_ours, unwritten
 from backfill.job import Job, named_state_dir, source_parts, stored_plan
 from backfill.pipeline.file import Pipeline
-from backfill.rejected.writer import RejectedRow, vanished_row, write_rejected
+from backfill.rejected.writer import RejectedRows, vanished_rows, write_rejected
 from backfill.report.collect import content_of
 from backfill.report.course import COURSE_FILE, Recorder
 from backfill.report.html import write_report
@@ -369,13 +369,13 @@ def write_rejections(job: Job, *, turned_back: bool) -> Path | None:
     return path
 
 
-def _rejected_rows(job: Job) -> Iterator[RejectedRow]:
+def _rejected_rows(job: Job) -> Iterator[RejectedRows]:
     names = {part.id: part.path for part in source_parts(job)}
-    for part, each in job.journal.rejections():
+    for part, some in job.journal.rejected():
         if part in names:
-            yield RejectedRow(part, names[part], each)
+            yield RejectedRows(part, names[part], some)
         else:
-            yield vanished_row(part, each)
+            yield vanished_rows(part, some)
 
 
 def _record_end(account: Account, summary: Summary, errors: list[BackfillError]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -30,7 +29,7 @@ from backfill.journal.journal import CommitClock
 from backfill.operations.batches import Batch, Packer
 from backfill.pipeline.setting_values import Allowance
 from backfill.pipeline.source_settings import KINDS
-from backfill.rows import SENTENCES, Chunk, Reason, Rejection, Rows, reason
+from backfill.rows import NO_REJECTIONS, SENTENCES, Chunk, Reason, Rejections, Rows, reason
 
 if TYPE_CHECKING:  # few imports have one
     from backfill.engine.import_segment import ImportSegment
@@ -318,7 +317,7 @@ class _Settler:
             rows = operations.rows[segment.start : segment.stop]
             # The API counts operations through the whole batch; the journal counts rows of a part.
             first, last = np.searchsorted(refused_at, [offset, offset + count])
-            rejected: Sequence[Rejection] = ()
+            rejected = NO_REJECTIONS
             if first < last:
                 why = [
                     _reasons(each.reason, each.field, each.message) for each in refused[first:last]
@@ -346,16 +345,15 @@ class _Settler:
         place, left_out, held = prepared.place, prepared.left_out, self._tally.held
         held[place.source] = held.get(place.source, 0) + left_out.held
         if left_out.rejections:
-            # Rules find them one after another; ranges need ascending rows.
-            rows = np.array(sorted(each.row for each in left_out.rejections), np.int64)
-            self._settle(place.part, rows, rejected=left_out.rejections)
+            rejected = left_out.rejections
+            self._settle(place.part, rejected.rows, rejected=rejected)
         for why, rows in left_out.skipped.items():
             self._settle(place.part, rows, skipped={why: len(rows)})
         self._settle_merged(self._waiting.add(left_out.merged))
         self.commit_if_due()
 
     def _settle(
-        self, part: int, rows: Rows, *, rejected: Sequence[Rejection] = (), **counts: Any
+        self, part: int, rows: Rows, *, rejected: Rejections = NO_REJECTIONS, **counts: Any
     ) -> None:
         """Settle rows of a part, and those that waited for any of them.
 

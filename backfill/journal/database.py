@@ -213,10 +213,10 @@ class Database:
         with self._guarded():
             return [unseal(row) for row in self._connection.execute(query, bindings)]
 
-    def figures(self, query: str) -> list[tuple[Any, ...]]:
+    def figures(self, query: str, bindings: Row = ()) -> list[tuple[Any, ...]]:
         """Read what the database computes: rows without a checksum."""
         with self._guarded():
-            return self._connection.execute(query).fetchall()
+            return self._connection.execute(query, bindings).fetchall()
 
     @property
     def pending(self) -> bool:

@@ -6,7 +6,7 @@ acknowledged before it is on the disk, and nothing can be there by halves.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,10 @@ from backfill.journal.database import Database, Storage, corrupt, storage_for
 from backfill.journal.directory import journal_file, prepared
 from backfill.journal.lock import JobLock
 from backfill.journal.parts import PartState, Ranges, delete_part, load_parts, save_part
+from backfill.journal.rejection_pages import RejectionPages
 from backfill.journal.schema import Counts, Part, Settlement, Totals
-from backfill.rows import Position, Rejection, Rows
+from backfill.rows import Position, Rejection, Rejections, Rows
 
-_PAGE_ROWS = 500
 _DROPPED = "parts_dropped"
 _LOST = "commits_lost"
 
@@ -48,6 +48,7 @@ class Journal:
         self._database = database
         self._lock = lock
         self._noted = lock.noted
+        self._rejections = RejectionPages(database)
         self._load()
         self.runs = schema.Runs(database)
 
@@ -62,6 +63,7 @@ class Journal:
         if self._states and not self._totals.commits:
             raise corrupt(self.path, "its totals are missing")
         self._dirty: set[int] = set()
+        self._rejections.forget()
         ((has_corrected,),) = database.figures(schema.HAS_CORRECTED)
         self._has_corrected = bool(has_corrected)
 
@@ -138,6 +140,7 @@ class Journal:
         self._dirty.discard(part)
         self.meta[_DROPPED] = self.meta.get(_DROPPED, 0) + 1
         delete_part(self._database, part)
+        self._rejections.forget(part)
 
     # -- settling
 
@@ -160,7 +163,7 @@ class Journal:
                 f"{state.part.path}: {newly} rows settled, {settlement.rows()} accounted for"
             )
         if settlement.rejections:
-            self._keep_rejections(state, settlement.rejections)
+            self._keep_rejections(state, Rejections.of(settlement.rejections))
 
     def commit(self, *, requests: int = 0, attempts: int = 0, bytes_sent: int = 0) -> int:
         """Make all that was told durable, in one transaction; do nothing if there is nothing.
@@ -178,6 +181,7 @@ class Journal:
         """
         meta = {key: json.dumps(value, sort_keys=True) for key, value in self.meta.items()}
         spent = requests or attempts or bytes_sent
+        self._rejections.save()
         if not (spent or self._dirty or self._database.pending or meta != self._kept_meta):
             return self._totals.commits
         for part in sorted(self._dirty):
@@ -242,16 +246,17 @@ class Journal:
 
     # -- rejections
 
-    def rejections(self, *, after: tuple[int, int] = (0, 0)) -> Iterator[tuple[int, Rejection]]:
-        """Every rejection behind (part, row) with its part's id, in that order, page by page."""
-        while page := self._database.rows(schema.REJECTIONS_PAGE, (*after, _PAGE_ROWS)):
-            yield from map(schema.rejection_of, page)
-            after = page[-1][0], page[-1][1]
+    def rejected(self, *, after: tuple[int, int] = (0, 0)) -> Iterator[tuple[int, Rejections]]:
+        """The rejections behind (part, row) with their part's id, in that order, some at a time."""
+        return self._rejections.all(*after)
+
+    def rejections(self) -> Iterator[tuple[int, Rejection]]:
+        """Every rejection with its part's id, one by one."""
+        return ((part, each) for part, some in self.rejected() for each in some)
 
     def rejection(self, part: int, row: int) -> Rejection | None:
         """The rejection of one row, if it was rejected."""
-        found = self._database.rows(schema.REJECTION, (part, row))
-        return schema.rejection_of(found[0])[1] if found else None
+        return self._rejections.find(part, row)
 
     def rejections_among(self, part: int, rows: Rows) -> dict[int, Rejection]:
         """The rejections of those rows, int64 (n,), that were rejected, by row."""
@@ -266,10 +271,10 @@ class Journal:
         Raises:
             KeyError: The row is not rejected.
         """
+        before = self._rejections.replace(part, rejection)
         counts = self._state(part).counts
-        counts.withdraw(self._rejected(part, rejection.row))
+        counts.withdraw(before)
         counts.reject([rejection])
-        self._database.put(schema.PUT_REJECTION, [schema.rejection_row(part, rejection)])
 
     def deliver_rejected(
         self, part: int, row: int, *, merged: bool = False, deletes: int = 0
@@ -285,12 +290,12 @@ class Journal:
         Raises:
             KeyError: The row is not rejected.
         """
+        before = self._rejections.remove(part, row)
         counts = self._state(part).counts
-        counts.withdraw(self._rejected(part, row))
+        counts.withdraw(before)
         counts.delivered += not merged
         counts.merged += merged
         counts.deletes += deletes
-        self._database.run(schema.DELETE_REJECTION, [(part, row)])
         if not self._has_corrected:
             self._database.run(schema.MAKE_CORRECTED, [()])
             self._has_corrected = True
@@ -332,7 +337,7 @@ class Journal:
         Raises:
             BackfillError: They contradict each other; the message names the numbers.
         """
-        kept = dict(self._database.figures(schema.REJECTION_COUNTS))
+        kept = self._rejections.counts()
         pending = 0
         for part, state in self._states.items():
             state.check_balance()
@@ -374,19 +379,10 @@ class Journal:
         self._dirty.add(part)
         return self._states[part]
 
-    def _keep_rejections(self, state: PartState, rejections: Sequence[Rejection]) -> None:
-        rows = np.array([rejection.row for rejection in rejections])
-        if not state.ranges.contains(rows).all():
+    def _keep_rejections(self, state: PartState, rejections: Rejections) -> None:
+        if not state.ranges.contains(rejections.rows).all():
             raise BackfillError(f"{state.part.path}: a rejected row is not among the settled ones")
-        part = state.part.id
-        self._database.put(
-            schema.ADD_REJECTION, (schema.rejection_row(part, each) for each in rejections)
-        )
-
-    def _rejected(self, part: int, row: int) -> Rejection:
-        if (rejection := self.rejection(part, row)) is None:
-            raise KeyError((part, row))
-        return rejection
+        self._rejections.add(state.part.id, rejections)
 
     def _write_meta(self, meta: dict[str, str]) -> None:
         kept = self._kept_meta

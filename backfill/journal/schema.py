@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backfill.journal.database import Database, FileForm, Row
-from backfill.rows import Rejection, by_code
+from backfill.rows import Rejection, Rejections
 
 Range = tuple[int, int]
 """Rows from the first number up to, not including, the second."""
@@ -109,7 +109,7 @@ class Counts:
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """Count rejected rows."""
         self.rejected += len(rejections)
-        self.reasons.update(by_code(rejections))
+        self.reasons.update(Rejections.of(rejections).by_code())
 
     def withdraw(self, rejection: Rejection) -> None:
         """Take back one rejected row."""
@@ -162,7 +162,7 @@ def codes(rejection: Rejection) -> set[str]:
 
 FORM = FileForm(
     application_id=0x42464C31,  # "BFL1": whose database it is, also for the `file` command
-    version=1,
+    version=2,
     schema="""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL)
 STRICT, WITHOUT ROWID;
@@ -196,11 +196,13 @@ CREATE TABLE settled (
 
 CREATE TABLE rejection (
     part INTEGER NOT NULL REFERENCES part,
-    row INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    count INTEGER NOT NULL,
     content TEXT NOT NULL,
     checksum INTEGER NOT NULL,
-    PRIMARY KEY (part, row)
-) STRICT, WITHOUT ROWID;
+    PRIMARY KEY (part, first)
+) STRICT;
 
 CREATE TABLE total (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -241,9 +243,11 @@ DELETE_PART = (
 )
 PUT_SETTLED = "REPLACE INTO settled VALUES (?, ?, ?, ?)"
 DELETE_SETTLED = "DELETE FROM settled WHERE part = ? AND start = ?"
-ADD_REJECTION = "INSERT INTO rejection VALUES (?, ?, ?, ?)"
-PUT_REJECTION = "REPLACE INTO rejection VALUES (?, ?, ?, ?)"
-DELETE_REJECTION = "DELETE FROM rejection WHERE part = ? AND row = ?"
+PAGE_ROWS = 1 << 12
+"""The last row of a page is less than so much behind its first: a row is found in few of them."""
+ADD_PAGE = "INSERT INTO rejection VALUES (?, ?, ?, ?, ?, ?)"
+PUT_PAGE = "REPLACE INTO rejection VALUES (?, ?, ?, ?, ?, ?)"
+DELETE_PAGE = "DELETE FROM rejection WHERE part = ? AND first = ?"
 # Made when it is first needed, so that the form of the file is what it was before.
 MAKE_CORRECTED = """
 CREATE TABLE IF NOT EXISTS corrected (
@@ -257,25 +261,19 @@ HAS_CORRECTED = "SELECT count(*) FROM sqlite_master WHERE name = 'corrected'"
 ADD_CORRECTED = "REPLACE INTO corrected VALUES (?, ?, ?)"
 CORRECTED = "SELECT * FROM corrected WHERE part = ? AND row BETWEEN ? AND ? ORDER BY row"
 PUT_TOTAL = "REPLACE INTO total VALUES (?, ?, ?, ?, ?, ?)"
-REJECTIONS_PAGE = "SELECT * FROM rejection WHERE (part, row) > (?, ?) ORDER BY part, row LIMIT ?"
-REJECTION = "SELECT * FROM rejection WHERE part = ? AND row = ?"
-REJECTION_COUNTS = "SELECT part, count(*) FROM rejection GROUP BY part"
+PAGE = "SELECT * FROM rejection WHERE part = ? AND first = ?"
+PAGES_BEHIND = """
+SELECT * FROM rejection WHERE (part, first) > (?, ?) ORDER BY part, first LIMIT ?
+"""
+PAGES_AROUND = (
+    "SELECT first FROM rejection WHERE part = ? AND first > ? AND first <= ? AND last >= ?"
+)
+REJECTION_COUNTS = "SELECT part, sum(count) FROM rejection GROUP BY part"
 RUNS = "SELECT * FROM run ORDER BY id"
 RUN = "SELECT * FROM run WHERE id = ?"
 DELETE_RUNS = "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?"
 NEXT_RUN = "SELECT coalesce(max(id), 0) + 1 FROM run"
 PUT_RUN = "REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)"
-
-
-def rejection_row(part: int, rejection: Rejection) -> Row:
-    """A rejection as a row of the table `rejection`."""
-    return part, rejection.row, rejection.to_json()
-
-
-def rejection_of(row: tuple[Any, ...]) -> tuple[int, Rejection]:
-    """The opposite of `rejection_row`: the part's id, and the rejection."""
-    part, number, content = row
-    return part, Rejection.from_json(number, content)
 
 
 def total_row(totals: Totals) -> Row:

@@ -8,16 +8,17 @@ from os import cpu_count
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
-from backfill.encoding.rejected_cells import rejections
+from backfill.encoding.rejected_cells import rejected
 from backfill.instants import Reading, WrittenValues
 from backfill.judge.judge import Judge
 from backfill.judge.shape import Shape
 from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
-from backfill.rows import Chunk, Rejection, Rows, reason
+from backfill.rows import Chunk, Rejections, Rows, reason
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.layout import AttributeNames
 
@@ -52,7 +53,7 @@ class JudgedChunk:
     seen: Chunk
     dropped: Mapping[str, Rows]
     accepted: Accepted
-    rejections: tuple[Rejection, ...]
+    rejections: Rejections
     named: pa.StringArray
     names: AttributeNames
     written: WrittenValues | None
@@ -114,10 +115,10 @@ class ChunkJudge:
         )
 
 
-def unknown_people(source: Source, origin: Chunk, rows: Rows) -> list[Rejection]:
+def unknown_people(source: Source, origin: Chunk, rows: Rows) -> Rejections:
     """The rejections of events, int64 (n,), about people whom no customers source names."""
     why = (reason("unknown_person", source.identifier.column),)
-    return rejections(origin, rows, [why] * len(rows))
+    return rejected(origin, rows, (why,), np.zeros(len(rows), np.int64))
 
 
 class Pending(Protocol[Made_co]):

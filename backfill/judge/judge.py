@@ -47,7 +47,7 @@ from backfill.pipeline.source_settings import (
     ProfileSource,
     Source,
 )
-from backfill.rows import Chunk, Rejection
+from backfill.rows import Chunk, Rejections
 from backfill.sources.layout import (
     ATTRIBUTE_NAME_BYTES_MAX,
     ATTRIBUTES_MAX,
@@ -90,7 +90,7 @@ class Judged:
     """What the judge says of a chunk; `JudgedChunk` carries the same."""
 
     accepted: Accepted
-    rejections: tuple[Rejection, ...]
+    rejections: Rejections
     named: pa.StringArray
     names: AttributeNames
     written: WrittenValues | None
@@ -151,9 +151,9 @@ class Judge:
         every = replace(every, by_v1=by_v1 if by_v1.any() else None)
         accepted = every.take(~faults.bad())
         names = replace(names, implausible=names.implausible | self._implausible(accepted))
-        rejected = (*chunk.rejections, *faults.rejections(chunk.rows, origin or chunk))
-        by_row = tuple(sorted(rejected, key=lambda each: each.row))
-        return Judged(accepted, by_row, named, names, written)
+        found = faults.rejections(chunk.rows, origin or chunk)
+        rejected = Rejections.together([Rejections.of(chunk.rejections), found])
+        return Judged(accepted, rejected, named, names, written)
 
     def _layout(self, chunk: Chunk, where: str) -> Layout:
         schema = chunk.batch.schema

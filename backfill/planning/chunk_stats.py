@@ -29,7 +29,7 @@ from backfill.planning.hash_groups import RECORD, Hashes, Records, make_records
 from backfill.planning.proof import EvidenceCollector, Readings
 from backfill.planning.row_decisions import EarlierDecisions
 from backfill.planning.source_stats import EventStats, sight_of
-from backfill.rows import Chunk, Position, Rejection, Rows
+from backfill.rows import Chunk, Position, Rejections, Rows
 from backfill.sources.inputs import Input
 from backfill.sources.layout import AttributeNames
 
@@ -102,7 +102,7 @@ class ChunkStats:
     first_row: int
     end: Position
     rows: Rows
-    rejections: tuple[Rejection, ...]
+    rejections: Rejections
     nameless: int
     dropped: Mapping[str, int]
     names: AttributeNames

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +45,7 @@ from backfill.planning.merged_people import MergedPeople, overfull
 from backfill.planning.people import PEOPLE_FILE, PeopleFiles
 from backfill.planning.progress import OnProgress, Progress, Way
 from backfill.planning.proof import Decision, Proof
-from backfill.planning.rejection_log import rejection_line
+from backfill.planning.rejection_log import RejectionLog
 from backfill.planning.row_decisions import SKIPPED, RowDecision
 from backfill.planning.source_stats import SourcePlan
 from backfill.rows import SENTENCES, Chunk, Position
@@ -193,7 +192,7 @@ class Pass:
         look = ChunkReader(self._judge, self._looker, proof.collector())
         with (
             closing(self._workers.read(look, self._inputs, _AHEAD)) as looked,
-            self._rejections[0].open("wb") as rejections,
+            RejectionLog(self._rejections[0]) as rejections,
         ):
             for seen, evidence in looked:
                 proof.add(seen.place.source, evidence)
@@ -339,7 +338,7 @@ class Pass:
     def _events(self, given: tuple[Input, Chunk]) -> Records:
         return self._looker.events(self._judge(given))
 
-    def _take(self, look: ChunkStats, rejections: BinaryIO) -> None:
+    def _take(self, look: ChunkStats, rejections: RejectionLog) -> None:
         index, part = look.place.source, look.place.part
         source, rows = self._sources[index], look.end.row - look.first_row
         # Chunks of a part come in order: the last one's end is how many rows it has.
@@ -367,7 +366,7 @@ class Pass:
         samples = self._samples.setdefault(index, [])
         if len(samples) < SAMPLES_MAX:
             samples += _operations(self._pipeline, index, look.first)
-        rejections.writelines(rejection_line(part, each) for each in look.rejections)
+        rejections.add(part, look.rejections)
         share = self._way.share(part, look.end)
         self._progress(Progress(rows, len(look.rejections), share))
 
@@ -408,7 +407,7 @@ class Pass:
 
     def _look_again(self, parts: set[int]) -> None:
         """Read once more the files with merged people or unknown ones, for what they say."""
-        with self._rejections[1].open("wb") as rejections:
+        with RejectionLog(self._rejections[1]) as rejections:
             for place, chunk in self._chunks_of(parts):
                 marked = self._together.marks.of(place.part, chunk.rows)
                 if marked is None:
@@ -416,7 +415,7 @@ class Pass:
                 self._keep_people(place, chunk, marked["kind"])
                 rows = chunk.rows[marked["kind"] == RowDecision.UNKNOWN_PERSON]
                 unknown = unknown_people(self._pipeline.sources[place.source], chunk, rows)
-                rejections.writelines(rejection_line(place.part, each) for each in unknown)
+                rejections.add(place.part, unknown)
 
     def _chunks_of(self, parts: set[int]) -> Iterator[tuple[Input, Chunk]]:
         """The rows of these parts once more."""
@@ -428,17 +427,17 @@ class Pass:
         """Reject people whose rows together are more than the API takes."""
         chunks = self._chunks_of(parts)
         marks, merged = self._together.marks, self._merged
-        with self._rejections[2].open("wb") as rejections:
+        with RejectionLog(self._rejections[2]) as rejections:
             for judged, mark, rejected in overfull(
                 self._pipeline, self._judge, marks, merged, heavy, chunks
             ):
                 source = self._sources[judged.place.source]
-                source.reject([rejected])
+                source.reject(rejected)
                 # They were counted before anybody knew that they are too much together.
                 source.merged -= mark == RowDecision.MERGED
                 source.operations -= mark == RowDecision.CARRIER
-                self._overfull.add((judged.place.part, rejected.row))
-                rejections.write(rejection_line(judged.place.part, rejected))
+                self._overfull.add((judged.place.part, int(rejected.rows[0])))
+                rejections.add(judged.place.part, rejected)
 
     def _keep_people(self, place: Input, chunk: Chunk, kinds: npt.NDArray[np.uint8]) -> None:
         """Keep what the rows of merged people say, with the rows that carry them.

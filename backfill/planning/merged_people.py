@@ -18,7 +18,7 @@ from backfill.operations.encode import Accepted, Api, Members, too_large
 from backfill.pipeline.file import Pipeline
 from backfill.pipeline.source_settings import Source
 from backfill.planning.row_decisions import RowDecision, RowDecisions
-from backfill.rows import Chunk, Rejection, Rows, reason
+from backfill.rows import Chunk, Rejections, Rows, reason
 from backfill.sources.inputs import Input
 from backfill.sources.layout import ATTRIBUTES_MAX
 
@@ -128,7 +128,7 @@ def overfull(
     merged: MergedPeople,
     heavy: set[tuple[int, int]],
     chunks: Iterable[tuple[Input, Chunk]],
-) -> Iterator[tuple[JudgedChunk, RowDecision, Rejection]]:
+) -> Iterator[tuple[JudgedChunk, RowDecision, Rejections]]:
     """Reject the rows of people who are too much, in the order of the rows.
 
     Args:
@@ -161,5 +161,4 @@ def overfull(
             if carrier in refused:
                 kind = RowDecision.MERGED if is_member else RowDecision.CARRIER
                 why = (reason("too_large_merged"),)
-                (rejected,) = rejections(judged.chunk, np.array([row], np.int64), [why])
-                yield judged, kind, rejected
+                yield judged, kind, rejections(judged.chunk, np.array([row], np.int64), [why])

@@ -260,13 +260,14 @@ def removals(source: Source, judged: JudgedChunk) -> dict[str, pa.RecordBatch]:
 def nameless(source: Source, judged: JudgedChunk) -> int:
     """How many rows do not say, or not clearly, who they are about."""
     columns = {each.column for each in (source.identifier, source.target) if each}
-    broken = {each.row for each in judged.chunk.rejections}
-    unclear = {
-        reasons
-        for reasons in {each.reasons for each in judged.rejections}
-        if any(why.code.startswith("identifier_") or why.field in columns for why in reasons)
-    }
-    return sum(each.row in broken or each.reasons in unclear for each in judged.rejections)
+    rejected = judged.rejections
+    unclear = [
+        any(why.code.startswith("identifier_") or why.field in columns for why in reasons)
+        for reasons in rejected.ways
+    ]
+    is_nameless = np.array(unclear, np.bool_)[rejected.way_of]
+    is_nameless |= np.isin(rejected.rows, [each.row for each in judged.chunk.rejections])
+    return int(is_nameless.sum())
 
 
 def _said(

@@ -34,7 +34,7 @@ from backfill.planning.row_decisions import EarlierDecisions, RowDecisions
 from backfill.planning.source_stats import SourcePlan
 from backfill.sources.inputs import Input
 
-FORM = 8
+FORM = 9
 """The form of what is stored; another one is planned anew."""
 
 LAST_FIGURES_FILE = "last_plan.json"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.operations.encode import Accepted, recent_since_us
-from backfill.rows import Rejection, by_code
+from backfill.rows import Rejections
 
 DAY_US = 86_400_000_000
 MINUTE_US = 60_000_000
@@ -139,10 +139,10 @@ class SourcePlan:
         """How many rows make an operation."""
         return self.rows_read - self.rejected - self.merged - self.skipped.total()
 
-    def reject(self, rejections: "tuple[Rejection, ...] | list[Rejection]") -> None:
+    def reject(self, rejections: Rejections) -> None:
         """Count rejected rows, each once by each of its codes."""
         self.rejected += len(rejections)
-        self.reasons.update(by_code(rejections))
+        self.reasons.update(rejections.by_code())
 
     def move_cursor(self, cursor: pa.Int64Array, now_s: float) -> None:
         """Note how far a chunk's cursor goes.

@@ -8,7 +8,6 @@ as rows may have been sent (the journal's dispatch ceilings): such people are se
 the snapshot said. It is brought up to date in one transaction, and as often as need be.
 """
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,14 +208,15 @@ class _Refused:
         self._places: dict[int, tuple[Rows, npt.NDArray[np.int32]]] = {}
         texts: dict[str, int] = {}  # rows are refused for few reasons
         for part in parts:
-            rows, why = array("q"), array("i")
-            for at, each in journal.rejections(after=(part, 0)):
+            rows, why = [], []
+            for at, some in journal.rejected(after=(part, 0)):
                 if at != part:
                     break
-                rows.append(each.row)
-                why.append(texts.setdefault(reasons_to_json(each.reasons), len(texts)))
+                known = [texts.setdefault(reasons_to_json(way), len(texts)) for way in some.ways]
+                rows.append(some.rows)
+                why.append(np.array(known, np.int32)[some.way_of])
             if rows:
-                self._places[part] = np.array(rows), np.array(why)
+                self._places[part] = np.concatenate(rows), np.concatenate(why)
         self._texts = pa.array(list(texts), pa.string())
 
     def reasons(self, parts: npt.NDArray[np.int32], rows: Rows) -> pa.StringArray:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -291,9 +290,8 @@ def _write_changed(snapshot: Snapshot, folder: PlanFolder) -> None:
         for batch in pq.ParquetFile(made / name).iter_batches(BATCH_ROWS, columns=["part", "row"]):
             parts, rows = (column.to_numpy() for column in batch.columns)
             changes.add(kind, parts, rows)
-    rejected = ((part, each.row) for part, each in read_rejections(folder.rejections[0]))
-    while len(some := np.array([*islice(rejected, BATCH_ROWS)], np.int64)):
-        changes.add(RowChange.REJECTED, some[:, 0].astype(np.int32), some[:, 1])
+    for part, some in read_rejections(folder.rejections[0]):
+        changes.add(RowChange.REJECTED, np.full(len(some), part, np.int32), some.rows)
     changes.flush()
 
 

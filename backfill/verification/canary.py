@@ -22,7 +22,7 @@ from backfill.pipeline.file import Pipeline
 from backfill.planning.plan import Plan
 from backfill.report.verified import VERIFIED_FILE, WHY_UNPROVABLE, Verification
 from backfill.report.wording import counted
-from backfill.rows import Chunk
+from backfill.rows import NO_REJECTIONS, Chunk
 from backfill.sources.inputs import Input
 from backfill.verification.proving import LAG_S, Told, Verifier, app_of, kind_of_people, probe
 from backfill.verification.sent import Delivered, Draws, first_people
@@ -84,7 +84,9 @@ class _CanaryPreparer(ReadPreparer):
         if source.kind not in _KINDS:
             mine[:] = False
         # What is rejected or dropped has nobody to be told by: the run itself settles it.
-        return replace(judged, accepted=judged.accepted.take(mine), rejections=(), dropped={})
+        return replace(
+            judged, accepted=judged.accepted.take(mine), rejections=NO_REJECTIONS, dropped={}
+        )
 
 
 def with_canary(

@@ -229,11 +229,11 @@ class Delivered:
 
     def _rejected(self, part: int, first: int, last: int) -> Rows:
         found = []
-        for at, each in self._job.journal.rejections(after=(part, first - 1)):
-            if at != part or each.row > last:
+        for at, some in self._job.journal.rejected(after=(part, first - 1)):
+            if at != part or some.rows[0] > last:
                 break
-            found.append(each.row)
-        return np.array(found, np.int64)
+            found.append(some.rows)
+        return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
 def sample_of(delivered: Delivered, kind: str, count: int) -> tuple[Wanted, int]:

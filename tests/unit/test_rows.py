@@ -1,10 +1,20 @@
 """A rejection is kept as it is, whatever its row holds."""
 
+from collections import Counter
+from itertools import chain
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.planning.rejection_log import read_rejections, rejection_line
-from backfill.rows import Reason, Rejection, reasons_from_json, reasons_to_json
+from backfill.planning.rejection_log import RejectionLog, read_rejections
+from backfill.rows import (
+    Reason,
+    Rejection,
+    Rejections,
+    in_row_order,
+    reasons_from_json,
+    reasons_to_json,
+)
 
 TEXT = st.text(st.characters(), max_size=6)  # lone surrogates stand for bytes that are no text
 VALUE = st.recursive(
@@ -23,12 +33,49 @@ REJECTION = st.builds(
 )
 
 
-@given(st.lists(st.tuples(st.integers(1, 999), REJECTION), max_size=4))
-def test_what_is_written_is_read_again(tmp_path_factory, kept):
-    """With integers of any length, line ends, and bytes that are no text."""
-    path = tmp_path_factory.mktemp("plan") / "rejections"
-    path.write_bytes(b"".join(rejection_line(*each) for each in kept))
-    assert list(read_rejections(path)) == kept
+SOME = st.lists(REJECTION, unique_by=lambda each: each.row, max_size=6)
+
+
+def by_row(some):
+    """In the order of their rows."""
+    return sorted(some, key=lambda each: each.row)
+
+
+@given(st.lists(SOME, max_size=4), st.integers(1, 9))
+def test_what_is_written_is_read_again(tmp_path_factory, parts, at_once):
+    """With integers of any length, line ends, and bytes that are no text; however it comes."""
+    whole, path = (tmp_path_factory.mktemp("plan") / name for name in ("whole", "path"))
+    with RejectionLog(whole) as at_a_time, RejectionLog(path) as log:
+        for part, some in enumerate(parts, 1):
+            at_a_time.add(part, Rejections.of(some))
+            for start in range(0, len(some), at_once):
+                log.add(part, Rejections.of(by_row(some)[start : start + at_once]))
+    found = [(part, each) for part, some in read_rejections(path) for each in some]
+    assert found == [(part, each) for part, some in enumerate(parts, 1) for each in by_row(some)]
+    assert path.read_bytes() == whole.read_bytes()
+
+
+@given(SOME, st.integers(1, 99), st.integers(1, 10**9))
+def test_rejections_in_columns_are_the_same_rows(some, bytes_max, rows_max):
+    """One by one, in pieces, put together again, and counted."""
+    every, kept = Rejections.of(some), by_row(some)
+    assert [*every] == [every[at] for at in range(len(every))] == kept
+    assert every.by_code() == Counter(chain(*({why.code for why in each.reasons} for each in some)))
+    pieces = [*every.pieces(bytes_max, rows_max)]
+    assert all(each and each.rows[-1] < each.rows[0] + rows_max for each in pieces)
+    assert Rejections.together([*pieces[1:], *pieces[:1]]) == kept
+    assert [*every.take(every.rows % 2 == 0)] == [each for each in kept if each.row % 2 == 0]
+
+
+@given(st.lists(st.lists(st.integers(1, 30), unique=True, max_size=9), max_size=6))
+def test_rows_that_lie_between_others_come_in_their_order(rows):
+    """Each once: of two with one number, the one that came first."""
+    some = [[Rejection(row, at, (), {}) for row in each] for at, each in enumerate(rows, 1) if each]
+    some.sort(key=lambda each: min(of.row for of in each))
+    firsts = [(min(each.row for each in of), Rejections.of(of)) for of in some]
+    found = [each for piece in in_row_order(firsts) for each in piece]
+    first_ones = {each.row: each for of in reversed(some) for each in of}
+    assert found == by_row(first_ones.values())
 
 
 @given(REASONS)
@@ -38,11 +85,6 @@ def test_reasons_are_kept_without_their_row(reasons):
 
 
 def test_what_earlier_versions_kept_can_be_read():
-    """Journals and snapshots outlive the program that wrote them."""
+    """Snapshots outlive the program that wrote them."""
     why = (Reason("invalid", "email", "It is none."),)
-    text = '[8, [["invalid", "email", "It is none."]], {"email": "x", "n": NaN}, null]'
-    found = Rejection.from_json(7, text)
-    assert (found.row, found.line, found.reasons, found.raw) == (7, 8, why, None)
-    assert repr(found.cells) == "{'email': 'x', 'n': nan}"
-    assert found.to_json() == text
     assert reasons_from_json('[["invalid", "email", "It is none."]]') == why

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.encoding import cell_json
-from backfill.encoding.rejected_cells import row_cells, row_texts
+from backfill.encoding.rejected_cells import row_cells, row_tails
 from backfill.encoding.typed_json import plain, refusal_of
 from backfill.instants import Reading
 from backfill.pipeline.column_settings import Column
@@ -449,16 +449,16 @@ def test_typed_cells_are_written_down_together_as_each_by_itself(type_, cells, d
     together = row_cells(whole, places)
     assert together == [row_cells(whole, places[[at]])[0] for at in places.tolist()]
 
-    texts = [each.text for each in row_texts(whole, places)]
-    assert texts == [orjson.dumps(each).decode() for each in together]
+    tails = [f"{orjson.dumps(each).decode()},null" for each in together]
+    assert row_tails(whole, places).to_pylist() == tails
 
 
 @given(st.lists(st.none() | st.text(max_size=5), min_size=1))
 def test_text_is_written_down_as_any_writer_of_json_does(cells):
     """Kernels do it, and nobody need read it again."""
     whole = chunk({"a": pa.array(cells, pa.string()), '"': pa.array(cells, pa.string())}, "text")
-    texts = [each.text for each in row_texts(whole, np.arange(len(cells)))]
-    assert texts == [orjson.dumps({"a": each, '"': each}).decode() for each in cells]
+    said = [orjson.dumps({"a": each, '"': each}).decode() for each in cells]
+    assert row_tails(whole, np.arange(len(cells))).to_pylist() == [f"{each},null" for each in said]
 
 
 def test_a_key_that_a_json_line_does_not_have_is_not_written_down():

@@ -66,7 +66,7 @@ def case(
         read,
         {"transform": np.array(dropped, np.int64)} if dropped else {},
         accepted(count),
-        tuple(rejections(read, np.array(rejected, np.int64), [why] * len(rejected))),
+        rejections(read, np.array(rejected, np.int64), [why] * len(rejected)),
         pa.array([], pa.string()),
         AttributeNames(),
         None,

@@ -140,9 +140,9 @@ def test_a_database_of_another_program_is_refused(directory):
 def test_a_journal_of_a_newer_program_is_refused(directory):
     """Its tables may mean something else."""
     newer = apsw.Connection(str(directory / "state.db"))
-    newer.pragma("user_version", 2)
+    newer.pragma("user_version", 3)
     newer.close()
-    with pytest.raises(StateError, match="format 2, this version reads 1") as caught:
+    with pytest.raises(StateError, match="format 3, this version reads 2") as caught:
         Journal.open(directory)
     assert "version of backfill" in caught.value.next_step
 

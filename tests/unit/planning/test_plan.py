@@ -93,7 +93,9 @@ def test_what_the_send_pass_needs_is_kept_beside_it(tmp_path):
     merged = json.loads("{" + MergedPeople(PlanFolder(folder).merged).of(1, 1) + "}")
     assert merged == {"email": "a@x.y", "n": "3"}
     rejected = [
-        (part, each.row) for part, each in read_rejections(PlanFolder(folder).rejections[0])
+        (part, row)
+        for part, some in read_rejections(PlanFolder(folder).rejections[0])
+        for row in some.rows.tolist()
     ]
     assert rejected == [(1, 4), (3, 1), (3, 2)]
 

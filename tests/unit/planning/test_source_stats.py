@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backfill.operations.encode import Accepted, Members
 from backfill.planning import source_stats
 from backfill.planning.source_stats import SourcePlan, sight_of
-from backfill.rows import Rejection, reason
+from backfill.rows import Rejection, Rejections, reason
 
 NOW_S = 1_750_000_000
 DAY_S = 86_400
@@ -76,7 +76,7 @@ def test_a_rejected_row_counts_once_by_each_of_its_codes():
     """Two columns with the same fault are one reason."""
     plan = SourcePlan("customers")
     why = (reason("not_a_number", "a"), reason("not_a_number", "b"), reason("not_json", "c"))
-    plan.reject((Rejection(1, None, why), Rejection(2, None, why[:1])))
+    plan.reject(Rejections.of([Rejection(1, None, why), Rejection(2, None, why[:1])]))
     assert (plan.rejected, plan.reasons) == (2, {"not_a_number": 2, "not_json": 1})
 
 

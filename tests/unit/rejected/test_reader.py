@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from backfill.errors import GuardError, UsageError
 from backfill.rejected.reader import read_fixed
-from backfill.rejected.writer import RejectedRow, write_rejected
-from backfill.rows import Reason, Rejection
+from backfill.rejected.writer import RejectedRow, RejectedRows, write_rejected
+from backfill.rows import Reason, Rejection, Rejections
 
 COLUMNS = {"people.csv": ("id", "age", "note"), "orders.csv": ("id", "sum"), "log.jsonl": ()}
 IDENTIFIERS = dict.fromkeys(COLUMNS, ("id",))
@@ -30,7 +30,8 @@ class Job:
 
     def __init__(self, folder, *rows):
         self.rows = {(each.source, each.rejection.row): each for each in rows}
-        self.path = write_rejected(folder, lambda: rows, COLUMNS, chain(*COLUMNS.values()))
+        some = [RejectedRows(*each[:2], Rejections.of([each.rejection])) for each in rows]
+        self.path = write_rejected(folder, lambda: some, COLUMNS, chain(*COLUMNS.values()))
 
     def table(self):
         """The file as rows of cells."""

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.rejected.safe_cells import read_back, shown
-from backfill.rejected.writer import OWN_COLUMNS, RejectedRow, write_rejected
-from backfill.rows import Reason, Rejection
+from backfill.rejected.writer import OWN_COLUMNS, RejectedRows, write_rejected
+from backfill.rows import Reason, Rejection, Rejections
 
 TRIGGER = re.compile(r"\s*[=+\-@|＝＋－＠｜\t\r\n]")  # noqa: RUF001 - full-width on purpose
 COLUMNS = {"people.csv": ("id", "note"), "events.jsonl": ()}
@@ -30,7 +30,8 @@ dangerous = st.builds(
 
 def _row(number=7, cells=None, raw=None, source="people.csv", reasons=None):
     reasons = reasons or (Reason("name_missing", "event", "event: the event name is missing"),)
-    return RejectedRow(1, source, Rejection(number, number + 1, reasons, cells or {}, raw))
+    rejection = Rejection(number, number + 1, reasons, cells or {}, raw)
+    return RejectedRows(1, source, Rejections.of([rejection]))
 
 
 def _write(folder, *rows, columns=COLUMNS):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from backfill.journal import Journal, Settlement
-from backfill.rejected.writer import RejectedRow, write_rejected
+from backfill.rejected.writer import RejectedRows, write_rejected
 from backfill.rows import Reason, Rejection
 
 ROWS = st.integers(1, 12)
@@ -96,7 +96,7 @@ class Rejected(RuleBasedStateMachine):
         self.temporary.cleanup()
 
     def _rows(self):
-        return [RejectedRow(part, "in.csv", each) for part, each in self.journal.rejections()]
+        return [RejectedRows(part, "in.csv", some) for part, some in self.journal.rejected()]
 
 
 def _rejection(row, note):
