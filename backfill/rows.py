@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, overload
 
@@ -229,15 +228,6 @@ class Rejections(Sequence[Rejection]):
         places = np.flatnonzero(places) if places.dtype == np.bool_ else places
         of_rows = (self.rows[places], self.lines[places], self.ways, self.way_of[places])
         return Rejections(*of_rows, self.tails.take(pa.array(places)))
-
-    def reasons_of(self, place: int) -> tuple[Reason, ...]:
-        """Why one of them is rejected, by its place."""
-        return self.ways[self.way_of[place]]
-
-    def first_of_each(self, count: int) -> list[int]:
-        """The places of the first so many that are rejected for the same, of all; ascending."""
-        alike_rows = (np.flatnonzero(self.way_of == way) for way in range(len(self.ways)))
-        return sorted(chain.from_iterable(each[:count].tolist() for each in alike_rows))
 
     def by_code(self) -> Counter[str]:
         """How many of them have each code; a row with two codes counts in both."""

@@ -7,6 +7,8 @@ from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
+import numpy as np
+
 from backfill.clock import Clock
 from backfill.commands.state_home import at_hand
 from backfill.commands.watch import Say, watch_saying
@@ -192,10 +194,13 @@ def _by_part(
 def _noted(rows: Iterable[RejectedRows], examples: dict[str, list[str]]) -> Iterator[RejectedRows]:
     """The same rows; the first ones of each reason are noted, once however often this is done."""
     for each in rows:
-        for place in each.rejections.first_of_each(EXAMPLES_MAX):
-            for code in {reason.code for reason in each.rejections.reasons_of(place)}:
+        some = each.rejections
+        # Of rows that are rejected for the same, the first ones will do.
+        first = (np.flatnonzero(some.way_of == way)[:EXAMPLES_MAX] for way in range(len(some.ways)))
+        for at in sorted(chain.from_iterable(places.tolist() for places in first)):
+            for code in {reason.code for reason in some.ways[some.way_of[at]]}:
                 places = examples.setdefault(code, [])
-                where = f"{each.source} row {each.rejections.rows[place]}"
-                if len(places) < EXAMPLES_MAX and where not in places:
-                    places.append(where)
+                place = f"{each.source} row {some.rows[at]}"
+                if len(places) < EXAMPLES_MAX and place not in places:
+                    places.append(place)
         yield each
