@@ -25,6 +25,7 @@ _HARMLESS = re.compile(r"(?:[!-&(-*,.-:<>?A-Z\[-{}~][\x20-\x3a\x3c-\x7e]*)?")
 _ALL_HARMLESS = re.compile(rf"(?:{_HARMLESS.pattern}(?:\n|\Z))*+")
 _GUARDED = re.compile(f"(^|;)'{_TRIGGER}")
 
+_PLAIN = {int, float, bool, type(None)}
 _QUOTE, _TWO_QUOTES, _SPECIAL = '"', '""', re.compile('[,"]')
 
 # Control characters are shown as their pictures, so that a row is one line, and no terminal or
@@ -66,7 +67,7 @@ def shown_fields(values: Sequence[Any]) -> list[str]:
         column = "\n".join(values)
         texts = list(values)
     except TypeError:  # not all of them are texts
-        texts = list(map(cell_text, values))
+        texts = _texts(values)
         column = "\n".join(texts)
     # Most columns are told by one look as well.
     is_one_line_each = column.count("\n") == len(texts) - 1
@@ -78,6 +79,15 @@ def shown_fields(values: Sequence[Any]) -> list[str]:
             for each in texts
         ]
     return texts
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """The text of each cell, as `cell_text` has it."""
+    if not {*map(type, values)} <= _PLAIN:
+        return list(map(cell_text, values))
+    # All in one go: a call for each takes five times as long. None of them has a comma.
+    texts = orjson.dumps(values).decode()[1:-1].split(",")
+    return ["" if each == "null" else each for each in texts]
 
 
 def shown_raw(raw: str) -> str:

@@ -34,7 +34,7 @@ VANISHED = "(vanished)"
 RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""
 
-_BLOCK_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 17
 _ANY_ROW = 1 << 62
 _NO_TEXT = ",null]"
 _DIGESTS_FILE = ".rejected.sha256"
