@@ -32,29 +32,28 @@ class _Page:
 
     def __init__(self, rejections: Rejections) -> None:
         self._written = rejections
-        self._changes: dict[int, Rejection | None] = {}
-
-    def get(self, row: int) -> Rejection | None:
-        """The rejection of a row, if it is in here."""
-        if row in self._changes:
-            return self._changes[row]
-        place = int(np.searchsorted(self._written.rows, row))
-        is_here = place < len(self._written) and self._written.rows[place] == row
-        return self._written[place] if is_here else None
+        self._changed: set[int] = set()
+        # A retry asks for each row of a page, and more than once.
+        self.by_row = {each.row: each for each in rejections}
 
     def put(self, row: int, rejection: Rejection | None) -> None:
         """Give a row that is in here another rejection, or none."""
-        self._changes[row] = rejection
+        self._changed.add(row)
+        if rejection is None:
+            del self.by_row[row]
+        else:
+            self.by_row[row] = rejection
 
+    @property
     def has_changed(self) -> bool:
         """Whether it has to be written."""
-        return bool(self._changes)
+        return bool(self._changed)
 
     def to_write(self) -> Rejections:
         """What is in it now; from now on, this is on the disk."""
-        kept = self._written.take(~np.isin(self._written.rows, [*self._changes]))
-        new = Rejections.of(each for each in self._changes.values() if each)
-        self._written, self._changes = Rejections.together([kept, new]), {}
+        kept = self._written.take(~np.isin(self._written.rows, [*self._changed]))
+        new = Rejections.of(self.by_row[row] for row in self._changed & self.by_row.keys())
+        self._written, self._changed = Rejections.together([kept, new]), set()
         return self._written
 
 
@@ -92,7 +91,7 @@ class RejectionPages:
         """The rejection of one row, if it was rejected."""
         with self._lock:
             page = self._page_of(part, row)
-            return page.get(row) if page else None
+            return page.by_row[row] if page else None
 
     def replace(self, part: int, rejection: Rejection) -> Rejection:
         """Put another rejection of a row in the place of the one before, and give that.
@@ -146,18 +145,20 @@ class RejectionPages:
 
     def _put(self, part: int, row: int, rejection: Rejection | None) -> Rejection:
         with self._lock:
-            page = self._page_of(part, row)
-            before = page.get(row) if page else None
-            if page is None or before is None:
+            if (page := self._page_of(part, row)) is None:
                 raise KeyError((part, row))
+            before = page.by_row[row]
             page.put(row, rejection)
             return before
 
     def _page_of(self, part: int, row: int) -> _Page | None:
+        for (at, _), page in reversed(self._held.items()):  # most often the last one
+            if at == part and row in page.by_row:
+                return page
         bindings = (part, row - schema.PAGE_ROWS, row, row)
         for (first,) in self._database.figures(schema.PAGES_AROUND, bindings):
             page = self._hold((part, first))
-            if page.get(row):
+            if row in page.by_row:
                 return page
         return None
 
@@ -173,7 +174,7 @@ class RejectionPages:
         return page
 
     def _write(self, key: PageKey, page: _Page) -> None:
-        if not page.has_changed():
+        if not page.has_changed:
             return
         if found := page.to_write():
             self._database.put(schema.PUT_PAGE, [_page_row(*key, found)])
