@@ -304,23 +304,6 @@ NO_REJECTIONS = Rejections(
 )
 
 
-def in_row_order(some: Iterable[tuple[int, Rejections]]) -> Iterator[Rejections]:
-    """The same rows in their order, each once, where rows of one may lie between those of another.
-
-    Args:
-        some: Each with a row before which none of it is, in the order of those rows.
-    """
-    waiting = NO_REJECTIONS
-    for first, each in some:
-        # Nothing that comes later begins before this one.
-        ready = int(np.searchsorted(waiting.rows, first))
-        if ready:
-            yield waiting[:ready]
-        waiting = Rejections.together([waiting[ready:], each])
-    if len(waiting):
-        yield waiting
-
-
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where reading can go on: the next row's number, its line, and the format's own offset."""

@@ -17,6 +17,7 @@ from backfill.engine.options import Observer, Options, Silent, Stop, with_worker
 from backfill.errors import ExitCode, SourceChangedError, unwritten
 from backfill.job import PLANS_FOLDER, Job, bind_files, check_plan, find_plan, folder_of
 from backfill.journal import Journal
+from backfill.journal.rejection_pages import in_row_order
 from backfill.pipeline.file import Pipeline
 from backfill.planning.folder import PlanFolder
 from backfill.planning.guards import Guard, refusals
@@ -24,7 +25,7 @@ from backfill.planning.plan import Plan, PlanFigures, compare_with_last
 from backfill.planning.progress import OnProgress, Progress
 from backfill.planning.rejection_log import read_rejections
 from backfill.rejected.writer import RejectedRows, write_rejected
-from backfill.rows import Rejections, in_row_order
+from backfill.rows import Rejections
 from backfill.sources.extraction import Extracted, OnExtracted
 from backfill.sources.inputs import Input, columns_of, open_inputs
 

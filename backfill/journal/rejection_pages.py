@@ -4,7 +4,7 @@ A row for each would cost more than all else where all rows of a file are reject
 may lie between one another, for rows are rejected in any order; each row is in one page alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from threading import RLock
@@ -13,7 +13,7 @@ import numpy as np
 
 from backfill.journal import schema
 from backfill.journal.database import Database, Row
-from backfill.rows import Rejection, Rejections, in_row_order
+from backfill.rows import NO_REJECTIONS, Rejection, Rejections
 
 _PAGE_BYTES = 1 << 18
 _PAGES_READ = 8
@@ -180,6 +180,23 @@ class RejectionPages:
             self._database.put(schema.PUT_PAGE, [_page_row(*key, found)])
         else:
             self._database.run(schema.DELETE_PAGE, [key])
+
+
+def in_row_order(some: Iterable[tuple[int, Rejections]]) -> Iterator[Rejections]:
+    """The same rows in their order, each once, where rows of one may lie between those of another.
+
+    Args:
+        some: Each with a row before which none of it is, in the order of those rows.
+    """
+    waiting = NO_REJECTIONS
+    for first, each in some:
+        # Nothing that comes later begins before this one.
+        ready = int(np.searchsorted(waiting.rows, first))
+        if ready:
+            yield waiting[:ready]
+        waiting = Rejections.together([waiting[ready:], each])
+    if len(waiting):
+        yield waiting
 
 
 def _page_row(part: int, first: int, rejections: Rejections) -> Row:

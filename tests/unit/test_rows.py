@@ -6,12 +6,12 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backfill.journal.rejection_pages import in_row_order
 from backfill.planning.rejection_log import RejectionLog, read_rejections
 from backfill.rows import (
     Reason,
     Rejection,
     Rejections,
-    in_row_order,
     reasons_from_json,
     reasons_to_json,
 )
