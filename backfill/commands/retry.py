@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from backfill.commands.state_home import at_hand
 from backfill.encoding.identity import person_key
 from backfill.encoding.json_text import as_mask
+from backfill.engine.import_segment import join_later
 from backfill.engine.options import Observer, Options, Stop
 from backfill.engine.prepare import ChunkPreparer, PreparedChunk, RowPlace
 from backfill.engine.run import PreparedRun, RunMode, execute
@@ -108,8 +109,7 @@ def _bind(job: Job, append: bool) -> Job:
 
 def _prepare(file: Path | None, job: Job, plan: Plan, now_s: float) -> PreparedRun:
     """Read the fixed rows, and look at their events before the first one is sent."""
-    path = file or job.folder / REJECTED_FILE
-    if not path.exists():
+    if not (path := file or job.folder / REJECTED_FILE).exists():
         raise UsageError(
             f"{path}: no such file; there are no rejected rows to retry",
             next_step="run the pipeline first: it writes the rows it rejects",
@@ -118,6 +118,7 @@ def _prepare(file: Path | None, job: Job, plan: Plan, now_s: float) -> PreparedR
     found = _look(lines, plan, now_s)
 
     def start() -> FixedRows:
+        join_later(job, _named_by(lines, lines.judged("customers")))
         return FixedRows(lines, plan, found.known, now_s)
 
     # Nothing is left to do at the end: whoever was sent is in doubt, and compared anew by a sync.
@@ -187,8 +188,7 @@ def _fixed_lines(job: Job, plan: Plan, path: Path) -> _FixedLines:
     inputs, sources = {each.name: each for each in job.inputs}, job.pipeline.sources
 
     def find(name: str, row: int) -> RejectedRow | None:
-        place = inputs.get(name)
-        found = place and job.journal.rejection(place.part, row)
+        found = (place := inputs.get(name)) and job.journal.rejection(place.part, row)
         return RejectedRow(place.part, name, found) if place and found else None
 
     columns = columns_of(inputs.values())

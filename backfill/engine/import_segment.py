@@ -24,6 +24,10 @@ from backfill.operations.encode import Operations
 from backfill.planning.people import PEOPLE_FILE
 from backfill.planning.plan import Plan
 
+_JOINING = "segment_joining"
+"""In the journal's meta: people whom a retry is about to send, by the type of their identifier. The
+plan may know nothing of them; who is not delivered is not there to be added."""
+
 AT_ONCE = 8
 """So many requests are answered before it is noted that they were."""
 
@@ -45,6 +49,22 @@ class _Progress:
     rows: int = 0
     rejected: int = 0
     waits: bool = False
+
+
+def join_later(job: Job, people: Iterable[tuple[str, pa.StringArray]]) -> None:
+    """Note durably who joins the segment once a retry has sent them, where the import has one.
+
+    Args:
+        job: The job.
+        people: They, with the type of their identifiers; not read where there is no segment.
+    """
+    if job.pipeline.import_.segment is None:
+        return
+    joining = {type_: set(ids) for type_, ids in job.journal.meta.get(_JOINING, {}).items()}
+    for type_, ids in people:
+        joining.setdefault(type_, set()).update(ids.drop_null().to_pylist())
+    job.journal.meta[_JOINING] = {type_: sorted(ids) for type_, ids in joining.items()}
+    job.journal.commit()
 
 
 class ImportSegment:
@@ -78,6 +98,12 @@ class ImportSegment:
         if waiting:
             yield waiting
         self._note()
+        joining = self._journal.meta.get(_JOINING, {})
+        for type_, ids in joining.items():
+            for at in range(0, len(ids), IDS_MAX):
+                yield [self._request(type_, ids[at : at + IDS_MAX])]
+        if joining:
+            del self._journal.meta[_JOINING]
 
     def check(self, outcomes: Iterable[Outcome | None]) -> None:
         """Take the answers to some requests.

@@ -165,6 +165,23 @@ def test_who_is_rejected_joins_once_delivered(tmp_path, send, sandbox):
     assert members(sandbox) == {"p1", "p2", "p9"}
 
 
+def test_who_was_rejected_before_anything_was_sent_joins_with_a_retry(tmp_path, send, sandbox):
+    """Nobody of a plan: also with another identifier, by which the file of the retry names them."""
+    people = "id,n\np1,1\np2,x\n,3\n"
+    path = job(tmp_path, {**FILES, "customers.csv": people},
+               CUSTOMERS + "[source.columns]\nn = 'integer'\n",
+               EVENTS + 'unknown_people = "send"\n', top=SEGMENT)  # fmt: skip
+    assert send(path).code == 3
+    assert members(sandbox) == {"p1"}
+    rejected = tmp_path / ".backfill/job/rejected.csv"
+    text = rejected.read_text("utf-8-sig")
+    rejected.write_text(text.replace("p2,x", "p2,2").replace("\n,3", "\np9,3"))
+
+    assert send(path, command="retry").code == 0
+
+    assert members(sandbox) == {"p1", "p2", "p9"}
+
+
 def test_a_segment_that_cannot_be_filled_stops_the_run_before_events(tmp_path, send, sandbox):
     """Campaigns would hear events of people whom they should leave out."""
     sandbox.misbehave({"kind": "status", "status": 400, "path": "/api/v1/segments"})
