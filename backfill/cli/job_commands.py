@@ -235,7 +235,7 @@ def _undo(given: "Pipeline", asked: JobOptions) -> Ending:
         ExitCode.DELIVERED,
         f"look through its files, then: {command('plan', path)}"
         if made.people
-        else "nothing is to be undone",
+        else "nothing is to be undone, as far as is known",
         "\n".join(lines) + "\n",
         orjson.dumps(result),
     )

@@ -24,6 +24,7 @@ from backfill.report.bundle import JobEvidence, write_bundle
 from backfill.report.collect import options_of
 from backfill.report.redaction import Redact, Redaction
 from backfill.report.summary import Summary
+from backfill.report.wording import counted
 from backfill.sync import catch_up
 
 UNDO_FOLDER = "undo"
@@ -135,17 +136,24 @@ def undo(pipeline: Pipeline, state_dir: str | Path | None = None) -> UndoList:
             path.write_text(_undo_text(pipeline, sent_to, counts), "utf-8")
         except OSError as failure:
             raise unwritten(folder, failure) from failure
-        unknown = [
-            "people whom events or relationships created, whom no customers source names",
-            "people whose row was rejected at first and corrected for a retry: nobody looked",
-        ]
-        if job.journal.meta.get(new_people.INCOMPLETE):
-            unknown.append("people who were sent before undo was set, or before a --restart")
-        if catch_up.notes(job.journal):
-            unknown.append(
-                "people of whom snapshot.duckdb does not know any more that they were sent"
-            )
-        return UndoList(path, sum(counts.values()), unknown)
+        return UndoList(path, sum(counts.values()), list(_unknown(job)))
+
+
+def _unknown(job: Job) -> Iterator[str]:
+    """Whom an undo list leaves out, since nobody can know of them."""
+    from backfill.engine import new_people  # noqa: PLC0415  # see above
+
+    if doubtful := job.journal.in_doubt():
+        yield (
+            f"people of up to {counted(doubtful, 'row')} that were under way when the run was cut"
+            " short: let it go on first"
+        )
+    yield "people whom events or relationships created, whom no customers source names"
+    yield "people whose row was rejected at first and corrected for a retry: nobody looked"
+    if job.journal.meta.get(new_people.INCOMPLETE):
+        yield "people who were sent before undo was set, or before a --restart"
+    if job.journal.lost_commits or catch_up.notes(job.journal):
+        yield "people of whom the state does not know any more that they were sent"
 
 
 def _append(path: Path, column: str, names: Sequence[str], *, is_first: bool) -> None:

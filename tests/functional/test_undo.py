@@ -5,6 +5,7 @@ import tomllib
 import httpx
 
 from tests.support.jobs import job
+from tests.support.programs import until
 
 TABLE = """
 [[source]]
@@ -106,6 +107,23 @@ def test_nights_are_undone_together(tmp_path, backfill, sandbox):
         assert backfill("report", path, "--undo").code == 0
 
     assert sorted(named(tmp_path)) == sorted(f"p{each}@x.com" for each in range(13) if each != 3)
+
+
+def test_who_may_have_arrived_is_said(tmp_path, start_sending, send, backfill, sandbox):
+    """A run was killed before the answer: nobody knows, until it has gone on."""
+    sandbox.misbehave({"kind": "hang", "seconds": 60, "path": "/api/v2/batch"})
+    path = job(tmp_path, {"customers.csv": numbered_people(0, 5)}, TABLE, top=UNDO)
+    command = start_sending(path)
+    until(lambda: sandbox.fired() == [1])
+    command.kill()
+    sandbox.misbehave()
+
+    told = backfill("report", path, "--undo", "--json").summary
+    assert told["people"] == 0
+    assert "up to 5 rows that were under way" in told["unknown"][0]
+    assert send(path).code == 0
+    told = backfill("report", path, "--undo", "--json").summary
+    assert (told["people"], "under way" in str(told["unknown"])) == (5, False)
 
 
 def test_a_job_that_begins_anew_leaves_out_whom_it_created_before(
