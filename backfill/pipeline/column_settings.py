@@ -103,7 +103,8 @@ class Column(Dated):
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
         if self.value is not None and (others := self.model_fields_set - {"value"}):
-            raise ValueError(f"value is what every row says: remove {', '.join(sorted(others))}")
+            named = ", ".join(each.removesuffix("_") for each in sorted(others))
+            raise ValueError(f"value is what every row says: remove {named}")
         if self.type not in ("timestamp", "date"):
             self._refuse_any(_ONLY_DATED, '"timestamp" or "date"')
         if self.type != "boolean":
@@ -151,6 +152,11 @@ def _consent_is_boolean(columns: object) -> object:
                 f"{name!r} is no topic and no channel: write {PREFERENCES}.topics.topic_3, with the"
                 f" number of the topic, or {PREFERENCES}.channels.sms"
             )
+        if name == PREFERENCES:
+            said = {"type": column} if isinstance(column, str) else column
+            if isinstance(said, Mapping) and said.get("type", "json") != "json":
+                raise ValueError(f'{name} is an object: write type = "json"')
+            found[name] = {**said, "type": "json"} if isinstance(said, Mapping) else said
         if not is_consent(name):
             continue
         if isinstance(column, str):

@@ -145,8 +145,10 @@ def ordinary(source: CustomersSource, names: AttributeNames) -> list[str]:
     found = set()
     for name in names.all:
         column = column_of.get(name, name)
-        if is_consent(name) or name.startswith(PREFERENCES) or column in answered:
+        if is_consent(name) or name.startswith(f"{PREFERENCES}.") or column in answered:
             continue
+        if name == PREFERENCES and name not in declared:  # as text it says nothing
+            found.add(column)
         means = consent_in(name) or consent_in(column)
         # Whom nobody may call can still be written to: the service calls nobody.
         if name in names.consent_words or (means and means.channel != "phone"):

@@ -179,7 +179,7 @@ def _customers(source: CustomersSource, seen: SourcePlan, of_source: str) -> Ite
             "consent",
             f"{of_source} has columns that look like consent, and are sent as attributes that stop"
             f" no mail: {', '.join(seen.consent_columns)}",
-            f'{_consent_answer(source, seen.consent_columns)}, or set drop or consent = "ignore"',
+            _consent_answer(source, seen.consent_columns),
         )
     if seen.shared_emails and source.shared_emails == "refuse":
         yield Guard(
@@ -205,6 +205,11 @@ def _undo(
 
 def _consent_answer(source: CustomersSource, columns: Sequence[str]) -> str:
     """How one of the columns becomes what the service acts on: one about all mail before others."""
+    if PREFERENCES in columns:
+        return (
+            f'declare {PREFERENCES} = "json" in [source.columns], which replaces all topics and'
+            f' channels of a person, or set drop = ["{PREFERENCES}"] or consent = "ignore"'
+        )
     found = [(each, consent_in(each) or ConsentColumn("out")) for each in columns]
     column, means = min(found, key=lambda each: bool(each[1].channel))
     is_in = means.yes == "in"

@@ -139,6 +139,9 @@ def source(**more):
         ({"unsubscribed": {"from": "opt_out"}, "opt_out": "boolean"}, ["opt_out"], []),
         ({"unsubscribed": {"from": "opt_out"}}, ["unsubscribed", "newsletter"], ["newsletter"]),
         ({}, ["do_not_call", "fax_opt_out"], []),
+        ({}, ["cio_subscription_preferences"], ["cio_subscription_preferences"]),
+        ({"cio_subscription_preferences": "json"}, ["cio_subscription_preferences"], []),
+        ({"cio_subscription_preferences": {"from": "x"}}, ["cio_subscription_preferences"], []),
     ],
 )
 def test_what_is_sent_as_an_ordinary_attribute_stops_no_mail(columns, names, found):
