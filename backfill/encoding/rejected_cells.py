@@ -23,6 +23,10 @@ from backfill.rows import (
     alike,
 )
 
+_MANY_DIGITS = 16
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_SECONDS_MAX = 62_135_596_800  # from the year 1 to 1970
+
 
 def row_cells(chunk: Chunk, places: Rows) -> list[dict[str, Any]]:
     """Rows with every cell as JSON can say it, so that they can be read again without loss.
@@ -96,17 +100,37 @@ def _written(column: pa.Array) -> pa.StringArray | None:
     if pa.types.is_string(type_):
         return kernels.strings(checked(column).text).fragments()
     if pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
-        return kernels.strings(pc.cast(column, pa.string())).fragments()
+        return kernels.strings(_timestamps(column)).fragments()
     if pa.types.is_boolean(type_) or pa.types.is_integer(type_):
         return encode_typed(column).text
     if not (pa.types.is_floating(type_) or pa.types.is_decimal(type_)):
         return None
     found = encode_typed(column).text
-    every = f"[{','.join(each or kernels.NULL_FRAGMENT for each in found.to_pylist())}]"
-    if not len(found) or re.search(kernels.MANY_DIGITS, every):
+    every = f"[{','.join(pc.fill_null(found, kernels.NULL_FRAGMENT).to_pylist())}]"
+    if not len(found) or (_may_have_many_digits(found) and re.search(kernels.MANY_DIGITS, every)):
         return None
     texts = orjson.dumps(orjson.loads(every))[1:-1].decode().split(",")
     return pc.if_else(pc.is_valid(found), pa.array(texts), pa.scalar(None, pa.string()))
+
+
+def _may_have_many_digits(numbers: pa.StringArray) -> bool:
+    """Whether `MANY_DIGITS` can be in any of them: that takes longer to search for."""
+    longest = pc.max(pc.binary_length(numbers)).as_py() or 0
+    has_exponents: bool = pc.any(pc.match_substring(numbers, "e")).as_py()
+    return longest >= _MANY_DIGITS or has_exponents
+
+
+def _timestamps(column: pa.Array) -> pa.StringArray:
+    """Timestamps, dates and times as Arrow writes them."""
+    if pa.types.is_timestamp(column.type) and column.type.tz == "UTC":
+        bounds = pc.min_max(column.view(pa.int64())).as_py().values()
+        a_second = _PER_SECOND[column.type.unit]
+        # Beyond some ten thousand years Arrow writes those with a zone otherwise.
+        if max(abs(each or 0) for each in bounds) < _SECONDS_MAX * a_second:
+            # It takes thirty times as long where there is a zone (26.0), also for this one.
+            texts = pc.cast(pc.cast(column, pa.timestamp(column.type.unit)), pa.string())
+            return pc.binary_join_element_wise(texts, "Z", "")
+    return pc.cast(column, pa.string())
 
 
 def _cells(column: pa.Array, kind: Values) -> list[Any]:
@@ -117,7 +141,7 @@ def _cells(column: pa.Array, kind: Values) -> list[Any]:
             return texts
         return [None if each is None else _document(each) for each in texts]
     if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
-        return cast("list[Any]", pc.cast(column, pa.string()).to_pylist())
+        return cast("list[Any]", _timestamps(column).to_pylist())
     written = pa.nulls(len(column), pa.string())
     if not unsendable(column.type):
         written = encode_typed(column).fragments()
