@@ -15,11 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from backfill.files import write_atomically
 from backfill.rejected.safe_cells import shortened_raw, shown_fields
@@ -34,9 +32,9 @@ VANISHED = "(vanished)"
 RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""
 
-_BLOCK_BYTES = 1 << 17
+_BLOCK_BYTES = 1 << 16
 _ANY_ROW = 1 << 62
-_NO_TEXT = ",null]"
+_NO_TEXT = ",null"
 _DIGESTS_FILE = ".rejected.sha256"
 _ROW_DIGEST_BYTES = 8
 
@@ -210,29 +208,28 @@ class _RejectedTable:
     def write(self, rows: Iterable[RejectedRows], twin: BinaryIO | None = None) -> None:
         """Write all of them, and the twin beside them: what both need is made once."""
         for block in _blocks(rows):
-            texts = [_kept(each.rejections) for each in block]
+            tails = [_tails(each.rejections) for each in block]
             if twin is not None:
-                twin.writelines(map(_twin_lines, *zip(*block, strict=True), texts))
-            kept: list[list[bytes]] = [_list(each.view(pa.binary())) for each in texts]
+                twin.writelines(map(_twin_lines, block, tails))
+            kept = [f"[{tail}]".encode() for tail in chain.from_iterable(tails)]
             # All in one go: a call for each takes twice as long.
-            said: list[_Said] = orjson.loads(b"[%b]" % b",".join(chain.from_iterable(kept)))
-            found = dict.fromkeys(chain.from_iterable(cells for cells, _ in said))
-            self.further.update(dict.fromkeys(each for each in found if each not in self._known))
+            said: list[_Said] = orjson.loads(b"[%b]" % b",".join(kept))
+            if not all(map(self._known.issuperset, (cells for cells, _ in said))):
+                found = dict.fromkeys(chain.from_iterable(cells for cells, _ in said))
+                self.further.update((each, None) for each in found if each not in self._known)
             if not self.further:
                 self._put(self._lines(block, said))
-                for (_, source, some), each in zip(block, kept, strict=True):
-                    self._bindings.write(_bindings(source, some, each).encode())
+                self._bindings.write(_bindings(block, kept))
 
     def _lines(self, block: Sequence[RejectedRows], said: Sequence[_Said]) -> bytes:
         """The lines of some rows, a column at a time."""
-        own = [_own_fields(source, some) for _, source, some in block]
         sources = chain.from_iterable([source] * len(some) for _, source, some in block)
         cells = [
             each if raw is None else self._raw_cells(source, raw)
             for source, (each, raw) in zip(sources, said, strict=True)
         ]
         shown = [shown_fields([each.get(name) for each in cells]) for name in self._names]
-        lines = zip(*shown, chain.from_iterable(own), strict=True)
+        lines = zip(*shown, chain.from_iterable(map(_own_fields, block)), strict=True)
         return "".join(map(",".join, lines)).encode()
 
     def _raw_cells(self, source: str, raw: str) -> dict[str, str]:
@@ -260,84 +257,63 @@ def _blocks(rows: Iterable[RejectedRows]) -> Iterator[list[RejectedRows]]:
         yield block
 
 
-def _kept(rejections: Rejections) -> pa.StringArray:
-    """The cells of each and its text as a JSON list, as orjson writes it."""
-    tails = rejections.tails
-    if pc.any(pc.starts_with(tails, " ")).as_py():
-        return pa.array(orjson.dumps([dict(each.cells), each.raw]).decode() for each in rejections)
-    return pc.binary_join_element_wise("[", tails, "]", "")
+def _tails(some: Rejections) -> list[str]:
+    """The cells of each and its text as JSON, with a comma between, as orjson writes it."""
+    tails: list[str] = some.tails.to_pylist()
+    if any(each.startswith(" ") for each in tails):
+        return [orjson.dumps([dict(each.cells), each.raw])[1:-1].decode() for each in some]
+    return tails
 
 
-def _twin_lines(part: int, source: str, some: Rejections, kept: pa.StringArray) -> bytes:
+def _twin_lines(rows: RejectedRows, tails: Sequence[str]) -> bytes:
     """Rejected rows of a file as lines of `rejected.jsonl`, with everything that is known of them.
 
     Args:
-        part: The journal's number of the file.
-        source: The file.
-        some: The n rows.
-        kept: The cells of each and its text as a JSON list, n.
+        rows: The n rows.
+        tails: What `_tails` gives for them, n.
     """
-    lines = pc.binary_join_element_wise(
-        f'{{"source":{_json(source)},"part":{part},"row":',
-        pc.cast(pa.array(some.rows), pa.string()),
-        ',"line":',
-        _lines_or(some, "null"),
-        ',"reasons":',
-        _of_ways(some, _reasons_json),
-        ',"cells":',
-        *_cells_and_raws(kept),
-        "}\n",
-        "",
-    )
-    return "".join(lines.to_numpy(zero_copy_only=False).tolist()).encode()
-
-
-def _cells_and_raws(kept: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
-    """The cells of rows as JSON; the text of each as JSON, with its key before it."""
-    if pc.all(pc.ends_with(kept, _NO_TEXT)).as_py():
-        cells = pc.binary_slice(kept.view(pa.binary()), 1, -len(_NO_TEXT)).view(pa.string())
-        return cells, pa.scalar(',"raw":null')
-    both = [[orjson.dumps(each).decode() for each in orjson.loads(row)] for row in kept.to_pylist()]
-    return pa.array(cells for cells, _ in both), pa.array(f',"raw":{raw}' for _, raw in both)
-
-
-def _lines_or(some: Rejections, nothing: str) -> pa.StringArray:
-    """At which line each row begins, as a text; where there is none, another text."""
-    return pc.if_else(pa.array(some.lines > 0), pc.cast(pa.array(some.lines), pa.string()), nothing)
-
-
-def _of_ways(some: Rejections, told: Callable[[tuple[Reason, ...]], str]) -> pa.StringArray:
-    """What is told of the reasons of each row."""
-    return pa.array(map(told, some.ways), pa.string()).take(pa.array(some.way_of))
-
-
-def _own_fields(source: str, some: Rejections) -> list[str]:
-    """Our own columns of rejected rows, as the ends of their lines in `rejected.csv`."""
-    fields = pc.binary_join_element_wise(
-        f"{_source_field(source)},",
-        pc.cast(pa.array(some.rows), pa.string()),
-        ",",
-        _lines_or(some, ""),
-        ",",
-        _of_ways(some, _reason_fields),
-        "\r\n",
-        "",
-    )
-    return _list(fields)
-
-
-def _bindings(source: str, some: Rejections, kept: Iterable[bytes]) -> str:
-    """What the lines of some rows were made of; `row_digest` says the same."""
-    start = f"[{_json(source)},"
+    part, source, some = rows
+    start = f'{{"source":{_json(source)},"part":{part},"row":'
+    why = [f',"reasons":{_reasons_json(each)},"cells":' for each in some.ways]
     return "".join(
-        f'{start}{row},"{_digest(each)}"]\n'
-        for row, each in zip(some.rows.tolist(), kept, strict=True)
+        f'{start}{row},"line":{line or "null"}{why[way]}{_named(tail)}}}\n'
+        for row, line, way, tail in zip(*_places(some), tails, strict=True)
+    ).encode()
+
+
+def _named(tail: str) -> str:
+    """The cells of a row as JSON, and its text as the member that follows them."""
+    if tail.endswith(_NO_TEXT):
+        return f'{tail[: -len(_NO_TEXT)]},"raw":null'
+    cells, raw = (orjson.dumps(each).decode() for each in orjson.loads(f"[{tail}]"))
+    return f'{cells},"raw":{raw}'
+
+
+def _own_fields(rows: RejectedRows) -> Iterator[str]:
+    """Our own columns of rejected rows, as the ends of their lines in `rejected.csv`."""
+    start, why = f"{_source_field(rows.source)},", [*map(_reason_fields, rows.rejections.ways)]
+    return (
+        f"{start}{row},{line or ''},{why[way]}\r\n"
+        for row, line, way in zip(*_places(rows.rejections), strict=True)
     )
 
 
-def _list(texts: pa.StringArray) -> list[Any]:
-    # Arrow makes all of them at once.
-    return cast("list[Any]", texts.to_numpy(zero_copy_only=False).tolist())
+def _places(some: Rejections) -> tuple[list[int], list[int], list[int]]:
+    """The number of each row, its line (0: none), and which of the different reasons it has."""
+    return some.rows.tolist(), some.lines.tolist(), some.way_of.tolist()
+
+
+def _bindings(block: Sequence[RejectedRows], kept: Sequence[bytes]) -> bytes:
+    """What the lines of some rows were made of; `row_digest` says the same."""
+    places = (
+        f"[{start},{row}"
+        for start, some in ((_json(each.source), each.rejections) for each in block)
+        for row in some.rows.tolist()
+    )
+    digests = map(_digest, kept)
+    return "".join(
+        f'{place},"{digest}"]\n' for place, digest in zip(places, digests, strict=True)
+    ).encode()
 
 
 @lru_cache(maxsize=1024)
