@@ -93,11 +93,14 @@ def _parsed(value: Any) -> Any:
 
 
 def _number(value: Any) -> Decimal | None:
+    text = str(value).strip()
+    if isinstance(value, bool) or "_" in text or not text.isascii():  # Python reads more than JSON
+        return None
     try:
-        number = None if isinstance(value, bool) else Decimal(str(value).strip())
+        number = Decimal(text)
     except InvalidOperation:
         return None
-    return number if number is not None and number.is_finite() else None
+    return number if number.is_finite() else None
 
 
 def _same_number(sent: Any, found: Any) -> bool:
