@@ -95,7 +95,7 @@ _PLAINER = (
     (r"Input should be a valid number,.*", "must be a number"),
     (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
     (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
-    (r"Value error, '([^']*)' is not one of (.*)", r"must be one of \2, not '\1'"),
+    (r"Value error, '([^']*)' is not one of (.*?)\.?$", r"must be one of \2, not '\1'"),
     (r"Got unexpected extra arguments? \((.*)\)", r"too many arguments: \1"),
     (r"Got unexpected extra argument\(s\) \((.*)\)", r"too many arguments: \1"),
     (r" \(Possible options: (.*)\)", r"; there is \1"),

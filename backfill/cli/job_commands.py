@@ -18,7 +18,7 @@ from backfill.cli.flags import (
     duration_s,
     flat,
 )
-from backfill.errors import ExitCode
+from backfill.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # the library loads slowly, and `--help` does not need it
     from backfill.commands.check import Planned
@@ -192,6 +192,8 @@ def report(
     from backfill.engine.options import Options, Stop
     from backfill.pipeline.file import Pipeline
 
+    if undo and bundle:
+        raise UsageError("--undo and --bundle are two things", next_step="give one at a time")
     write = library.bundle if bundle else library.report
     given = Pipeline.load(pipeline)
     if undo:

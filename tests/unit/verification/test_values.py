@@ -19,7 +19,15 @@ SAME = {
 OTHER = {
     "nothing": [(None, "x"), ("", "0")],
     "boolean": [(True, "false"), (False, None), (True, "1")],
-    "number": [(7, "8"), (7, None), (7, "seven"), (0, ""), (1, "true"), (1000, "1_000"), (7, "\uff17")],
+    "number": [
+        (7, "8"),
+        (7, None),
+        (7, "seven"),
+        (0, ""),
+        (1, "true"),
+        (1000, "1_000"),
+        (7, "\uff17"),
+    ],
     "nested": [
         ({"a": 1}, '{"a":2}'),
         ({"a": True}, '{"a":1}'),
