@@ -30,7 +30,7 @@ _LOG = logging.getLogger("distributed")
 _SILENT = logging.CRITICAL + 1
 """What Dask logs of a task may hold what the task was given."""
 
-_CONFIG = {
+DASK_CONFIG = {
     # A lease whose worker died comes back at once: it is counted here.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,
@@ -87,7 +87,7 @@ def local_workers(
         security = Security.temporary()
         _LOG.setLevel(_SILENT)
         try:
-            with dask.config.set(_CONFIG):
+            with dask.config.set(DASK_CONFIG):
                 cluster = LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,

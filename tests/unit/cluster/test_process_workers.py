@@ -16,6 +16,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from backfill.cluster import starting
 from backfill.cluster import workers as cluster
 from backfill.cluster.parcels import Shelf, frames, opened, value_of
 from backfill.cluster.starting import affordable, local_workers
@@ -50,7 +51,9 @@ def clean(frame):
 @pytest.fixture(scope="module")
 def workers():
     """Two processes, also for a single chunk."""
-    with local_workers(2, lambda: None, few=0) as made:
+    with pytest.MonkeyPatch.context() as patch, local_workers(2, lambda: None, few=0) as made:
+        # On a busy machine one that works may be silent for longer than the ten seconds.
+        patch.setitem(starting.DASK_CONFIG, "distributed.scheduler.worker-ttl", "5 minutes")
         yield made
 
 
