@@ -468,9 +468,12 @@ class SourceRows:
         """
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         starts = {each.part: self.journal.position(each.part) or START for each in inputs}
-        # Read in this thread, judged and encoded by the workers.
-        chunks = chunks_of(inputs, starts, self._rows if self._job.limit is not None else None)
-        with closing(self._job.workers.map(self._prepare, chunks)) as prepared:
+        if self._job.limit is None and set(starts.values()) <= {START}:
+            made = self._job.workers.read(self._prepare, inputs)
+        else:  # read in this thread
+            rows = self._rows if self._job.limit is not None else None
+            made = self._job.workers.map(self._prepare, chunks_of(inputs, starts, rows))
+        with closing(made) as prepared:
             yield from prepared
 
     def settle(self, settlement: Settlement) -> None:
@@ -480,9 +483,7 @@ class SourceRows:
     def taken(self, prepared: PreparedChunk) -> None:
         """Reading can go on behind this chunk, once all of it is settled."""
         part, end = prepared.place.part, prepared.chunk.end
-        if end.line == NO_LINE:
-            return
-        if self._job.limit is None or end.row - 1 <= self._rows[part]:
+        if end.line != NO_LINE and (self._job.limit is None or end.row - 1 <= self._rows[part]):
             self.journal.remember_position(part, end)
 
     def fates(self, part: int, rows: Rows) -> Mapping[int, tuple[Reason, ...]]:
