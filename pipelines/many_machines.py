@@ -1,4 +1,4 @@
-"""The shop's history, judged and encoded on a Dask cluster that this file starts by itself.
+"""The shop's history, sent by the workers of a Dask cluster that this file starts by itself.
 
     backfill sandbox                                                 # in one terminal
     python pipelines/many_machines.py http://127.0.0.1:8025          # in another
