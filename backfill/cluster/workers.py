@@ -156,21 +156,26 @@ class ProcessWorkers:
             yield from self._leased(self.crew, work, chain(first, coming))
 
     def read(
-        self, work: Callable[[Given], Made], inputs: Sequence[Input], ahead: int = THREADS
+        self,
+        work: Callable[[Given], Made],
+        inputs: Sequence[Input],
+        ahead: int = THREADS,
+        *,
+        small: bool = False,
     ) -> Generator[Made]:
         """See `ChunkWorkers.read`."""
-        coming = ((place, rows) for place in inputs for rows in self._pieces(place))
+        coming = ((place, rows) for place in inputs for rows in self._pieces(place, small=small))
         first = self._first(coming)
         if self.crew is None:
             yield from IN_THREADS.read(work, inputs, ahead)
         else:
             yield from self._leased(self.crew, work, chain(first, coming))
 
-    def _pieces(self, place: Input) -> Iterator[Chunk | FilePiece]:
+    def _pieces(self, place: Input, *, small: bool) -> Iterator[Chunk | FilePiece]:
         """The rows of a file, as far as possible without reading them."""
         # A cluster's machines may see other files under these names, or none.
         if self._on_this_machine and isinstance(place.file.stored, LocalFile):
-            return place.file.pieces()
+            return place.file.pieces(small=small)
         return (chunk for _, chunk in chunks_of([place]))
 
     def _first(self, coming: Iterator[SomeRows]) -> list[SomeRows]:

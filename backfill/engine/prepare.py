@@ -469,7 +469,7 @@ class SourceRows:
         inputs = list(of_kind(self._job.inputs, self._job.pipeline, kind))
         starts = {each.part: self.journal.position(each.part) or START for each in inputs}
         if self._job.limit is None and set(starts.values()) <= {START}:
-            made = self._job.workers.read(self._prepare, inputs)
+            made = self._job.workers.read(self._prepare, inputs, small=True)
         else:  # read in this thread
             rows = self._rows if self._job.limit is not None else None
             made = self._job.workers.map(self._prepare, chunks_of(inputs, starts, rows))

@@ -174,8 +174,17 @@ class ChunkWorkers(Protocol):
         work: Callable[[tuple[Input, Chunk]], Made],
         inputs: Sequence[Input],
         ahead: int = THREADS,
+        *,
+        small: bool = False,
     ) -> Generator[Made]:
-        """The same of all chunks of these files, which whoever works on them may read."""
+        """The same of all chunks of these files, which whoever works on them may read.
+
+        Args:
+            work: Depends on nothing but the chunk, and changes nothing.
+            inputs: The files.
+            ahead: How many more are in the making, where threads work on them.
+            small: Whether results are about as large as the rows: see `SourceFile.pieces`.
+        """
 
 
 class Threads:
@@ -196,8 +205,11 @@ class Threads:
         work: Callable[[tuple[Input, Chunk]], Made],
         inputs: Sequence[Input],
         ahead: int = THREADS,
+        *,
+        small: bool = False,
     ) -> Generator[Made]:
         """See `ChunkWorkers.read`."""
+        del small
         return self.map(work, chunks_of(inputs), ahead)
 
 

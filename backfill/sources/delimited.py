@@ -150,20 +150,20 @@ class DelimitedSource:
         """Read on from `start`; see `SourceFile.chunks`."""
         return self.text.stored.guarded(self._all_chunks(start, columns))
 
-    def pieces(self) -> Iterator["DelimitedPiece | Chunk"]:
+    def pieces(self, *, small: bool = False) -> Iterator["DelimitedPiece | Chunk"]:
         """All rows in pieces; see `SourceFile.pieces`."""
         if self.text.compression is not None:  # what can be read from its beginning alone
             return self.chunks()
-        return self.text.stored.guarded(self._pieces())
+        return self.text.stored.guarded(self._pieces(1 if small else _PIECE_ROWS))
 
-    def _pieces(self) -> Iterator["DelimitedPiece | Chunk"]:
+    def _pieces(self, rows: int) -> Iterator["DelimitedPiece | Chunk"]:
         cuts = [self.body]
         for frame, start, end in self._frames(self.body):
             # What is wrong with a row may be told by what follows it.
             is_whole = bool(len(frame.starts)) and not frame.spoiled
             if is_whole:
                 cuts.append(end)
-            if len(cuts) > 1 and (not is_whole or end.row - cuts[0].row >= _PIECE_ROWS):
+            if len(cuts) > 1 and (not is_whole or end.row - cuts[0].row >= rows):
                 yield DelimitedPiece(self, tuple(cuts))
                 cuts = [end]
             if not is_whole:

@@ -320,8 +320,12 @@ class SourceFile(Protocol):
             UsageError: The file is broken from here on.
         """
 
-    def pieces(self) -> Iterator[FilePiece | Chunk]:
+    def pieces(self, *, small: bool = False) -> Iterator[FilePiece | Chunk]:
         """All rows in pieces that cost less to find than to read; chunks where they cannot be cut.
+
+        Args:
+            small: What is made of a piece is about as large as its rows, and held as a whole: none
+                has more of them than a few chunks.
 
         Raises:
             SourceChangedError: The file is not the one that was opened.

@@ -142,8 +142,9 @@ class JsonSource:
         """Read on from `start`; see `SourceFile.chunks`."""
         return self.text.stored.guarded(self._chunks(start, columns))
 
-    def pieces(self) -> Iterator[Chunk]:
+    def pieces(self, *, small: bool = False) -> Iterator[Chunk]:
         """See `SourceFile.pieces`: it is not cut."""
+        del small
         return self.chunks()
 
     def _chunks(self, start: Position, columns: Collection[str] | None) -> Iterator[Chunk]:

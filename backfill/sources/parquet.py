@@ -111,9 +111,9 @@ class ParquetSource:
         """Read on from `start`; see `SourceFile.chunks`."""
         return self.stored.guarded(self.read(start, self.row_count(), columns))
 
-    def pieces(self) -> Iterator["ParquetPiece | Chunk"]:
+    def pieces(self, *, small: bool = False) -> Iterator["ParquetPiece | Chunk"]:
         """Some row groups each; see `SourceFile.pieces`."""
-        if max(self.group_rows, default=0) > _PIECE_ROWS_MAX:
+        if small or max(self.group_rows, default=0) > _PIECE_ROWS_MAX:
             yield from self.chunks()
             return
         first = 1

@@ -141,19 +141,21 @@ def test_rows_do_not_depend_on_the_size_of_blocks(source, reopen):
     assert rows_of(source.chunks()) == rows_of(reopen().chunks())
 
 
-def _sent_in_pieces(source, monkeypatch) -> list:
+def _sent_in_pieces(source, monkeypatch, *, small=False) -> list:
     """All pieces of a file, and the chunks of each as another process would read them."""
     monkeypatch.setattr(delimited, "_PIECE_ROWS", 40)
     monkeypatch.setattr(parquet, "_PIECE_ROWS_MIN", 71)
-    pieces = [value_of(b"".join(frames(each))) for each in source.pieces()]
+    pieces = [value_of(b"".join(frames(each))) for each in source.pieces(small=small)]
     # Each by itself, so from the last to the first as well.
     read = [[each] if isinstance(each, Chunk) else [*each.chunks()] for each in pieces[::-1]]
     return list(zip(pieces, read[::-1], strict=True))
 
 
-def test_pieces_are_the_same_rows_wherever_each_is_read(source, monkeypatch):
-    """In text they make the same chunks, too."""
-    sent = _sent_in_pieces(source, monkeypatch)
+@pytest.mark.parametrize("small", [False, True])
+def test_pieces_are_the_same_rows_wherever_each_is_read(source, monkeypatch, small):
+    """In text they make the same chunks, too; small ones hold a few of them."""
+    sent = _sent_in_pieces(source, monkeypatch, small=small)
+    assert not small or max(len(chunks) for _, chunks in sent) <= 2
     assert all(chunks[-1].end == piece.end for piece, chunks in sent)
     chunks, whole = [each for _, some in sent for each in some], list(source.chunks())
     assert rows_of(chunks) == rows_of(whole)
