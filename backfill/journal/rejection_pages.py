@@ -134,7 +134,8 @@ class RejectionPages:
         while found := self._read(schema.PAGES_BEHIND, (part, first, _PAGES_READ)):
             for at, first, _, _, content in found:
                 page = Rejections.of_text(content)
-                yield at, first, page.take(page.rows > row) if at == part else page
+                is_cut = at == part and page.rows[0] <= row
+                yield at, first, page.take(page.rows > row) if is_cut else page
             at, first, *_ = found[-1]
             part, row = at, row if at == part else 0
 
