@@ -1,6 +1,8 @@
 """The parts of a job: the ranges of rows that are settled, in memory and on the disk.
 
-A part is one row of the table `part`, and a row of the table `settled` for each of its ranges.
+A part is one row of the table `part`, and one of the table `settled` for some thousand rows of its
+file: those ranges that begin there. Where each second row is rejected, a row of the table for each
+range would cost more than to send the rows between.
 """
 
 import json
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from backfill.errors import BackfillError
 from backfill.journal import schema
@@ -39,6 +42,8 @@ class Ranges:
     (3, 3, 4, [(4, 5), (8, 10)])
     """
 
+    window_rows = 1 << 12
+
     def __init__(self, low_watermark: int = 1, above: Iterable[Range] = ()) -> None:
         self.low_watermark = low_watermark
         self._starts: list[int] = []
@@ -50,7 +55,7 @@ class Ranges:
             self._starts.append(start)
             self._stops.append(stop)
             self._settled += stop - start
-        self._changes: dict[int, int | None] = {}
+        self._changes: set[int] = set()
 
     def settle(self, start: int, stop: int) -> int:
         """Settle the rows from `start` up to `stop`; those settled before stay as they are.
@@ -97,23 +102,22 @@ class Ranges:
         merged = _merged(np.concatenate([new[new[:, 0] < new[:, 1]], known]))
         newly = int(np.diff(merged).sum() - np.diff(known).sum())
         self._settled += newly
-        self._changes.update(dict.fromkeys(known[:, 0].tolist()))
+        begins = np.concatenate([known[:, 0], merged[:, 0]])
+        self._changes.update(np.unique(begins // self.window_rows).tolist())
         if len(merged) and merged[0, 0] == self.low_watermark:
             self.low_watermark, merged = int(merged[0, 1]), merged[1:]
         self._starts[first:last], self._stops[first:last] = merged.T.tolist()
-        self._changes.update(merged.tolist())
         return newly
 
     def _replace(self, first: int, last: int, start: int, stop: int) -> None:
-        for gone in self._starts[first:last]:
-            self._changes[gone] = None
+        self._changes.update(gone // self.window_rows for gone in self._starts[first:last])
         if start == self.low_watermark:
             self.low_watermark = stop
             del self._starts[first:last], self._stops[first:last]
         else:
             self._starts[first:last] = [start]
             self._stops[first:last] = [stop]
-            self._changes[start] = stop
+            self._changes.add(start // self.window_rows)
 
     def settled_count(self) -> int:
         """How many rows are settled."""
@@ -150,15 +154,21 @@ class Ranges:
         """The settled ranges above the low watermark, ascending."""
         return zip(self._starts, self._stops, strict=True)
 
-    def take_changes(self) -> dict[int, int | None]:
-        """What happened to the ranges above the low watermark since the last call, by start.
+    def take_changes(self) -> dict[int, list[Range]]:
+        """The windows in which ranges above the low watermark have changed since the last call.
+
+        A window is `window_rows` rows of the file; they are counted from 0.
 
         Returns:
-            The new end of each range that is new or longer, None for each that is no more. A
-            range that came and went in between is named too.
+            The ranges that begin in each of them now.
         """
-        changes, self._changes = self._changes, {}
-        return changes
+        changes, self._changes = self._changes, set()
+        return {window: self._beginning_in(window) for window in sorted(changes)}
+
+    def _beginning_in(self, window: int) -> list[Range]:
+        first = bisect_left(self._starts, window * self.window_rows)
+        last = bisect_left(self._starts, (window + 1) * self.window_rows)
+        return list(zip(self._starts[first:last], self._stops[first:last], strict=True))
 
 
 def _merged(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -240,8 +250,8 @@ def load_parts(database: Database, *, dropped: int = 0) -> dict[int, PartState]:
         StateError: The rows contradict each other, as when a page of the file is an older one.
     """
     ranges: dict[int, list[Range]] = {}
-    for part, start, stop in database.rows("SELECT * FROM settled ORDER BY part, start"):
-        ranges.setdefault(part, []).append((start, stop))
+    for part, _, some in database.rows("SELECT * FROM settled ORDER BY part, window"):
+        ranges.setdefault(part, []).extend(orjson.loads(some))
     rows = database.rows("SELECT * FROM part ORDER BY id")
     try:
         states = {row[0]: _part_state(row, ranges.pop(row[0], ())) for row in rows}
@@ -263,8 +273,12 @@ def save_part(database: Database, state: PartState) -> None:
     state.check_balance()
     part, changes = state.part.id, state.ranges.take_changes()
     database.put(schema.PUT_PART, [_part_row(state)])
-    gone = [(part, start) for start, stop in changes.items() if stop is None]
-    kept = [(part, start, stop) for start, stop in changes.items() if stop is not None]
+    gone = [(part, window) for window, ranges in changes.items() if not ranges]
+    kept = [
+        (part, window, orjson.dumps(ranges).decode())
+        for window, ranges in changes.items()
+        if ranges
+    ]
     database.run(schema.DELETE_SETTLED, gone)
     database.put(schema.PUT_SETTLED, kept)
 

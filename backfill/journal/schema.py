@@ -188,11 +188,11 @@ CREATE TABLE part (
 
 CREATE TABLE settled (
     part INTEGER NOT NULL REFERENCES part,
-    start INTEGER NOT NULL,
-    stop INTEGER NOT NULL,
+    window INTEGER NOT NULL,
+    ranges TEXT NOT NULL,
     checksum INTEGER NOT NULL,
-    PRIMARY KEY (part, start)
-) STRICT, WITHOUT ROWID;
+    PRIMARY KEY (part, window)
+) STRICT;
 
 CREATE TABLE rejection (
     part INTEGER NOT NULL REFERENCES part,
@@ -242,7 +242,7 @@ DELETE_PART = (
     "DELETE FROM part WHERE id = ?",
 )
 PUT_SETTLED = "REPLACE INTO settled VALUES (?, ?, ?, ?)"
-DELETE_SETTLED = "DELETE FROM settled WHERE part = ? AND start = ?"
+DELETE_SETTLED = "DELETE FROM settled WHERE part = ? AND window = ?"
 PAGE_ROWS = 1 << 12
 """The last row of a page is less than so much behind its first: a row is found in few of them."""
 ADD_PAGE = "INSERT INTO rejection VALUES (?, ?, ?, ?, ?, ?)"

@@ -19,7 +19,7 @@ import apsw
 import pytest
 
 from backfill.errors import BackfillError, StateError
-from backfill.journal import LOCAL, NETWORK, Journal, Settlement, database, forget
+from backfill.journal import LOCAL, NETWORK, Journal, Ranges, Settlement, database, forget
 from backfill.journal.directory import own_folder
 from backfill.rows import Reason, Rejection
 from tests.support.journals import committed, work
@@ -296,8 +296,8 @@ def test_an_older_page_is_told_from_a_newer_one(directory):
         journal.settle(Settlement(1, [(low, start)], delivered=start - low))
         journal.commit()
     thief = apsw.Connection(str(directory / "state.db"))
-    row = database.seal((1, start, stop))
-    thief.execute("INSERT INTO settled VALUES (?, ?, ?, ?)", row)
+    row = database.seal((1, start // Ranges.window_rows, f"[[{start},{stop}]]"))
+    thief.execute("REPLACE INTO settled VALUES (?, ?, ?, ?)", row)
     thief.close()
     with pytest.raises(StateError, match="do not follow"):
         Journal.open(directory)

@@ -11,12 +11,18 @@ from backfill.journal import Ranges
 LAST = 60
 
 
+class NarrowRanges(Ranges):
+    """Of which a commit keeps few rows together."""
+
+    window_rows = 7
+
+
 class SettledRows(RuleBasedStateMachine):
     """Ranges beside a set of row numbers, and beside the rows of a table that commits keep."""
 
     def __init__(self):
         super().__init__()
-        self.ranges = Ranges()
+        self.ranges = NarrowRanges()
         self.rows = set()
         self.table = {}
 
@@ -40,18 +46,15 @@ class SettledRows(RuleBasedStateMachine):
     @rule()
     def commit(self):
         """What changed is enough to keep a copy."""
-        for start, stop in self.ranges.take_changes().items():
-            if stop is None:
-                self.table.pop(start, None)
-            else:
-                self.table[start] = stop
-        assert sorted(self.table.items()) == list(self.ranges.above())
+        self.table |= self.ranges.take_changes()
+        kept = [each for window in sorted(self.table) for each in self.table[window]]
+        assert kept == list(self.ranges.above())
 
     @rule()
     def reopen(self):
         """A copy of low and the ranges above it is all that is needed."""
         self.commit()
-        self.ranges = Ranges(self.ranges.low_watermark, self.ranges.above())
+        self.ranges = NarrowRanges(self.ranges.low_watermark, self.ranges.above())
 
     @invariant()
     def they_agree(self):
