@@ -75,7 +75,8 @@ class Report(NamedTuple):
     Args:
         number: Which one; -1: of none, it only says that the worker is there.
         clock_s: The worker's clock.
-        said: Status, body and headers of an answer, or why there was none; None: it had lapsed.
+        said: Status, body and headers of an answer, or why there was none: `UNREADABLE`, or a kind
+            of `NoAnswer`; None: it had lapsed.
     """
 
     number: int
@@ -91,6 +92,10 @@ class Report(NamedTuple):
 
 NOTHING = -1
 """The number of a message about no grant."""
+
+
+UNREADABLE = "unreadable"
+"""Said of a request whose bytes do not lie where they should, or cannot be seen from there."""
 
 
 class Link:
@@ -182,8 +187,8 @@ async def make_attempts(comm: Comm, opening: Opening, clock: Callable[[], float]
 async def _attempted(grant: Grant, api: Any, clock: Callable[[], float]) -> Report:
     try:
         content = b"".join(map(_bytes_of, grant.pieces))
-    except (OSError, ValueError):  # the driver has let go of it, and wants no answer any more
-        return Report(grant.number, clock())
+    except (OSError, ValueError):
+        return Report(grant.number, clock(), UNREADABLE)
     # Asked last: the process may have been stopped before, for however long.
     if clock() > grant.until_s:
         return Report(grant.number, clock())

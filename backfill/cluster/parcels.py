@@ -14,10 +14,11 @@ import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from weakref import finalize
+from weakref import finalize, ref
 
 import numpy as np
 import pyarrow as pa
@@ -263,7 +264,8 @@ class Taken:
 
     def __init__(self, *, in_memory: bool) -> None:
         self._in_memory = in_memory
-        self._found: dict[int, tuple[int, Label]] = {}
+        self._found: dict[int, _Taken] = {}
+        self._numbers = count()
 
     def open(self, label: Label, known: Mapping[str, Any] = _NOTHING) -> Any:
         """The value of a parcel; what it lies in is let go of, or removed, with the value.
@@ -279,13 +281,13 @@ class Taken:
             raise
         if self._in_memory:
             label = Label(f"/proc/{os.getpid()}/fd/{descriptor}", label.token)
-        address = _address(data)
-        self._found[address] = len(data), label
-        finalize(data.obj, self._let_go, address, descriptor)
+        number = next(self._numbers)
+        self._found[number] = _Taken(ref(data.obj), _address(data), len(data), label)
+        finalize(data.obj, self._let_go, number, descriptor)
         return value_of(data[_ALIGNED_BYTES:], known)
 
-    def _let_go(self, address: int, descriptor: int) -> None:
-        _, label = self._found.pop(address)
+    def _let_go(self, number: int, descriptor: int) -> None:
+        label = self._found.pop(number).label
         os.close(descriptor)
         if not self._in_memory:
             with suppress(OSError):
@@ -294,10 +296,21 @@ class Taken:
     def place(self, data: Buffer) -> tuple[Label, int] | None:
         """The parcel that some bytes lie in, and where in it they begin; None: in none."""
         address = _address(data)
-        for begin, (size, label) in tuple(self._found.items()):  # a few: those under way
-            if begin <= address < begin + size:
-                return label, address - begin
+        for each in tuple(self._found.values()):  # a few: those under way
+            at = address - each.address
+            # One that has just gone has left its place to whatever came next.
+            if 0 <= at < each.size and each.mapping() is not None:
+                return each.label, at
         return None
+
+
+class _Taken(NamedTuple):
+    """Where a parcel lies, as long as its mapping is there."""
+
+    mapping: "ref[Any]"
+    address: int
+    size: int
+    label: Label
 
 
 def _address(data: Buffer) -> int:

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 
-from backfill.cluster.attempts import NOTHING, Comm, Grant, Link, Report
+from backfill.cluster.attempts import NOTHING, UNREADABLE, Comm, Grant, Link, Report
 from backfill.cluster.parcels import Buffer, Label
 from backfill.cluster.worker import OPERATION
 from backfill.delivery.outcome import NO_ANSWER, Meter, WorkerFigures
@@ -184,10 +184,12 @@ class WorkerAttempts:
             meter.in_flight -= 1
         if report is None:  # nobody can tell whether it was sent
             return None
-        answer = report.answer()
+        answer = None if report.said == UNREADABLE else report.answer()
         if answer is None:
             meter.attempts -= 1
             meter.bytes_sent -= size
+            if report.said == UNREADABLE:
+                return await self._own.attempt(batch, fresh=fresh)
             self._grant_s = min(self._grant_s * LENGTHENED, GRANT_MAX_S)
             return None
         self._grant_s = max(self._grant_s * SHORTENED, GRANT_MIN_S)

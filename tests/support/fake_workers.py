@@ -176,6 +176,7 @@ class FakeCrew:
         }
         self.driver = FakeWorker("driver", service)
         self.attempts: WorkerAttempts | None = None
+        self.place: Callable[[Any], Any] = lambda _: None
 
     def add(self, address: str) -> None:
         """Start one more."""
@@ -196,7 +197,7 @@ class FakeCrew:
     @asynccontextmanager
     async def delivery(self, rate: float, **more: Any) -> AsyncIterator[TrackDelivery]:
         """The real delivery, whose attempts they make."""
-        senders = Senders(self.addresses, self.connect, lambda _: None)
+        senders = Senders(self.addresses, self.connect, self.place)
         time = Time(asyncio.get_running_loop().time, asyncio.sleep, lambda: 0.5)
         meter = Meter()
         self.attempts = WorkerAttempts(self.driver, opens_nothing, lambda: senders, time, meter)

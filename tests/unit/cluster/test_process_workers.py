@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from backfill.cluster import starting
 from backfill.cluster import workers as cluster
-from backfill.cluster.parcels import Shelf, frames, opened, value_of
+from backfill.cluster.parcels import Shelf, Taken, frames, mapped, opened, value_of
 from backfill.cluster.starting import affordable, local_workers
 from backfill.commands.run import RUN
 from backfill.delivery.track_delivery import open_delivery
@@ -411,3 +411,28 @@ def test_a_parcel_holds_a_slice_of_a_table_and_nothing_around_it(tmp_path):
             opened(other)
         parcel.remove()
         assert not Path(parcel.label.path).exists()
+
+
+def test_a_parcel_that_was_taken_is_found_by_where_its_bytes_lie(tmp_path):
+    """As long as any of them is in use; then nothing is found there, and nothing is left."""
+    for shelf, taken in (
+        (Shelf(), Taken(in_memory=True)),
+        (Shelf.made_in(tmp_path / "scratch"), Taken(in_memory=False)),
+    ):
+        for _ in range(50):
+            parcel = shelf.put(pa.array(["x" * 50_000, "y" * 50_000]))
+            label = parcel.label
+            value = taken.open(label)
+            if shelf.name is None:
+                parcel.remove()
+            else:
+                parcel.close()
+            data = memoryview(value.buffers()[2])
+            found, begin = taken.place(data)
+            assert mapped(found)[begin : begin + len(data)] == data
+            assert taken.place(data[70_000:])[1] == begin + 70_000
+            assert taken.place(bytes(10)) is None
+            del value, data
+            with pytest.raises(FileNotFoundError):
+                mapped(found)
+    assert not list((tmp_path / "scratch").glob("*/*"))

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from backfill.cluster.parcels import Label
 from backfill.cluster.senders import GRANT_MAX_S, LEASE_S
 from backfill.delivery.verdicts import Answer
 from backfill.engine.options import Tally
@@ -221,3 +222,23 @@ def test_without_workers_the_driver_sends():
     service.sent.clear()
     deliver(lambda: FakeCrew(service, 0), 10, 100)
     assert sorted(numbers(service, "driver")) == list(range(10))
+
+
+def test_bytes_that_a_worker_cannot_see_are_sent_by_the_driver():
+    """On its own turn, and once."""
+    service, crews = FakeService(latency_s=0.05), []
+
+    def crew():
+        crews.append(FakeCrew(service, 2))
+        crews[0].place = lambda _: (Label("/nowhere/at/all", "0" * 32), 0)
+        return crews[0]
+
+    async def go():
+        async with crew().delivery(100) as delivery:
+            await asyncio.gather(*[delivery.deliver(batch_of(500, n * 500)) for n in range(20)])
+            return delivery.meter
+
+    meter = in_no_time(go())
+    assert sorted(numbers(service, "driver")) == [n * 500 for n in range(20)]
+    assert len(service.sent) == 20
+    assert meter.in_flight == 0
