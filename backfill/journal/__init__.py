@@ -2,6 +2,7 @@
 
 journal    what a job has settled, and when to commit
 parts      the files of a job; which of their rows are settled: a low watermark and ranges
+rejection_pages  the rejections of a job, some hundred in a row of its table
 schema     what goes in and comes out, its tables, and the history of runs
 database   SQLite, with the settings for the file system at hand; every error is a `StateError`
 directory  where all of it is
