@@ -362,7 +362,7 @@ def status_of(
         rejected_file=str(meta.get("rejected_file", "")),
         url=elsewhere(str(meta.get("url", "")), account.job.pipeline.destination),
         verified=meta.get(LAST_VERIFIED, {}),
-        workers=_workers(account.meter),
+        workers=workers_of(account.meter),
         this_run={
             "rows_read": run.rows(),
             **{name: getattr(run, name) for name in ("delivered", "rejected", "merged")},
@@ -371,7 +371,7 @@ def status_of(
     )
 
 
-def _workers(meter: Meter | None) -> list[dict[str, Any]]:
+def workers_of(meter: Meter | None) -> list[dict[str, Any]]:
     """What each of the processes that send has done."""
     found = meter.workers.items() if meter else ()
     return [{"address": address, **asdict(figures)} for address, figures in found]

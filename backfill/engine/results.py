@@ -212,6 +212,8 @@ def close(
         account.verification.keep(job.journal.meta)
     # The next call adds its own seconds to these.
     job.journal.meta["seconds"] = summary.seconds
+    # Of this call alone: the next one may have others, or none.
+    job.journal.meta["workers"] = accounting.workers_of(account.meter)
     errors = [error] if error else []
 
     def attempt(write: Callable[[], Made]) -> Made | None:

@@ -93,6 +93,7 @@ def content_of(  # noqa: PLR0913  # what is known, from five places
         made_at=utc_text(now_s),
         redact=redact,
         verification=found and found.renamed(shown.column),
+        workers=journal.meta.get("workers", ()),
     )
 
 

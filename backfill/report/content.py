@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from backfill.report.charts import Days
 from backfill.report.course import Course
@@ -139,6 +140,8 @@ class Content:
         made_at: When the report was made, ISO 8601 in UTC.
         redact: What is left out.
         verification: What was found when the job was read back last; None: it never was.
+        workers: Of each process that sent in the last call, its address and how many requests it
+            has sent; empty: the one that ran the job sent.
     """
 
     summary: Summary
@@ -159,4 +162,5 @@ class Content:
     made_at: str
     redact: str
     verification: Verification | None = None
+    workers: Sequence[Mapping[str, Any]] = ()
     command: str = "sync"

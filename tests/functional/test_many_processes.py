@@ -108,6 +108,8 @@ def test_workers_that_are_killed_while_they_send_lose_nothing(
     assert sandbox.stats()["event_arrivals"] <= REQUESTS + 2 * 10
     said = json.loads((many_requests.parent / ".backfill/job/status.json").read_text())
     assert len(said["workers"]) >= 2
+    report = (many_requests.parent / ".backfill/job/report.html").read_text()
+    assert all(each["address"] in report for each in said["workers"])
     # Where both were dead the driver sent.
     assert sum(each["requests"] for each in said["workers"]) >= 150
 
