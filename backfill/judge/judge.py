@@ -20,6 +20,7 @@ from backfill.encoding.json_text import (
     Encoded,
     Mask,
     as_mask,
+    filled,
     instants,
     null_where,
     strings,
@@ -203,7 +204,7 @@ class Judge:
             failures = {**failures, "identifier_not_text": no_text}
             text = pc.if_else(pa.array(no_text), "", text)
         faults.add_all(failures, column)
-        person = pc.fill_null(identity.bare(type_, text), "")
+        person = filled(identity.bare(type_, text), "")
         if type_ == "cio_id":
             person = pc.replace_substring_regex(person, "^cio_", "")
         if declared is None and type_ != "email" and identity.holds_floats(person, cells):
@@ -413,7 +414,7 @@ class Judge:
         column = source.name.from_
         text = self._cells(chunk, column).text()
         faults.add_all(text.failures, column)
-        name = pc.fill_null(pc.utf8_trim_whitespace(text.text), "")
+        name = filled(pc.utf8_trim_whitespace(text.text), "")
         missing = as_mask(pc.equal(name, "")) & ~any_of(text.failures.values(), len(chunk.rows))
         faults.add("name_missing", column, missing)
         faults.add(
@@ -438,7 +439,7 @@ class Judge:
         latest_s = min(source.latest.at(self._now_s), SERVICE_SECONDS_MAX - 1)
         faults.add("timestamp_too_early", column, pc.less(micros, earliest_s * 1_000_000))
         faults.add("timestamp_too_late", column, pc.greater(micros, latest_s * 1_000_000))
-        return pc.fill_null(micros, 0), written if cells.kind != "json" else None
+        return filled(micros, 0), written if cells.kind != "json" else None
 
     def _implausible(self, accepted: Accepted) -> frozenset[str]:
         """The column of the events' timestamps, where they count another unit, it seems."""

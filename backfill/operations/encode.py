@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from backfill.encoding import identity
-from backfill.encoding.json_text import Mask, Parts, as_mask, escaped, join
+from backfill.encoding.json_text import Mask, Parts, as_mask, escaped, filled, join
 from backfill.instants import seconds
 from backfill.pipeline.source_settings import CustomersSource, EventsSource, Source
 from backfill.rows import Chunk, Rows
@@ -111,7 +111,7 @@ class Members:
         for each in self.columns:
             around = len(each.opening.encode()) + len(each.closing)
             says = pc.add(pc.binary_length(each.value), around)
-            lengths += pc.fill_null(says, 0).to_numpy()
+            lengths += filled(says, 0).to_numpy()
             present += each.is_there
         # A comma between members: one less than there are, and none for a row without any.
         return lengths + np.maximum(present - len(","), 0)
