@@ -132,13 +132,13 @@ class WorkerAttempts:
         self._opening = pickle.dumps(opening)
         self.sessions: dict[str, Session] = {}
         self._numbers = count()
-        self._grant_s = GRANT_MIN_S
+        self.grant_s = GRANT_MIN_S
         self._someone = asyncio.Event()
         self._keeping: set[asyncio.Task[None]] = set()
 
     def late_s(self) -> float:
         """How long after its turn an attempt may begin, now."""
-        return self._grant_s if self.sessions else 0.0
+        return self.grant_s if self.sessions else 0.0
 
     async def attempt(self, batch: Request, *, fresh: bool = False) -> Answer | NoAnswer | None:
         """Have a request sent once."""
@@ -165,7 +165,7 @@ class WorkerAttempts:
     async def _granted(
         self, session: Session, batch: Batch, pieces: "tuple[Piece, ...]", *, fresh: bool
     ) -> Answer | NoAnswer | None:
-        until_s = self._time.now_s() + self._grant_s
+        until_s = self._time.now_s() + self.grant_s
         waiting = _Granted(until_s, asyncio.get_running_loop().create_future())
         number = next(self._numbers)
         session.granted[number] = waiting
@@ -190,9 +190,9 @@ class WorkerAttempts:
             meter.bytes_sent -= size
             if report.said == UNREADABLE:
                 return await self._own.attempt(batch, fresh=fresh)
-            self._grant_s = min(self._grant_s * LENGTHENED, GRANT_MAX_S)
+            self.grant_s = min(self.grant_s * LENGTHENED, GRANT_MAX_S)
             return None
-        self._grant_s = max(self._grant_s * SHORTENED, GRANT_MIN_S)
+        self.grant_s = max(self.grant_s * SHORTENED, GRANT_MIN_S)
         session.figures.requests += 1
         meter.answers[answer.status if isinstance(answer, Answer) else NO_ANSWER] += 1
         return answer

@@ -157,7 +157,7 @@ def test_whatever_stops_a_run_drains_its_workers(
     check_law(stopped.summary)
     assert 0 < stopped.summary["delivered"] == sandbox.stats()["events"] < REQUESTS
     sandbox.misbehave()
-    done = send(many_requests, *TWO)
+    done = send(many_requests)
     assert done.summary["delivered"] == sandbox.stats()["event_arrivals"] == REQUESTS
 
 

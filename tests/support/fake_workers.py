@@ -53,6 +53,11 @@ class Wire:
             end.is_closed = True
             end.coming.put_nowait(None)
 
+    def cut(self) -> None:
+        """The network is down: this end finds the connection lost, the other hears of nothing."""
+        self.other = Wire()
+        self.coming.put_nowait(None)
+
 
 def wires() -> tuple[Wire, Wire]:
     """Both ends of a connection."""

@@ -37,6 +37,7 @@ _SOCKETS = "contracts/test_delivery.py"
 _TRACK = "unit/delivery/test_track_delivery.py"
 _VERDICTS = "unit/delivery/test_verdicts.py"
 _PACING = "unit/delivery/test_pacing.py"
+_SENDERS = "unit/cluster/test_senders.py"
 _LEASE = "unit/remote_state/test_lease.py"
 _KEEPER = "unit/remote_state/test_keeper.py"
 _DATABASE = "unit/journal/test_database.py"
@@ -228,6 +229,35 @@ BUGS = (
         "self.next_s = max(self.next_s, now_s) + step_s",
         "self.next_s = (self.next_s if self.next_s > 0 else now_s) + step_s",
         _PACING,
+    ),
+    _bug(
+        "turns leave no room for those that workers take late",
+        "delivery/pacing.py",
+        "rate / (1 + self._late_s())",
+        "rate",
+        _SENDERS,
+    ),
+    _bug(
+        "a worker that was stopped sends what has lapsed",
+        "cluster/attempts.py",
+        "if clock() > grant.until_s:",
+        "if False:",
+        _SENDERS,
+    ),
+    _bug(
+        "what a lost worker was granted is sent again before it has lapsed",
+        "cluster/senders.py",
+        "if (wait_s := lapsed_s - self._time.now_s()) > 0:",
+        "if (wait_s := 0.0) > 0:",
+        _SENDERS,
+    ),
+    _bug(
+        "a parcel that has gone is found by what lies in its place",
+        "cluster/parcels.py",
+        "if 0 <= at < each.size and each.mapping() is not None:",
+        "if 0 <= at < each.size or True:",
+        "unit/cluster/test_process_workers.py::"
+        "test_a_parcel_that_was_taken_is_found_by_where_its_bytes_lie",
     ),
     _bug(
         "each process has the whole rate",

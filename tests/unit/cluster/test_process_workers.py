@@ -193,7 +193,7 @@ WHEN = {"arrival", "received_s", "request"}
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=examples(3), phases=[Phase.generate])
+@settings(max_examples=examples(2), phases=[Phase.generate])
 def test_workers_send_what_one_process_sends(workers, sandbox, tmp_path_factory, seed):
     """Operations, ids, refusals and their order, figures: whoever sends them."""
     folder = tmp_path_factory.mktemp("world")
@@ -299,7 +299,7 @@ class InHalves:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=examples(5))
+@settings(max_examples=examples(2))
 def test_halves_of_chunks_give_the_same(tmp_path_factory, seed):
     """The plan, in which a table may be cut elsewhere, and every operation."""
     folder = tmp_path_factory.mktemp("world")

@@ -11,8 +11,10 @@ from random import Random
 
 import pytest
 
+from backfill.cluster.attempts import NOTHING, Report
 from backfill.cluster.parcels import Label
-from backfill.cluster.senders import GRANT_MAX_S, LEASE_S
+from backfill.cluster.senders import GRANT_MAX_S, LEASE_S, Session
+from backfill.delivery.outcome import WorkerFigures
 from backfill.delivery.verdicts import Answer
 from backfill.engine.options import Tally
 from backfill.engine.send import Sender
@@ -242,3 +244,41 @@ def test_bytes_that_a_worker_cannot_see_are_sent_by_the_driver():
     assert sorted(numbers(service, "driver")) == [n * 500 for n in range(20)]
     assert len(service.sent) == 20
     assert meter.in_flight == 0
+
+
+def test_what_a_worker_says_of_a_grant_that_was_given_up_is_ignored():
+    """Its clock is heard all the same; and no clock makes a grant hold longer than it does here."""
+    session = Session(link=None, figures=WorkerFigures(), heard_s=0.0)
+    assert not session.is_ready
+    session.heard(Report(7, clock_s=500.0, said=(200, b"{}", {})), now_s=100.0)
+    assert session.is_ready
+    assert session.theirs_s(100.0) == 400.0 + 100.0
+    # Said long before it was heard: of the two, the later clock is nearer to the truth.
+    session.heard(Report(NOTHING, clock_s=500.5), now_s=103.0)
+    assert session.theirs_s(103.0) == pytest.approx(503.0, abs=0.001)
+    # A clock that goes slower is believed in the end.
+    session.heard(Report(NOTHING, clock_s=10_499.5), now_s=10_100.0)
+    assert session.theirs_s(10_100.0) == pytest.approx(10_499.5)
+
+
+def test_nobody_goes_on_before_a_worker_that_is_out_of_reach_has_to_stop():
+    """It may still send what it was granted; the next kind of rows comes after that."""
+    service, crews = FakeService(latency_s=0.05), []
+
+    async def go():
+        crews.append(FakeCrew(service, 1))
+        worker, loop = crews[0].workers["w0"], asyncio.get_running_loop()
+        async with crews[0].delivery(100) as delivery:
+            await delivery.deliver(batch_of(1, 0))
+            worker.stop()
+            crews[0].attempts.grant_s = GRANT_MAX_S
+            began_s = loop.time()
+            loop.call_later(0.3, worker.wires[-1].other.cut)
+            loop.call_later(0.6, worker.go_on)
+            await delivery.deliver(batch_of(1, 1))
+            return began_s
+
+    began_s = in_no_time(go())
+    late, again = service.sent[1:]
+    assert (late.by, late.at_s - began_s) == ("w0", pytest.approx(0.6, abs=0.01))
+    assert again.at_s - began_s >= GRANT_MAX_S
