@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from distributed.comm import CommClosedError, connect
+from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
 from backfill.cluster import worker
@@ -80,10 +81,10 @@ class Crew:
         self._short = self._short + 1 if self.cluster is not None and present < self.count else 0
         if self._short >= LOOKS_SHORT_MAX:
             self._short = 0
-            found = self.client.scheduler_info(n_workers=-1)["workers"].values()
-            there = {each["name"] for each in found}
-            for name in [each for each in self.cluster.worker_spec if each not in there]:
-                del self.cluster.worker_spec[name]
+            # Not those that are starting: on a busy machine that takes longer than all looks.
+            for name, nanny in tuple(self.cluster.workers.items()):
+                if nanny.status in (Status.closed, Status.failed):
+                    self.cluster.worker_spec.pop(name, None)
             self.cluster.scale(self.count)
         return present
 

@@ -316,8 +316,10 @@ def _slowly(given):
     return _rows(given)
 
 
-def test_all_workers_may_be_killed_at_once_and_again(workers, tmp_path):
-    """Nothing is lost, nothing comes twice, and in the end somebody has done it."""
+@pytest.mark.parametrize("looks_max", [cluster.LOOKS_SHORT_MAX, 1])
+def test_all_workers_may_be_killed_at_once_and_again(workers, tmp_path, monkeypatch, looks_max):
+    """Nothing is lost or comes twice, also where they take longer to start than they are missed."""
+    monkeypatch.setattr(cluster, "LOOKS_SHORT_MAX", looks_max)
     chunks = _chunks(tmp_path) * 3
     killed = []
 
@@ -330,9 +332,10 @@ def test_all_workers_may_be_killed_at_once_and_again(workers, tmp_path):
                 killed.extend(pids)
             yield each
 
-    made = [rows for rows, _ in workers.map(_slowly, given())]
-    assert made == [chunk.rows.sum() for _, chunk in chunks]
+    made = list(workers.map(_slowly, given()))
+    assert [rows for rows, _ in made] == [chunk.rows.sum() for _, chunk in chunks]
     assert len(killed) >= 2
+    assert made[-1][1] != os.getpid(), "workers were given up"
 
 
 def _fails(given):
