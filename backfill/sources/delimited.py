@@ -36,6 +36,7 @@ from backfill.sources.text_file import TextFile
 
 _COMPARED = 8
 _PIECE_ROWS = 1 << 16
+_SMALL_BYTES = 4_000_000
 _SPACE = ord(" ")
 _FOOTER_BYTES_MAX = 100
 _FOOTER = re.compile(
@@ -154,16 +155,19 @@ class DelimitedSource:
         """All rows in pieces; see `SourceFile.pieces`."""
         if self.text.compression is not None:  # what can be read from its beginning alone
             return self.chunks()
-        return self.text.stored.guarded(self._pieces(1 if small else _PIECE_ROWS))
+        return self.text.stored.guarded(self._pieces(small=small))
 
-    def _pieces(self, rows: int) -> Iterator["DelimitedPiece | Chunk"]:
+    def _pieces(self, *, small: bool) -> Iterator["DelimitedPiece | Chunk"]:
         cuts = [self.body]
         for frame, start, end in self._frames(self.body):
             # What is wrong with a row may be told by what follows it.
             is_whole = bool(len(frame.starts)) and not frame.spoiled
             if is_whole:
                 cuts.append(end)
-            if len(cuts) > 1 and (not is_whole or end.row - cuts[0].row >= rows):
+            is_full = end.row - cuts[0].row >= _PIECE_ROWS
+            if small:
+                is_full = end.offset - cuts[0].offset >= _SMALL_BYTES
+            if len(cuts) > 1 and (not is_whole or is_full):
                 yield DelimitedPiece(self, tuple(cuts))
                 cuts = [end]
             if not is_whole:

@@ -144,6 +144,7 @@ def test_rows_do_not_depend_on_the_size_of_blocks(source, reopen):
 def _sent_in_pieces(source, monkeypatch, *, small=False) -> list:
     """All pieces of a file, and the chunks of each as another process would read them."""
     monkeypatch.setattr(delimited, "_PIECE_ROWS", 40)
+    monkeypatch.setattr(delimited, "_SMALL_BYTES", 1)
     monkeypatch.setattr(parquet, "_PIECE_ROWS_MIN", 71)
     pieces = [value_of(b"".join(frames(each))) for each in source.pieces(small=small)]
     # Each by itself, so from the last to the first as well.
