@@ -333,7 +333,8 @@ def test_all_workers_may_be_killed_at_once_and_again(workers, tmp_path, monkeypa
             yield each
 
     made = list(workers.map(_slowly, given()))
-    assert [rows for rows, _ in made] == [chunk.rows.sum() for _, chunk in chunks]
+    # Some may have been lost twice, and come in halves.
+    assert sum(rows for rows, _ in made) == sum(chunk.rows.sum() for _, chunk in chunks)
     assert len(killed) >= 2
     assert made[-1][1] != os.getpid(), "workers were given up"
 
