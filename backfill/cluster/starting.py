@@ -36,6 +36,9 @@ DASK_CONFIG = {
     "distributed.scheduler.work-stealing": False,
     # A worker that stands still has its lease given to another.
     "distributed.scheduler.worker-ttl": "10s",
+    # Who was killed is started anew. So long after it was lost Dask would end it, though it may be
+    # starting once more; who does not come back is replaced by `Crew.present`.
+    "distributed.deploy.lost-worker-timeout": "10000h",
     # What they serve by HTTP has no key to it.
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -92,16 +95,15 @@ def local_workers(
         security = Security.temporary()
         _LOG.setLevel(_SILENT)
         try:
-            with dask.config.set(DASK_CONFIG):
-                cluster = LocalCluster(
-                    n_workers=count,
-                    threads_per_worker=1,
-                    scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-                    silence_logs=_SILENT,
-                    security=security,
-                    preload=["backfill.cluster.worker"],
-                )
-                client = Client(cluster, set_as_default=False)
+            cluster = LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+                silence_logs=_SILENT,
+                security=security,
+                preload=["backfill.cluster.worker"],
+            )
+            client = Client(cluster, set_as_default=False)
         except (OSError, RuntimeError) as failure:
             raise UsageError(
                 f"--workers {count}: they could not be started: {type(failure).__name__}",
@@ -111,10 +113,12 @@ def local_workers(
 
     shelf = _shelf(scratch)
     workers = ProcessWorkers(start, check, few, whole=whole)
-    try:
-        yield workers
-    finally:
-        workers.close()
+    # Some of it Dask looks up only when a worker is lost.
+    with dask.config.set(DASK_CONFIG):
+        try:
+            yield workers
+        finally:
+            workers.close()
         shelf.clear()
 
 

@@ -45,8 +45,10 @@ FEW_ROWS = 100_000
 KILLS_MAX, KILLS_OF_HALF_MAX = 2, 1
 CONNECT_S = 5.0
 WAIT_S = 0.5
-LOOKS_SHORT_MAX = 10
-"""So often in a row, while results are waited for, may workers be missed: then others come."""
+LOOKS_SHORT_MAX, LOOKS_LATE_MAX = 10, 60
+"""So often in a row, while results are waited for, may workers be missed: then others come in the
+place of those that have ended; and of those that have not, but are late."""
+_ENDED = (Status.closed, Status.failed)
 
 NOBODY_FOR_S = 60.0
 LEASES_PER_WORKER = 2
@@ -79,13 +81,16 @@ class Crew:
         """
         present = len(self.client.nthreads())
         self._short = self._short + 1 if self.cluster is not None and present < self.count else 0
-        if self._short >= LOOKS_SHORT_MAX:
-            self._short = 0
-            # Not those that are starting: on a busy machine that takes longer than all looks.
+        if self._short and self._short % LOOKS_SHORT_MAX == 0:
+            found = self.client.scheduler_info(n_workers=-1)["workers"].values()
+            there = {each["name"] for each in found}
+            # On a busy machine a start takes longer than a few looks.
+            is_late = self._short >= LOOKS_LATE_MAX
             for name, nanny in tuple(self.cluster.workers.items()):
-                if nanny.status in (Status.closed, Status.failed):
+                if name not in there and (is_late or nanny.status in _ENDED):
                     self.cluster.worker_spec.pop(name, None)
             self.cluster.scale(self.count)
+            self._short = 0 if is_late else self._short
         return present
 
     async def senders(self) -> list[str]:

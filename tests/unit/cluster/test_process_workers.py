@@ -52,10 +52,11 @@ def clean(frame):
 @pytest.fixture(scope="module")
 def workers():
     """Two processes, also for a single chunk."""
-    with pytest.MonkeyPatch.context() as patch, local_workers(2, lambda: None, few=0) as made:
+    with pytest.MonkeyPatch.context() as patch:
         # On a busy machine one that works may be silent for longer than the ten seconds.
         patch.setitem(starting.DASK_CONFIG, "distributed.scheduler.worker-ttl", "5 minutes")
-        yield made
+        with local_workers(2, lambda: None, few=0) as made:
+            yield made
 
 
 def tree(folder):
