@@ -98,7 +98,7 @@ UNREADABLE = "unreadable"
 """Said of a request whose bytes do not lie where they should, or cannot be seen from there."""
 
 
-class Link:
+class WorkerLink:
     """Messages both ways; those that come together travel together."""
 
     def __init__(self, comm: Comm) -> None:
@@ -169,7 +169,7 @@ async def make_attempts(comm: Comm, opening: Opening, clock: Callable[[], float]
     Raises:
         OSError: The driver has gone; what was under way is given up.
     """
-    link = Link(comm)
+    link = WorkerLink(comm)
     async with opening(meter=Meter()) as api, asyncio.TaskGroup() as tasks:
 
         async def attempt(grant: Grant) -> None:

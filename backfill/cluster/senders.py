@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 
-from backfill.cluster.attempts import NOTHING, UNREADABLE, Comm, Grant, Link, Report
+from backfill.cluster.attempts import NOTHING, UNREADABLE, Comm, Grant, Report, WorkerLink
 from backfill.cluster.parcels import Buffer, Label
 from backfill.cluster.worker import OPERATION
 from backfill.delivery.outcome import NO_ANSWER, Meter, WorkerFigures
@@ -80,7 +80,7 @@ class Session:
         granted: What it was granted and has not reported.
     """
 
-    link: Link
+    link: WorkerLink
     figures: WorkerFigures
     heard_s: float
     granted: dict[int, _Granted] = field(default_factory=dict)
@@ -226,7 +226,7 @@ class WorkerAttempts:
         with suppress(Exception):
             comm = await senders.connect(address)
             figures = self._meter.workers.setdefault(address, WorkerFigures())
-            session = Session(Link(comm), figures, self._time.now_s())
+            session = Session(WorkerLink(comm), figures, self._time.now_s())
             figures.is_there = True
             try:
                 # The first message is logged where Dask is told to log all.
