@@ -18,7 +18,9 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	$$each -c '$(RECENT)' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 # Tests wait for processes more than they work.
-WORKERS ?= 3
+WORKERS ?= 4
+# In the order of their names, and not of how many tests they have: files of few long tests came last.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 N ?= 10
 ORCHESTRATORS := airflow dagster prefect
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
@@ -34,12 +36,12 @@ demo: .venv/.installed ## run the sample pipeline into a sandbox on this machine
 
 test: .venv/.installed-test ## run every test
 	@$(COMPILE)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PYTEST) -n $(WORKERS) $(ARGS)
 
 flakes: .venv/.installed-test ## run every test again and again, until one fails (N=10)
 	@for each in $$(seq $(N)); do \
 		jobs=$$(mktemp -d) && echo "$$each of $(N)" && \
-		$(BIN)/python -m pytest -q -n 4 --dist loadfile --basetemp="$$jobs/jobs" $(ARGS) && \
+		$(PYTEST) -q -n 4 --basetemp="$$jobs/jobs" $(ARGS) && \
 		rm -rf "$$jobs" || exit 1; done
 
 check: .venv/.installed-tools ## look at style, types, imports, sizes and the README
