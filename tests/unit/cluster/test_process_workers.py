@@ -317,10 +317,9 @@ def _slowly(given):
     return _rows(given)
 
 
-@pytest.mark.parametrize("looks_max", [cluster.LOOKS_SHORT_MAX, 1])
-def test_all_workers_may_be_killed_at_once_and_again(workers, tmp_path, monkeypatch, looks_max):
+def test_all_workers_may_be_killed_at_once_and_again(workers, tmp_path, monkeypatch):
     """Nothing is lost or comes twice, also where they take longer to start than they are missed."""
-    monkeypatch.setattr(cluster, "LOOKS_SHORT_MAX", looks_max)
+    monkeypatch.setattr(cluster, "LOOKS_SHORT_MAX", 1)
     chunks = _chunks(tmp_path) * 3
     killed = []
 
