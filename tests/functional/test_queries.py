@@ -349,7 +349,7 @@ query = { dsn_env = "WAREHOUSE_DSN", sql = "SELECT *, pg_sleep(0.1) IS NULL AS x
     events, _, people = rest.partition("[[source]]")
     path.write_text(f"{head}[[source]]{people}[[source]]{events}", "utf-8")
     looking = start("check", path, "--json", env=env)
-    until(lambda: database.ask(BUSY))
+    until(lambda: database.ask(f"{BUSY} AND wait_event = 'PgSleep'"))  # it sees its rows by now
     database.run("DELETE FROM events")
     ended = looking.ended()
     assert ended.code == 0, ended.stderr
