@@ -18,7 +18,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	$$each -c '$(RECENT)' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 # Tests wait for processes more than they work.
-WORKERS ?= 5
+WORKERS ?= 4
 # In the order of their names, and not of how many tests they have: files of few long tests came last.
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 N ?= 10
