@@ -11,7 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.encoding import json_text as kernels
-from backfill.encoding.typed_json import checked, encode_typed, is_text, plain, takeable, unsendable
+from backfill.encoding.typed_json import (
+    UNITS_PER_SECOND,
+    checked,
+    encode_typed,
+    is_text,
+    plain,
+    takeable,
+    unsendable,
+)
 from backfill.rows import (
     NO_REJECTIONS,
     Chunk,
@@ -24,7 +32,6 @@ from backfill.rows import (
 )
 
 _MANY_DIGITS = 16
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SECONDS_MAX = 62_135_596_800  # from the year 1 to 1970
 
 
@@ -124,7 +131,7 @@ def _timestamps(column: pa.Array) -> pa.StringArray:
     """Timestamps, dates and times as Arrow writes them."""
     if pa.types.is_timestamp(column.type) and column.type.tz == "UTC":
         bounds = pc.min_max(column.view(pa.int64())).as_py().values()
-        a_second = _PER_SECOND[column.type.unit]
+        a_second = UNITS_PER_SECOND[column.type.unit]
         # Beyond some ten thousand years Arrow writes those with a zone otherwise.
         if max(abs(each or 0) for each in bounds) < _SECONDS_MAX * a_second:
             # It takes thirty times as long where there is a zone (26.0), also for this one.

@@ -21,7 +21,7 @@ from backfill.instants import Reading, characters
 
 _UUID_BYTES = 16
 _UUID_DASHES = (8, 13, 18, 23)
-_UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _JSON_EXTENSIONS = {"arrow.json", "arrow.uuid", "arrow.bool8"}
 
 
@@ -338,7 +338,7 @@ def _leaves(column: pa.Array) -> list[Any]:
         column, failures = text.text, text.failures
     elif pa.types.is_timestamp(type_) and type_.tz is not None:
         units = pc.fill_null(column.cast(pa.int64()), 0).to_numpy()
-        seconds = pa.array(units // _UNITS_PER_SECOND[type_.unit])
+        seconds = pa.array(units // UNITS_PER_SECOND[type_.unit])
         column = pc.if_else(column.is_valid(), seconds, None)
     elif pa.types.is_timestamp(type_):
         # Nobody has said where its clock stands: text claims no instant.

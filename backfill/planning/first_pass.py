@@ -192,7 +192,7 @@ class Pass:
         look = ChunkReader(self._judge, self._looker, proof.collector())
         with (
             closing(self._workers.read(look, self._inputs, _AHEAD)) as looked,
-            RejectionLog(self._rejections[0]) as rejections,
+            RejectionLog.open(self._rejections[0]) as rejections,
         ):
             for seen, evidence in looked:
                 proof.add(seen.place.source, evidence)
@@ -407,7 +407,7 @@ class Pass:
 
     def _look_again(self, parts: set[int]) -> None:
         """Read once more the files with merged people or unknown ones, for what they say."""
-        with RejectionLog(self._rejections[1]) as rejections:
+        with RejectionLog.open(self._rejections[1]) as rejections:
             for place, chunk in self._chunks_of(parts):
                 marked = self._together.marks.of(place.part, chunk.rows)
                 if marked is None:
@@ -427,7 +427,7 @@ class Pass:
         """Reject people whose rows together are more than the API takes."""
         chunks = self._chunks_of(parts)
         marks, merged = self._together.marks, self._merged
-        with RejectionLog(self._rejections[2]) as rejections:
+        with RejectionLog.open(self._rejections[2]) as rejections:
             for judged, mark, rejected in overfull(
                 self._pipeline, self._judge, marks, merged, heavy, chunks
             ):

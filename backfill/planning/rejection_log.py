@@ -1,10 +1,10 @@
 """Rejections in a file, in which they wait to be reported: a line for a part's, then theirs."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from backfill.rows import NO_REJECTIONS, Rejections
 
@@ -18,11 +18,11 @@ class RejectionLog:
     the chunks of a file may have it in other ones.
 
     Args:
-        path: The file, which is made anew.
+        file: Where it writes.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._part, self._waiting = 0, NO_REJECTIONS
 
     def add(self, part: int, rejections: Rejections) -> None:
@@ -45,18 +45,14 @@ class RejectionLog:
             self._waiting = self._waiting[len(some) :]
             count -= len(some)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._file:
-            if error is None:
-                self._write(len(self._waiting))
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[Self]:
+        """A log in a file that is made anew; whole once the body has ended."""
+        with path.open("wb") as file:
+            log = cls(file)
+            yield log
+            log._write(len(log._waiting))
 
 
 def read_rejections(path: Path) -> Iterator[tuple[int, Rejections]]:

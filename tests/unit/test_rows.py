@@ -45,7 +45,7 @@ def by_row(some):
 def test_what_is_written_is_read_again(tmp_path_factory, parts, at_once):
     """With integers of any length, line ends, and bytes that are no text; however it comes."""
     whole, path = (tmp_path_factory.mktemp("plan") / name for name in ("whole", "path"))
-    with RejectionLog(whole) as at_a_time, RejectionLog(path) as log:
+    with RejectionLog.open(whole) as at_a_time, RejectionLog.open(path) as log:
         for part, some in enumerate(parts, 1):
             at_a_time.add(part, Rejections.of(some))
             for start in range(0, len(some), at_once):
