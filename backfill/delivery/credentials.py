@@ -149,7 +149,7 @@ def find_app_key(env: Mapping[str, str], file: Path | None, url: str) -> AppKey:
     Raises:
         CredentialsError: There is none, or the file is not private or not right.
     """
-    if given := env.get(APP_API_KEY, ""):
+    if given := env.get(APP_API_KEY):
         return AppKey(given)
     if found := _from_files(env, file):
         key = found[1].get("app_api_key", "")

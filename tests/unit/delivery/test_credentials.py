@@ -109,7 +109,7 @@ def test_the_key_of_the_app_api_is_found_where_the_credentials_are(tmp_path):
     assert find_app_key({}, None, "http://127.0.0.1:1").authorization() == "Bearer sandbox"
     key = find_app_key({}, file, url)
     assert "of-the-file" not in f"{key!r} {key}"
-    assert b"of-the-file" not in key.hidden_in(b'{"said":"of-the-file"}')
+    assert key.hidden_in(b'{"said":"of-the-file"}') == b'{"said":"[hidden]"}'
     file.write_text('site_id = "s"\napi_key = "k"\n')
     with pytest.raises(CredentialsError, match="App API") as error:
         find_app_key({"CUSTOMERIO_API_KEY": "k"}, file, url)

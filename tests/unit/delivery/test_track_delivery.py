@@ -24,6 +24,7 @@ from backfill.errors import (
     UsageError,
 )
 from backfill.operations.batches import Batch
+from backfill.retrying import backoff_s
 from tests.support.deliveries import batch_of, delivery_to, worst_second
 from tests.support.virtual_time import in_no_time, oversleep
 
@@ -416,6 +417,9 @@ def test_the_look_up_is_patient():
 
     assert service.look_ups == 4
     assert service.accepted == [0]
+    dice = random.Random(1)  # as the delivery's
+    waits_s = sum(backoff_s(failures, dice.random()) for failures in (1, 2, 3))
+    assert service.sent_at_s[1] - service.sent_at_s[0] == pytest.approx(0.5 + waits_s)
 
 
 @pytest.mark.parametrize(
@@ -443,8 +447,9 @@ def test_an_unwelcome_key_at_the_start():
     async def go() -> None:
         await delivery_to(Service(in_turn(), keys=[Answer(401)])).region()
 
-    with pytest.raises(CredentialsError):
+    with pytest.raises(CredentialsError) as caught:
         in_no_time(go())
+    assert "API key" in caught.value.next_step
 
 
 @pytest.mark.parametrize(

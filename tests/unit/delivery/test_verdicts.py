@@ -252,6 +252,7 @@ def test_an_untrusted_certificate_stops_the_run():
 
     assert isinstance(verdict, Abort)
     assert isinstance(verdict.error, CredentialsError)
+    assert "SSL_CERT_FILE" in verdict.error.next_step
 
 
 @pytest.mark.parametrize(

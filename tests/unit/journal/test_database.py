@@ -110,7 +110,7 @@ def test_a_broken_page_is_found_before_anything_is_sent(tmp_path):
     page = image.index(b"row 500.") // 4096 * 4096
     image[page : page + 8] = bytes(8)
     path.write_bytes(image)
-    with pytest.raises(StateError, match="damaged"):
+    with pytest.raises(StateError, match=r"(?s)damaged: .*page"):
         Journal.open(tmp_path / "job")
 
 
@@ -209,6 +209,16 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     for directory in (tmp_path / "job", tmp_path / "job" / "below"):
         with pytest.raises(StateError, match="cannot be used"):
             Journal.open(directory)
+
+
+def test_a_folder_in_place_of_the_journal_is_refused(directory):
+    """Nobody knows whose it is: it is not removed."""
+    path = directory / "state.db"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StateError, match="must be a file") as caught:
+        Journal.open(directory)
+    assert "move the folder away" in caught.value.next_step
 
 
 @pytest.fixture
@@ -364,6 +374,7 @@ def test_a_forgotten_job_starts_anew(directory):
         journal.commit()
         left = log.read_bytes()
     forget(directory)
+    forget(directory / "that was never there")
     with pytest.raises(StateError, match="there is no journal"):
         Journal.open(directory, create=False)
     log.write_bytes(left)
