@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from backfill.cluster.worker import chunks_in
 from backfill.errors import UsageError
 from tests.support.examples import examples
 from tests.support.reading import open_file
@@ -38,12 +39,20 @@ HARSH = [*ALPHABET, b"\xff", b"\0", b"\xef\xbb\xbf", b"\xc3", b'""', b',"', b'",
     fields=st.integers(1, 3),
 )
 def test_any_bytes_read_as_by_the_strict_reader(tmp_path_factory, body, block_bytes, fields):
-    """Whatever follows the header, rows, reasons, raw texts and lines are those of the machine."""
+    """Whatever follows the header, rows, reasons, raw texts and lines are those of the machine.
+
+    Also where the file is read in pieces, and in those that an earlier pass has found.
+    """
     header = b",".join(b"c%d" % number for number in range(fields))
-    content = header + b"\n" + b"ok,ok,ok,ok\n" * 4 + body
+    path = tmp_path_factory.mktemp("csv") / "in.csv"
+    path.write_bytes(header + b"\n" + b"ok,ok,ok,ok\n" * 4 + body)
+    file = open_file(path, block_bytes=block_bytes)
 
-    read = read_csv(tmp_path_factory.mktemp("csv"), content, block_bytes=block_bytes)
+    read = gather(file.chunks())
 
+    for small in (True, False):
+        pieces = [chunk for rows in file.pieces(small=small) for chunk in chunks_in(rows)]
+        assert gather(pieces) == read
     expected = strict(b"ok,ok,ok,ok\n" * 4 + body, fields)
     assert read.cells == expected.cells
     assert read.reasons == expected.reasons
@@ -69,6 +78,23 @@ def test_rows_that_both_accept_are_those_of_pythons_reader(tmp_path_factory, con
     if not read.reasons:
         found = [["" if cell is None else cell for cell in cells] for cells in read.cells.values()]
         assert found == expected
+
+
+def test_where_rows_begin_is_found_once(tmp_path):
+    """What another pass over a file needs of it is read by those who work on its pieces."""
+    path = tmp_path / "in.csv"
+    path.write_bytes(b"a,b\n" + b"1,\n" * 1_000_000)
+    file = open_file(path)
+    first = list(file.pieces())
+    before = _bytes_read()
+    second = list(file.pieces(small=True))
+    assert _bytes_read() - before < 100_000
+    assert sum(each.end.row - each.start.row for each in second) == 1_000_000
+    assert (first[0].start, first[-1].end) == (second[0].start, second[-1].end)
+
+
+def _bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 CELL = st.none() | st.text(
