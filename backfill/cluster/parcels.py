@@ -11,6 +11,7 @@ import os
 import pickle
 import secrets
 import shutil
+import stat
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ _ALIGNED_BYTES = 64
 _SLACK_BYTES = 4096
 IN_MEMORY = hasattr(os, "memfd_create")
 """Whether the system has files that are in memory alone (Linux)."""
+_PROCESSES = "/proc/"
+_OF_ANOTHER_PROCESS = (errno.ENXIO, errno.ESRCH, errno.EACCES, errno.EPERM)
 Buffer = bytes | bytearray | memoryview
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -183,7 +186,7 @@ class Shelf:
         token = secrets.token_hex(16)
         if self._folder is None:
             descriptor = os.memfd_create("backfill")
-            path = f"/proc/{os.getpid()}/fd/{descriptor}"
+            path = f"{_PROCESSES}{os.getpid()}/fd/{descriptor}"
             return Parcel(descriptor, Label(path, token), in_memory=True)
         path = str(self._folder / token)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -230,16 +233,41 @@ def mapped(label: Label) -> memoryview:
     """What a parcel holds, its token first; nothing is read before it is looked at.
 
     Raises:
-        OSError: It is not there, or not there any more, or cannot be read from here.
+        FileNotFoundError: It is not there any more.
+        OSError: It cannot be read from here.
     """
-    with open(label.path, "rb") as file:  # noqa: PTH123 - no file but one of the system's own
-        return _mapped(file.fileno(), label)
+    descriptor = _descriptor_of(label)
+    try:
+        return _mapped(descriptor, label)
+    finally:
+        os.close(descriptor)
+
+
+def _descriptor_of(label: Label) -> int:
+    """Open what a label names.
+
+    Its process may have ended, and another one have got the number, with anything in place of the
+    parcel: to open a pipe would wait for its writer, and a socket cannot be opened at all.
+    """
+    try:
+        return os.open(label.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno in _OF_ANOTHER_PROCESS and label.path.startswith(_PROCESSES):
+            raise _gone(label) from error
+        raise
+
+
+def _gone(label: Label) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), label.path)
 
 
 def _mapped(descriptor: int, label: Label) -> memoryview:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        raise _gone(label)
     data = memoryview(_Mapped(descriptor, 0, access=mmap.ACCESS_READ))
     if bytes(data[: len(label.token)]) != label.token.encode():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), label.path)
+        raise _gone(label)
     return data
 
 
@@ -273,14 +301,14 @@ class Taken:
         Raises:
             OSError: As `mapped` says.
         """
-        descriptor = os.open(label.path, os.O_RDONLY)
+        descriptor = _descriptor_of(label)
         try:
             data = _mapped(descriptor, label)
         except OSError:
             os.close(descriptor)
             raise
         if self._in_memory:
-            label = Label(f"/proc/{os.getpid()}/fd/{descriptor}", label.token)
+            label = Label(f"{_PROCESSES}{os.getpid()}/fd/{descriptor}", label.token)
         number = next(self._numbers)
         self._found[number] = _Taken(ref(data.obj), _address(data), len(data), label)
         finalize(data.obj, self._let_go, number, descriptor)

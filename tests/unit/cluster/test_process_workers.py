@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections import Counter
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from backfill.cluster import starting
 from backfill.cluster import workers as cluster
-from backfill.cluster.parcels import Shelf, Taken, frames, mapped, opened, value_of
+from backfill.cluster.parcels import Label, Shelf, Taken, frames, mapped, opened, value_of
 from backfill.cluster.starting import affordable, local_workers
 from backfill.commands.run import RUN
 from backfill.delivery.track_delivery import open_delivery
@@ -415,6 +416,32 @@ def test_a_parcel_holds_a_slice_of_a_table_and_nothing_around_it(tmp_path):
             opened(other)
         parcel.remove()
         assert not Path(parcel.label.path).exists()
+
+
+def test_what_another_process_has_in_place_of_a_parcel_is_none(tmp_path):
+    """The number of a worker that was killed may be anybody's: a pipe there is not waited for."""
+
+    def descriptors():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    reader, writer = os.pipe()
+    (tmp_path / "empty").touch()
+    (tmp_path / "other").write_bytes(b"anything" * 100)
+    with (
+        closing(socket.socket()) as plug,
+        open(os.devnull, "rb") as null,  # noqa: PTH123
+        (tmp_path / "empty").open("rb") as empty,
+        (tmp_path / "other").open("rb") as other,
+    ):
+        for each in (reader, writer, plug.fileno(), null.fileno(), empty.fileno(), other.fileno()):
+            label = Label(f"/proc/{os.getpid()}/fd/{each}", "0" * 32)
+            for take in (mapped, opened, Taken(in_memory=True).open):
+                before = descriptors()
+                with pytest.raises(FileNotFoundError):
+                    take(label)
+                assert descriptors() == before
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_parcel_that_was_taken_is_found_by_where_its_bytes_lie(tmp_path):
