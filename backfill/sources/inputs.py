@@ -246,6 +246,7 @@ def chunks_of(
             may go beyond.
     """
     memory = UnusedMemory()
+    memory.give_back()  # what a pass before has left in pieces
     for each in inputs:
         start = (starts or {}).get(each.part, Position())
         last = None if rows is None else rows.get(each.part, 0)
@@ -269,18 +270,18 @@ class UnusedMemory:
     """
 
     def __init__(self, from_bytes: int = _GIVEN_BACK_FROM_BYTES) -> None:
-        self._from_bytes = from_bytes
+        self._from_bytes = self._next_bytes = from_bytes
 
     def give_back(self) -> None:
         """Look, and do it; with ordinary rows there is never enough of it."""
-        if resident_bytes() < self._from_bytes:
+        if resident_bytes() < self._next_bytes:
             return
         # Not by Arrow's system pool, which leaves the holes (26.0); other C libraries have no such
         # function.
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)
         # What is in use stays: the next look must not search for holes in vain.
-        self._from_bytes = max(self._from_bytes, resident_bytes() + _GIVEN_BACK_STEP_BYTES)
+        self._next_bytes = max(self._from_bytes, resident_bytes() + _GIVEN_BACK_STEP_BYTES)
 
 
 def resident_bytes() -> int:

@@ -33,9 +33,9 @@ _MAGIC = b"PAR1"
 _MAGIC_ENCRYPTED = b"PARE"
 _BUFFER_BYTES = 1 << 18
 """For each column, as long as there are few of them."""
-_BUFFERS_BYTES_MAX = 1 << 25
+_BUFFERS_BYTES_MAX = 1 << 23
 _CELL_BYTES_MIN = 16
-"""So much a cell takes at least once it is JSON, however small it is in the file."""
+"""So much a cell takes at least beside its name once it is JSON, however small in the file."""
 _FIXED_BYTES = 8
 _PROBE_ROWS = (1, 64)
 _PIECE_ROWS_MIN = 1 << 16
@@ -171,7 +171,7 @@ class ParquetSource:
         with self.stored.open(plan) as raw:
             file = _file(raw, len(names))
             texts = [name for name in names if not _is_fixed(self.types.field(name).type)]
-            rows_max = _rows_max(file, groups, texts, len(names))
+            rows_max = _rows_max(file, groups, names, texts)
             # A name also selects what is nested below it, or looks so: `a` brings a column `a.b`.
             # No threads of Arrow's: there are enough here, and each keeps memory of its own.
             for wide in file.iter_batches(
@@ -228,22 +228,23 @@ def _is_fixed(type_: pa.DataType) -> bool:
     return bool(pa.types.is_primitive(type_))
 
 
-def _rows_max(file: pq.ParquetFile, groups: list[int], texts: list[str], column_count: int) -> int:
+def _rows_max(file: pq.ParquetFile, groups: list[int], names: list[str], texts: list[str]) -> int:
     """How many rows make a chunk: what the footer says and what the first rows really take.
 
     Args:
         file: The file.
         groups: The row groups that are read.
-        texts: Those of the columns whose values may be of any length.
-        column_count: How many columns are read.
+        names: The columns that are read.
+        texts: Those of them whose values may be of any length.
     """
     sizes = [file.metadata.row_group(group) for group in groups]
     # No cell takes more than all that its group holds: most small files are read at once.
     if sum(group.num_rows * group.total_byte_size for group in sizes) <= CHUNK_BYTES_MAX:
         return CHUNK_ROWS_MAX
     row_bytes = max(group.total_byte_size / max(group.num_rows, 1) for group in sizes)
-    row_bytes = max(row_bytes, _CELL_BYTES_MIN * column_count)
-    fixed_bytes = _FIXED_BYTES * (column_count - len(texts))
+    # Each operation repeats the names: of many columns they are most of what is held.
+    row_bytes = max(row_bytes, _CELL_BYTES_MIN * len(names) + sum(map(len, names)))
+    fixed_bytes = _FIXED_BYTES * (len(names) - len(texts))
     # A dictionary of long strings is small in the file and large once it is spelt out. The first
     # row alone tells of rows of which a few would be too many.
     for rows in _PROBE_ROWS:

@@ -11,7 +11,7 @@ import pytest
 
 from backfill.errors import UsageError
 from backfill.rows import Position
-from backfill.sources.interface import CHUNK_ROWS_MAX
+from backfill.sources.interface import CHUNK_BYTES_MAX, CHUNK_ROWS_MAX
 from tests.support.reading import open_file
 
 
@@ -127,6 +127,18 @@ def test_many_rows_come_in_chunks_of_one_size(tmp_path):
     assert {chunk.batch.num_rows for chunk in chunks[:-1]} == {CHUNK_ROWS_MAX}
     assert np.concatenate([chunk.rows for chunk in chunks]).tolist() == list(range(1, 100_001))
     assert chunks[0].lines is None
+
+
+def test_rows_of_many_columns_come_in_chunks_of_as_many_bytes_as_their_json(tmp_path):
+    """Each operation repeats the names: small cells under long names are no small rows."""
+    names = [f"a_rather_long_name_of_column_{number}" for number in range(300)]
+    table = pa.table([pa.array(range(2_000), pa.int16())] * 300, names)
+
+    chunks = list(open_file(write(tmp_path, table)).chunks())
+
+    row_bytes = sum(len(f'"{name}":0,') for name in names)
+    assert all(chunk.batch.num_rows * row_bytes <= CHUNK_BYTES_MAX for chunk in chunks)
+    assert pa.Table.from_batches([chunk.batch for chunk in chunks]).equals(table)
 
 
 def test_a_flipped_bit_in_a_page_is_noticed(tmp_path):
