@@ -16,7 +16,7 @@ from backfill.journal import Counts, Journal, Part, Ranges
 from backfill.journal.directory import own_folder
 from backfill.judge.chunk_judge import IN_THREADS, ChunkWorkers
 from backfill.operations.subjects import vanishing
-from backfill.pipeline.destination_settings import state_objection
+from backfill.pipeline.destination_settings import bucket_objection
 from backfill.pipeline.file import Pipeline
 from backfill.planning.chunk_stats import KnownPeople
 from backfill.planning.folder import PlanFolder
@@ -106,7 +106,7 @@ def bucket_of(state_dir: str | Path) -> str | None:
     written, is_there = re.subn(r"^([A-Za-z][A-Za-z0-9+.-]*):/+", r"\1://", str(state_dir))
     if not is_there:
         return None
-    if why := state_objection(written):
+    if why := bucket_objection(written):
         raise UsageError(
             f"--state-dir: {why}", next_step='give a folder, or a bucket: "s3://BUCKET/FOLDER"'
         )

@@ -113,7 +113,8 @@ Cluster = Annotated[
 Scratch = Annotated[
     str | None,
     typer.Option(
-        metavar="DIR", help="Where workers find their rows: a folder that all of them see."
+        metavar="DIR|URL",
+        help="Where workers find their rows: a folder, or one in a bucket, that all of them see.",
     ),
 ]
 Json = Annotated[

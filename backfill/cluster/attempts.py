@@ -22,6 +22,7 @@ from backfill.cluster.parcels import Label, mapped
 from backfill.delivery.outcome import Meter
 from backfill.delivery.track_api import Opening
 from backfill.delivery.verdicts import Answer, NoAnswer
+from backfill.errors import BackfillError
 
 PARCELS_OPEN = 8
 """The requests that are granted together lie in a few."""
@@ -187,7 +188,7 @@ async def make_attempts(comm: Comm, opening: Opening, clock: Callable[[], float]
 async def _attempted(grant: Grant, api: Any, clock: Callable[[], float]) -> Report:
     try:
         content = b"".join(map(_bytes_of, grant.pieces))
-    except (OSError, ValueError):
+    except (OSError, ValueError, BackfillError):
         return Report(grant.number, clock(), UNREADABLE)
     # Asked last: the process may have been stopped before, for however long.
     if clock() > grant.until_s:

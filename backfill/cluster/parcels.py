@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -23,6 +24,8 @@ from weakref import finalize, ref
 
 import numpy as np
 import pyarrow as pa
+
+from backfill.errors import BackfillError
 
 _ALIGNED_BYTES = 64
 """Arrow's kernels want their buffers so: https://arrow.apache.org/docs/format/Columnar.html"""
@@ -138,20 +141,66 @@ class Label(NamedTuple):
     token: str
 
 
-class Shelf:
+class Shelf(ABC):
     """Where parcels lie while other processes read them.
 
     Args:
-        folder: A folder that all of them see; None: the memory of this machine, of which nothing
-            is left whenever the process ends.
+        name: What another process finds it by; None: none can, only what lies on it.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
-        self.name = None if folder is None else str(folder.absolute())
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+
+    def put(self, value: Any, known: Mapping[str, Any] = _NOTHING) -> "Parcel":
+        """Lay a value down, for somebody who has what is `known` of it.
+
+        Raises:
+            OSError: The disk is full.
+            BackfillError: A bucket does not take it.
+        """
+        parcel = self._new(secrets.token_hex(16))
+        try:
+            parcel.write(parcel.label.token.encode().ljust(_ALIGNED_BYTES))
+            for each in frames(value, known):
+                parcel.write(each)
+            parcel.is_whole()
+        except (OSError, BackfillError):
+            parcel.remove()
+            raise
+        return parcel
+
+    @abstractmethod
+    def _new(self, token: str) -> "Parcel":
+        """An empty parcel."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Remove it with all that lies on it, also what nobody has taken."""
+
+
+class MemoryShelf(Shelf):
+    """The memory of this machine, of which nothing is left whenever the process ends."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def _new(self, token: str) -> "Parcel":
+        descriptor = os.memfd_create("backfill")
+        return Parcel(descriptor, Label(f"{_PROCESSES}{os.getpid()}/fd/{descriptor}", token))
+
+    def clear(self) -> None:
+        """What lies on it goes with whoever has it open."""
+
+
+class FolderShelf(Shelf):
+    """A folder that all of them see."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder.absolute()))
+        self._folder = folder.absolute()
 
     @classmethod
-    def made_in(cls, folder: Path) -> "Shelf":
+    def made_in(cls, folder: Path) -> "FolderShelf":
         """A shelf of its own in a folder.
 
         Raises:
@@ -161,36 +210,14 @@ class Shelf:
         own.mkdir(mode=0o700, parents=True)
         return cls(own)
 
-    def clear(self) -> None:
-        """Remove it with all that lies on it, also what nobody has taken."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def put(self, value: Any, known: Mapping[str, Any] = _NOTHING) -> "Parcel":
-        """Lay a value down, for somebody who has what is `known` of it.
-
-        Raises:
-            OSError: The disk is full.
-        """
-        parcel = self._new()
-        try:
-            parcel.write(parcel.label.token.encode().ljust(_ALIGNED_BYTES))
-            for each in frames(value, known):
-                parcel.write(each)
-        except OSError:
-            parcel.remove()
-            raise
-        return parcel
-
-    def _new(self) -> "Parcel":
-        token = secrets.token_hex(16)
-        if self._folder is None:
-            descriptor = os.memfd_create("backfill")
-            path = f"{_PROCESSES}{os.getpid()}/fd/{descriptor}"
-            return Parcel(descriptor, Label(path, token), in_memory=True)
+    def _new(self, token: str) -> "Parcel":
         path = str(self._folder / token)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        return Parcel(descriptor, Label(path, token), in_memory=False)
+        return Parcel(descriptor, Label(path, token))
+
+    def clear(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Parcel:
@@ -199,13 +226,11 @@ class Parcel:
     Args:
         descriptor: The open file.
         label: What other processes find it by.
-        in_memory: The file is there as long as it is open.
     """
 
-    def __init__(self, descriptor: int, label: Label, *, in_memory: bool) -> None:
+    def __init__(self, descriptor: int, label: Label) -> None:
         self.label = label
         self._descriptor = descriptor
-        self._in_memory = in_memory
 
     def write(self, data: Buffer) -> None:
         """Add to it."""
@@ -213,16 +238,41 @@ class Parcel:
         while left.nbytes:
             left = left[os.write(self._descriptor, left) :]
 
+    def is_whole(self) -> None:
+        """Nothing will be added."""
+
     def close(self) -> None:
-        """It is whole, and somebody else removes it."""
+        """Somebody else removes it."""
         os.close(self._descriptor)
 
     def remove(self) -> None:
         """Take it away; whoever reads it reads on."""
         self.close()
-        if not self._in_memory:
-            with suppress(OSError):
-                Path(self.label.path).unlink()
+        removed(self.label)
+
+
+def shelf_at(name: str) -> Shelf:
+    """The shelf of a name, for those who did not make it."""
+    if not _is_object(name):
+        return FolderShelf(Path(name))
+    from backfill.cluster.bucket_shelf import BucketShelf  # noqa: PLC0415 - few have one
+
+    return BucketShelf(name)
+
+
+def removed(label: Label) -> None:
+    """Take away what lies there; what is in memory goes by itself."""
+    if _is_object(label.path):
+        from backfill.cluster.bucket_shelf import remove  # noqa: PLC0415
+
+        remove(label.path)
+    elif not label.path.startswith(_PROCESSES):
+        with suppress(OSError):
+            Path(label.path).unlink()
+
+
+def _is_object(name: str) -> bool:
+    return "://" in name
 
 
 class _Mapped(mmap.mmap):
@@ -249,6 +299,10 @@ def _descriptor_of(label: Label) -> int:
     Its process may have ended, and another one have got the number, with anything in place of the
     parcel: to open a pipe would wait for its writer, and a socket cannot be opened at all.
     """
+    if _is_object(label.path):
+        from backfill.cluster.bucket_shelf import fetched  # noqa: PLC0415
+
+        return fetched(label.path)
     try:
         return os.open(label.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
@@ -317,9 +371,7 @@ class Taken:
     def _let_go(self, number: int, descriptor: int) -> None:
         label = self._found.pop(number).label
         os.close(descriptor)
-        if not self._in_memory:
-            with suppress(OSError):
-                Path(label.path).unlink()
+        removed(label)
 
     def place(self, data: Buffer) -> tuple[Label, int] | None:
         """The parcel that some bytes lie in, and where in it they begin; None: in none."""

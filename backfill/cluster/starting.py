@@ -2,15 +2,17 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from backfill.cluster import worker
-from backfill.cluster.parcels import IN_MEMORY, Shelf, Taken
+from backfill.cluster.parcels import IN_MEMORY, FolderShelf, MemoryShelf, Shelf, Taken
 from backfill.cluster.worker import VERSION
 from backfill.errors import UnavailableError, UsageError
+from backfill.pipeline.destination_settings import bucket_objection
+from backfill.pipeline.file_settings import StorageSettings
 
 try:
     import dask
@@ -75,7 +77,7 @@ def affordable(memory_bytes: int | None = None) -> int:
 def local_workers(
     count: int,
     check: Callable[[], None],
-    scratch: Path | None = None,
+    shelf: Shelf | None = None,
     few: int = FEW_ROWS,
     whole: Collection[int] = (),
 ) -> Iterator[ProcessWorkers]:
@@ -84,10 +86,11 @@ def local_workers(
     Args:
         count: How many.
         check: Raises what is to stop the run.
-        scratch: Where chunks are laid down for them; None: in memory.
+        shelf: Where chunks are laid down for them; None: in memory.
         few: So many rows are worth the start.
         whole: The sources, by index, whose chunks must stay as they are.
     """
+    lies = shelf or _shelf_in_memory()
 
     def start() -> Crew:
         # Encrypted and with keys of its own: whoever may speak to a scheduler may run code as us,
@@ -109,9 +112,8 @@ def local_workers(
                 f"--workers {count}: they could not be started: {type(failure).__name__}",
                 next_step="ask for fewer, or leave it out: one process does the same",
             ) from failure
-        return Crew(client, shelf, count, Taken(in_memory=shelf.name is None), cluster)
+        return Crew(client, lies, count, Taken(in_memory=lies.name is None), cluster)
 
-    shelf = _shelf(scratch)
     workers = ProcessWorkers(start, check, few, whole=whole)
     # Some of it Dask looks up only when a worker is lost.
     with dask.config.set(DASK_CONFIG):
@@ -119,15 +121,15 @@ def local_workers(
             yield workers
         finally:
             workers.close()
-        shelf.clear()
+            lies.clear()
 
 
 @contextmanager
 def cluster_workers(
     address: str,
     check: Callable[[], None],
-    scratch: Path,
-    folders: Sequence[Path],
+    shelf: Shelf,
+    folders: Collection[Path],
     whole: Collection[int] = (),
 ) -> Iterator[ProcessWorkers]:
     """The workers of a Dask cluster.
@@ -135,7 +137,7 @@ def cluster_workers(
     Args:
         address: Its scheduler.
         check: Raises what is to stop the run.
-        scratch: A folder that all of them see and can write to, as this process does.
+        shelf: Where chunks are laid down, so that all of them and this process see them.
         folders: What else they have to read.
         whole: The sources, by index, whose chunks must stay as they are.
 
@@ -143,9 +145,22 @@ def cluster_workers(
         UsageError: The address is none, or a worker cannot do its work.
         UnavailableError: Nobody is there.
     """
+    try:
+        client = _client_of(address)
+        try:
+            there = _probed(client, shelf, folders)
+            crew = Crew(client, shelf, there, Taken(in_memory=False))
+            yield ProcessWorkers(lambda: crew, check, few=0, whole=whole)
+        finally:
+            client.close()
+    finally:
+        shelf.clear()
+
+
+def _client_of(address: str) -> Client:
     _LOG.setLevel(_SILENT)
     try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        return Client(address, timeout=CONNECT_S, set_as_default=False)
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"--cluster: {address!r} is no address of a Dask scheduler",
@@ -156,19 +171,9 @@ def cluster_workers(
             f"no Dask scheduler answers at {address}",
             next_step="start it (`dask scheduler`), then run the same command again",
         ) from error
-    try:
-        shelf = _shelf(scratch)  # first: it makes the folder
-        try:
-            there = _probed(client, scratch, folders)
-            crew = Crew(client, shelf, there, Taken(in_memory=False))
-            yield ProcessWorkers(lambda: crew, check, few=0, whole=whole, on_this_machine=False)
-        finally:
-            shelf.clear()
-    finally:
-        client.close()
 
 
-def _probed(client: Any, scratch: Path, folders: Sequence[Path]) -> int:
+def _probed(client: Any, shelf: Shelf, folders: Collection[Path]) -> int:
     """How many workers there are, all of which can do their work."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_S)
@@ -177,8 +182,8 @@ def _probed(client: Any, scratch: Path, folders: Sequence[Path]) -> int:
             "the cluster has no workers",
             next_step="start some (`dask worker ADDRESS`), then run the same command again",
         ) from error
-    seen = [str(each.absolute()) for each in folders]
-    answers = client.run(worker.probe, tuple(seen), str(scratch.absolute()), on_error="return")
+    seen = sorted(str(each.absolute()) for each in folders)
+    answers = client.run(worker.probe, tuple(seen), shelf.name, on_error="return")
     for name, answer in sorted(answers.items()):
         if isinstance(answer, BaseException):
             raise UsageError(
@@ -200,14 +205,28 @@ def _probed(client: Any, scratch: Path, folders: Sequence[Path]) -> int:
     return len(answers)
 
 
-def _shelf(scratch: Path | None) -> Shelf:
-    if scratch is None and not IN_MEMORY:
+def _shelf_in_memory() -> Shelf:
+    if not IN_MEMORY:
         raise UsageError(
             "this system has no files in memory for workers to find their rows in",
             next_step="add --scratch DIR: a folder that only you can read",
         )
+    return MemoryShelf()
+
+
+def _shelf(scratch: str, storage: StorageSettings) -> Shelf:
+    """The shelf that `--scratch` asks for."""
+    if "://" in scratch:
+        if why := bucket_objection(scratch):
+            raise UsageError(
+                f"--scratch: the URL {why}",
+                next_step="write it as s3://BUCKET/FOLDER, or name a folder",
+            )
+        from backfill.cluster.bucket_shelf import BucketShelf  # noqa: PLC0415 - few have one
+
+        return BucketShelf.made_in(scratch, storage)
     try:
-        return Shelf() if scratch is None else Shelf.made_in(scratch)
+        return FolderShelf.made_in(Path(scratch))
     except OSError as failure:
         raise UsageError(
             f"--scratch {scratch}: {failure.strerror}", next_step="choose a folder to write to"
@@ -219,8 +238,9 @@ def opened_workers(
     count: int | str,
     address: str | None,
     scratch: str | None,
+    storage: StorageSettings,
     *,
-    folders: Sequence[Path],
+    folders: Collection[Path],
     check: Callable[[], None],
     whole: Collection[int] = (),
 ) -> Iterator[ProcessWorkers]:
@@ -229,7 +249,8 @@ def opened_workers(
     Args:
         count: How many processes of this machine, or "auto".
         address: Whose workers instead.
-        scratch: Where they find their work.
+        scratch: Where they find their work: a folder, or the URL of one in a bucket.
+        storage: Where that bucket is.
         folders: What else they have to read.
         check: Raises what is to stop the run.
         whole: The sources, by index, whose chunks must stay as they are.
@@ -238,16 +259,11 @@ def opened_workers(
         UsageError: They cannot be had so.
         UnavailableError: Nobody answers there.
     """
-    if scratch is not None and "://" in scratch:
-        raise UsageError(
-            f"--scratch {scratch}: only a folder will do yet",
-            next_step="name a folder that all workers see, such as one on a shared disk",
-        )
-    shared = None if scratch is None else Path(scratch)
     if address is None:
         # Whoever says how many wants them; else they are started where it is worth it.
         many, few = (affordable(), FEW_ROWS) if count == "auto" else (int(count), 1)
-        with local_workers(many, check, shared, few, whole) as workers:
+        shelf = None if scratch is None else _shelf(scratch, storage)
+        with local_workers(many, check, shelf, few, whole) as workers:
             yield workers
         return
     if count != 1:
@@ -255,10 +271,11 @@ def opened_workers(
             "--workers and --cluster exclude each other",
             next_step="--workers N starts processes here, --cluster ADDRESS uses others'",
         )
-    if shared is None:
+    if scratch is None:
         raise UsageError(
             "--cluster needs a folder in which its workers find the rows",
-            next_step="add --scratch DIR: a folder that this process and all workers see",
+            next_step="add --scratch DIR, a folder that this process and all workers see, or"
+            " --scratch s3://BUCKET/FOLDER",
         )
-    with cluster_workers(address, check, shared, folders, whole) as workers:
+    with cluster_workers(address, check, _shelf(scratch, storage), folders, whole) as workers:
         yield workers

@@ -6,6 +6,7 @@ https://docs.dask.org/en/stable/customize-initialization.html).
 
 import gc
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +14,10 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, cast
 
-from backfill.cluster.parcels import Label, Parcel, Shelf, opened
-from backfill.errors import UsageError, as_ours
+from backfill.cluster.parcels import Label, MemoryShelf, Parcel, opened, shelf_at
+from backfill.errors import BackfillError, StateError, UsageError, as_ours
 from backfill.rows import Chunk
 from backfill.sources.inputs import Input, UnusedMemory
 from backfill.sources.interface import FilePiece, SourceFile
@@ -63,7 +63,7 @@ def without_file(place: Input) -> Input:
     return replace(place, file=cast("SourceFile", None))
 
 
-def work_on(driver: str, work: Label, given: Label, kept: int | str) -> Label | str:
+def work_on(driver: str, work: Label, given: Label, kept: int | str) -> Label | bytes:
     """Do some work on a chunk, or on the chunks of a piece; both lie in parcels of these labels.
 
     Nothing is raised: Dask would log it with all that belongs to it, and a log holds no data.
@@ -73,10 +73,11 @@ def work_on(driver: str, work: Label, given: Label, kept: int | str) -> Label | 
         work: What is done.
         given: With what.
         kept: Results stay in this process, where the driver is on the same machine, until so many
-            more were made; else the folder that they are left in.
+            more were made; else the shelf that they are left on.
 
     Returns:
-        Where that lies which was made, or the error that came instead; or why it lies nowhere.
+        Where that lies which was made, or the error that came instead; or, packed, the error for
+        which it lies nowhere.
     """
     _offer_to_send()
     try:
@@ -92,20 +93,30 @@ def work_on(driver: str, work: Label, given: Label, kept: int | str) -> Label | 
         made, known = ours, {}
     try:
         return _kept(made, known, kept)
-    except OSError as error:
-        return f"{error.strerror}"
+    except (OSError, BackfillError) as error:
+        return pickle.dumps(no_room(error))
 
 
 def _kept(made: Any, known: Mapping[str, Any], kept: int | str) -> Label:
-    """A result that the driver finds in a folder, or in this process while that lives."""
+    """A result that the driver finds on a shelf, or in this process while that lives."""
     if isinstance(kept, str):
-        parcel = Shelf(Path(kept)).put(made, known)
+        parcel = shelf_at(kept).put(made, known)
         parcel.close()
         return parcel.label
-    _RESULTS.append(Shelf().put(made, known))
+    _RESULTS.append(MemoryShelf().put(made, known))
     while len(_RESULTS) > kept:
         _RESULTS.popleft().remove()
     return _RESULTS[-1].label
+
+
+def no_room(error: OSError | BackfillError) -> BackfillError:
+    """Why something cannot be laid down, as the error of a run."""
+    if isinstance(error, BackfillError):  # a bucket says it by itself
+        return error
+    return StateError(
+        f"there is no room for what workers are given and make: {error.strerror}",
+        next_step="free memory or disk space, or choose another folder with --scratch",
+    )
 
 
 def chunks_in(rows: Chunk | FilePiece) -> Iterable[Chunk]:
@@ -133,7 +144,7 @@ def probe(
 
     Args:
         folders: What it has to read.
-        scratch: Where it has to write; None: nowhere.
+        scratch: The shelf where it has to write; None: nowhere.
         dask_worker: The worker; Dask gives it by this name.
 
     Returns:
@@ -145,10 +156,10 @@ def probe(
         if not os.access(folder, os.R_OK):
             return VERSION, f"cannot read {folder}"
     if scratch is not None:
-        mine = Path(scratch) / f"probe-{os.getpid()}"
         try:
-            mine.write_bytes(b"")
-            mine.unlink()
+            shelf_at(scratch).put(VERSION).remove()
         except OSError as error:
             return VERSION, f"cannot write to {scratch}: {error.strerror}"
+        except BackfillError as error:
+            return VERSION, f"cannot write to --scratch: {error}"
     return VERSION, ""

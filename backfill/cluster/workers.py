@@ -6,6 +6,7 @@ kills once more is worked on in the driver: no row can kill workers for ever.
 """
 
 import asyncio
+import pickle
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, closing, suppress
@@ -21,7 +22,7 @@ from backfill.cluster import worker
 from backfill.cluster.parcels import Label, Parcel, Shelf, Taken
 from backfill.cluster.worker import VERSION
 from backfill.delivery.destination import is_loopback
-from backfill.errors import BackfillError, StateError, UnavailableError
+from backfill.errors import BackfillError, UnavailableError
 from backfill.judge.chunk_judge import IN_THREADS, THREADS, in_order
 from backfill.rows import Chunk, Position
 from backfill.sources.inputs import Input, chunks_of
@@ -118,7 +119,6 @@ class ProcessWorkers:
         check: Raises what is to stop the run.
         few: So many rows are worth it.
         whole: The sources, by index, whose chunks must stay as they are.
-        on_this_machine: They see the files that this process sees.
     """
 
     def __init__(
@@ -128,10 +128,9 @@ class ProcessWorkers:
         few: int = FEW_ROWS,
         *,
         whole: Collection[int] = (),
-        on_this_machine: bool = True,
     ) -> None:
         self._whole = whole
-        self._on_this_machine = on_this_machine
+        self._they_read = True
         self._start = start
         self._check = check
         self._few = few
@@ -179,10 +178,15 @@ class ProcessWorkers:
 
     def _pieces(self, place: Input, *, small: bool) -> Iterator[Chunk | FilePiece]:
         """The rows of a file, as far as possible without reading them."""
-        # A cluster's machines may see other files under these names, or none.
-        if self._on_this_machine and isinstance(place.file.stored, LocalFile):
-            return place.file.pieces(small=small)
-        return (chunk for _, chunk in chunks_of([place]))
+        if not isinstance(place.file.stored, LocalFile):
+            yield from (chunk for _, chunk in chunks_of([place]))
+            return
+        for rows in place.file.pieces(small=small):
+            yield from [rows] if self._they_read else worker.chunks_in(rows)
+
+    def _read_here(self) -> None:
+        """A worker could not read a piece: a cluster's machine may see another file there."""
+        self._they_read = False
 
     def _first(self, coming: Iterator[SomeRows]) -> list[SomeRows]:
         """What shows whether it is worth it to start; then they are there."""
@@ -203,7 +207,7 @@ class ProcessWorkers:
             place, some = rows
             return [work((place, each)) for each in worker.chunks_in(some)]
 
-        with closing(_Leases(crew, work, self._check, self._whole)) as leases:
+        with closing(_Leases(crew, work, self._check, self._whole, self._read_here)) as leases:
             ready = crew.count * LEASES_PER_WORKER
             for made in in_order(here, given, leases, ready):
                 yield from made
@@ -255,6 +259,7 @@ class _Leases:
         work: What they do.
         check: Raises what is to stop the run.
         whole: The sources whose chunks must stay as they are.
+        read_here: Told when a worker could not read a piece.
     """
 
     def __init__(
@@ -263,9 +268,11 @@ class _Leases:
         work: Callable[[Given], Any],
         check: Callable[[], None],
         whole: Collection[int],
+        read_here: Callable[[], None],
     ) -> None:
         self.crew = crew
         self.check = check
+        self.read_here = read_here
         self._whole = whole
         self.how = self.lay_down(work)
         self._open: set[_Lease[Any]] = set()
@@ -274,12 +281,12 @@ class _Leases:
         """Make a value known to the workers.
 
         Raises:
-            StateError: There is no room for it.
+            BackfillError: There is no room for it, or a bucket does not take it.
         """
         try:
             return self.crew.shelf.put(value)
         except OSError as failure:
-            raise _no_room(failure.strerror) from failure
+            raise worker.no_room(failure) from failure
 
     def submit(
         self, work: Callable[[Any], Made], given: Any, /, kills_max: int = KILLS_MAX
@@ -306,13 +313,6 @@ class _Leases:
         for lease in tuple(self._open):
             lease.drop()
         self.how.remove()
-
-
-def _no_room(why: str | None) -> StateError:
-    return StateError(
-        f"there is no room for what workers are given and make: {why}",
-        next_step="free memory or disk space, or choose another folder with --scratch",
-    )
 
 
 class _NobodyThereError(Exception):
@@ -378,12 +378,12 @@ class _Lease(Generic[Made]):
         made = [one for each in leases for one in cast("list[Any]", each.result())]
         return cast("Made", made)
 
-    def _answer(self) -> Label | str:
+    def _answer(self) -> Label | bytes:
         """What a worker answers, as long as there is any hope of it."""
         lonely_s = 0.0
         while lonely_s < NOBODY_FOR_S:
             try:
-                return cast("Label | str", self._future.result(timeout=WAIT_S))
+                return cast("Label | bytes", self._future.result(timeout=WAIT_S))
             except TimeoutError:
                 self._leases.check()
             except (CancelledError, CommClosedError, OSError) as error:
@@ -395,13 +395,17 @@ class _Lease(Generic[Made]):
                 lonely_s = 0.0 if self._leases.crew.present() else lonely_s + WAIT_S
         raise _NobodyThereError
 
-    def _unpacked(self, answer: Label | str) -> Made:
-        if isinstance(answer, str):
-            raise _no_room(answer)
+    def _unpacked(self, answer: Label | bytes) -> Made:
+        if isinstance(answer, bytes):
+            raise pickle.loads(answer)  # noqa: S301 - our own worker's
         place, rows = self._given
         made = self._leases.crew.taken.open(Label(*answer), {"place": place, "rows": rows})
         if isinstance(made, BackfillError):
-            raise made
+            if isinstance(rows, Chunk):
+                raise made
+            # What is wrong with the file itself is found here, too.
+            self._leases.read_here()
+            return self._work(self._given)
         return cast("Made", made)
 
     def drop(self) -> None:

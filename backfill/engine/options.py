@@ -17,6 +17,8 @@ from backfill.planning.guards import Guard
 from backfill.planning.plan import Plan
 from backfill.planning.progress import Progress
 from backfill.sources.extraction import Extracted
+from backfill.sources.globs import expand
+from backfill.sources.urls import is_url
 
 if TYPE_CHECKING:  # few runs need them
     from backfill.delivery.track_delivery import Elsewhere
@@ -274,9 +276,18 @@ def with_workers(pipeline: Pipeline, options: Options, stop: Stop) -> Iterator[O
     state = folder_of(pipeline, options.state_dir)
     # A job that never ran has no folder yet.
     there = next(each for each in (state, *state.absolute().parents) if each.exists())
-    asked = options.workers, options.cluster, options.scratch
-    folders = there, pipeline.folder
+    asked = options.workers, options.cluster, options.scratch, pipeline.storage
+    folders = {there, pipeline.folder}
+    if options.cluster is not None:
+        folders |= _folders_of(pipeline)
     # What a transform makes of a chunk is held against what it made of it in the plan pass.
     whole = {number for number, each in enumerate(pipeline.sources) if each.transform}
     with opened_workers(*asked, folders=folders, check=stop.check, whole=whole) as workers:
         yield replace(options, chunk_workers=workers, elsewhere=workers.sending)
+
+
+def _folders_of(pipeline: Pipeline) -> set[Path]:
+    """The folders of this machine that hold the sources."""
+    files = [name for each in pipeline.sources if not each.is_extracted for name in each.files]
+    local = [name for name in files if not is_url(name)]
+    return {Path(str(each)).parent for each in expand(local, pipeline.folder)}

@@ -45,11 +45,11 @@ def is_loopback_host(host: str) -> bool:
 _BUCKET = re.compile(r"(s3|gs|az)://[^/?#@\s]+(?P<folder>/.*)?", re.DOTALL)
 
 
-def state_objection(place: str) -> str:
-    """Why a job's state cannot be kept at a URL; empty: it can.
+def bucket_objection(place: str) -> str:
+    """Why nothing of a job can be kept at a URL; empty: it can.
 
-    >>> state_objection("s3://acme/jobs"), state_objection("https://acme.example/jobs")
-    ('', 'is no bucket: the state needs conditional writes, which s3://, gs:// and az:// have')
+    >>> bucket_objection("s3://acme/jobs"), bucket_objection("https://acme.example/jobs")
+    ('', 'is no folder of a bucket, as s3://, gs:// and az:// name it')
     """
     if found := _BUCKET.fullmatch(place):
         folder = (found["folder"] or "").strip("/")
@@ -58,7 +58,7 @@ def state_objection(place: str) -> str:
         if folder and {"", ".", ".."} & set(folder.split("/")):
             return "has an empty or dotted folder, which no object can be asked for in"
         return ""
-    return "is no bucket: the state needs conditional writes, which s3://, gs:// and az:// have"
+    return "is no folder of a bucket, as s3://, gs:// and az:// name it"
 
 
 def objection(url: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from backfill.errors import UsageError
 from backfill.files import parse_toml
 from backfill.pipeline.column_settings import Column, EventTimestamp, FromColumn
-from backfill.pipeline.destination_settings import Destination, ImportMark, Notify, state_objection
+from backfill.pipeline.destination_settings import Destination, ImportMark, Notify, bucket_objection
 from backfill.pipeline.file_settings import STDIN, Query, StorageSettings
 from backfill.pipeline.mistakes import mistakes, open_settings
 from backfill.pipeline.rate_windows import RateWindow
@@ -65,7 +65,7 @@ class Pipeline(StrictSettings):
     @field_validator("state")
     @classmethod
     def _is_a_bucket(cls, value: str | None) -> str | None:
-        if value is not None and (why := state_objection(value)):
+        if value is not None and (why := bucket_objection(value)):
             raise ValueError(
                 f'{why}; write "s3://BUCKET/FOLDER", or leave it out and use --state-dir'
             )

@@ -168,7 +168,7 @@ def test_whatever_stops_a_run_drains_its_workers(
         (["--workers", "many"], 2, "or auto"),
         (["--scratch", "here"], 2, "--workers"),
         (["--cluster", "tcp://127.0.0.1:1"], 2, "--scratch"),
-        (["--cluster", "tcp://127.0.0.1:1", "--scratch", "s3://b/c"], 2, "only a folder"),
+        (["--cluster", "tcp://127.0.0.1:1", "--scratch", "https://b/c"], 2, "s3://BUCKET"),
         (["--cluster", "nowhere://x", "--scratch", "here"], 2, "no address"),
         (["--cluster", "tcp://127.0.0.1:1", "--scratch", "here", *TWO], 2, "exclude"),
     ],

@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 
 from backfill.cluster import starting
 from backfill.cluster import workers as cluster
-from backfill.cluster.parcels import Label, Shelf, Taken, frames, mapped, opened, value_of
+from backfill.cluster.parcels import (
+    FolderShelf,
+    Label,
+    MemoryShelf,
+    Taken,
+    frames,
+    mapped,
+    opened,
+    value_of,
+)
 from backfill.cluster.starting import affordable, local_workers
 from backfill.commands.run import RUN
 from backfill.delivery.track_delivery import open_delivery
@@ -408,7 +417,7 @@ def test_a_parcel_holds_a_slice_of_a_table_and_nothing_around_it(tmp_path):
     sent = b"".join(frames((few, known), {"it": known}))
     assert len(sent) < 10_000
     assert value_of(sent, {"it": known}) == (few, known)
-    for shelf in (Shelf(), Shelf.made_in(tmp_path / "scratch")):
+    for shelf in (MemoryShelf(), FolderShelf.made_in(tmp_path / "scratch")):
         parcel = shelf.put((few, 7))
         assert opened(parcel.label) == (few, 7)
         other = parcel.label._replace(token="0" * 32)
@@ -447,8 +456,8 @@ def test_what_another_process_has_in_place_of_a_parcel_is_none(tmp_path):
 def test_a_parcel_that_was_taken_is_found_by_where_its_bytes_lie(tmp_path):
     """As long as any of them is in use; then nothing is found there, and nothing is left."""
     for shelf, taken in (
-        (Shelf(), Taken(in_memory=True)),
-        (Shelf.made_in(tmp_path / "scratch"), Taken(in_memory=False)),
+        (MemoryShelf(), Taken(in_memory=True)),
+        (FolderShelf.made_in(tmp_path / "scratch"), Taken(in_memory=False)),
     ):
         for _ in range(50):
             parcel = shelf.put(pa.array(["x" * 50_000, "y" * 50_000]))
