@@ -380,8 +380,7 @@ def workers_of(meter: Meter | None) -> list[dict[str, Any]]:
 def _pause_text(meter: Meter | None, clock: Clock) -> str:
     """Why nothing is sent just now, and until when; empty: something is."""
     pause = meter.pause if meter else None
-    wait_s = pause.until_s - clock.now_s() if pause else 0.0
-    if pause is None or wait_s <= 0:
+    if pause is None or (wait_s := pause.until_s - clock.now_s()) <= 0:
         return ""
     return f"{PAUSES[pause.reason]}, until {timestamp(utc_text(clock.unix_s() + wait_s))}"
 

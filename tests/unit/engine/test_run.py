@@ -12,6 +12,7 @@ from backfill.commands.run import RUN
 from backfill.engine.options import Stop
 from backfill.engine.run import Trial
 from backfill.errors import DiffersError, ExitCode
+from backfill.report.course import Course
 from backfill.report.verified import KindVerified, Verification
 from backfill.retrying import START_PATIENCE_S
 from backfill.verification.canary import CanaryRows
@@ -95,6 +96,7 @@ def test_a_resume_sends_only_what_is_left(tmp_path):
         delivery.on_answer = lambda number, ask=ask, at=already + 5: ask() if number == at else None
         ran = run_in_no_time(pipeline, delivery, stop=stop)
         check_law(ran.summary.as_dict())
+        assert ran.observer.plan.rows_left == 40 - already
         if ran.error is None:
             break
         assert ran.exit == ExitCode.INTERRUPTED
@@ -163,6 +165,7 @@ def test_the_seconds_of_all_calls_add_up(tmp_path):
     spent = [each.summary.this_run.seconds for each in calls]
     assert min(spent) >= 10.0
     assert calls[1].summary.seconds == pytest.approx(sum(spent), abs=0.01)
+    assert calls[1].summary.rows_per_second == pytest.approx(20 / sum(spent), abs=0.1)
 
 
 def test_the_time_of_a_killed_call_counts_as_far_as_is_known(tmp_path):
@@ -175,11 +178,25 @@ def test_the_time_of_a_killed_call_counts_as_far_as_is_known(tmp_path):
     shutil.rmtree(state)
     (tmp_path / "c").rename(state)
     delivery.on_dispatch = nothing
+    known_s = Course.load(state / "job/course.json").ended_s(1)
 
     ran = run_in_no_time(pipeline, delivery)
 
     lost_s = ran.summary.seconds - ran.summary.this_run.seconds
     assert 0 < lost_s <= 30.0
+    assert lost_s == pytest.approx(known_s, abs=0.002)
+
+
+def test_a_restart_knows_nothing_of_the_runs_before_it(tmp_path):
+    """Neither what they delivered, nor what it cost, nor how fast it went."""
+    pipeline = job(tmp_path, {"events.csv": numbered(20)}, V1, EVENTS)
+    first = run_in_no_time(pipeline, FakeDelivery(latency_s=10.0)).summary
+
+    again = run_in_no_time(pipeline, FakeDelivery(latency_s=10.0), restart=True).summary
+
+    assert (again.delivered, again.attempts, again.seconds) == (20, first.attempts, first.seconds)
+    course = Course.load(tmp_path / ".backfill/job/course.json")
+    assert sum(each.attempts for each in course.steps) == again.attempts
 
 
 def test_rows_of_a_person_go_out_as_one(tmp_path):
@@ -275,13 +292,15 @@ def _put_in_the_way(path):
 
 def test_the_summary_on_disk_says_what_the_exit_code_says(tmp_path):
     """Also where a result behind it could not be written."""
-    pipeline = job(tmp_path, {"events.csv": numbered(3)}, EVENTS)
-    state = tmp_path / ".backfill/job"
-    delivery = FakeDelivery(on_answer=lambda _: _put_in_the_way(state / "status.json"))
+    pipeline = job(tmp_path, {"events.csv": numbered(3)}, V1, EVENTS)
+    status = tmp_path / ".backfill/job/status.json"
+    delivery = FakeDelivery(latency_s=1.0, concurrency=1)
+    delivery.on_answer = lambda number: number == 1 and _put_in_the_way(status)
 
     ran = run_in_no_time(pipeline, delivery)
 
-    assert json.loads((state / "summary.json").read_bytes())["exit"] == ran.exit == ExitCode.STATE
+    said = json.loads((status.parent / "summary.json").read_bytes())
+    assert said["exit"] == ran.exit == ExitCode.STATE
 
 
 def test_the_status_says_why_nothing_is_sent_and_until_when(tmp_path):

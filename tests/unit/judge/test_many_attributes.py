@@ -16,7 +16,19 @@ FRAGMENTS = st.sampled_from(
     ["1", "1.50", "-0.0", '"x"', '"q\\""', "null", "true", '{"b":1.50,"a":[]}', None]
 ) | st.sampled_from([f'"{"y" * 1_001}"'])
 NUMBERS = st.sampled_from([1.5, 1e10, -0.0, float("nan"), 3.0, None])
-NAMES = ["a", "b", "email", "created_at", "x" * 151, "id", "_c", "unsubscribed", "d", "e"]
+NAMES = [
+    "a",
+    "b",
+    "email",
+    "created_at",
+    "x" * 151,
+    "y" * 150,
+    "id",
+    "_c",
+    "unsubscribed",
+    "d",
+    "e",
+]
 
 
 @st.composite

@@ -12,7 +12,7 @@ from backfill.rows import Reason, Rejection
 from backfill.sources.inputs import open_inputs
 from backfill.sync import catch_up
 from backfill.sync.snapshot import SNAPSHOT_FILE
-from tests.support.jobs import CUSTOMERS, EVENTS, job, people
+from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, job, people
 
 REFUSED = (Reason("refused", "", "no"),)
 TOLD = "SELECT identifier, high IS NOT NULL, refused_high IS NOT NULL FROM person ORDER BY 1"
@@ -155,6 +155,23 @@ def test_whose_plan_is_lost_is_in_doubt(opened):
         (other.job.folder / "plan" / other.plan.key / "people.parquet").unlink()
         other.catch_up()
         assert other.told() == {"p1": DOUBT, "p2": DOUBT}
+
+
+def test_whoever_is_deleted_is_forgotten(tmp_path):
+    """Not whom the API would not delete, nor whose turn had not come; who may be gone is unsure."""
+    files = {"customers.csv": people("p1", "p2", "p3", "p4"), "gone.csv": "id\np1\np2\np3\np4\n"}
+    path = job(tmp_path, files, CUSTOMERS, DELETIONS)
+    with Journal.open(folder_of(Pipeline.load(path), None)) as journal:
+        one = Begun(journal, path, folder_of(Pipeline.load(path), None))
+        one.begin()
+        one.settle(1, 5)
+        one.catch_up()
+        one.begin()
+        one.part = one.job.inputs[1].part
+        one.journal.raise_ceiling(one.part, 4)
+        one.settle(1, 3, 2)
+        one.catch_up()
+        assert one.told() == {"p2": KNOWN, "p3": DOUBT, "p4": KNOWN}
 
 
 def test_who_was_known_people(opened):

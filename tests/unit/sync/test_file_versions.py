@@ -2,7 +2,8 @@
 
 import pytest
 
-from backfill.errors import SourceChangedError
+from backfill.errors import GuardError, SourceChangedError
+from backfill.sync import catch_up
 from tests.support.jobs import CUSTOMERS, EVENTS, HEADER, job, numbered, people
 from tests.support.syncs import night
 
@@ -46,6 +47,33 @@ def test_a_file_that_is_not_done_must_stay_as_it_is(tmp_path):
     job(tmp_path, {"events-1.csv": HEADER + "p9,seen,2024-01-01T00:00:00Z,9\n"}, KEYED)
     with pytest.raises(SourceChangedError, match=r"events-1\.csv"), night(path):
         pass
+
+
+def test_a_done_file_that_was_written_anew_is_refused(tmp_path):
+    """Whether its rows are other ones, or the same in another order, nobody can tell."""
+    path = job(tmp_path, {"events-1.csv": numbered(3)}, KEYED)
+    with night(path) as first:
+        first.deliver()
+    job(tmp_path, {"events-1.csv": numbered(3, first=2)}, KEYED)
+    with pytest.raises(GuardError, match="otherwise than by growing") as caught, night(path):
+        pass
+    assert 'files_change = "send"' in caught.value.next_step
+
+
+def test_a_sync_that_was_cut_short_goes_on_where_its_files_are_as_they_were(tmp_path):
+    """What it sent stays settled; files that were done before it are left out."""
+    files = {"customers.csv": people("p1"), "events-1.csv": numbered(2)}
+    path = job(tmp_path, files, CUSTOMERS, KEYED)
+    with night(path) as first:
+        first.deliver()
+    job(tmp_path, {"customers.csv": people("p1", "p2")}, CUSTOMERS, KEYED)
+    with night(path) as second:
+        catch_up.begin(second.job, second.plan, diff=True)
+        second.settle(3, 1, 2)
+    for _ in range(2):
+        with night(path) as again:
+            assert [(each.name, each.part) for each in again.job.inputs] == [("customers.csv", 3)]
+            assert list(again.job.journal.settled(3).gaps(3)) == [(2, 3)]
 
 
 def test_an_export_takes_the_place_of_the_last_one(tmp_path):

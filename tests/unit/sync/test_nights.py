@@ -57,6 +57,8 @@ def test_rows_are_held_against_the_median_of_the_last_nights(export):
     for count, refused in ((40, ["rows_change"]), (60, []), (140, []), (160, ["rows_change"])):
         with night(export(many(count))) as tonight:
             assert codes(tonight) == refused
+            for guard in nights.refusals(tonight.job, tonight.plan):
+                assert "rows_change_max = 60 " in guard.answer
     with night(export(many(40), 'rows_change_max = "60%"')) as tonight:
         assert codes(tonight) == []
 
