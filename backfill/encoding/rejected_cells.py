@@ -113,8 +113,11 @@ def _written(column: pa.Array) -> pa.StringArray | None:
     if not (pa.types.is_floating(type_) or pa.types.is_decimal(type_)):
         return None
     found = encode_typed(column).text
+    may_have_many = _may_have_many_digits(found)
+    if pa.types.is_floating(type_) and not may_have_many and not _is_written_otherwise(found):
+        return found
     every = f"[{','.join(pc.fill_null(found, kernels.NULL_FRAGMENT).to_pylist())}]"
-    if not len(found) or (_may_have_many_digits(found) and re.search(kernels.MANY_DIGITS, every)):
+    if not len(found) or (may_have_many and re.search(kernels.MANY_DIGITS, every)):
         return None
     texts = orjson.dumps(orjson.loads(every))[1:-1].decode().split(",")
     return pc.if_else(pc.is_valid(found), pa.array(texts), pa.scalar(None, pa.string()))
@@ -125,6 +128,16 @@ def _may_have_many_digits(numbers: pa.StringArray) -> bool:
     longest = pc.max(pc.binary_length(numbers)).as_py() or 0
     has_exponents: bool = pc.any(pc.match_substring(numbers, "e")).as_py()
     return longest >= _MANY_DIGITS or has_exponents
+
+
+def _is_written_otherwise(numbers: pa.StringArray) -> bool:
+    """Whether orjson may write any of these doubles otherwise; they have no exponents.
+
+    It writes those next to zero with one, and zero without a sign.
+    """
+    is_small = pc.match_substring(numbers, "0.00000")
+    found: bool | None = pc.any(pc.or_(is_small, pc.equal(numbers, "-0"))).as_py()
+    return bool(found)
 
 
 def _timestamps(column: pa.Array) -> pa.StringArray:

@@ -22,10 +22,12 @@ _DANGEROUS = re.compile(f"(^|;){_TRIGGER}")
 # Most cells are of this kind, and are told by one look: no trigger or quote in front, none behind
 # a semicolon, nothing to be pictured.
 _HARMLESS = re.compile(r"(?:[!-&(-*,.-:<>?A-Z\[-{}~][\x20-\x3a\x3c-\x7e]*)?")
-_ALL_HARMLESS = re.compile(rf"(?:{_HARMLESS.pattern}(?:\n|\Z))*+")
+# Of printable cells, which have no white space but blanks, these alone may be dangerous.
+_SUSPICIOUS = re.compile("\n[ '=+\\-@|\uff1d\uff0b\uff0d\uff20\uff5c]")
 _GUARDED = re.compile(f"(^|;)'{_TRIGGER}")
 
 _PLAIN = {int, float, bool, type(None)}
+_TEXT_OR_NULL = {str, type(None)}
 _QUOTE, _TWO_QUOTES, _SPECIAL = '"', '""', re.compile('[,"]')
 
 # Control characters are shown as their pictures, so that a row is one line, and no terminal or
@@ -69,9 +71,7 @@ def shown_fields(values: Sequence[Any]) -> list[str]:
     except TypeError:  # not all of them are texts
         texts = _texts(values)
         column = "\n".join(texts)
-    # Most columns are told by one look as well.
-    is_one_line_each = column.count("\n") == len(texts) - 1
-    if not (is_one_line_each and _ALL_HARMLESS.fullmatch(column)):
+    if not _are_harmless(column, len(texts)):
         texts = list(map(shown, texts))
     if "," in column or '"' in column:
         texts = [
@@ -81,13 +81,26 @@ def shown_fields(values: Sequence[Any]) -> list[str]:
     return texts
 
 
+def _are_harmless(column: str, count: int) -> bool:
+    """Whether `count` cells are told by one look to stand as they are; most columns are.
+
+    Not by one expression for all of a column: that looks at each character by itself.
+    """
+    is_one_line_each = column.count("\n") == count - 1
+    if not is_one_line_each or ";" in column or not column.replace("\n", "").isprintable():
+        return False
+    return not _SUSPICIOUS.search(f"\n{column}")
+
+
 def _texts(values: Sequence[Any]) -> list[str]:
     """The text of each cell, as `cell_text` has it."""
-    if not {*map(type, values)} <= _PLAIN:
+    types = {*map(type, values)}
+    if types <= _TEXT_OR_NULL:
+        return ["" if each is None else each for each in values]
+    if not types <= _PLAIN:
         return list(map(cell_text, values))
     # All in one go: a call for each takes five times as long. None of them has a comma.
-    texts = orjson.dumps(values).decode()[1:-1].split(",")
-    return ["" if each == "null" else each for each in texts]
+    return orjson.dumps(values).decode()[1:-1].replace("null", "").split(",")
 
 
 def shown_raw(raw: str) -> str:

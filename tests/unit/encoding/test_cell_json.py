@@ -431,15 +431,21 @@ def test_rows_are_written_down_together_as_each_by_itself(cells):
     assert together == [row_cells(whole, places[[at]])[0] for at in range(len(cells))]
 
 
+SHORT_DOUBLES = st.just(-0.0) | st.builds(
+    lambda digits, power: digits / 10**power, st.integers(-(10**6), 10**6), st.integers(0, 9)
+)
+
+
 @pytest.mark.parametrize(
     ("type_", "cells"),
     [
         (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
         (pa.float64(), st.floats()),
+        (pa.float64(), SHORT_DOUBLES),
         (pa.bool_(), st.booleans()),
         (pa.decimal128(20, 2), st.integers(-(10**9), 10**9).map(lambda each: Decimal(each) / 100)),
     ],
-    ids=["integers", "doubles", "booleans", "decimals"],
+    ids=["integers", "doubles", "short doubles", "booleans", "decimals"],
 )
 @given(data=st.data())
 def test_typed_cells_are_written_down_together_as_each_by_itself(type_, cells, data):

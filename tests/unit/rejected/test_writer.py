@@ -8,7 +8,7 @@ from itertools import chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.rejected.safe_cells import read_back, shown
+from backfill.rejected.safe_cells import read_back, shown, shown_fields
 from backfill.rejected.writer import OWN_COLUMNS, RejectedRows, write_rejected
 from backfill.rows import Reason, Rejection, Rejections
 
@@ -98,6 +98,32 @@ def test_a_column_named_like_ours_is_left_to_the_twin(tmp_path):
     """Two columns of one name would make the table ambiguous."""
     path = _write(tmp_path, _row(cells={"id": "1", "_row": "x"}))
     assert _read(path)[0] == ["id", "note", *OWN_COLUMNS]
+
+
+@given(cells=st.lists(dangerous | values, min_size=1))
+def test_a_column_is_shown_as_each_of_its_cells_by_itself(cells):
+    """Most columns are told by one look, and are none the less safe."""
+    texts = map(shown, cells)
+    assert shown_fields(cells) == [
+        '"{}"'.format(each.replace('"', '""')) if {*each} & {",", '"'} else each for each in texts
+    ]
+
+
+def test_rows_with_and_without_a_column_show_it_at_its_place(tmp_path):
+    """Rows of one file mostly have one head; objects have keys of their own."""
+    reasons = (Reason("name_missing", "", "why"),)
+
+    def shown_rows(*some):
+        every = [Rejection(row, None, reasons, cells) for row, cells in enumerate(some, 1)]
+        rows = RejectedRows(1, "in.jsonl", Rejections.of(every))
+        return [line[:3] for line in _read(_write(tmp_path, rows, columns={"": ("a", "b", "c")}))]
+
+    assert shown_rows({"a": 1, "b": "x"}, {"a": 2, "b": "y"})[1:] == [
+        ["1", "x", ""],
+        ["2", "y", ""],
+    ]
+    assert shown_rows({"b": "x", "a": 1}, {"a": 2})[1:] == [["1", "x", ""], ["2", "", ""]]
+    assert shown_rows({"c": 3})[1:] == [["", "", "3"]]
 
 
 @settings(deadline=None)
