@@ -8,6 +8,7 @@ Customer.io, which ignores an id it has seen, keeps one of however many copies a
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain, product, repeat
 from urllib.parse import quote
@@ -155,10 +156,16 @@ def oddities(person: pa.StringArray, column: str) -> dict[str, frozenset[str]]:
 
 def _null_words(person: pa.StringArray, column: str) -> frozenset[str]:
     """Which of them are words for nothing: programs write them where nobody is known."""
-    headers = [column, column.lower(), column.upper(), column.capitalize(), column.title()]
-    words = pa.concat_arrays([_NULL_WORDS, pa.array(headers)])
-    found = pc.is_in(person, value_set=words)
+    found = pc.is_in(person, value_set=_words_for_nothing(column))
+    if not pc.any(found).as_py():
+        return frozenset()
     return frozenset(pc.unique(person.filter(found)).to_pylist())
+
+
+@lru_cache(maxsize=256)  # asked for with every chunk, and small files are chunks of few rows
+def _words_for_nothing(column: str) -> pa.StringArray:
+    headers = [column, column.lower(), column.upper(), column.capitalize(), column.title()]
+    return pa.concat_arrays([_NULL_WORDS, pa.array(headers)])
 
 
 def _text_marks(person: pa.StringArray) -> frozenset[str]:

@@ -259,6 +259,8 @@ def removals(source: Source, judged: JudgedChunk) -> dict[str, pa.RecordBatch]:
 
 def nameless(source: Source, judged: JudgedChunk) -> int:
     """How many rows do not say, or not clearly, who they are about."""
+    if not judged.rejections:  # those of most small files, each a chunk by itself
+        return 0
     columns = {each.column for each in (source.identifier, source.target) if each}
     rejected = judged.rejections
     unclear = [
