@@ -207,6 +207,8 @@ def test_rows_of_a_person_go_out_as_one(tmp_path):
 
     assert (ran.summary.delivered, ran.summary.merged) == (2, 1)
     assert [each["attributes"] for each in delivery.operations] == [{"a": "2", "b": "3"}, {}]
+    status = json.loads((tmp_path / ".backfill/job/status.json").read_bytes())
+    assert (status["delivered"], status["merged"], status["rows_read"]) == (2, 1, 3)
 
 
 def test_a_destination_that_never_answers_is_given_up_before_anything_is_sent(tmp_path):

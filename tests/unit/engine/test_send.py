@@ -4,6 +4,8 @@ Over a delivery that does as it is told, in virtual time; the journal is a real 
 """
 
 import asyncio
+import shutil
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,7 +14,13 @@ from backfill.encoding.rejected_cells import rejections
 from backfill.engine.options import Tally
 from backfill.engine.prepare import LeftOut, MergedRows
 from backfill.engine.send import BATCHES_READY, DRAIN_S, REFUSALS_MAX, Sender, ranges_of
-from backfill.errors import BackfillError, GuardError, InterruptedRunError, UnavailableError
+from backfill.errors import (
+    BackfillError,
+    GuardError,
+    InterruptedRunError,
+    StateError,
+    UnavailableError,
+)
 from backfill.journal import Journal
 from backfill.pipeline.setting_values import Allowance
 from backfill.rows import reason
@@ -22,6 +30,7 @@ from tests.support.virtual_time import in_no_time
 
 ONE_PERCENT = Allowance(share=0.01)
 STOPPED = InterruptedRunError("stopped")
+BIG = 240_000  # bytes; two are a request
 WHY = reason("required_missing", "who")
 
 
@@ -92,20 +101,26 @@ def test_a_kind_waits_for_the_answers_of_the_one_before(journal):
     assert [each.deletes for each in journal.counts().values()] == [1, 0]
 
 
-def test_no_row_is_dispatched_before_the_journal_has_granted_it(journal):
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [prepared(3, range(1, 2_501), alone=True)],
+        [prepared(3, [1, 2], beside=2_000, size=BIG), prepared(3, [1_000, 1_001], size=BIG)],
+    ],
+)
+def test_no_row_is_dispatched_before_the_journal_has_granted_it(journal, chunks):
     """Every row lies below the committed ceiling; one exactly at it is granted anew."""
-    rows = 2_500
-    work = ByHand(journal, events=[prepared(3, range(1, rows + 1), alone=True)])
+    work = ByHand(journal, events=chunks)
     below = []
 
     def granted(_, batch):
-        (segment,) = batch.segments
-        row = int(segment.operations.rows[segment.start])
-        below.append(row < journal.ceiling(3))
+        for segment in batch.segments:
+            rows = segment.operations.rows[segment.start : segment.stop]
+            below.extend(row < journal.ceiling(3) for row in rows.tolist())
 
     send(work, FakeDelivery(on_dispatch=granted))
 
-    assert len(below) == rows
+    assert len(below) == sum(len(some) for chunk in chunks for some in chunk.operations)
     assert all(below)
 
 
@@ -215,6 +230,20 @@ def test_what_has_settled_is_committed_while_other_answers_take_long(journal):
     in_no_time(look())
 
     assert committed == [1]
+
+
+def test_a_journal_that_is_gone_stops_the_run_while_an_answer_takes_long(tmp_path):
+    """Nobody has to wait for the answer to be told."""
+    with suppress(StateError), Journal.open(tmp_path / "job") as journal:
+        journal.add_part("1.csv", source=0, size=1, digest="1")
+        work = ByHand(journal, events=[prepared(1, [1, 2], alone=True)])
+        delivery = FakeDelivery(latency_s={1: 0.1, 2: 600.0})
+        delivery.on_answer = lambda _: shutil.rmtree(tmp_path / "job")
+
+        error, seconds = send(work, delivery)
+
+        assert isinstance(error, StateError)
+        assert seconds < 60.0
 
 
 @pytest.mark.parametrize("refused", [REFUSALS_MAX, REFUSALS_MAX + 1])

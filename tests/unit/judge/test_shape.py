@@ -38,6 +38,8 @@ def test_rows_without_a_wanted_value_are_left_out(judged):
     assert people([found]) == ["1", "6"]
     assert {why: rows.tolist() for why, rows in found.dropped.items()} == {"where": [2, 3, 4]}
     assert [each.row for each in found.rejections] == [5]
+    (nobody,) = judged({"customers.csv": text}, CUSTOMERS + "where = { type = [] }\n")
+    assert people([nobody]) == []
 
 
 def test_a_member_can_be_asked_for_and_numbers_are_compared_as_text(judged):

@@ -145,12 +145,35 @@ def test_an_answer_of_another_shape_is_no_bug_of_ours(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"), [(401, CredentialsError), (400, UsageError), (503, UnavailableError)]
+    ("answer", "error", "said"),
+    [
+        (401, CredentialsError, "does not accept the key"),
+        (400, UsageError, "HTTP 400"),
+        (503, UnavailableError, "HTTP 503"),
+    ],
 )
-def test_what_cannot_succeed_ends_it(tmp_path, answer, error):
+def test_what_cannot_succeed_ends_it(tmp_path, answer, error, said):
     """Another key, another address, a service that is gone."""
-    with pytest.raises(error):
+    with pytest.raises(error, match=said):
         verified(tmp_path, 150, Service([Answer(answer)] * 1_000))
+
+
+def test_a_segment_that_is_gone_has_no_members():
+    """It was listed a moment ago; a question of which the path says all has no body."""
+    bodies = []
+
+    class Gone:
+        async def attempt(self, request: Request, *, fresh: bool = False) -> Answer:
+            del fresh
+            bodies.append(request.body())
+            return Answer(404)
+
+    async def go():
+        time = Time(asyncio.get_running_loop().time, asyncio.sleep, lambda: 0.5)
+        return await AppApiReader(Gone(), time, Meter()).members(7, "")
+
+    assert in_no_time(go()) == ([], "")
+    assert bodies == [b""]
 
 
 @pytest.mark.parametrize(
