@@ -6,7 +6,6 @@ would be sent. What stands in several rows counts once, with what its rows say t
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -117,12 +116,7 @@ class PeopleFiles:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name, writer in self._writers.items():
             self._write(name, at_least=1)
             writer.close()

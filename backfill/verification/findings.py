@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import exp, lgamma
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, NamedTuple, Self, get_args
 
 from backfill.files import write_atomically
@@ -77,12 +76,7 @@ class Findings:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._spool.close()
 
     @property
