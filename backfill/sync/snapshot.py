@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from backfill.errors import StateError
-from backfill.files import PRIVATE_FILE
+from backfill.files import PRIVATE_FILE, sync_directory
 
 if TYPE_CHECKING:  # DuckDB loads slowly, and where nobody has to be remembered it is not needed
     from duckdb import DuckDBPyConnection
 
 SNAPSHOT_FILE = "snapshot.duckdb"
-SNAPSHOT_FILES = (SNAPSHOT_FILE, f"{SNAPSHOT_FILE}.wal")
+_NEW_FILE = f"{SNAPSHOT_FILE}.new"
+SNAPSHOT_FILES = (SNAPSHOT_FILE, f"{SNAPSHOT_FILE}.wal", _NEW_FILE)
 """What is removed where a job is forgotten."""
 
 SETTINGS: dict[str, Any] = {
@@ -122,12 +123,22 @@ class Snapshot:
     def __init__(self, folder: Path) -> None:
         self.path = folder / SNAPSHOT_FILE
         with self._guarded():
+            if not self.path.exists():
+                self._create()
             self._connection = connected(self.path)
-            self.path.chmod(PRIVATE_FILE)
             self._connection.execute(_TABLES)
             # All of it: a result that is left open holds the connection.
             found = self._connection.execute("SELECT number FROM step").fetchall()
         self.number: int | None = found[0][0] if found else None
+
+    def _create(self) -> None:
+        """Put an empty database in place: DuckDB makes one in steps, and opens no half of one."""
+        new = self.path.with_name(_NEW_FILE)
+        new.unlink(missing_ok=True)
+        connected(new).close()
+        new.chmod(PRIVATE_FILE)
+        new.replace(self.path)
+        sync_directory(self.path.parent)
 
     def see(self, files: Mapping[str, Path], *views: str) -> None:
         """Let statements read Parquet files by these names, and views of them."""

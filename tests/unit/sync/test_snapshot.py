@@ -1,6 +1,9 @@
 """What the workspace was told last is remembered person by person, in step with the journal."""
 
+import signal
 import stat
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +36,37 @@ def test_a_new_one_is_empty_and_private(tmp_path):
     with Snapshot(tmp_path) as snapshot:
         assert (snapshot.number, snapshot.run(PEOPLE)) == (None, [])
     assert stat.S_IMODE((tmp_path / SNAPSHOT_FILE).stat().st_mode) == 0o600
+
+
+CUT_SHORT = """
+import resource, signal, sys
+from pathlib import Path
+from backfill.sync.snapshot import Snapshot
+
+signal.signal(signal.SIGXFSZ, int(sys.argv[2]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+Snapshot(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "how"),
+    [
+        (0, signal.SIG_DFL),
+        (4_096, signal.SIG_DFL),
+        (8_192, signal.SIG_DFL),
+        (8_192, signal.SIG_IGN),
+    ],
+    ids=["killed at once", "killed", "killed late", "full disk"],
+)
+def test_one_that_was_not_finished_is_none(tmp_path, size_bytes, how):
+    """The next start makes it anew, wherever its making was cut short."""
+    command = [sys.executable, "-c", CUT_SHORT, tmp_path, f"{how:d}", f"{size_bytes}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == (1 if how == signal.SIG_IGN else -signal.SIGXFSZ)
+    with Snapshot(tmp_path) as snapshot:
+        assert (snapshot.number, snapshot.run(PEOPLE)) == (None, [])
+    assert [each.name for each in tmp_path.iterdir()] == [SNAPSHOT_FILE]
 
 
 def test_it_remembers_what_was_delivered(tmp_path, update):
