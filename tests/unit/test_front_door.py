@@ -14,8 +14,9 @@ import backfill.cli.app
 
 def command(arguments):
     atexit.register(print, "handlers")
-    threading.Timer(0.05, print, ["threads"]).start()
     print("x" * 100_000)
+    # Not before: of what two threads print at the same time Python may lose some.
+    threading.Timer(0.05, print, ["threads"]).start()
     return 3
 
 backfill.cli.app.main = command
