@@ -49,7 +49,7 @@ def bucket_objection(place: str) -> str:
     """Why nothing of a job can be kept at a URL; empty: it can.
 
     >>> bucket_objection("s3://acme/jobs"), bucket_objection("https://acme.example/jobs")
-    ('', 'is no folder of a bucket, as s3://, gs:// and az:// name it')
+    ('', 'is no bucket: s3://, gs:// and az:// begin the name of one')
     """
     if found := _BUCKET.fullmatch(place):
         folder = (found["folder"] or "").strip("/")
@@ -58,7 +58,7 @@ def bucket_objection(place: str) -> str:
         if folder and {"", ".", ".."} & set(folder.split("/")):
             return "has an empty or dotted folder, which no object can be asked for in"
         return ""
-    return "is no folder of a bucket, as s3://, gs:// and az:// name it"
+    return "is no bucket: s3://, gs:// and az:// begin the name of one"
 
 
 def objection(url: str) -> str:
