@@ -105,9 +105,16 @@ def fetched(name: str) -> int:
 
 
 def remove(name: str) -> None:
-    """Remove an object, if that can be done; what is left `clear` removes."""
+    """Have an object removed soon, if that can be done; what is left `clear` removes.
+
+    Whoever lets go of it may be the thread that sends, which waits for no bucket.
+    """
+    store, path = _store_of(name)
+    store.threads.submit(_remove, store, path)
+
+
+def _remove(store: ObjectStore, path: str) -> None:
     with suppress(BackfillError):
-        store, path = _store_of(name)
         store.remove(path)
 
 
