@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from backfill.commands.retry import retry_mode
+from backfill.commands.run import RUN
 from backfill.commands.sync import SYNC
 from backfill.errors import ExitCode
+from backfill.rejected.writer import OWN_COLUMNS
 from tests.support.fake_delivery import FakeDelivery
-from tests.support.jobs import AGES, EVENTS, job, numbered
+from tests.support.jobs import AGES, EVENTS, HEADER, job, numbered
 from tests.support.runs import Noting, run_in_no_time
 
 V1 = '[destination]\napi = "v1"\n'
@@ -112,6 +115,22 @@ def test_a_loss_is_told_until_rows_were_sent(tmp_path, killed):
     for _ in range(2):
         stopped = run_in_no_time(killed[0], FakeDelivery(), observer=Noting(agrees=False))
         assert stopped.exit == ExitCode.INTERRUPTED
+
+    doubt, repeated = _resumed(*killed)
+
+    assert doubt.lost_commits > 0
+    assert repeated <= doubt.rows
+
+
+@pytest.mark.parametrize(("only_rejected", "limit"), [(False, EARLY), (True, None)])
+def test_a_loss_is_told_until_all_rows_were_sent(tmp_path, killed, only_rejected, limit):
+    """A limited run and a retry send a part of them; the rest is in doubt as before."""
+    _no_log(tmp_path / ".backfill/job")
+    fixed = tmp_path / "fixed.csv"
+    fixed.write_text(",".join([HEADER.strip(), *OWN_COLUMNS]) + "\n")
+    mode = retry_mode(fixed) if only_rejected else RUN
+    part = run_in_no_time(killed[0], FakeDelivery(), mode, limit=limit)
+    assert part.exit == (ExitCode.UNAVAILABLE if only_rejected else ExitCode.DELIVERED)
 
     doubt, repeated = _resumed(*killed)
 

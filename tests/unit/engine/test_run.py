@@ -8,10 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from backfill.clock import Clock
 from backfill.commands.run import RUN
 from backfill.engine.options import Stop
+from backfill.engine.results import Closed, close_anyway
 from backfill.engine.run import Trial
-from backfill.errors import DiffersError, ExitCode
+from backfill.errors import DiffersError, ExitCode, GuardError, StateError
+from backfill.journal import Journal
+from backfill.pipeline.file import Pipeline
 from backfill.report.course import Course
 from backfill.report.verified import KindVerified, Verification
 from backfill.retrying import START_PATIENCE_S
@@ -29,6 +33,7 @@ from tests.support.jobs import (
 )
 from tests.support.runs import Noting, ctrl_c, journal_of, run_in_no_time
 
+SEGMENT = "[import]\nsegment = 12\n"
 V1 = '[destination]\napi = "v1"\n'
 FILES = {"customers.csv": people("p1", "p2"), "events.csv": f"{HEADER}p1,seen,2024-01-01,1\n"}
 RESULTS = (
@@ -39,6 +44,23 @@ RESULTS = (
     "course.json",
     "status.json",
 )
+
+
+class NotingKeeper:
+    """A keeper that notes how many rows the journal holds whenever it is given it."""
+
+    def __init__(self) -> None:
+        self.settled: list[int] = []
+
+    def before_sending(self, journal: Journal) -> None:
+        """Note it."""
+        self.committed(journal)
+
+    def committed(self, journal: Journal) -> None:
+        """Note it."""
+        self.settled.append(
+            sum(journal.settled(each.id).settled_count() for each in journal.parts())
+        )
 
 
 def test_an_observer_is_told_what_happens_in_order(tmp_path):
@@ -305,6 +327,49 @@ def test_the_summary_on_disk_says_what_the_exit_code_says(tmp_path):
     assert said["exit"] == ran.exit == ExitCode.STATE
 
 
+def test_a_journal_that_cannot_be_closed_costs_6_and_the_summary_says_so(tmp_path):
+    """What became of the rows is known by then; it weighs more than what stopped the run."""
+    path = job(tmp_path, {"events.csv": numbered(3)}, V1, EVENTS)
+    done = run_in_no_time(path, FakeDelivery()).summary
+    for before in (None, GuardError("too many", next_step="look at them")):
+        closed = close_anyway(
+            StateError("the disk is gone"),
+            Closed(done, None, before),
+            Pipeline.load(path),
+            clock=Clock(),
+            folder=tmp_path / ".backfill/job",
+        )
+        assert closed.error.summary == closed.summary == replace(done, exit=ExitCode.STATE)
+
+
+def test_a_keeper_is_given_the_journal_after_each_commit(tmp_path):
+    """Before the first request, and then as often as rows were committed."""
+    keeper, delivery = NotingKeeper(), FakeDelivery(latency_s=5.0, concurrency=1)
+    pipeline = job(tmp_path, {"events.csv": numbered(3)}, V1, EVENTS)
+
+    ran = run_in_no_time(pipeline, delivery, keeper=keeper)
+
+    assert ran.exit == ExitCode.DELIVERED
+    assert keeper.settled[0] == 0
+    assert keeper.settled[-1] == 3
+    assert keeper.settled == sorted(set(keeper.settled))
+
+
+def test_who_is_rejected_is_not_put_into_the_segment(tmp_path):
+    """The service is asked for those who were delivered, whichever file they are in."""
+    files = {"customers-1.csv": people("a1", "a2", "a3"),
+             "customers-2.csv": people("b1", "b2", "b3")}  # fmt: skip
+    delivery = FakeDelivery(
+        refuses=lambda each: "no" if each.get("identifiers", {}).get("id") in ("a2", "b3") else ""
+    )
+
+    ran = run_in_no_time(job(tmp_path, files, SEGMENT, CUSTOMERS), delivery)
+
+    assert ran.summary.rejected == 2
+    (asked,) = (each["ids"] for each in delivery.operations if "ids" in each)
+    assert asked == ["a1", "a3", "b1", "b2"]
+
+
 def test_the_status_says_why_nothing_is_sent_and_until_when(tmp_path):
     """While it sends, and how it ended."""
     pipeline = job(tmp_path, {"events.csv": numbered(3)}, V1, EVENTS)
@@ -402,6 +467,9 @@ def test_a_journal_of_another_workspace_is_refused_and_keeps_its_account(tmp_pat
     assert ran.exit == ExitCode.GUARD
     assert other.batches == []
     assert ran.summary.delivered == 3
+    # The run got no plan of its own: its report tells of the last one.
+    report = (tmp_path / ".backfill/job/report.html").read_text()
+    assert "the pipeline file says so" in report
 
 
 def test_held_events_wait_and_are_counted_by_their_source(tmp_path):
