@@ -245,9 +245,16 @@ class Journal:
 
     # -- rejections
 
-    def rejected(self, *, after: tuple[int, int] = (0, 0)) -> Iterator[tuple[int, Rejections]]:
-        """The rejections behind (part, row) with their part's id, in that order, some at a time."""
-        return self._rejections.all(*after)
+    def rejected(
+        self, *, after: tuple[int, int] = (0, 0), cells: bool = True
+    ) -> Iterator[tuple[int, Rejections]]:
+        """The rejections behind (part, row) with their part's id, in that order, some at a time.
+
+        Args:
+            after: The part and the row.
+            cells: Whether with their cells; see `Rejections.of_text`.
+        """
+        return self._rejections.all(*after, cells=cells)
 
     def rejections(self) -> Iterator[tuple[int, Rejection]]:
         """Every rejection with its part's id, one by one."""

@@ -80,9 +80,15 @@ class RejectionPages:
                 schema.ADD_PAGE, (_page_row(part, int(each.rows[0]), each) for each in pages)
             )
 
-    def all(self, part: int, row: int) -> Iterator[tuple[int, Rejections]]:
-        """Those behind this row, with their parts, in the order of parts and rows."""
-        pages = groupby(self._pages(part, row), key=itemgetter(0))
+    def all(self, part: int, row: int, *, cells: bool = True) -> Iterator[tuple[int, Rejections]]:
+        """Those behind this row, with their parts, in the order of parts and rows.
+
+        Args:
+            part: The part.
+            row: The row of it.
+            cells: Whether with their cells; see `Rejections.of_text`.
+        """
+        pages = groupby(self._pages(part, row, cells=cells), key=itemgetter(0))
         for at, some in pages:
             for each in in_row_order((first, found) for _, first, found in some):
                 yield at, each
@@ -128,12 +134,12 @@ class RejectionPages:
                 key: each for key, each in self._held.items() if part not in (None, key[0])
             }
 
-    def _pages(self, part: int, row: int) -> Iterator[tuple[int, int, Rejections]]:
+    def _pages(self, part: int, row: int, *, cells: bool) -> Iterator[tuple[int, int, Rejections]]:
         """The pages that begin behind `PAGE_ROWS` before this row, without the rows up to it."""
         first = row - schema.PAGE_ROWS
         while found := self._read(schema.PAGES_BEHIND, (part, first, _PAGES_READ)):
             for at, first, _, _, content in found:
-                page = Rejections.of_text(content)
+                page = Rejections.of_text(content, cells=cells)
                 is_cut = at == part and page.rows[0] <= row
                 yield at, first, page.take(page.rows > row) if is_cut else page
             at, first, *_ = found[-1]

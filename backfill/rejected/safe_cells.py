@@ -69,7 +69,13 @@ def shown_fields(values: Sequence[Any]) -> list[str]:
         column = "\n".join(values)
         texts = list(values)
     except TypeError:  # not all of them are texts
-        texts = _texts(values)
+        types = {*map(type, values)}
+        if types <= _PLAIN:
+            return _plain_fields(values)
+        if types <= _TEXT_OR_NULL:
+            texts = ["" if each is None else each for each in values]
+        else:
+            texts = list(map(cell_text, values))
         column = "\n".join(texts)
     if not _are_harmless(column, len(texts)):
         texts = list(map(shown, texts))
@@ -92,15 +98,12 @@ def _are_harmless(column: str, count: int) -> bool:
     return not _SUSPICIOUS.search(f"\n{column}")
 
 
-def _texts(values: Sequence[Any]) -> list[str]:
-    """The text of each cell, as `cell_text` has it."""
-    types = {*map(type, values)}
-    if types <= _TEXT_OR_NULL:
-        return ["" if each is None else each for each in values]
-    if not types <= _PLAIN:
-        return list(map(cell_text, values))
+def _plain_fields(values: Sequence[Any]) -> list[str]:
+    """The same of numbers, truths and nulls: of these, a minus in front alone is dangerous."""
     # All in one go: a call for each takes five times as long. None of them has a comma.
-    return orjson.dumps(values).decode()[1:-1].replace("null", "").split(",")
+    column = orjson.dumps(values).decode()[1:-1].replace("null", "")
+    texts = column.split(",")
+    return [f"'{each}" if each[:1] == "-" else each for each in texts] if "-" in column else texts
 
 
 def shown_raw(raw: str) -> str:

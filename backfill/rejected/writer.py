@@ -15,9 +15,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
+import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from backfill.files import write_atomically
 from backfill.rejected.safe_cells import shortened_raw, shown_fields
@@ -32,7 +35,7 @@ VANISHED = "(vanished)"
 RAW_COLUMN = "_raw"
 """Where the text of bad rows stands if not one row has any columns."""
 
-_BLOCK_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 18
 _ANY_ROW = 1 << 62
 _NO_TEXT = ",null"
 _DIGESTS_FILE = ".rejected.sha256"
@@ -211,24 +214,35 @@ class _RejectedTable:
             tails = [_tails(each.rejections) for each in block]
             if twin is not None:
                 twin.writelines(map(_twin_lines, block, tails))
-            kept = [f"[{tail}]".encode() for tail in chain.from_iterable(tails)]
+            kept = [each for some in tails for each in _listed(some)]
             # All in one go: a call for each takes twice as long.
             said: list[_Said] = orjson.loads(b"[%b]" % b",".join(kept))
-            if not all(map(self._known.issuperset, {tuple(cells) for cells, _ in said})):
+            heads = {tuple(cells) for cells, _ in said}
+            if not all(map(self._known.issuperset, heads)):
                 found = dict.fromkeys(chain.from_iterable(cells for cells, _ in said))
                 self.further.update((each, None) for each in found if each not in self._known)
             if not self.further:
-                self._put(self._lines(block, said))
+                self._put(self._lines(block, said, heads))
                 self._bindings.write(_bindings(block, kept))
 
-    def _lines(self, block: Sequence[RejectedRows], said: Sequence[_Said]) -> bytes:
-        """The lines of some rows, a column at a time."""
+    def _lines(
+        self, block: Sequence[RejectedRows], said: Sequence[_Said], heads: set[tuple[str, ...]]
+    ) -> bytes:
+        """The lines of some rows, a column at a time.
+
+        Args:
+            block: The rows.
+            said: What is known of each.
+            heads: The different columns of their cells.
+        """
         sources = chain.from_iterable([source] * len(some) for _, source, some in block)
         cells = [
             each if raw is None else self._raw_cells(source, raw)
             for source, (each, raw) in zip(sources, said, strict=True)
         ]
-        shown = map(shown_fields, _columns(cells, self._names))
+        if any(raw is not None for _, raw in said):
+            heads = {*map(tuple, cells)}
+        shown = map(shown_fields, _columns(cells, heads, self._names))
         lines = zip(*shown, chain.from_iterable(map(_own_fields, block)), strict=True)
         return "".join(map(",".join, lines)).encode()
 
@@ -242,9 +256,16 @@ class _RejectedTable:
         self._file.write(lines)
 
 
-def _columns(cells: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[Sequence[Any]]:
-    """The cells of n rows in the columns of these names, n each; None where a row has none."""
-    heads = {*map(tuple, cells)}
+def _columns(
+    cells: Sequence[dict[str, Any]], heads: set[tuple[str, ...]], names: Sequence[str]
+) -> Iterator[Sequence[Any]]:
+    """The cells of n rows in the columns of these names, n each; None where a row has none.
+
+    Args:
+        cells: The rows, n.
+        heads: The different columns that they have.
+        names: Those that are wanted.
+    """
     if len(heads) > 1:  # objects have keys of their own
         yield from ([each.get(name) for each in cells] for name in names)
         return
@@ -270,15 +291,21 @@ def _blocks(rows: Iterable[RejectedRows]) -> Iterator[list[RejectedRows]]:
         yield block
 
 
-def _tails(some: Rejections) -> list[str]:
+def _tails(some: Rejections) -> pa.StringArray:
     """The cells of each and its text as JSON, with a comma between, as orjson writes it."""
-    tails: list[str] = some.tails.to_pylist()
-    if any(each.startswith(" ") for each in tails):
-        return [orjson.dumps([dict(each.cells), each.raw])[1:-1].decode() for each in some]
-    return tails
+    if pc.any(pc.starts_with(some.tails, " ")).as_py():
+        said = [orjson.dumps([dict(each.cells), each.raw])[1:-1].decode() for each in some]
+        return pa.array(said, pa.string())
+    return some.tails
 
 
-def _twin_lines(rows: RejectedRows, tails: Sequence[str]) -> bytes:
+def _listed(tails: pa.StringArray) -> list[bytes]:
+    """The cells of n rows and the text of each as a JSON array."""
+    listed = pc.binary_join_element_wise("[", tails, "]", "").view(pa.binary())
+    return cast("list[bytes]", listed.to_numpy(zero_copy_only=False).tolist())
+
+
+def _twin_lines(rows: RejectedRows, tails: pa.StringArray) -> pa.Buffer:
     """Rejected rows of a file as lines of `rejected.jsonl`, with everything that is known of them.
 
     Args:
@@ -286,20 +313,32 @@ def _twin_lines(rows: RejectedRows, tails: Sequence[str]) -> bytes:
         tails: What `_tails` gives for them, n.
     """
     part, source, some = rows
-    start = f'{{"source":{_json(source)},"part":{part},"row":'
+    row, line = (pc.cast(pa.array(each), pa.string()) for each in (some.rows, some.lines))
     why = [f',"reasons":{_reasons_json(each)},"cells":' for each in some.ways]
-    return "".join(
-        f'{start}{row},"line":{line or "null"}{why[way]}{_named(tail)}}}\n'
-        for row, line, way, tail in zip(*_places(some), tails, strict=True)
-    ).encode()
+    made = pc.binary_join_element_wise(
+        f'{{"source":{_json(source)},"part":{part},"row":',
+        row,
+        ',"line":',
+        pc.if_else(pc.equal(line, "0"), "null", line),
+        pa.array(why, pa.string()).take(pa.array(some.way_of)),
+        _named(tails),
+        "}\n",
+        "",
+    )
+    _, ends, content = made.buffers()
+    return content[: int(np.frombuffer(ends, np.int32)[len(made)])]
 
 
-def _named(tail: str) -> str:
-    """The cells of a row as JSON, and its text as the member that follows them."""
-    if tail.endswith(_NO_TEXT):
-        return f'{tail[: -len(_NO_TEXT)]},"raw":null'
-    cells, raw = (orjson.dumps(each).decode() for each in orjson.loads(f"[{tail}]"))
-    return f'{cells},"raw":{raw}'
+def _named(tails: pa.StringArray) -> pa.StringArray:
+    """The cells of n rows as JSON, and the text of each as the member that follows them."""
+    has_text = pc.invert(pc.ends_with(tails, _NO_TEXT))
+    cells = pc.binary_slice(tails.view(pa.binary()), 0, -len(_NO_TEXT)).view(pa.string())
+    named = pc.binary_join_element_wise(cells, ',"raw":null', "")
+    if not pc.any(has_text).as_py():
+        return named
+    others = map(orjson.loads, _listed(tails.filter(has_text)))
+    said = [orjson.dumps({"cells": cells, "raw": raw}).decode() for cells, raw in others]
+    return pc.replace_with_mask(named, has_text, [each[len('{"cells":') : -1] for each in said])
 
 
 def _own_fields(rows: RejectedRows) -> Iterator[str]:
@@ -323,9 +362,8 @@ def _bindings(block: Sequence[RejectedRows], kept: Sequence[bytes]) -> bytes:
         for start, some in ((_json(each.source), each.rejections) for each in block)
         for row in some.rows.tolist()
     )
-    digests = map(_digest, kept)
     return "".join(
-        f'{place},"{digest}"]\n' for place, digest in zip(places, digests, strict=True)
+        f'{place},"{digest}"]\n' for place, digest in zip(places, map(_digest, kept), strict=True)
     ).encode()
 
 

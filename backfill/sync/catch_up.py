@@ -209,7 +209,7 @@ class _Refused:
         texts: dict[str, int] = {}  # rows are refused for few reasons
         for part in parts:
             rows, why = [], []
-            for at, some in journal.rejected(after=(part, 0)):
+            for at, some in journal.rejected(after=(part, 0), cells=False):
                 if at != part:
                     break
                 known = [texts.setdefault(reasons_to_json(way), len(texts)) for way in some.ways]
