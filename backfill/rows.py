@@ -280,12 +280,7 @@ class Rejections(Sequence[Rejection]):
 
     @classmethod
     def of_text(cls, text: str, *, cells: bool = True) -> "Rejections":
-        """The opposite of `to_text`.
-
-        Args:
-            text: What that gave.
-            cells: Whether anybody asks for the cells: else they are null, which takes a sixth.
-        """
+        """The opposite of `to_text`; where `cells` is false, null for them: it takes a sixth."""
         head, _, tails = text.partition("\n")
         try:
             rows, lines, way_of, ways = orjson.loads(head)
