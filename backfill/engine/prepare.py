@@ -400,18 +400,18 @@ class ReadPreparer:
 
     def __call__(self, given: tuple[Input, Chunk]) -> PreparedChunk:
         """What is sent of a chunk, and what becomes of the rest."""
-        place, whole = given
-        chunk, before = self._not_noted(place, whole)
-        judged = self.judged(place, chunk)
-        prepared = self.prepare(judged, self.marks.of(place.part, judged.accepted.rows))
+        return self.each([given])[0]
+
+    def each(self, given: Sequence[tuple[Input, Chunk]]) -> list[PreparedChunk]:
+        """The same of several; see `ChunkJudge.each`."""
+        left = [(place, *self._not_noted(place, whole)) for place, whole in given]
+        judged = map(self.checked, self.judge.each([(place, chunk) for place, chunk, _ in left]))
+        return [self._prepared(*some) for some in zip(judged, (it for *_, it in left), strict=True)]
+
+    def _prepared(self, judged: JudgedChunk, before: LeftOut) -> PreparedChunk:
+        prepared = self.prepare(judged, self.marks.of(judged.place.part, judged.accepted.rows))
         prepared.left_out.add(before)
         return prepared
-
-    def judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
-        """A chunk as the plan pass has judged it."""
-        judged = self.judge((place, chunk))
-        self._check_agreement(judged)
-        return judged
 
     def _not_noted(self, place: Input, chunk: Chunk) -> tuple[Chunk, LeftOut]:
         """In a sync: leave out rows that are as before, without judging them."""
@@ -421,7 +421,8 @@ class ReadPreparer:
         decided = self.marks.of(place.part, chunk.rows)
         return not_noted(chunk, place, changes, self.prepare.settled[place.part], decided)
 
-    def _check_agreement(self, judged: JudgedChunk) -> None:
+    def checked(self, judged: JudgedChunk) -> JudgedChunk:
+        """The chunk, if the plan pass has judged it so."""
         planned = self.planned.get(judged.key)
         # Only chunks that went through a transform are noted; files themselves have fingerprints.
         if planned is not None and planned != judged.accepted.digest():
@@ -430,6 +431,7 @@ class ReadPreparer:
                 f" {judged.chunk.first_row} to {judged.chunk.end.row - 1} than in the plan pass",
                 next_step="make it depend on nothing but the frame that it is given",
             )
+        return judged
 
 
 class SourceRows:

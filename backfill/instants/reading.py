@@ -85,6 +85,12 @@ class WrittenValues:
         self.column = column
         self.zones = zones
 
+    def part(self, begin: int, end: int) -> "WrittenValues":
+        """Those from one place up to, not including, another."""
+        count = end - begin
+        zones = None if self.zones is None else self.zones.slice(begin, count)
+        return WrittenValues(self.column.slice(begin, count), zones)
+
     @cached_property
     def text(self) -> pa.StringArray:
         """The values as trimmed text, as they are written (length of the column)."""

@@ -3,22 +3,24 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from os import cpu_count
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
 from backfill.encoding.rejected_cells import rejected
+from backfill.errors import UsageError
 from backfill.instants import Reading, WrittenValues
 from backfill.judge.judge import Judge
 from backfill.judge.shape import Shape
 from backfill.operations.encode import Accepted
 from backfill.pipeline.file import Pipeline
-from backfill.pipeline.source_settings import Source
-from backfill.rows import Chunk, Rejections, Rows, reason
+from backfill.pipeline.source_settings import EventsSource, Source
+from backfill.rows import START, Chunk, Rejections, Rows, reason
 from backfill.sources.inputs import Input, chunks_of
 from backfill.sources.layout import AttributeNames
 
@@ -30,6 +32,11 @@ Made = TypeVar("Made")
 Made_co = TypeVar("Made_co", covariant=True)
 
 _NOTHING: Mapping[str, Rows] = MappingProxyType({})
+
+_SMALL_BYTES = 1 << 16
+_TOGETHER_BYTES_MAX = 1 << 20
+_TOGETHER_MAX = 64
+"""So many small chunks are judged as one: more would save little, and read far ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class ChunkJudge:
         now_s: float,
     ) -> None:
         api = pipeline.destination.api
+        self._sources = pipeline.sources
         self._shapes = shapes
         self._judges = [
             Judge(source, api, readings[index], now_s)
@@ -113,6 +121,68 @@ class ChunkJudge:
             judged.names,
             judged.written,
         )
+
+    def each(self, given: Sequence[tuple[Input, Chunk]]) -> list[JudgedChunk]:
+        """Judge several chunks of one source, with the same columns.
+
+        Those of events are judged as one: a kernel's call costs as much for ten rows as for
+        thousands. What a chunk of people is said to be called depends on all of its rows, and a
+        transform may make something else of rows with other neighbours.
+
+        Raises:
+            UsageError: See `__call__`.
+        """
+        source = given[0][0].source
+        is_one = isinstance(self._sources[source], EventsSource) and source not in self._shapes
+        if len(given) > 1 and is_one:
+            try:
+                whole = self((given[0][0], _as_one([chunk for _, chunk in given])))
+            except UsageError:
+                pass  # whose fault it is, each tells by itself
+            else:
+                return list(_parted(whole, given))
+        return [self(each) for each in given]
+
+
+def _as_one(chunks: Sequence[Chunk]) -> Chunk:
+    """The rows of good shape of several chunks, numbered from 0."""
+    batch = pa.concat_batches([chunk.batch for chunk in chunks])
+    rows = np.arange(batch.num_rows)
+    return Chunk(0, batch, rows, None, (), replace(START, row=len(rows)), chunks[0].values)
+
+
+def _parted(whole: JudgedChunk, given: Sequence[tuple[Input, Chunk]]) -> Iterator[JudgedChunk]:
+    """What was judged as one, as if each chunk had been judged by itself.
+
+    Args:
+        whole: The rows of all chunks, without a transform.
+        given: The chunks, with their files.
+    """
+    ends = np.cumsum([0, *(len(chunk.rows) for _, chunk in given)])
+    good = np.searchsorted(whole.accepted.rows, ends).tolist()
+    bad = np.searchsorted(whole.rejections.rows, ends).tolist()
+    bounds = (pairwise(each) for each in (ends.tolist(), good, bad))
+    for (place, chunk), (begin, end), of_good, of_bad in zip(given, *bounds, strict=True):
+        accepted = whole.accepted.take(np.arange(*of_good))
+        accepted = replace(accepted, rows=chunk.rows[accepted.rows - begin])
+        rejections = _of_chunk(whole.rejections[slice(*of_bad)], chunk, begin)
+        written = whole.written and whole.written.part(begin, end)
+        yield replace(
+            whole,
+            place=place,
+            chunk=chunk,
+            seen=chunk,
+            accepted=accepted,
+            rejections=Rejections.together([Rejections.of(chunk.rejections), rejections]),
+            written=written,
+        )
+
+
+def _of_chunk(rejections: Rejections, chunk: Chunk, begin: int) -> Rejections:
+    """Rejections of rows that were numbered from `begin` on, by their numbers in their file."""
+    places = rejections.rows - begin
+    lines = rejections.lines if chunk.lines is None else chunk.lines[places]
+    return replace(rejections, rows=chunk.rows[places], lines=lines)
 
 
 def unknown_people(source: Source, origin: Chunk, rows: Rows) -> Rejections:
@@ -147,6 +217,48 @@ def in_order(
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+@runtime_checkable
+class ChunkWork(Protocol[Made_co]):
+    """Work on a chunk that can be done for several small ones at a time, for less."""
+
+    def __call__(self, given: tuple[Input, Chunk], /) -> Made_co:
+        """What is made of a chunk."""
+
+    def each(self, given: Sequence[tuple[Input, Chunk]], /) -> Sequence[Made_co]:
+        """The same of several of one source that have the same columns."""
+
+
+def gathered(chunks: Iterable[tuple[Input, Chunk]]) -> Iterator[list[tuple[Input, Chunk]]]:
+    """The chunks in their order: small ones that can be judged as one together, others alone."""
+    some: list[tuple[Input, Chunk]] = []
+    size = 0
+    for place, chunk in chunks:
+        more = chunk.batch.nbytes
+        is_full = len(some) == _TOGETHER_MAX or size + more > _TOGETHER_BYTES_MAX
+        if some and (is_full or not _alike(some[0], (place, chunk))):
+            yield some
+            some, size = [], 0
+        some.append((place, chunk))
+        size += more
+        if more > _SMALL_BYTES:  # it is worth its calls, and waits for no other one
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _alike(one: tuple[Input, Chunk], other: tuple[Input, Chunk]) -> bool:
+    """Whether two chunks are of one source, and have the same columns, all in their batch."""
+    chunks = one[1], other[1]
+    return (
+        one[0].source == other[0].source
+        and chunks[0].values == chunks[1].values
+        and all(each.values != "json" and each.sparse is None for each in chunks)
+        # The metadata, too: it tells which columns were made of others.
+        and bool(chunks[0].batch.schema.equals(chunks[1].batch.schema, check_metadata=True))
+    )
 
 
 class ChunkWorkers(Protocol):
@@ -197,8 +309,13 @@ class Threads:
         ahead: int = THREADS,
     ) -> Generator[Made]:
         """See `ChunkWorkers.map`."""
+
+        def made(some: list[tuple[Input, Chunk]]) -> Sequence[Made]:
+            return work.each(some) if isinstance(work, ChunkWork) else [*map(work, some)]
+
         with ThreadPoolExecutor(THREADS) as pool:
-            yield from in_order(work, chunks, pool, ahead)
+            for each in in_order(made, gathered(chunks), pool, ahead):
+                yield from each
 
     def read(
         self,

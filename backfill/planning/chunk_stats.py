@@ -1,6 +1,6 @@
 """What one chunk shows the plan pass; worked out in threads, so that it is only added up after."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -139,8 +139,11 @@ class ChunkReader:
 
     def __call__(self, given: tuple[Input, Chunk]) -> tuple[ChunkStats, list[Evidence]]:
         """What a chunk shows and proves."""
-        judged = self._judge(given)
-        return self._stats(judged), self._evidence(judged)
+        return self.each([given])[0]
+
+    def each(self, given: Sequence[tuple[Input, Chunk]]) -> list[tuple[ChunkStats, list[Evidence]]]:
+        """What each of several chunks shows and proves; see `ChunkJudge.each`."""
+        return [(self._stats(judged), self._evidence(judged)) for judged in self._judge.each(given)]
 
 
 class StatsCollector:

@@ -5,6 +5,7 @@ a sync, to which their rows are not new any more.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,15 +71,17 @@ class _CanaryPreparer(ReadPreparer):
     pipeline: Pipeline
     people: Draws
 
-    def __call__(self, given: tuple[Input, Chunk]) -> PreparedChunk:
+    def each(self, given: Sequence[tuple[Input, Chunk]]) -> list[PreparedChunk]:
         """See `ReadPreparer`; nothing is held back for later."""
-        prepared = super().__call__(given)
-        return replace(prepared, left_out=replace(prepared.left_out, held=0))
+        return [
+            replace(prepared, left_out=replace(prepared.left_out, held=0))
+            for prepared in super().each(given)
+        ]
 
-    def judged(self, place: Input, chunk: Chunk) -> JudgedChunk:
-        """A chunk as the plan pass has judged it, as far as it is about them."""
-        judged = super().judged(place, chunk)
-        source = self.pipeline.sources[place.source]
+    def checked(self, judged: JudgedChunk) -> JudgedChunk:
+        """A chunk that is judged as the plan pass has judged it, as far as it is about them."""
+        judged = super().checked(judged)
+        source = self.pipeline.sources[judged.place.source]
         draws = identity.people(source.identifier.type, judged.accepted.person)[:, 0]
         mine = np.isin(draws, self.people)
         if source.kind not in _KINDS:

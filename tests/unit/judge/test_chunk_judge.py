@@ -4,10 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from backfill.judge.chunk_judge import ChunkJudge
+from backfill.errors import UsageError
+from backfill.instants import Reading
+from backfill.judge.chunk_judge import ChunkJudge, gathered
 from backfill.judge.shape import shapes_of
 from backfill.pipeline.file import Pipeline
-from backfill.rows import Chunk, Position
+from backfill.rows import Chunk, Position, Rejection, reason
 from tests.support.inputs import an_input
 
 PLACE = an_input(7, "people.csv")
@@ -53,3 +55,79 @@ def test_rows_that_a_transform_drops_are_neither_accepted_nor_rejected(judge):
     )
     assert judged.accepted.attributes.to_pylist() == ['"age":"0"']
     assert [each.cells for each in judged.rejections] == [{"who": "", "age": "2"}]
+
+
+@pytest.fixture
+def events_judge(tmp_path):
+    """The judge of one events source in text."""
+    source = {
+        "kind": "events",
+        "files": ["*.csv"],
+        "identifier": {"id": "who"},
+        "name": "seen",
+        "timestamp": {"from": "at", "timezone": "UTC"},
+        "columns": {"age": "integer"},
+    }
+    said = {"name": "n", "source": [source], "path": str(tmp_path / "p.toml")}
+    pipeline = Pipeline.model_validate(said)
+    reading = Reading("%Y-%m-%d", timezone="UTC")
+    return ChunkJudge(pipeline, shapes_of(pipeline), {0: {"": reading}}, 2e9)
+
+
+def events(part, who, names=("who", "at", "age"), at="2020-02-01"):
+    """A small file of events: each row stands two lines below the one before, the first at 3."""
+    count = len(who)
+    ages = [str(len(each)) if each != "odd" else "many" for each in who]
+    of = {"who": who, "at": [at] * count, "age": ages}
+    batch = pa.RecordBatch.from_pydict({each: pa.array(of[each], pa.string()) for each in names})
+    rows = np.arange(2, count + 2)  # the first row has a bad shape
+    bad = Rejection(1, 2, (reason("too_few_fields"),), raw="x")
+    chunk = Chunk(1, batch, rows, 2 * rows - 1, (bad,), Position(count + 2), "text")
+    return an_input(part, f"{part}.csv"), chunk
+
+
+def test_small_files_are_judged_as_one_as_each_by_itself(events_judge):
+    """The rows of each keep their file, number, line and cells, also where all or none are bad."""
+    given = [
+        events(1, ["a", "odd", "b"]),
+        events(2, ["odd", ""]),
+        events(3, []),
+        events(4, ["c", "d"]),
+        events(5, ["e", "odd"], at="some day"),
+    ]
+
+    for one, alone in zip(events_judge.each(given), map(events_judge, given), strict=True):
+        assert (one.place, one.chunk, one.seen, one.key) == (
+            alone.place,
+            alone.chunk,
+            alone.seen,
+            alone.key,
+        )
+        assert one.accepted.rows.tolist() == alone.accepted.rows.tolist()
+        assert one.accepted.digest() == alone.accepted.digest()
+        assert [*one.rejections] == [*alone.rejections]
+        assert one.rejections.to_text() == alone.rejections.to_text()
+        assert one.written.column.equals(alone.written.column)
+        assert one.names == alone.names
+
+
+def test_a_file_that_cannot_be_used_is_named_among_small_ones(events_judge):
+    """Though it is not the first of those that are judged as one."""
+    given = [events(1, ["a"]), events(2, ["1.5"])]
+    with pytest.raises(UsageError, match=r"2\.csv"):
+        events_judge.each(given)
+
+
+def test_only_small_chunks_with_the_same_columns_are_judged_as_one():
+    """In their order; a large one is worth its calls, and waits for no other."""
+    large = events(4, ["a" * 70_000])
+    others = [
+        events(1, ["a"]),
+        events(2, ["b"]),
+        events(3, ["c"], ("at", "who", "age")),
+        large,
+        events(5, ["d"]),
+    ]
+
+    found = [[place.part for place, _ in some] for some in gathered(others)]
+    assert found == [[1, 2], [3], [4], [5]]
