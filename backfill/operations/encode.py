@@ -121,7 +121,10 @@ class Members:
         if "text" in self.__dict__:
             return Members.of_text(self.text.take(at))
         columns = tuple(replace(each, value=each.value.take(at)) for each in self.columns)
-        return Members(columns, len(at))
+        members = Members(columns, len(at))
+        if "lengths" in self.__dict__:  # they cost as much as the rows: a kernel for each member
+            members.__dict__["lengths"] = self.lengths[at.to_numpy()]
+        return members
 
 
 def _chosen(texts: list[str], places: npt.NDArray[np.uint8]) -> str | pa.StringArray:
