@@ -37,6 +37,11 @@ _BUFFERS_BYTES_MAX = 1 << 23
 _CELL_BYTES_MIN = 16
 """So much a cell takes at least beside its name once it is JSON, however small in the file."""
 _FIXED_BYTES = 8
+_PAGE_BYTES_MAX = 1 << 20
+_PAGES_BYTES_MAX = 1 << 25
+"""Where a reader holds more than so much in pages, as of 300 columns, its chunks are smaller."""
+_SHARE_MIN = 1 / 4
+"""Of fewer rows, each costs much more: every chunk takes calls for each column."""
 _PROBE_ROWS = (1, 64)
 _PIECE_ROWS_MIN = 1 << 16
 _PIECE_ROWS_MAX = 1 << 20
@@ -253,7 +258,21 @@ def _rows_max(file: pq.ParquetFile, groups: list[int], names: list[str], texts: 
         probe = next(file.iter_batches(rows, row_groups=groups[:1], columns=texts), None)
         if probe is not None and probe.num_rows:
             row_bytes = max(row_bytes, fixed_bytes + _spelt_bytes(probe) / probe.num_rows)
-    return max(1, min(CHUNK_ROWS_MAX, int(CHUNK_BYTES_MAX / max(row_bytes, 1))))
+    held_bytes = max(_page_bytes(sizes, names), 1)
+    share = min(1, max(_SHARE_MIN, _PAGES_BYTES_MAX / held_bytes))
+    return max(1, min(CHUNK_ROWS_MAX, int(share * CHUNK_BYTES_MAX / max(row_bytes, 1))))
+
+
+def _page_bytes(groups: list[pq.RowGroupMetaData], names: list[str]) -> int:
+    """About what the reader itself holds: a page of each column, seldom more than a MiB."""
+    largest = max(groups, key=lambda each: each.total_byte_size)
+    columns = (largest.column(each) for each in range(largest.num_columns))
+    read = {name.partition(".")[0] for name in names}  # with what is nested below them
+    return sum(
+        min(each.total_uncompressed_size, _PAGE_BYTES_MAX)
+        for each in columns
+        if each.path_in_schema.partition(".")[0] in read
+    )
 
 
 def _spelt_bytes(batch: pa.RecordBatch) -> int:

@@ -235,3 +235,16 @@ def test_later_rows_may_be_longer_than_the_first_ones(tmp_path):
 
     assert [text for chunk in chunks for text in chunk.batch["text"].to_pylist()] == texts
     assert max(chunk.batch.num_rows for chunk in chunks[-5:]) < 40
+
+
+def test_chunks_are_smaller_where_the_reader_holds_much_itself(tmp_path):
+    """A page of each column is held beside them: of large row groups more than of small ones."""
+    rows = 140_000
+    numbers = np.random.default_rng(1).integers(2**62, size=rows)
+    table = pa.table({f"column_{place}": numbers for place in range(40)})
+
+    def first_rows(group_rows):
+        path = write(tmp_path, table, row_group_size=group_rows, use_dictionary=False)
+        return len(next(open_file(path).chunks()).rows)
+
+    assert first_rows(rows) < first_rows(rows // 14) <= CHUNK_ROWS_MAX
