@@ -144,7 +144,7 @@ def replacing(bucket, is_time) -> stores.Fault:
 
 def test_an_object_replaced_while_it_is_sent_stops_the_run(tmp_path, bucket, start, sandbox):
     """What was sent is of the version of the plan, and the rest waits."""
-    bucket.put("events-1.csv", numbered(40_000).encode())
+    bucket.put("events-1.csv", numbered(120_000).encode())
     pipeline = job(tmp_path, {}, storage(bucket), in_bucket(bucket, EVENTS))
     running = start(
         *("run", pipeline, "--url", sandbox.url, "--rate", "4", "--concurrency", "1", "--json"),
@@ -152,11 +152,11 @@ def test_an_object_replaced_while_it_is_sent_stops_the_run(tmp_path, bucket, sta
         env=ENV,
     )
     until(lambda: commits(pipeline) > 2)
-    bucket.put("events-1.csv", numbered(40_000).replace(",seen,", ",new,").encode())
+    bucket.put("events-1.csv", numbered(120_000).replace(",seen,", ",new,").encode())
     ended = running.ended()
 
     assert ended.code == 5, ended.stderr
-    assert 0 < ended.summary["delivered"] < 40_000
+    assert 0 < ended.summary["delivered"] < 120_000
     assert {each["name"] for each in sandbox.events()} == {"seen"}
 
 
