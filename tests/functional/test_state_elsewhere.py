@@ -113,7 +113,6 @@ def test_pods_that_are_killed_again_and_again(
     tmp_path, bucket, start_sending, sandbox, record_property
 ):
     """SIGKILL at any moment, an empty disk at each start: nothing lost, nothing twice."""
-    dice = random.Random(SEED)
     world = invent(
         tmp_path, SEED, people=100, events=KILLS * ROWS_A_KILL, filling_bytes=FILLING_BYTES
     )
@@ -129,17 +128,10 @@ def test_pods_that_are_killed_again_and_again(
         env = {**ENV, "TMPDIR": str(disk)}
         return start_sending(world.pipeline, "--concurrency", "2", env=env, pace=PACE)
 
-    said: list[str] = []
-    while len(said) < KILLS:
-        before = sandbox.stats()["requests"]
-        command = started()
-        requests = dice.randrange(1, 12)
-        until(lambda now=before + requests: sandbox.stats()["requests"] >= now)
-        time.sleep(dice.uniform(0.0, LATENCY_S))
-        ended = command.kill()
-        assert ended.code == -9, ended.stderr
-        said.append(ended.stderr)
-    done = started().ended(timeout_s=120)
+    said, kills = _killed(started, sandbox, random.Random(SEED))
+    while (done := started().ended(120)).code == 75:
+        said.append(done.stderr)
+    said.append(done.stderr)
 
     left = Path(tmp_path / "results")
     left.mkdir()
@@ -147,14 +139,32 @@ def test_pods_that_are_killed_again_and_again(
     for name in ["rejected.jsonl"] * with_rejections:
         (left / name).write_bytes(bucket.get(f"jobs/world-{SEED}/{name}"))
     arrived = check(world, sandbox, done.summary, left, forgetful=True)
-    announced = [_may_repeat(each) for each in [*said, done.stderr]]
+    announced = [_may_repeat(each) for each in said]
     sent_twice = arrived["event duplicate"] + arrived["identify applied"] - len(world.people)
-    record_property("kills of pods", len(said))
+    record_property("kills of pods", len(kills))
     record_property("kills of pods with rows in flight", sum(map(bool, announced)))
     record_property("rows sent twice after the kill of a pod", sent_twice)
     assert sent_twice <= sum(announced)
     assert sum(map(bool, announced)) > KILLS / 2, "too few kills while rows were in flight"
-    assert all("taken over from" in each for each in [*said[1:], done.stderr])
+    assert all("taken over from" in said[at] for at in kills)
+
+
+def _killed(started, sandbox, dice):
+    """Runs that are killed; gives what each has said, and how many there were at each kill."""
+    said: list[str] = []
+    kills: list[int] = []
+    while len(kills) < KILLS:
+        wanted = sandbox.stats()["requests"] + dice.randrange(1, 12)
+        command = started()
+        until(lambda n=wanted, its=command: sandbox.stats()["requests"] >= n or not its.state)
+        time.sleep(dice.uniform(0.0, LATENCY_S))
+        ended = command.kill()
+        said.append(ended.stderr)
+        if ended.code == -9:
+            kills.append(len(said))
+        else:  # on a full machine the lock may be written too late: then a run stops by itself
+            assert (ended.code, "could not be written for" in ended.stderr) == (75, True), ended
+    return said, kills
 
 
 def _may_repeat(said):
