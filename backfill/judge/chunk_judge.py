@@ -137,8 +137,10 @@ class ChunkJudge:
         if len(given) > 1 and is_one:
             try:
                 whole = self((given[0][0], _as_one([chunk for _, chunk in given])))
-            except UsageError:
-                pass  # whose fault it is, each tells by itself
+            except (UsageError, pa.ArrowException):
+                # Whose fault it is, each tells by itself. Dictionaries of small numbers, as of
+                # pandas' categories, may not fit into one.
+                pass
             else:
                 return list(_parted(whole, given))
         return [self(each) for each in given]

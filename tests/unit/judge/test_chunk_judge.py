@@ -1,7 +1,10 @@
 """A chunk of a file is judged as the user's transform gave it, and reported as it was read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from backfill.errors import UsageError
@@ -109,6 +112,21 @@ def test_small_files_are_judged_as_one_as_each_by_itself(events_judge):
         assert one.rejections.to_text() == alone.rejections.to_text()
         assert one.written.column.equals(alone.written.column)
         assert one.names == alone.names
+
+
+def test_dictionaries_that_do_not_fit_into_one_are_judged_apart(events_judge):
+    """As pandas writes categories: numbered in a byte, so that no dictionary has over 127."""
+
+    def categories(part):
+        place, chunk = events(part, [f"{part}-{number}" for number in range(100)])
+        (who, *others), names = chunk.batch.columns, chunk.batch.schema.names
+        who = pc.dictionary_encode(who).cast(pa.dictionary(pa.int8(), pa.string()))
+        return place, replace(chunk, batch=pa.RecordBatch.from_arrays([who, *others], names))
+
+    given = [categories(1), categories(2)]
+    assert list(gathered(given)) == [given]
+    found = events_judge.each(given)
+    assert [len(judged.accepted.rows) for judged in found] == [100, 100]
 
 
 def test_a_file_that_cannot_be_used_is_named_among_small_ones(events_judge):
