@@ -156,6 +156,8 @@ def _as_one(chunks: Sequence[Chunk]) -> Chunk:
 def _parted(whole: JudgedChunk, given: Sequence[tuple[Input, Chunk]]) -> Iterator[JudgedChunk]:
     """What was judged as one, as if each chunk had been judged by itself.
 
+    But for `named` and `names`, which stay those of all: of events nobody asks for them by row.
+
     Args:
         whole: The rows of all chunks, without a transform.
         given: The chunks, with their files.
