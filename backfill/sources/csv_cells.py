@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import IO, cast
 
 import numpy as np
@@ -65,18 +66,36 @@ class CellReader:
             return pa.RecordBatch.from_pylist(
                 [], pa.schema([(name, pa.string()) for name in names])
             )
-        data = _joined(frame, kept)
+        return self._cells(_joined(frame, kept), frame.data, len(kept), header, names)
+
+    def _cells(
+        self,
+        data: pa.Buffer,
+        framed: bytes,
+        count: int,
+        header: Sequence[str],
+        names: Sequence[str],
+    ) -> pa.RecordBatch:
+        """The cells of `count` rows.
+
+        Args:
+            data: The text of these rows alone.
+            framed: The text that they are from: where no quote stands in it, none is in theirs.
+            count: How many there must be.
+            header: See `read`.
+            names: See `read`.
+        """
         if self.codec != "utf-8":
             data = pa.py_buffer(data.to_pybytes().decode(self.codec).encode())
-        if self.dialect.escape and self.dialect.escape in frame.data:
+        if self.dialect.escape and self.dialect.escape in framed:
             data = pa.py_buffer(_unescaped(data, self.dialect.escape))
         if data[: len(BOM)].to_pybytes() == BOM:
             data = pa.py_buffer(BOM + data.to_pybytes())  # the reader drops one, also from a cell
         wanted = list(names) or list(header[:1])  # none at all would mean every one to the reader
         quote = self.dialect.quote
-        table = self._parse(data, header, wanted, quoted=bool(quote) and quote in frame.data)
-        if table.num_rows != len(kept):
-            raise BackfillError(f"{len(kept)} rows of text gave {table.num_rows} rows of cells")
+        table = self._parse(data, header, wanted, quoted=bool(quote) and quote in framed)
+        if table.num_rows != count:
+            raise BackfillError(f"{count} rows of text gave {table.num_rows} rows of cells")
         (batch,) = table.combine_chunks().to_batches()
         return _trimmed(batch.select(list(names))) if self.trim else batch.select(list(names))
 
@@ -109,9 +128,15 @@ class CellReader:
 
     def names(self, frame: Frame) -> list[str]:
         """The cells of a frame's first row, which is of good shape; nothing is the empty text."""
-        places = [str(place) for place in range(int(frame.fields[0]))]
-        batch = self.read(frame, np.zeros(1, np.int64), places, places)
-        return [column[0].as_py() or "" for column in batch.columns]
+        row = bytes(frame.data[frame.starts[0] : frame.nexts[0]])
+        return list(self._names(row, int(frame.fields[0])))
+
+    @lru_cache(maxsize=16)  # noqa: B019  # it is as large as a few headers
+    def _names(self, row: bytes, count: int) -> tuple[str, ...]:
+        """Those of a row of so many cells; the files of an export have the same first row."""
+        places = [str(place) for place in range(count)]
+        cells = self._cells(pa.py_buffer(row), row, 1, places, places)
+        return tuple(column[0].as_py() or "" for column in cells.columns)
 
 
 def _joined(frame: Frame, kept: Rows) -> pa.Buffer:

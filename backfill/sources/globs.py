@@ -104,10 +104,11 @@ def _refuse_tables(pattern: str, base: Path, found: Iterable[Path]) -> None:
     """
     # The table's own folder may be the one above: Iceberg keeps its rows in data/.
     highest = (base / pattern.partition("*")[0]).parent.parent
+    nearest = {path.parent for path in found}  # of thousands of files, few
     folders = {
         folder
-        for path in found
-        for folder in path.parents
+        for below in nearest
+        for folder in (below, *below.parents)
         if folder == highest or highest in folder.parents
     }
     for folder in sorted(folders):
