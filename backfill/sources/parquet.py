@@ -79,7 +79,7 @@ class ParquetSource:
             with stored.open() as raw:
                 _check_magic(path, raw)
                 file = _file(raw)
-                types = file.schema_arrow
+                types = pa.schema([_without_views(each) for each in file.schema_arrow])
                 groups = range(file.metadata.num_row_groups)
                 # From the footer: rows are counted, and skipped by a resume, without reading any.
                 rows = tuple(file.metadata.row_group(group).num_rows for group in groups)
@@ -292,6 +292,10 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     if any(map(pa.types.is_dictionary, batch.schema.types)):
         names = batch.schema.names
         batch = pa.RecordBatch.from_arrays(list(map(_without_idle, batch.columns)), names=names)
+    fields = list(map(_without_views, batch.schema))
+    if fields != [*batch.schema]:
+        columns = map(_cast, batch.columns, fields)
+        batch = pa.RecordBatch.from_arrays(list(columns), schema=pa.schema(fields))
     if _spelt_bytes(batch) <= 2 * CHUNK_BYTES_MAX:
         yield batch
         return
@@ -312,13 +316,42 @@ def _without_idle(column: pa.Array) -> pa.Array:
     return column.dictionary_decode()
 
 
+def _without_views(field: pa.Field) -> pa.Field:
+    """A column without views of texts, at any depth: Arrow cannot take some of them (26.0)."""
+    type_ = field.type
+    if pa.types.is_string_view(type_):
+        type_ = pa.string()
+    elif pa.types.is_binary_view(type_):
+        type_ = pa.binary()
+    elif isinstance(type_, pa.JsonType) and pa.types.is_string_view(type_.storage_type):
+        type_ = pa.json_()
+    elif pa.types.is_struct(type_):
+        type_ = pa.struct(list(map(_without_views, type_.fields)))
+    elif pa.types.is_map(type_):
+        key, item = map(_without_views, (type_.key_field, type_.item_field))
+        type_ = pa.map_(key, item, type_.keys_sorted)
+    elif pa.types.is_fixed_size_list(type_):
+        type_ = pa.list_(_without_views(type_.value_field), type_.list_size)
+    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        made = pa.list_ if pa.types.is_list(type_) else pa.large_list
+        type_ = made(_without_views(type_.value_field))
+    return field.with_type(type_)
+
+
+def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+    """A column as one of that type; mostly itself."""
+    if column.type.equals(field.type):
+        return column
+    if isinstance(field.type, pa.JsonType):  # Arrow casts no column into an extension's type
+        return field.type.wrap_array(column.storage.cast(field.type.storage_type))
+    return column.cast(field.type)
+
+
 def _lengths(column: pa.Array) -> pa.Array | None:
     """The bytes of each of n texts, null where there is none; None where a column is of others."""
     if pa.types.is_dictionary(column.type):
         lengths = _lengths(column.dictionary)
         return None if lengths is None else lengths.take(column.indices)
-    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
-        return _lengths(column.cast(pa.large_binary()))
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     is_bytes = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
     return pc.binary_length(column) if is_text or is_bytes else None
