@@ -35,6 +35,7 @@ _NOTHING: Mapping[str, Rows] = MappingProxyType({})
 
 _SMALL_BYTES = 1 << 16
 _TOGETHER_BYTES_MAX = 1 << 20
+_REJECTION_BYTES = 1 << 8
 _TOGETHER_MAX = 64
 """So many small chunks are judged as one: more would save little, and read far ahead."""
 
@@ -239,7 +240,7 @@ def gathered(chunks: Iterable[tuple[Input, Chunk]]) -> Iterator[list[tuple[Input
     some: list[tuple[Input, Chunk]] = []
     size = 0
     for place, chunk in chunks:
-        more = chunk.batch.nbytes
+        more = _held_bytes(chunk)
         is_full = len(some) == _TOGETHER_MAX or size + more > _TOGETHER_BYTES_MAX
         if some and (is_full or not _alike(some[0], (place, chunk))):
             yield some
@@ -251,6 +252,12 @@ def gathered(chunks: Iterable[tuple[Input, Chunk]]) -> Iterator[list[tuple[Input
             some, size = [], 0
     if some:
         yield some
+
+
+def _held_bytes(chunk: Chunk) -> int:
+    """About what a chunk holds, its rows of bad shape too: a long file may have no others."""
+    bad = sum(_REJECTION_BYTES + len(each.raw or "") for each in chunk.rejections)
+    return int(chunk.batch.nbytes + chunk.rows.nbytes + bad)
 
 
 def _alike(one: tuple[Input, Chunk], other: tuple[Input, Chunk]) -> bool:

@@ -149,3 +149,16 @@ def test_only_small_chunks_with_the_same_columns_are_judged_as_one():
 
     found = [[place.part for place, _ in some] for some in gathered(others)]
     assert found == [[1, 2], [3], [4], [5]]
+
+
+def test_a_chunk_of_many_rows_of_bad_shape_waits_for_no_other_one():
+    """A long file may have no others: 64 such chunks would be two million rejections."""
+
+    def bad(part, count, raw):
+        place, chunk = events(part, [])
+        rows = [replace(chunk.rejections[0], row=row, raw=raw) for row in range(count)]
+        return place, replace(chunk, rejections=tuple(rows))
+
+    given = [bad(1, 1_000, "x"), bad(2, 3, "x" * 30_000), bad(3, 3, "x"), bad(4, 3, "x")]
+    found = [[place.part for place, _ in some] for some in gathered(given)]
+    assert found == [[1], [2], [3, 4]]
