@@ -199,7 +199,8 @@ def _noted(rows: Iterable[RejectedRows], examples: dict[str, list[str]]) -> Iter
         # Of rows that are rejected for the same, the first ones will do.
         first = (np.flatnonzero(some.way_of == way)[:EXAMPLES_MAX] for way in range(len(some.ways)))
         for at in sorted(chain.from_iterable(places.tolist() for places in first)):
-            for code in {reason.code for reason in some.ways[some.way_of[at]]}:
+            # In the order of the reasons: that of a set is another one in each process.
+            for code in dict.fromkeys(reason.code for reason in some.ways[some.way_of[at]]):
                 places = examples.setdefault(code, [])
                 place = f"{each.source} row {some.rows[at]}"
                 if len(places) < EXAMPLES_MAX and place not in places:

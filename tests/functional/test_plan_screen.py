@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, people
+from tests.support.jobs import CUSTOMERS, DELETIONS, EVENTS, HEADER, ago, job, people, rejected
 
 HISTORY = "".join(
     f"a,{'seen' if n % 3 else 'bought'},2024-{1 + n // 28:02}-{1 + n % 28:02}T10:00:00Z,{n}\n"
@@ -52,6 +52,20 @@ def test_rejected_rows_are_placed_and_not_quoted(show):
     screen = show("".join(f"a,seen,never-{n},1\n" for n in range(5)))
     assert "events.csv row 1, events.csv row 2, events.csv row 3 …" in screen
     assert "never-" not in screen
+
+
+def test_examples_are_in_the_order_of_the_reasons(tmp_path, backfill):
+    """The same in every process: the file names them in the same order."""
+    typed = '[source.columns]\nn = "integer"\nsize = "number"\nsold = "boolean"\n'
+    rows = "id,event,at,n,size,sold\n,,never,some,large,perhaps\n"
+    path = job(tmp_path, {"events.csv": rows}, EVENTS, typed)
+
+    said = json.loads(backfill("check", path, "--json").stdout.splitlines()[-1])
+
+    (row,) = map(json.loads, rejected(path).with_suffix(".jsonl").read_text().splitlines())
+    codes = [each["code"] for each in row["reasons"]]
+    assert len(codes) == 6
+    assert [*said["rejection_examples"]] == codes
 
 
 def test_people_and_repeats_are_told_apart(show):
