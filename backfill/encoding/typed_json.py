@@ -70,7 +70,7 @@ def _lists(column: pa.Array) -> pa.LargeListArray:
     """Lists of a fixed size, and views, as lists; Arrow's own cast loses values of views (26.0)."""
     sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))))
-    return pa.LargeListArray.from_arrays(offsets, column.flatten(), mask=column.is_null())
+    return pa.LargeListArray.from_arrays(offsets, plain(column.flatten()), mask=column.is_null())
 
 
 def _uuid_text(column: pa.FixedSizeBinaryArray) -> pa.StringArray:

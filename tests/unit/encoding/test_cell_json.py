@@ -402,6 +402,7 @@ AS_READ = [
     (pa.array([[5]], pa.list_(pa.duration("ns"))), "typed", None),
     (pa.array([[1, 2]], pa.list_view(pa.int64())), "typed", [1, 2]),
     (pa.array([[1, 2]], pa.large_list_view(pa.int64())), "typed", [1, 2]),
+    (pa.array([["a"]], pa.list_view(pa.string_view())), "typed", ["a"]),
     (pc.run_end_encode(pa.array(["x"])), "typed", "x"),
     (pa.array([bytes(16)], pa.uuid()), "typed", str(UUID(int=0))),
     (OPAQUE, "typed", None),
