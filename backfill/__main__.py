@@ -32,10 +32,8 @@ def main() -> NoReturn:
     sys.exit(ended[0])
 
 
-_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # malloc.h of glibc
+_M_ARENA_MAX = -8  # malloc.h of glibc
 _HEAPS = 4
-_OWN_PAGES_BYTES = 1 << 22
-"""From so many bytes on, memory goes back to the system when it is free, and leaves no holes."""
 
 
 def _share_heaps() -> None:
@@ -46,7 +44,6 @@ def _share_heaps() -> None:
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_ARENA_MAX, _HEAPS)
-        mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_BYTES)
 
 
 def _leave(ended: list[int]) -> None:
